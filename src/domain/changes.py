@@ -1,0 +1,157 @@
+"""Changes: one for each entity that a unit of work wrote, kept with it in the same transaction."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
+
+from domain.values import JsonObject, JsonValue
+
+
+class Action(StrEnum):
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    RESTORED = "restored"
+    PURGED = "purged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewChange:
+    """What happened to one entity.
+
+    `before` and `after` hold the fields that differ; `before` is None when it was created, `after` when it was erased.
+    `actor` and `request_id` say who asked and in which request.
+    """
+
+    kind: str
+    entity_id: int
+    version: int
+    action: Action
+    actor: str
+    request_id: str
+    at: datetime
+    before: JsonObject | None
+    after: JsonObject | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change(NewChange):
+    """A change that is kept. `seq` rises with every commit: what commits later has the higher number."""
+
+    seq: int
+
+
+class Entity(Protocol):
+    """What the journal asks of an entity: a frozen dataclass with these."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    kind: ClassVar[str]
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+
+
+class Journal:
+    """What the stores of one unit of work did, as they told it: for each entity its first and its last state."""
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[str, int], tuple[Entity | None, Entity | None]] = {}
+
+    def added(self, entity: Entity) -> None:
+        self._note(None, entity)
+
+    def saved(self, before: Entity, after: Entity) -> None:
+        self._note(before, after)
+
+    def removed(self, entity: Entity) -> None:
+        self._note(entity, None)
+
+    def _note(self, before: Entity | None, after: Entity | None) -> None:
+        entity = after or before
+        assert entity is not None  # noqa: S101  # the three methods above see to it
+        key = (entity.kind, entity.id)
+        first, _ = self._lines.get(key, (before, None))
+        self._lines[key] = (first, after)
+
+    def changes(self, *, actor: str, request_id: str, at: datetime) -> Iterator[NewChange]:
+        """One change for each entity. One that was added and removed again in the same unit leaves no trace."""
+        for (kind, id), (before, after) in self._lines.items():
+            if before is None and after is None:
+                continue
+            was, became = difference(before, after)
+            yield NewChange(
+                kind=kind,
+                entity_id=id,
+                version=version_after(before, after),
+                action=action_of(before, after),
+                actor=actor,
+                request_id=request_id,
+                at=at,
+                before=was,
+                after=became,
+            )
+
+
+def version_after(before: Entity | None, after: Entity | None) -> int:
+    if after is not None:
+        return after.version
+    return before.version + 1 if before is not None else 1
+
+
+def action_of(before: Entity | None, after: Entity | None) -> Action:
+    if before is None:
+        return Action.CREATED
+    if after is None:
+        return Action.PURGED
+    match getattr(before, "deleted_at", None), getattr(after, "deleted_at", None):
+        case None, datetime():
+            return Action.DELETED
+        case datetime(), None:
+            return Action.RESTORED
+        case _:
+            return Action.UPDATED
+
+
+def difference(before: Entity | None, after: Entity | None) -> tuple[JsonObject | None, JsonObject | None]:
+    """The fields that differ, as they were and as they are; of a new or an erased entity those that are set."""
+    was, became = state_of(before), state_of(after)
+    differing = [name for name in was | became if was.get(name) != became.get(name)]
+    return (
+        None if before is None else {name: was.get(name) for name in differing},
+        None if after is None else {name: became.get(name) for name in differing},
+    )
+
+
+BOOKKEEPING = frozenset({"id", "version", "created_at", "updated_at"})
+
+
+def state_of(entity: Entity | None) -> dict[str, JsonValue]:
+    if entity is None:
+        return {}
+    names = (each.name for each in fields(entity) if each.name not in BOOKKEEPING)
+    return {name: plain(getattr(entity, name)) for name in names}
+
+
+def plain(value: Any) -> JsonValue:
+    """A field's value as JSON has it: times in RFC 3339, UTC."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+class ReadChanges(Protocol):
+    """What the record of changes answers. Only a unit of work writes to it."""
+
+    async def list(
+        self, *, since: int = 0, kind: str | None = None, entity_id: int | None = None, limit: int
+    ) -> Sequence[Change]:
+        """At most `limit` changes with sequence numbers above `since`, rising; of one entity if it is named.
+
+        Who asks again with the last number seen never misses a change.
+        """
+        ...

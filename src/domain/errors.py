@@ -1,0 +1,94 @@
+"""The ways a request can be refused.
+
+Refusal
+├── Invalid       a value breaks a rule of the directory
+├── Malformed     a request cannot be read at all: a cursor that is none
+├── NotFound      nothing of that name was ever here, or it was erased
+├── Gone          it was here and is deleted
+├── Conflict      another one has that key
+├── Stale         it changed since the caller read it
+├── Contended     the database says: run this again
+├── Busy          too much is going on: try later
+└── Uncertain     the connection broke while committing: stored or not, nobody here can say
+
+Messages are written for the client and hold no value that the client sent. Whatever is not a Refusal is a defect.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class Refusal(Exception):
+    """A request that is not carried out, and why. Nothing was stored, except perhaps by `Uncertain`."""
+
+    code: ClassVar[str]
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One broken rule: where it stands (a JSON pointer, RFC 6901), its code, and a sentence."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Invalid(Refusal):
+    """Carries every broken rule, not only the first."""
+
+    code = "invalid"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("Some values break the rules of the directory.")
+        self.faults = tuple(faults)
+
+
+class Malformed(Refusal):
+    code = "malformed"
+
+
+class NotFound(Refusal):
+    code = "not_found"
+
+
+class Gone(Refusal):
+    code = "gone"
+
+
+class Conflict(Refusal):
+    """`field` is the key that another one has."""
+
+    code = "conflict"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"Another one has this {field}.")
+        self.field = field
+
+
+class Stale(Refusal):
+    code = "stale"
+
+
+class Contended(Refusal):
+    """The same work, run again from its start, may well succeed. Services do so a few times."""
+
+    code = "contended"
+
+
+class Busy(Refusal):
+    code = "busy"
+
+
+class Uncertain(Refusal):
+    """Never run again on its own: the first run may have been stored."""
+
+    code = "uncertain"
+
+
+class NotReady(Exception):
+    """The directory cannot be served from where it is kept. The message tells its operator what to do."""

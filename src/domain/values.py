@@ -1,0 +1,135 @@
+"""The kinds of values that entities are made of, with their bounds, for every store and every protocol."""
+
+import json
+import math
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from domain.errors import Fault
+
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+JsonObject: TypeAlias = Mapping[str, JsonValue]
+
+MAX_ID: Final = 2**53 - 1
+"""Ids run from 1 to the largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
+
+MAX_INTEGER: Final = 2**53 - 1
+"""The same bound for integers inside attributes, in both directions."""
+
+
+def is_id(number: int) -> bool:
+    return 1 <= number <= MAX_ID
+
+
+def fold(text: str) -> str:
+    """The form under which two spellings are the same key: NFKC, case folded, trimmed.
+
+    Folding can undo the normal form and the other way round, hence three passes; the result folds to itself.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return unicodedata.normalize("NFKC", folded.casefold()).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string of 1 to `max` code points, not blank, without NUL and lone surrogates.
+
+    With `folds`, its folded form (see `fold`) has the same bounds: it goes into an index.
+    """
+
+    max: int
+    folds: bool = False
+
+    def faults(self, pointer: str, value: object) -> Iterator[Fault]:
+        if not isinstance(value, str):
+            yield Fault(pointer, "wrong_type", "Must be a string.")
+        elif flaw := flaw_in(value):
+            yield Fault(pointer, "forbidden_character", flaw)
+        elif not value.strip() or (self.folds and not fold(value)):
+            yield Fault(pointer, "too_short", "Must not be blank.")
+        elif len(value) > self.max or (self.folds and len(fold(value)) > self.max):
+            yield Fault(pointer, "too_long", f"Must hold at most {self.max} characters.")
+
+
+def flaw_in(text: str) -> str | None:
+    """What keeps a string from being stored everywhere: PostgreSQL has no NUL, UTF-8 no lone surrogates."""
+    if "\x00" in text:
+        return "Must not hold the character NUL."
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "Must not hold a lone surrogate."
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """A JSON object of at most `max_bytes` (compact, UTF-8) and `max_depth` levels, itself the first."""
+
+    max_bytes: int = 16 * 1024
+    max_depth: int = 8
+
+    def faults(self, pointer: str, value: object) -> Iterator[Fault]:
+        if not isinstance(value, Mapping):
+            yield Fault(pointer, "wrong_type", "Must be an object.")
+            return
+        found = list(self._faults_within(pointer, value, self.max_depth))
+        yield from found
+        if not found and len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) > self.max_bytes:
+            yield Fault(pointer, "too_long", f"Must take at most {self.max_bytes} bytes as JSON.")
+
+    def _faults_within(self, pointer: str, value: object, levels: int) -> Iterator[Fault]:
+        match value:
+            case dict() | list() if levels == 0:
+                yield Fault(pointer, "too_deep", f"Must nest at most {self.max_depth} levels.")
+            case dict():
+                for key, member in value.items():
+                    yield from self._faults_in_member(pointer, key, member, levels - 1)
+            case list():
+                for index, item in enumerate(value):
+                    yield from self._faults_within(f"{pointer}/{index}", item, levels - 1)
+            case _:
+                yield from faults_in_scalar(pointer, value)
+
+    def _faults_in_member(self, pointer: str, key: str, member: object, levels: int) -> Iterator[Fault]:
+        if flaw := flaw_in(key):
+            yield Fault(pointer, "forbidden_character", f"A key: {flaw}")
+        else:
+            yield from self._faults_within(f"{pointer}/{escape(key)}", member, levels)
+
+
+def faults_in_scalar(pointer: str, value: object) -> Iterator[Fault]:
+    match value:
+        case None | bool():
+            pass
+        case str():
+            if flaw := flaw_in(value):
+                yield Fault(pointer, "forbidden_character", flaw)
+        case int():
+            if abs(value) > MAX_INTEGER:
+                yield Fault(pointer, "out_of_range", f"Integers run from -{MAX_INTEGER} to {MAX_INTEGER}.")
+        case float():
+            if not math.isfinite(value):
+                yield Fault(pointer, "out_of_range", "Must be a finite number.")
+        case _:
+            yield Fault(pointer, "wrong_type", "Must be a JSON value.")
+
+
+def escape(key: str) -> str:
+    """A key as one step of a JSON pointer (RFC 6901, section 3)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def merge_patch(target: JsonValue, patch: JsonValue) -> JsonValue:
+    """JSON merge patch (RFC 7396, section 2): null removes a member, objects merge, all else replaces."""
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(target) if isinstance(target, Mapping) else {}
+    for key, member in patch.items():
+        if member is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), member)
+    return merged

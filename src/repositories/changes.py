@@ -1,0 +1,80 @@
+"""Changes in SQL: the table, its store, and how a unit of work appends to it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Final
+
+import sqlalchemy as sa
+
+from domain.changes import Action, Change, NewChange
+from repositories.lanes import Lane, Row
+from repositories.schema import BigId, Instant, Json, Key, metadata
+
+changes: Final = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("seq", BigId, sa.Identity(), primary_key=True),
+    sa.Column("kind", Key, nullable=False),
+    sa.Column("entity_id", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("action", Key, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("before", Json),
+    sa.Column("after", Json),
+    sa.Index("ix_changes_kind_entity_id_seq", "kind", "entity_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+CHANGE: Final = tuple(
+    changes.c[name]
+    for name in ("kind", "entity_id", "version", "action", "actor", "request_id", "at", "before", "after", "seq")
+)
+"""The columns of a Change, in the order of its fields."""
+
+APPEND: Final = sa.insert(changes).returning(changes.c.seq)
+LIST: Final = (
+    sa.select(*CHANGE).where(changes.c.seq > sa.bindparam("since")).order_by(changes.c.seq).limit(sa.bindparam("limit"))
+)
+LIST_OF_ONE: Final = LIST.where(
+    changes.c.kind == sa.bindparam("kind"), changes.c.entity_id == sa.bindparam("entity_id")
+)
+
+
+class SqlChanges:
+    """The record of changes, to read."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def list(
+        self, *, since: int = 0, kind: str | None = None, entity_id: int | None = None, limit: int
+    ) -> Sequence[Change]:
+        window = {"since": since, "limit": limit}
+        if kind is None:
+            rows = await self._lane.rows(LIST, window)
+        else:
+            rows = await self._lane.rows(LIST_OF_ONE, {**window, "kind": kind, "entity_id": entity_id})
+        return [change_of(row) for row in rows]
+
+
+async def append(lane: Lane, new: Iterable[NewChange]) -> None:
+    for change in new:
+        await lane.rows(APPEND, asdict(change))
+
+
+def change_of(row: Row) -> Change:
+    kind, entity_id, version, action, actor, request_id, at, before, after, seq = row
+    return Change(
+        kind=kind,
+        entity_id=entity_id,
+        version=version,
+        action=Action(action),
+        actor=actor,
+        request_id=request_id,
+        at=at,
+        before=before,
+        after=after,
+        seq=seq,
+    )

@@ -1,0 +1,81 @@
+"""The database behind the stores: what both engines promise, and which one a URL means."""
+
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import NotReady, Refusal
+from repositories.lanes import Lane
+from repositories.migrations import SchemaStatus
+from repositories.postgres import PostgresDatabase
+from repositories.sqlite import SqliteDatabase
+
+
+class Database(Protocol):
+    @property
+    def name(self) -> str:
+        """For people: engine and place, without credentials."""
+        ...
+
+    @property
+    def reader(self) -> Lane:
+        """The way of reading units of work."""
+        ...
+
+    @property
+    def order_commits(self) -> sa.Select[Any] | None:
+        """What a transaction runs before it numbers its changes, where commits may overtake each other."""
+        ...
+
+    def session(self) -> AsyncSession:
+        """The way of a writing unit of work: nothing begins before its first statement."""
+        ...
+
+    async def start(self) -> None:
+        """Raises `NotReady`, for an operator, if the directory cannot be served from here."""
+        ...
+
+    async def stop(self) -> None: ...
+
+    async def upgrade(self) -> None:
+        """Bring the schema to its head. Any number of processes may do so at once."""
+        ...
+
+    async def status(self) -> SchemaStatus: ...
+
+    def refuse(self, error: Exception) -> Refusal | None:
+        """Which refusal a driver's error is; None if it is a defect."""
+        ...
+
+    def refuse_commit(self, error: Exception) -> Refusal | None:
+        """The same for an error of COMMIT, whose outcome may be unknown: `Uncertain`."""
+        ...
+
+
+POSTGRES: Final = {"postgres", "postgresql", "postgresql+asyncpg"}
+SQLITE: Final = {"sqlite", "sqlite+aiosqlite"}
+
+
+def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: float) -> Database:
+    """The database of a URL: `sqlite:///file.db`, or `postgresql://user:password@host/name`.
+
+    `serving` says that this process is the server, not a command beside it. Raises `NotReady` for other URLs.
+    """
+    parsed = parse(url)
+    if parsed.drivername in POSTGRES:
+        asyncpg_url = parsed.set(drivername="postgresql+asyncpg")
+        return PostgresDatabase(asyncpg_url, pool_size=pool_size, pool_timeout_s=pool_timeout_s)
+    if parsed.drivername not in SQLITE:
+        raise NotReady("The database URL begins with sqlite:/// or postgresql://.")
+    if not parsed.database or parsed.database == ":memory:":
+        raise NotReady("SQLite needs a file, as in sqlite:///roster.db: in memory all requests share a transaction.")
+    return SqliteDatabase(Path(parsed.database), serving=serving, pool_timeout_s=pool_timeout_s)
+
+
+def parse(url: str) -> sa.URL:
+    try:
+        return sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from error

@@ -1,0 +1,39 @@
+"""What Alembic runs: on the connection it was handed, or, from its own command line, on ROSTER_DATABASE_URL."""
+
+import asyncio
+import os
+
+import sqlalchemy as sa
+from alembic import context
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from repositories import changes, users  # noqa: F401  # their tables are in the metadata
+from repositories.schema import metadata
+
+
+def migrate(connection: sa.Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        transactional_ddl=True,
+        render_as_batch=connection.dialect.name == "sqlite",
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def from_the_command_line() -> None:
+    url = os.environ.get("ROSTER_DATABASE_URL", "sqlite:///roster.db")
+    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+    parsed = sa.make_url(url)
+    engine = create_async_engine(parsed.set(drivername=drivers.get(parsed.drivername, parsed.drivername)))
+    async with engine.begin() as connection:
+        await connection.run_sync(migrate)
+    await engine.dispose()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:
+    asyncio.run(from_the_command_line())

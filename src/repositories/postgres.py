@@ -1,0 +1,186 @@
+"""PostgreSQL over asyncpg: the same pair, one pool that writes in transactions and one that reads in autocommit."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+
+from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
+from repositories import migrations
+from repositories.lanes import Parameters, Rows, prepare
+from repositories.migrations import SchemaStatus
+
+CONNECT_TIMEOUT_S: Final = 5
+
+SESSION: Final[Mapping[str, str]] = {
+    "application_name": "roster",
+    "timezone": "UTC",
+    "statement_timeout": "15s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "10s",
+    "jit": "off",  # its compiling costs more than these short statements
+}
+READ_ONLY: Final[Mapping[str, str]] = {**SESSION, "default_transaction_read_only": "on"}
+
+COMMIT_ORDER_LOCK: Final = 0x526F73746572
+"""An advisory lock, "Roster" in ASCII, that a writing transaction holds from its change rows to its end."""
+
+SCHEMA_LOCK: Final = COMMIT_ORDER_LOCK + 1
+
+CONTENDED: Final = {"40001", "40P01"}  # serialization failure, deadlock
+CONNECTION_LOST: Final = ("08", "57P01", "57P02", "57P03", "25P03")  # by class or code
+OVERLOADED: Final = {"53300", "55P03", "57014"}  # too many connections, lock and statement time-outs
+NO_ROOM: Final = {"53100", "53200"}
+
+
+class PostgresLane:
+    """Reads straight on the driver, each statement on a connection of its own."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", dialect: sa.Dialect, timeout_s: float) -> None:
+        self._pool = pool
+        self._dialect = dialect
+        self._timeout_s = timeout_s
+
+    async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        prepared = prepare(statement, self._dialect)
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                rows = await connection.fetch(prepared.sql, *prepared.arguments(parameters))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise (refuse(error) or error) from error
+        return prepared.read(rows)
+
+
+class PostgresDatabase:
+    """The directory in a PostgreSQL database."""
+
+    order_commits = sa.select(sa.func.pg_advisory_xact_lock(COMMIT_ORDER_LOCK))
+    """Taken just before the change rows are numbered, so that what commits later has the higher number: a reader
+    of the feed that remembers one number misses nothing. Numbers drawn without it become visible in any order."""
+
+    def __init__(self, url: sa.URL, *, pool_size: int, pool_timeout_s: float) -> None:
+        self.name = f"PostgreSQL, {url.database} at {url.host or 'a local socket'}"
+        self._pool_size = pool_size
+        self._pool_timeout_s = pool_timeout_s
+        self._reading: asyncpg.Pool[asyncpg.Record] | None = None
+        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._writer = create_async_engine(
+            url,
+            async_creator=self._connect,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=pool_timeout_s,
+        )
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like."""
+        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=dict(SESSION))
+
+    @property
+    def reader(self) -> PostgresLane:
+        assert self._reading is not None, "the database was not started"  # noqa: S101
+        return PostgresLane(self._reading, self._writer.dialect, self._pool_timeout_s)
+
+    def session(self) -> AsyncSession:
+        return AsyncSession(self._writer)
+
+    async def start(self) -> None:
+        """Open the pools. Raises `NotReady` if the schema is behind: upgrading is a step of its own here."""
+        (await self.status()).require_head()
+        self._reading = await asyncpg.create_pool(
+            self._dsn,
+            min_size=1,
+            max_size=self._pool_size,
+            timeout=CONNECT_TIMEOUT_S,
+            server_settings=dict(READ_ONLY),
+            init=read_json,
+            reset=leave_as_is,
+        )
+
+    async def stop(self) -> None:
+        if self._reading is not None:
+            await self._reading.close()
+            self._reading = None
+        await self._writer.dispose()
+
+    async def upgrade(self) -> None:
+        """Bring the schema to its head. Several processes may do so at once."""
+        async with self._connected() as connection:
+            await connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
+            await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+            await connection.run_sync(migrations.upgrade)
+
+    async def status(self) -> SchemaStatus:
+        async with self._connected() as connection:
+            return await connection.run_sync(migrations.status)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._writer.begin() as connection:
+                yield connection
+        except (OSError, TimeoutError) as error:
+            raise NotReady(f"{self.name} cannot be reached: {error}.") from error
+        except sa.exc.DBAPIError as error:
+            raise NotReady(f"{self.name} refused: {error.orig}.") from error
+
+    def refuse(self, error: Exception) -> Refusal | None:
+        return refuse(error)
+
+    def refuse_commit(self, error: Exception) -> Refusal | None:
+        if is_lost(error) or code_of(error) == "40003":
+            return Uncertain("The connection broke while committing. The change may have been stored or not.")
+        return refuse(error)
+
+
+async def read_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.set_type_codec("json", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+
+
+async def leave_as_is(connection: Any) -> None:
+    """No reset between reads: a reading connection holds no state, and the round trip costs as much as a read."""
+
+
+def original_of(error: Exception) -> Any:
+    """The driver's own error, with its code and the name of the constraint."""
+    adapted = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    return getattr(adapted, "__cause__", None) or adapted
+
+
+def code_of(error: Exception) -> str:
+    return getattr(original_of(error), "sqlstate", None) or ""
+
+
+def is_lost(error: Exception) -> bool:
+    invalidated = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    original = original_of(error)
+    return (
+        invalidated
+        or isinstance(original, OSError | asyncpg.InterfaceError)
+        or code_of(error).startswith(CONNECTION_LOST)
+    )
+
+
+def refuse(error: Exception) -> Refusal | None:
+    """Which refusal an error of the driver is; None if it is a defect."""
+    code = code_of(error)
+    if code == "23505":
+        return Conflict(field_of(original_of(error).constraint_name))
+    if isinstance(error, sa.exc.TimeoutError | TimeoutError) or code in OVERLOADED:
+        return Busy("The database is busy. Try again shortly.")
+    if code in NO_ROOM:
+        return Busy("The database has no room left.")
+    if code in CONTENDED or is_lost(error):
+        return Contended("The database asked to run this again.")
+    return None
+
+
+def field_of(constraint: str) -> str:
+    """`uq_users_email_key` guards the field email, whose folded form is the key."""
+    _, _, column = constraint.removeprefix("uq_").partition("_")
+    return column.removesuffix("_key")

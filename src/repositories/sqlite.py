@@ -1,0 +1,311 @@
+"""SQLite: one file, one writer, many readers.
+
+One process serves a file, held by a lock beside it; commands may write beside the server. In that process one
+connection writes, in transactions that begin as IMMEDIATE (a deferred one that reads before it writes fails under
+load), and it alone checkpoints. Reads share a second connection in autocommit: each is one statement, fetched whole.
+"""
+
+import asyncio
+import fcntl
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import aiosqlite
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
+from repositories import migrations
+from repositories.lanes import Parameters, Rows, prepare
+from repositories.migrations import SchemaStatus
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_MS: Final = 3000
+"""How long a statement waits while another process (a command beside the server) writes."""
+
+INTERRUPT_EVERY_S: Final = 0.01
+
+DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
+"""FULL, since NORMAL loses every write since the last checkpoint when the power fails."""
+
+EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
+NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
+READ_ONLY: Final = ("PRAGMA query_only=ON",)
+
+WAL_RESET_FIXED_IN: Final = (3, 51, 3)
+"""Before it, two connections that write or checkpoint in the same instant may corrupt a WAL file."""
+
+
+class Connection(aiosqlite.Connection):
+    """A connection whose statements take one trip to the driver's thread: execute, fetch and close together.
+
+    The stock one takes a trip for each, and a task cancelled between them leaves the statement open and with it
+    the file locked until the garbage collector comes by. Here a cancelled task interrupts its statement and waits
+    until it has left the connection. The connection is therefore not to be shared by tasks, except to read through
+    `execute_fetchall`, which interrupts nothing.
+    """
+
+    def __init__(self, path: Path, pragmas: Iterable[str]) -> None:
+        super().__init__(partial(open_file, path, tuple(pragmas)), iter_chunk_size=64)
+        self._thread.daemon = True
+        self._begins = False
+
+    def begin(self) -> None:
+        """Have the next statement begin a transaction in the same trip."""
+        self._begins = True
+
+    def cursor(self) -> "OneTripCursor":  # type: ignore[override]
+        return OneTripCursor(self)
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        begins, self._begins = self._begins, False
+        return await self.trip(partial(begin_and, work) if begins else work)
+
+    async def commit(self) -> None:
+        # Not to be interrupted: whoever is cancelled here has committed or has not, and the connection knows.
+        if self._begins or not self.in_transaction:
+            self._begins = False
+        else:
+            await self.trip(sqlite3.Connection.commit, interruptible=False)
+
+    async def rollback(self) -> None:
+        if self._begins or not self.in_transaction:
+            self._begins = False
+        else:
+            await self.trip(sqlite3.Connection.rollback, interruptible=False)
+
+    async def trip(self, work: Callable[[sqlite3.Connection], T], *, interruptible: bool = True) -> T:
+        """Do something on the driver's thread. If the task is cancelled meanwhile, nothing of it goes on."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((future, partial(work, self._conn)))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                if interruptible:
+                    self._conn.interrupt()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([future], timeout=INTERRUPT_EVERY_S)
+            future.exception()  # seen, not raised: the cancellation is
+            raise
+
+
+class OneTripCursor:
+    """The part of a driver's cursor that SQLAlchemy asks for."""
+
+    arraysize = 1
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.description: Any = None
+        self.rowcount = -1
+        self.lastrowid: int | None = None
+        self._rows: list[Any] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> None:
+        await self._connection.run(partial(self._execute, sqlite3.Cursor.execute, sql, parameters))
+
+    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> None:
+        await self._connection.run(partial(self._execute, sqlite3.Cursor.executemany, sql, parameters))
+
+    def _execute(
+        self, method: Callable[..., Any], sql: str, parameters: Iterable[Any], connection: sqlite3.Connection
+    ) -> None:
+        cursor = connection.cursor()
+        try:
+            method(cursor, sql, parameters)
+            self._rows = cursor.fetchall()
+            self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
+        finally:
+            cursor.close()
+
+    async def fetchall(self) -> list[Any]:
+        return self._rows
+
+    async def close(self) -> None:
+        """Nothing is left open after `execute`."""
+
+
+def begin_and(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+    connection.execute("BEGIN IMMEDIATE").close()
+    return work(connection)
+
+
+def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False)
+    for pragma in pragmas:
+        connection.execute(pragma).close()
+    return connection
+
+
+class SqliteLane:
+    """Reads straight on the driver. Tasks share the connection, so that its thread serves several per wake-up."""
+
+    def __init__(self, connection: Connection, dialect: sa.Dialect) -> None:
+        self._connection = connection
+        self._dialect = dialect
+
+    async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        prepared = prepare(statement, self._dialect)
+        try:
+            rows = await self._connection.execute_fetchall(prepared.sql, prepared.arguments(parameters))
+        except sqlite3.Error as error:
+            raise (refuse(error) or error) from error
+        return prepared.read(list(rows))
+
+
+class SqliteDatabase:
+    """The directory in one file. With `serving` it takes the file's lock: one server process for each file."""
+
+    order_commits = None  # one writer at a time: they are in order
+
+    def __init__(self, path: Path, *, serving: bool, pool_timeout_s: float) -> None:
+        self.name = f"SQLite {sqlite3.sqlite_version}, {path}"
+        self._path = path
+        self._serving = serving
+        self._lock: int | None = None
+        self._reading: Connection | None = None
+        writing = (*DURABLE, *EVERYWHERE) if serving else (*DURABLE, *EVERYWHERE, *NO_CHECKPOINTS)
+        self._writer = self._engine(writing, pool_timeout_s)
+
+    def _engine(self, pragmas: Iterable[str], pool_timeout_s: float) -> AsyncEngine:
+        """An engine with a single connection, whose transactions begin as IMMEDIATE."""
+        engine = create_async_engine(
+            sa.URL.create("sqlite+aiosqlite", database=str(self._path)),
+            async_creator=partial(Connection, self._path, pragmas),
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=pool_timeout_s,
+        )
+        sa.event.listen(engine.sync_engine, "begin", begin_immediately)
+        return engine
+
+    @property
+    def reader(self) -> SqliteLane:
+        assert self._reading is not None, "the database was not started"  # noqa: S101
+        return SqliteLane(self._reading, self._writer.dialect)
+
+    def session(self) -> AsyncSession:
+        return AsyncSession(self._writer)
+
+    async def start(self) -> None:
+        create_private(self._path)
+        if self._serving:
+            self._lock = lock(self._path)
+        await self.upgrade()
+        self._reading = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
+        await self._reading
+
+    async def stop(self) -> None:
+        if self._reading is not None:
+            await self._reading.close()
+            self._reading = None
+        await self._writer.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def upgrade(self) -> None:
+        """Bring the schema to its head, with foreign keys off: altering a table by copying it would cascade."""
+        create_private(self._path)
+        engine = self._engine(DURABLE, BUSY_TIMEOUT_MS / 1000)
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(migrations.upgrade)
+                await connection.run_sync(check_foreign_keys)
+        except sa.exc.DatabaseError as error:
+            raise NotReady(f"{self._path} cannot be opened as a SQLite database: {error.orig}.") from error
+        finally:
+            await engine.dispose()
+
+    async def status(self) -> SchemaStatus:
+        async with self._writer.connect() as connection:
+            return await connection.run_sync(migrations.status)
+
+    def refuse(self, error: Exception) -> Refusal | None:
+        return refuse(error)
+
+    def refuse_commit(self, error: Exception) -> Refusal | None:
+        if code_of(error) == "SQLITE_IOERR_FSYNC":
+            return Uncertain("The disk did not confirm the change. It may have been stored or not.")
+        return refuse(error)
+
+
+def begin_immediately(connection: sa.Connection) -> None:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, Connection)  # noqa: S101
+    driver.begin()
+
+
+def check_foreign_keys(connection: sa.Connection) -> None:
+    if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
+        tables = ", ".join(sorted({row[0] for row in broken}))
+        raise NotReady(f"The upgrade would leave {len(broken)} rows without their parent (tables: {tables}).")
+
+
+def create_private(path: Path) -> None:
+    """An empty file that only its owner reads, unless there is a file already; SQLite's companions follow its mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise NotReady(f"{path} cannot be opened: {error.strerror}.") from error
+
+
+def lock(path: Path) -> int:
+    """Hold the lock of a file's server until the descriptor is closed, by this process or by its end."""
+    descriptor = os.open(f"{path}-lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise NotReady(
+            f"Another server has {path} open. SQLite is for one server process; more of them need PostgreSQL."
+        ) from error
+    return descriptor
+
+
+def code_of(error: Exception) -> str:
+    original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    return getattr(original, "sqlite_errorname", "")
+
+
+def refuse(error: Exception) -> Refusal | None:
+    """Which refusal an error of the driver is; None if it is a defect."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return Busy("Too many writes are waiting. Try again shortly.")
+    code = code_of(error)
+    if code == "SQLITE_CONSTRAINT_UNIQUE":
+        return Conflict(field_in(str(error)))
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return Contended("Another process is writing.")
+    if code == "SQLITE_FULL":
+        return Busy("The database has no room left.")
+    return None
+
+
+def field_in(message: str) -> str:
+    """`UNIQUE constraint failed: users.email_key` speaks of the field email, whose folded form is the key."""
+    match = re.search(r"UNIQUE constraint failed: \w+\.(\w+)", message)
+    assert match is not None, message  # noqa: S101
+    return match[1].removesuffix("_key")
+
+
+def is_sound(version: tuple[int, ...]) -> bool:
+    """Whether this SQLite is without the WAL-reset bug, by which two writing connections may corrupt a file."""
+    return version >= WAL_RESET_FIXED_IN

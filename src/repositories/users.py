@@ -1,0 +1,181 @@
+"""Users in SQL: the table and its store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from domain.changes import Journal
+from domain.errors import Gone, NotFound, Stale
+from domain.users import NewUser, Status, User
+from domain.values import fold, is_id
+from repositories.lanes import Lane, Row
+from repositories.schema import BigId, Instant, Json, Key, metadata
+
+users: Final = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", BigId, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name_key", Key, nullable=False),
+    sa.Column("email", sa.Text),
+    sa.Column("email_key", Key),
+    sa.Column("username", sa.Text),
+    sa.Column("username_key", Key),
+    sa.Column("external_id", Key),
+    sa.Column("status", Key, nullable=False),
+    sa.Column("attributes", Json, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("deleted_at", Instant),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,  # an id is never given out twice
+)
+
+LIVING: Final = users.c.deleted_at.is_(None)
+
+# A deleted user is in none of these: its keys are free, and lists do not pass over it.
+for unique in (users.c.email_key, users.c.username_key, users.c.external_id):
+    sa.Index(f"uq_users_{unique.name}", unique, unique=True, sqlite_where=LIVING, postgresql_where=LIVING)
+for sorted_by in (users.c.name_key, users.c.status, users.c.created_at, users.c.updated_at):
+    sa.Index(f"ix_users_{sorted_by.name}_id", sorted_by, users.c.id, sqlite_where=LIVING, postgresql_where=LIVING)
+
+USER: Final = (
+    users.c.id,
+    users.c.name,
+    users.c.created_at,
+    users.c.updated_at,
+    users.c.version,
+    users.c.email,
+    users.c.username,
+    users.c.external_id,
+    users.c.status,
+    users.c.attributes,
+    users.c.deleted_at,
+)
+"""The columns of a User, in the order of its fields."""
+
+GET: Final = sa.select(*USER).where(users.c.id == sa.bindparam("id"))
+GET_TO_WRITE: Final = GET.with_for_update()
+LIST: Final = (
+    sa.select(*USER).where(LIVING, users.c.id > sa.bindparam("after")).order_by(users.c.id).limit(sa.bindparam("limit"))
+)
+ADD: Final = sa.insert(users).returning(users.c.id)
+SAVE: Final = (
+    sa.update(users)
+    .where(users.c.id == sa.bindparam("saved_id"), users.c.version == sa.bindparam("saved_version"))
+    .returning(users.c.id)
+)
+
+
+class SqlReadUsers:
+    """The users as a reading unit of work sees them."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def get(self, id: int) -> User:
+        return living(await self._find(GET, id))
+
+    async def list(self, *, after: int = 0, limit: int) -> Sequence[User]:
+        return [user_of(row) for row in await self._lane.rows(LIST, {"after": after, "limit": limit})]
+
+    async def _find(self, statement: sa.Select[Any], id: int) -> User:
+        rows = await self._lane.rows(statement, {"id": id}) if is_id(id) else ()
+        if not rows:
+            raise NotFound("There is no user with this id.")
+        return user_of(rows[0])
+
+
+class SqlUsers(SqlReadUsers):
+    """The users within one transaction."""
+
+    def __init__(self, lane: Lane, journal: Journal, now: datetime) -> None:
+        super().__init__(lane)
+        self._journal = journal
+        self._now = now
+        self._known: dict[int, User] = {}  # as this unit last saw them: what the journal calls "before"
+
+    async def get(self, id: int) -> User:
+        user = self._known[id] = await self._find(GET_TO_WRITE, id)
+        return living(user)
+
+    async def add(self, new: NewUser) -> User:
+        values = {**row_of(new), "created_at": self._now, "updated_at": self._now, "version": 1}
+        rows = await self._lane.rows(ADD, values)
+        user = User(
+            id=rows[0][0],
+            name=new.name,
+            created_at=self._now,
+            updated_at=self._now,
+            version=1,
+            email=new.email,
+            username=new.username,
+            external_id=new.external_id,
+            status=new.status,
+            attributes=new.attributes,
+        )
+        self._journal.added(user)
+        self._known[user.id] = user
+        return user
+
+    async def save(self, user: User) -> User:
+        before = self._known.get(user.id) or await self._find(GET_TO_WRITE, user.id)
+        saved = replace(user, updated_at=self._now, version=user.version + 1)
+        values = {
+            **row_of(saved),
+            "updated_at": saved.updated_at,
+            "deleted_at": saved.deleted_at,
+            "version": saved.version,
+            "saved_id": user.id,
+            "saved_version": user.version,
+        }
+        if not await self._lane.rows(SAVE, values):
+            raise Stale("The user was changed meanwhile.")
+        self._journal.saved(before, saved)
+        self._known[saved.id] = saved
+        return saved
+
+
+def living(user: User) -> User:
+    if user.deleted_at is not None:
+        raise Gone("This user is deleted.")
+    return user
+
+
+def user_of(row: Row) -> User:
+    id, name, created_at, updated_at, version, email, username, external_id, status, attributes, deleted_at = row
+    return User(
+        id,
+        name,
+        created_at,
+        updated_at,
+        version,
+        email,
+        username,
+        external_id,
+        Status(status),
+        attributes,
+        deleted_at,
+    )
+
+
+def row_of(user: NewUser | User) -> Mapping[str, Any]:
+    """The columns of a user's profile, with the folded keys beside what was typed."""
+    return {
+        "name": user.name,
+        "name_key": fold(user.name),
+        "email": user.email,
+        "email_key": folded(user.email),
+        "username": user.username,
+        "username_key": folded(user.username),
+        "external_id": user.external_id,
+        "status": user.status.value,
+        "attributes": user.attributes,
+    }
+
+
+def folded(text: str | None) -> str | None:
+    return None if text is None else fold(text)

