@@ -5,7 +5,7 @@ import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeGuard
 
 from domain.errors import Fault
 
@@ -19,8 +19,8 @@ MAX_INTEGER: Final = 2**53 - 1
 """The same bound for integers inside attributes, in both directions."""
 
 
-def is_id(number: int) -> bool:
-    return 1 <= number <= MAX_ID
+def is_id(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and 1 <= value <= MAX_ID
 
 
 def fold(text: str) -> str:

@@ -45,6 +45,10 @@ class Database(Protocol):
 
     async def status(self) -> SchemaStatus: ...
 
+    async def is_ready(self) -> bool:
+        """Whether reads are answered and the schema is at its head."""
+        ...
+
     def refuse(self, error: Exception) -> Refusal | None:
         """Which refusal a driver's error is; None if it is a defect."""
         ...

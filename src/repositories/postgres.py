@@ -129,6 +129,13 @@ class PostgresDatabase:
         except sa.exc.DBAPIError as error:
             raise NotReady(f"{self.name} refused: {error.orig}.") from error
 
+    async def is_ready(self) -> bool:
+        try:
+            ((current,),) = await self.reader.rows(migrations.CURRENT)
+        except (Refusal, asyncpg.PostgresError):
+            return False
+        return bool(current == migrations.head())
+
     def refuse(self, error: Exception) -> Refusal | None:
         return refuse(error)
 

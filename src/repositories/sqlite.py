@@ -238,6 +238,13 @@ class SqliteDatabase:
         async with self._writer.connect() as connection:
             return await connection.run_sync(migrations.status)
 
+    async def is_ready(self) -> bool:
+        try:
+            ((current,),) = await self.reader.rows(migrations.CURRENT)
+        except (Refusal, sqlite3.Error):
+            return False
+        return bool(current == migrations.head())
+
     def refuse(self, error: Exception) -> Refusal | None:
         return refuse(error)
 

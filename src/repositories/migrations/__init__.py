@@ -14,6 +14,9 @@ from domain.errors import NotReady
 
 FOLDER = Path(__file__).parent
 
+CURRENT = sa.select(sa.column("version_num", sa.Text)).select_from(sa.table("alembic_version"))
+"""The revision that a database is at, for whoever has no connection of SQLAlchemy's."""
+
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:

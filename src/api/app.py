@@ -1,0 +1,60 @@
+"""The app: the routes, and around them what every answer has in common."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from api import changes, health, users
+from api.container import Container
+from api.docs import add_docs
+from api.edge import Edge
+from api.problems import add_problem_handlers
+
+DESCRIPTION = """\
+Who a product's people are, what changed, and who changed it.
+
+Every refusal is a problem document (RFC 9457). Every answer has an `X-Request-Id`, which is also in the server's log
+and in the change that the request caused."""
+
+TAGS = [
+    {"name": "users", "description": "The people of the directory."},
+    {"name": "changes", "description": "The record of every write, and the feed to follow it."},
+    {"name": "health", "description": "For load balancers and orchestrators."},
+]
+
+
+def create_app(container: Container) -> FastAPI:
+    """An app on the parts of this container. Several apps in one process have nothing in common."""
+    app = FastAPI(
+        title="Roster",
+        version=version("roster"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+        middleware=[Middleware(Edge)],
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.container = container
+    app.state.draining = False
+    for router in (users.router, changes.router, health.router):
+        app.router.routes.extend(router.routes)  # include_router would match every request twice
+    add_docs(app)
+    add_problem_handlers(app)
+    return app
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    database = app.state.container.database()
+    await database.start()
+    try:
+        yield
+    finally:
+        await database.stop()

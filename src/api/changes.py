@@ -1,0 +1,63 @@
+"""The record of changes over HTTP: bodies and routes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, Field
+
+from api.answers import documented_headers, json_answer, link_to_next
+from api.dependencies import Changes
+from api.problems import documented
+from api.routing import Router
+from api.users import Limit, UserId
+from domain.changes import Action, Change
+from domain.pages import DEFAULT_LIMIT
+from domain.values import MAX_ID
+
+router = Router("", "changes")
+
+
+class ChangeOut(BaseModel):
+    """What happened to one entity, by whom and when, with the fields that differ as they were and as they are."""
+
+    seq: Annotated[int, Field(description="Rises with every commit", ge=1, examples=[1])]
+    kind: Annotated[str, Field(description="What was changed", examples=["user"])]
+    entity_id: Annotated[int, Field(description="The id of what was changed", ge=1, examples=[1])]
+    version: Annotated[int, Field(description="Its version after the change", ge=1, examples=[1])]
+    action: Action
+    actor: Annotated[str, Field(description="Who did it", examples=["anonymous"])]
+    request_id: Annotated[str, Field(description="In which request: the X-Request-Id of its answer")]
+    at: Annotated[datetime, Field(description="When, RFC 3339 in UTC")]
+    before: Annotated[dict[str, Any] | None, Field(description="The fields that differ, before; null if created")]
+    after: Annotated[dict[str, Any] | None, Field(description="The same after; null if erased")]
+
+
+FIELDS: Final = tuple(ChangeOut.model_fields)
+
+Since = Annotated[int, Query(description="Only changes with a higher sequence number", ge=0, le=MAX_ID)]
+FOLLOWED: Final = documented_headers(Link='Where to go on, with rel="next"; always there, also while nothing is new')
+
+
+@router.get("/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(422)})
+async def list_changes(request: Request, changes: Changes, since: Since = 0, limit: Limit = DEFAULT_LIMIT) -> Response:
+    """The feed of all changes. Follow the Link header for ever: no change is missed and none comes twice."""
+    return followed(request, await changes.list(since=since, limit=limit), since)
+
+
+@router.get("/users/{id}/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(404, 422)})
+async def list_user_changes(
+    request: Request, changes: Changes, id: UserId, since: Since = 0, limit: Limit = DEFAULT_LIMIT
+) -> Response:
+    """The history of one user, of a deleted one too."""
+    return followed(request, await changes.list_of_user(id, since=since, limit=limit), since)
+
+
+def followed(request: Request, found: Sequence[Change], since: int) -> Response:
+    last = found[-1].seq if found else since
+    return json_answer([shown(change) for change in found], headers=link_to_next(request, since=last))
+
+
+def shown(change: Change) -> dict[str, Any]:
+    return {name: getattr(change, name) for name in FIELDS}

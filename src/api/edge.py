@@ -1,0 +1,88 @@
+"""The outermost layer of the app: a request id on every answer, one line in the log for each, no exception past it."""
+
+import re
+import time
+import uuid
+from typing import Final
+
+import structlog
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import CODES, problem
+
+REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+log = structlog.get_logger("roster.access")
+
+
+class Edge:
+    """Pure ASGI. HEAD is answered as GET without the body (RFC 9110, section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        await Exchange(self.app, scope, send).run(receive)
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, app: ASGIApp, scope: Scope, send: Send) -> None:
+        self.app = app
+        self.send_on = send
+        self.method = scope["method"]
+        self.request_id = request_id_of(scope)
+        self.status = 0
+        self.scope = {**scope, "method": "GET"} if self.method == "HEAD" else scope
+        self.scope.setdefault("state", {})["request_id"] = self.request_id
+
+    async def run(self, receive: Receive) -> None:
+        structlog.contextvars.bind_contextvars(request_id=self.request_id)
+        started = time.perf_counter()
+        try:
+            await self.app(self.scope, receive, self.send)
+        except Exception:
+            log.exception("failed")
+            if self.status:  # too late to say so: the server breaks the connection off
+                raise
+            await self._answer_500(receive)
+        finally:
+            self._log(time.perf_counter() - started)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+        elif self.method == "HEAD":
+            message = {**message, "body": b""}
+        await self.send_on(message)
+
+    async def _answer_500(self, receive: Receive) -> None:
+        detail = "Something went wrong here. The request id finds it in the log."
+        await problem(Request(self.scope), 500, CODES[500], detail)(self.scope, receive, self.send)
+
+    def _log(self, seconds: float) -> None:
+        """The operation, not the path: a path may hold an e-mail address."""
+        route = self.scope.get("route")
+        client = self.scope.get("client")
+        log.info(
+            "request",
+            method=self.method,
+            operation=getattr(route, "name", None),
+            status=self.status,
+            ms=round(seconds * 1000, 1),
+            client=client[0] if client else None,
+        )
+
+
+def request_id_of(scope: Scope) -> str:
+    """The one that the client sent, if it is of the form; else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid.uuid4().hex

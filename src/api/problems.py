@@ -1,0 +1,197 @@
+"""Refusals become problem documents (RFC 9457): one table from error class to status, one shape for every answer
+that is not a success. No value that a client sent is in one, and no text of an exception that is not a Refusal.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from domain.errors import (
+    Busy,
+    Conflict,
+    Contended,
+    Fault,
+    Gone,
+    Invalid,
+    Malformed,
+    NotFound,
+    Refusal,
+    Stale,
+    Uncertain,
+)
+from domain.values import escape
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+STATUS: Final[Mapping[type[Refusal], int]] = {
+    Malformed: 400,
+    NotFound: 404,
+    Conflict: 409,
+    Gone: 410,
+    Stale: 412,
+    Invalid: 422,
+    Busy: 503,
+    Contended: 503,
+    Uncertain: 503,
+}
+
+RETRY_AFTER_S: Final = {Busy: 1, Contended: 1}
+"""Not for Uncertain: sent again blindly, the request might be carried out twice."""
+
+CODES: Final[Mapping[int, str]] = {
+    400: "malformed",
+    404: "no_such_path",
+    405: "method_not_allowed",
+    408: "too_slow",
+    413: "too_large",
+    415: "unsupported_media_type",
+    500: "internal_error",
+}
+"""The codes of refusals that are HTTP's own."""
+
+MAX_ERRORS: Final = 50
+MAX_POINTER: Final = 200
+
+
+class ProblemError(BaseModel):
+    pointer: Annotated[
+        str,
+        Field(
+            description="Where: a JSON pointer into the request, beginning with body, query, path or header",
+            examples=["/body/email"],
+        ),
+    ]
+    code: Annotated[str, Field(description="What, for programs", examples=["too_long"])]
+    detail: Annotated[str, Field(description="What, for people", examples=["Must hold at most 254 characters."])]
+
+
+class Problem(BaseModel):
+    """Why a request was not carried out (RFC 9457)."""
+
+    type: Annotated[str, Field(description="A URN of the code", examples=["urn:roster:problem:conflict"])]
+    title: Annotated[str, Field(description="The status in words", examples=["Conflict"])]
+    status: Annotated[int, Field(description="The HTTP status", ge=400, le=599, examples=[409])]
+    detail: Annotated[str, Field(description="What happened, for people", examples=["Another one has this email."])]
+    instance: Annotated[str, Field(description="The path that was asked for", examples=["/users/"])]
+    code: Annotated[str, Field(description="What happened, for programs", examples=["conflict"])]
+    request_id: Annotated[str, Field(description="Also in X-Request-Id and in the server's log")]
+    errors: Annotated[
+        list[ProblemError] | None, Field(description="Each broken rule, where there is more to say than one sentence")
+    ] = None
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route declares as its `responses`: these statuses, and any other one, as problem documents."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    described = {status: HTTPStatus(status).phrase for status in statuses} | {"default": "Any other refusal"}
+    return {status: {"description": text, "content": content} for status, text in described.items()}
+
+
+def problem(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    faults: Iterable[Fault] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    errors = [{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in faults]
+    document = {
+        "type": f"urn:roster:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": quote(request.scope["path"].encode(errors="replace"))[:MAX_POINTER],
+        "code": code,
+        "request_id": request.state.request_id,
+        **({"errors": errors[:MAX_ERRORS]} if errors else {}),
+    }
+    return Response(to_json(document), status, headers, MEDIA_TYPE)
+
+
+async def refused(request: Request, refusal: Refusal) -> Response:
+    status = STATUS[type(refusal)]
+    retry_after = RETRY_AFTER_S.get(type(refusal))
+    headers = {"Retry-After": str(retry_after)} if retry_after else None
+    return problem(request, status, refusal.code, refusal.detail, faults=faults_of(refusal), headers=headers)
+
+
+def faults_of(refusal: Refusal) -> Sequence[Fault]:
+    match refusal:
+        case Invalid(faults=faults):
+            return [Fault(f"/body{fault.pointer}", fault.code, fault.detail) for fault in faults]
+        case Conflict(field=field, detail=detail):
+            return [Fault(f"/body/{field}", "taken", detail)]
+        case _:
+            return ()
+
+
+async def invalid(request: Request, error: RequestValidationError) -> Response:
+    """A body or parameter that is not of its form. Pydantic's errors, less the input that they quote."""
+    faults = [Fault(pointer_to(each["loc"]), code_of(each["type"]), each["msg"]) for each in error.errors()]
+    return problem(request, 422, Invalid.code, "Some values are not of the form asked for.", faults=faults)
+
+
+def pointer_to(location: Sequence[str | int]) -> str:
+    """A place in the request as a JSON pointer. Names come from the client: cut, and without lone surrogates."""
+    steps = (escape(str(step)).encode(errors="replace").decode() for step in location)
+    return "".join(f"/{step}" for step in steps)[:MAX_POINTER]
+
+
+WORDS: Final[Mapping[str, str]] = {
+    "missing": "missing",
+    "extra_forbidden": "unknown",
+    "string_unicode": "forbidden_character",
+    "string_too_long": "too_long",
+    "enum": "not_allowed",
+    "literal_error": "not_allowed",
+    "greater_than_equal": "out_of_range",
+    "less_than_equal": "out_of_range",
+    "int_parsing_size": "out_of_range",
+}
+
+
+def code_of(pydantic_type: str) -> str:
+    """Roster's word for one of pydantic's, so that clients do not depend on a library's."""
+    if pydantic_type.endswith(("_type", "_parsing")):
+        return "wrong_type"
+    return WORDS.get(pydantic_type, "invalid")
+
+
+async def http_refused(request: Request, error: HTTPException) -> Response:
+    """A refusal of the framework's: unknown paths, wrong methods, bodies that cannot be read."""
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(methods_at(request))
+    code = CODES.get(error.status_code, "refused")
+    return problem(request, error.status_code, code, DETAILS.get(error.status_code, error.detail), headers=headers)
+
+
+DETAILS: Final = {
+    404: "There is nothing at this path.",
+    405: "This path does not know that method. Allow lists those it knows.",
+}
+
+
+def methods_at(request: Request) -> Iterable[str]:
+    """Every method that some route answers at this path; the framework names those of one route only."""
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        asked = "GET" if method == "HEAD" else method
+        scope = {"type": "http", "path": request.scope["path"], "root_path": "", "method": asked, "headers": []}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            yield method
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(Refusal, refused)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, http_refused)  # type: ignore[arg-type]

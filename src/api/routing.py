@@ -1,0 +1,134 @@
+"""Routes that are strict about what they read: unknown query parameters, media types, sizes, slow and odd bodies."""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+BODY_TIMEOUT_S: Final = 20
+"""How long a body may take to arrive in full."""
+
+JSON_TYPE: Final = "application/json"
+MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
+
+
+class StrictRequest(Request):
+    async def body(self) -> bytes:
+        """The body, within the bounds of size and time, of a media type that the method takes."""
+        if not hasattr(self, "_body"):
+            self._body = await self._bounded_body()
+            if self._body:
+                self._refuse_other_media_types()
+        return self._body
+
+    async def _bounded_body(self) -> bytes:
+        if int(self.headers.get("content-length", 0)) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"A body holds at most {MAX_BODY_BYTES} bytes.")
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await self._read()
+        except TimeoutError as error:
+            raise HTTPException(408, "The body took too long to arrive.") from error
+
+    async def _read(self) -> bytes:
+        body = bytearray()
+        async for chunk in self.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise HTTPException(413, f"A body holds at most {MAX_BODY_BYTES} bytes.")
+        return bytes(body)
+
+    def _refuse_other_media_types(self) -> None:
+        taken = (MERGE_PATCH_TYPE, JSON_TYPE) if self.method == "PATCH" else (JSON_TYPE,)
+        sent = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if sent not in taken:
+            header = "Accept-Patch" if self.method == "PATCH" else "Accept"  # RFC 5789, RFC 9110 section 15.5.16
+            raise HTTPException(415, f"Send {' or '.join(taken)}.", {header: ", ".join(taken)})
+
+    async def json(self) -> Any:
+        """The body as JSON, as RFC 8259 has it: UTF-8, without NaN and Infinity, no name twice in an object."""
+        try:
+            return json.loads(
+                (await self.body()).decode(),
+                object_pairs_hook=unique_members,
+                parse_constant=refuse_constant,
+                parse_float=finite,
+            )
+        except json.JSONDecodeError as error:
+            raise HTTPException(400, f"The body is not JSON: {error.msg} at character {error.pos}.") from error
+        except UnicodeDecodeError as error:
+            raise HTTPException(400, f"The body is not UTF-8, from byte {error.start}.") from error
+        except RecursionError as error:
+            raise HTTPException(400, "The body nests too deep.") from error
+        except OddJsonError as error:
+            raise HTTPException(400, str(error)) from error
+        except ValueError as error:  # an integer of thousands of digits
+            raise HTTPException(400, "The body holds a number that is too long.") from error
+
+
+class OddJsonError(ValueError):
+    """JSON that Python would take and others would not, or not in the same way."""
+
+
+def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise OddJsonError("An object of the body has a member twice.")
+    return members
+
+
+def refuse_constant(name: str) -> float:
+    raise OddJsonError(f"The body holds {name}, which is not JSON.")
+
+
+def finite(digits: str) -> float:
+    if not math.isfinite(number := float(digits)):
+        raise OddJsonError("The body holds a number beyond the range of numbers.")
+    return number
+
+
+class StrictRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        known = frozenset(query_names(self.dependant))
+
+        async def handle_strictly(request: Request) -> Response:
+            if request.scope["query_string"]:
+                refuse_unknown_parameters(request, known)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return handle_strictly
+
+
+def query_names(dependant: Dependant) -> Iterator[str]:
+    yield from (parameter.alias for parameter in dependant.query_params)
+    for each in dependant.dependencies:
+        yield from query_names(each)
+
+
+def refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
+    """A typo must be loud: a filter that is passed over would answer with everyone."""
+    if unknown := sorted(set(request.query_params) - known):
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("query", name), "msg": "No such parameter."} for name in unknown]
+        )
+
+
+class Router(APIRouter):
+    """Strict routes; a collection's are served under both spellings, `/users/` and `/users`, without a redirect."""
+
+    def __init__(self, prefix: str, tag: str) -> None:
+        super().__init__(prefix=prefix, tags=[tag], route_class=StrictRoute)
+
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().add_api_route(path, endpoint, **options)
+        if path.endswith("/"):
+            super().add_api_route(path.removesuffix("/"), endpoint, **{**options, "include_in_schema": False})

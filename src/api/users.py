@@ -1,0 +1,203 @@
+"""Users over HTTP: bodies and routes."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Annotated, Any, Final
+
+from fastapi import Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.answers import documented_headers, fields_asked_for, json_answer, link_to_next
+from api.cursors import MAX_LENGTH, read_cursor, write_cursor
+from api.dependencies import Users
+from api.problems import documented
+from api.routing import JSON_TYPE, MERGE_PATCH_TYPE, Router
+from domain.pages import DEFAULT_LIMIT, MAX_LIMIT
+from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
+from domain.values import MAX_ID, Text
+
+router = Router("/users", "users")
+
+
+def bounded(rule: Text, description: str, example: str) -> Any:
+    """What the schema says of a string; the domain enforces it."""
+    return Field(
+        description=description,
+        examples=[example],
+        json_schema_extra={"minLength": 1, "maxLength": rule.max},
+    )
+
+
+Name = Annotated[str, bounded(NAME, "Kept without the blanks around it", "Alice")]
+Email = Annotated[str, bounded(EMAIL, "Kept as typed; unique whatever its case", "alice@example.org")]
+Username = Annotated[str, bounded(USERNAME, "Kept as typed; unique whatever its case", "alice")]
+ExternalId = Annotated[str, bounded(EXTERNAL_ID, "The client's own id; unique to the letter", "hr-4711")]
+Attributes = Annotated[
+    dict[str, Any],
+    Field(
+        description="An object of the client's own: "
+        f"at most {ATTRIBUTES.max_bytes} bytes as JSON and {ATTRIBUTES.max_depth} levels",
+        examples=[{"department": "eng"}],
+    ),
+]
+
+
+class UserIn(BaseModel):
+    """A user to be created."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Alice"}]})
+
+    name: Name
+    email: Email | None = None
+    username: Username | None = None
+    external_id: ExternalId | None = None
+    status: Status = Status.ACTIVE
+    attributes: Attributes = Field(default_factory=dict)
+
+    def new_user(self) -> NewUser:
+        return NewUser(**dict(self))
+
+
+class UserPatch(BaseModel):
+    """A JSON merge patch (RFC 7396): what is left out stays, null clears, attributes merge member by member."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"status": "suspended"}]})
+
+    name: Name = Field(default_factory=str)
+    email: Email | None = None
+    username: Username | None = None
+    external_id: ExternalId | None = None
+    status: Status | None = None
+    attributes: Attributes | None = None
+
+    def patch(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True)
+
+
+class UserOut(BaseModel):
+    """A user. What is not assigned is left out, a status of `active` too; bookkeeping is in the headers.
+
+    With `fields`, exactly the fields that were asked for, null where there is nothing.
+    """
+
+    id: Annotated[int, Field(ge=1, le=MAX_ID, examples=[1])]
+    name: Name
+    email: Email | None = None
+    username: Username | None = None
+    external_id: ExternalId | None = None
+    status: Status = Status.ACTIVE
+    attributes: Attributes = Field(default_factory=dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    deleted_at: datetime | None = None
+    version: Annotated[int, Field(ge=1, description="One more with each change")] = 1
+
+
+FIELDS: Final = tuple(UserOut.model_fields)
+
+UserId = Annotated[int, Path(description="The id of a user", ge=1, le=MAX_ID)]
+Fields = Annotated[
+    str | None,
+    Query(description=f"Which fields to show: `*` for all, or some of {', '.join(FIELDS)}", examples=["id,email"]),
+]
+Limit = Annotated[int, Query(description="How many at the most", ge=1, le=MAX_LIMIT)]
+Cursor = Annotated[str | None, Query(description="From the Link header of the page before", max_length=MAX_LENGTH)]
+
+ONE: Final = documented_headers(ETag="The version, as a strong entity tag", Last_Modified="When it last changed")
+LIST: Final = "users"
+"""What a cursor of the list is for."""
+
+CREATED: Final = documented_headers(
+    ETag="The version, as a strong entity tag", Last_Modified="When it last changed", Location="Where the user is"
+)
+LISTED: Final = documented_headers(Link='The next page, with rel="next", while there is more')
+
+
+@router.post("/", status_code=201, response_model=UserOut, responses={201: CREATED, **documented(409, 415, 422)})
+async def create_user(request: Request, users: Users, body: UserIn, fields: Fields = None) -> Response:
+    """Create a user. A key (e-mail, username, external id) that another user has is a 409 that names it."""
+    show = shown(fields)
+    user = await users.create(body.new_user())
+    location = f"{request.scope.get('root_path', '')}/users/{user.id}"
+    return json_answer(show(user), 201, {**validators(user), "Location": location})
+
+
+@router.get("/", response_model=list[UserOut], responses={200: LISTED, **documented(400, 422)})
+async def list_users(
+    request: Request, users: Users, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None, fields: Fields = None
+) -> Response:
+    """List the users that are not deleted, by id. A page costs the same at any depth."""
+    show = shown(fields)
+    page = await users.list(after=read_cursor(cursor, LIST) if cursor else 0, limit=limit)
+    more = link_to_next(request, cursor=write_cursor(page.items[-1].id, LIST)) if page.more else None
+    return json_answer([show(user) for user in page.items], headers=more)
+
+
+@router.get("/{id}", response_model=UserOut, responses={200: ONE, **documented(404, 410, 422)})
+async def get_user(users: Users, id: UserId, fields: Fields = None) -> Response:
+    """One user. A deleted one is a 410; one that never was, or was erased, a 404."""
+    show = shown(fields)
+    user = await users.get(id)
+    return json_answer(show(user), headers=validators(user))
+
+
+PATCH_BODY: Final = {
+    "requestBody": {
+        "content": {
+            media_type: {"schema": {"$ref": "#/components/schemas/UserPatch"}}
+            for media_type in (MERGE_PATCH_TYPE, JSON_TYPE)
+        }
+    }
+}
+
+
+@router.patch(
+    "/{id}",
+    response_model=UserOut,
+    responses={200: ONE, **documented(404, 409, 410, 415, 422)},
+    openapi_extra=PATCH_BODY,
+)
+async def patch_user(users: Users, id: UserId, body: UserPatch, fields: Fields = None) -> Response:
+    """Change a user by a JSON merge patch. One that changes nothing writes nothing and keeps the ETag."""
+    show = shown(fields)
+    user = await users.patch(id, body.patch())
+    return json_answer(show(user), headers=validators(user))
+
+
+@router.delete("/{id}", status_code=204, response_class=Response, responses=documented(404, 410, 422))
+async def delete_user(users: Users, id: UserId) -> Response:
+    """Delete a user: it is hidden and its keys are free again. Asked once more, the answer is 410."""
+    await users.delete(id)
+    return Response(status_code=204)
+
+
+def validators(user: User) -> dict[str, str]:
+    return {
+        "ETag": f'"{user.version}"',
+        "Last-Modified": format_datetime(user.updated_at, usegmt=True),
+    }
+
+
+def shown(fields: str | None) -> Callable[[User], Mapping[str, Any]]:
+    """How to show a user, decided before anything is done: a bad `fields` parameter changes nothing."""
+    if fields is None:
+        return sparse
+    names = fields_asked_for(fields, FIELDS)
+    return lambda user: {name: getattr(user, name) for name in names}
+
+
+def sparse(user: User) -> Mapping[str, Any]:
+    """The id, the name, and what else is assigned."""
+    body: dict[str, Any] = {"id": user.id, "name": user.name}
+    if user.email is not None:
+        body["email"] = user.email
+    if user.username is not None:
+        body["username"] = user.username
+    if user.external_id is not None:
+        body["external_id"] = user.external_id
+    if user.status is not Status.ACTIVE:
+        body["status"] = user.status
+    if user.attributes:
+        body["attributes"] = user.attributes
+    return body
