@@ -11,6 +11,7 @@ from api import changes, health, users
 from api.container import Container
 from api.docs import add_docs
 from api.edge import Edge
+from api.health import drain_on_sigterm
 from api.problems import add_problem_handlers
 
 DESCRIPTION = """\
@@ -52,8 +53,10 @@ def create_app(container: Container) -> FastAPI:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    database = app.state.container.database()
+    container: Container = app.state.container
+    database = container.database()
     await database.start()
+    drain_on_sigterm(app, container.settings().drain_s)
     try:
         yield
     finally:

@@ -8,10 +8,12 @@ from dependency_injector import containers, providers
 
 from api.settings import Settings
 from domain.work import utc_now
-from repositories.database import database_at
+from repositories.database import Database, database_at
 from repositories.work import SqlUnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
+
+__all__ = ["Container", "Database"]
 
 
 class Container(containers.DeclarativeContainer):

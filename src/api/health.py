@@ -1,8 +1,12 @@
 """Whether the server lives, and whether it should get requests: for load balancers and orchestrators."""
 
+import asyncio
+import signal
+import threading
+from types import FrameType
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel, Field
 
 from api.answers import json_answer
@@ -34,3 +38,21 @@ async def ready(request: Request) -> Response:
 
 def not_ready(request: Request, detail: str) -> Response:
     return problem(request, 503, "not_ready", detail, headers={"Retry-After": "1"})
+
+
+def drain_on_sigterm(app: FastAPI, seconds: float) -> None:
+    """Be not ready from SIGTERM on, and serve on for some seconds before the server is told to stop.
+
+    So a load balancer can see it and go elsewhere. The server's own handler runs after that, or on a second signal.
+    """
+    stop = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or not callable(stop):
+        return  # no server that stops on a signal runs this app
+    loop = asyncio.get_running_loop()
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        wait = 0 if app.state.draining else seconds
+        app.state.draining = True
+        loop.call_soon_threadsafe(loop.call_later, wait, stop, number, frame)
+
+    signal.signal(signal.SIGTERM, drain)

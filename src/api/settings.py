@@ -36,3 +36,7 @@ class Settings(BaseSettings):
     ] = 30
     log_format: Annotated[LogFormat, Field(description="auto: console on a terminal, else json")] = LogFormat.AUTO
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="debug to error")] = "info"
+
+    def environment(self) -> dict[str, str]:
+        """These settings as the environment variables that would give them."""
+        return {f"ROSTER_{name.upper()}": str(value) for name, value in self}

@@ -20,6 +20,11 @@ class Database(Protocol):
         ...
 
     @property
+    def warning(self) -> str | None:
+        """What an operator should know about this engine when the server starts."""
+        ...
+
+    @property
     def reader(self) -> Lane:
         """The way of reading units of work."""
         ...
@@ -34,7 +39,7 @@ class Database(Protocol):
         ...
 
     async def start(self) -> None:
-        """Raises `NotReady`, for an operator, if the directory cannot be served from here."""
+        """Get ready to serve; nothing, if it is. Raises `NotReady`, for an operator, if that cannot be."""
         ...
 
     async def stop(self) -> None: ...

@@ -58,6 +58,7 @@ class PostgresLane:
 class PostgresDatabase:
     """The directory in a PostgreSQL database."""
 
+    warning = None
     order_commits = sa.select(sa.func.pg_advisory_xact_lock(COMMIT_ORDER_LOCK))
     """Taken just before the change rows are numbered, so that what commits later has the higher number: a reader
     of the feed that remembers one number misses nothing. Numbers drawn without it become visible in any order."""
@@ -90,6 +91,8 @@ class PostgresDatabase:
 
     async def start(self) -> None:
         """Open the pools. Raises `NotReady` if the schema is behind: upgrading is a step of its own here."""
+        if self._reading is not None:
+            return
         (await self.status()).require_head()
         self._reading = await asyncpg.create_pool(
             self._dsn,

@@ -41,7 +41,7 @@ NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
 READ_ONLY: Final = ("PRAGMA query_only=ON",)
 
 WAL_RESET_FIXED_IN: Final = (3, 51, 3)
-"""Before it, two connections that write or checkpoint in the same instant may corrupt a WAL file."""
+"""Before it, two connections that write or checkpoint in the same instant may corrupt a file. Hence one writer."""
 
 
 class Connection(aiosqlite.Connection):
@@ -177,6 +177,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, *, serving: bool, pool_timeout_s: float) -> None:
         self.name = f"SQLite {sqlite3.sqlite_version}, {path}"
+        self.warning = warning_about(sqlite3.sqlite_version_info)
         self._path = path
         self._serving = serving
         self._lock: int | None = None
@@ -205,6 +206,8 @@ class SqliteDatabase:
         return AsyncSession(self._writer)
 
     async def start(self) -> None:
+        if self._reading is not None:
+            return
         create_private(self._path)
         if self._serving:
             self._lock = lock(self._path)
@@ -235,6 +238,8 @@ class SqliteDatabase:
             await engine.dispose()
 
     async def status(self) -> SchemaStatus:
+        if not self._path.exists():  # nor is it to, for having been asked about
+            return SchemaStatus(current=None, head=migrations.head(), known=True)
         async with self._writer.connect() as connection:
             return await connection.run_sync(migrations.status)
 
@@ -313,6 +318,10 @@ def field_in(message: str) -> str:
     return match[1].removesuffix("_key")
 
 
-def is_sound(version: tuple[int, ...]) -> bool:
-    """Whether this SQLite is without the WAL-reset bug, by which two writing connections may corrupt a file."""
-    return version >= WAL_RESET_FIXED_IN
+def warning_about(version: tuple[int, ...]) -> str | None:
+    if version >= WAL_RESET_FIXED_IN:
+        return None
+    return (
+        "This SQLite has the WAL-reset bug, mended in 3.51.3: do not let any other program write to the file "
+        "or checkpoint it while Roster serves it."
+    )

@@ -1,0 +1,45 @@
+# Everything here works on a fresh machine with Python 3.11 or later and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check lock openapi clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Install Roster and its tools into .venv, from the lock file
+
+$(STAMP): pyproject.toml requirements.lock requirements-dev.lock
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: $(STAMP) ## Serve the directory on http://127.0.0.1:8000 from roster.db
+	$(BIN)/roster serve
+
+test: $(STAMP) ## Run every test, on memory, SQLite and PostgreSQL
+	$(BIN)/pytest
+
+check: $(STAMP) ## Check form, types, layers, and that openapi.json is current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/roster openapi | diff openapi.json - || { echo "openapi.json is out of date: make openapi"; exit 1; }
+
+lock: $(STAMP) ## Write the lock files anew, with hashes and without addresses
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --upgrade \
+		--python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+openapi: $(STAMP) ## Write openapi.json
+	$(BIN)/roster openapi > openapi.json
+
+clean: ## Remove .venv and what tools left behind; no database
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,187 @@
+"""The server process: uvicorn, held to bounds that it does not have of its own, and stopped in good order."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from http import HTTPStatus
+from importlib.metadata import version
+from types import FrameType
+from typing import Any, Final
+
+import structlog
+import uvicorn
+import uvloop
+from dependency_injector import providers
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
+
+from api.app import create_app
+from api.container import Container, Database
+from api.logs import configure_logs, is_for_console
+from api.problems import CODES, MEDIA_TYPE
+from api.settings import Settings
+from domain.errors import NotReady
+
+HEAD_TIMEOUT_S: Final = 10
+"""How long a request's line and headers may take to arrive, from the connection's or their first byte."""
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+KEEP_ALIVE_S: Final = 5
+BACKLOG: Final = 2048
+
+log = structlog.get_logger("roster")
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP, that does not wait for ever for a request's head, nor read one without end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_timer is not None and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, "headers_too_large", f"The headers hold at most {MAX_HEAD_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_here()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, CODES[400], msg)
+
+    def _expect_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
+
+    def _head_is_here(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        self._head_timer, self._head_bytes = None, 0
+
+    def _refuse(self, status: int, code: str, detail: str) -> None:
+        """A problem document for what is no request yet: it has no path and no request id."""
+        title = HTTPStatus(status).phrase
+        document = {
+            "type": f"urn:roster:problem:{code}",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "code": code,
+        }
+        body = json.dumps(document).encode()
+        head = (
+            f"HTTP/1.1 {status} {title}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """A server that takes a signal to stop as an order that it carries out: it exits with 0."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop. Raises `NotReady` if that cannot be."""
+    configure_logs(settings)
+    if settings.workers == 1:
+        uvloop.run(serve_alone(settings))
+    else:
+        serve_with_workers(settings)
+
+
+async def serve_alone(settings: Settings) -> None:
+    container = Container(settings=providers.Object(settings))
+    database = container.database()
+    await database.start()
+    try:
+        with listen(settings) as listener:
+            announce(settings, listener, database)
+            await Server(config_of(settings, create_app(container))).serve(sockets=[listener])
+    finally:
+        await database.stop()
+
+
+def serve_with_workers(settings: Settings) -> None:
+    """Several processes on one socket. They read their settings from the environment."""
+    if settings.database_url.startswith("sqlite"):
+        raise NotReady("SQLite is for one server process. For more workers set a postgresql:// --database-url.")
+    os.environ.update(settings.environment())
+    database = Container(settings=providers.Object(settings)).database()
+    uvloop.run(require_head(database))
+    listener = listen(settings)
+    announce(settings, listener, database)
+    config = config_of(settings, "api.server:worker", factory=True, workers=settings.workers)
+    Multiprocess(config, sockets=[listener]).run()
+
+
+async def require_head(database: Database) -> None:
+    (await database.status()).require_head()
+    await database.stop()
+
+
+def worker() -> FastAPI:
+    settings = Settings()
+    configure_logs(settings)
+    return create_app(Container())
+
+
+def config_of(settings: Settings, app: FastAPI | str, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # the app's own has the request id, and no paths
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=settings.shutdown_s,
+        **options,
+    )
+
+
+def listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{settings.host} port {settings.port}"
+        raise NotReady(f"Cannot listen on {where}: {error.strerror}. Choose others by --host and --port.") from error
+
+
+def announce(settings: Settings, listener: socket.socket, database: Database) -> None:
+    """Say where the API is, in a form to read or, in a log of JSON, to parse."""
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    facts = {"api": url, "docs": f"{url}/docs", "database": database.name, "version": version("roster")}
+    if is_for_console(settings):
+        sys.stdout.write("".join(f"  {name:<9} {fact}\n" for name, fact in facts.items()))
+    else:
+        log.info("serving", **facts)
+    if database.warning:
+        log.warning(database.warning)
