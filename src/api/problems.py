@@ -27,6 +27,7 @@ from domain.errors import (
     Stale,
     Uncertain,
 )
+from domain.once import InFlight, KeyReused
 from domain.values import escape
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -36,14 +37,16 @@ STATUS: Final[Mapping[type[Refusal], int]] = {
     NotFound: 404,
     Conflict: 409,
     Gone: 410,
+    InFlight: 409,
     Stale: 412,
+    KeyReused: 422,
     Invalid: 422,
     Busy: 503,
     Contended: 503,
     Uncertain: 503,
 }
 
-RETRY_AFTER_S: Final = {Busy: 1, Contended: 1}
+RETRY_AFTER_S: Final[Mapping[type[Refusal], int]] = {Busy: 1, Contended: 1, InFlight: 1}
 """Not for Uncertain: sent again blindly, the request might be carried out twice."""
 
 CODES: Final[Mapping[int, str]] = {

@@ -21,7 +21,8 @@ class Action(StrEnum):
 class NewChange:
     """What happened to one entity.
 
-    `before` and `after` hold the fields that differ; `before` is None when it was created, `after` when it was erased.
+    `before` and `after` hold the fields that differ. `before` is None when it was created; both are None in every
+    change of an entity that was erased since.
     `actor` and `request_id` say who asked and in which request.
     """
 
@@ -76,7 +77,17 @@ class Journal:
         assert entity is not None  # noqa: S101  # the three methods above see to it
         key = (entity.kind, entity.id)
         first, _ = self._lines.get(key, (before, None))
+        self._lines.pop(key, None)  # what is noted last stands last
         self._lines[key] = (first, after)
+
+    @property
+    def last(self) -> Entity | None:
+        """The entity that was added or saved last, as it is now."""
+        return next((after for _, after in reversed(self._lines.values()) if after is not None), None)
+
+    @property
+    def removed_entities(self) -> Sequence[Entity]:
+        return [before for before, after in self._lines.values() if before is not None and after is None]
 
     def changes(self, *, actor: str, request_id: str, at: datetime) -> Iterator[NewChange]:
         """One change for each entity. One that was added and removed again in the same unit leaves no trace."""
@@ -118,12 +129,14 @@ def action_of(before: Entity | None, after: Entity | None) -> Action:
 
 
 def difference(before: Entity | None, after: Entity | None) -> tuple[JsonObject | None, JsonObject | None]:
-    """The fields that differ, as they were and as they are; of a new or an erased entity those that are set."""
+    """The fields that differ, as they were and as they are; of a new entity those that are set; of an erased none."""
+    if after is None:
+        return None, None
     was, became = state_of(before), state_of(after)
     differing = [name for name in was | became if was.get(name) != became.get(name)]
     return (
         None if before is None else {name: was.get(name) for name in differing},
-        None if after is None else {name: became.get(name) for name in differing},
+        {name: became.get(name) for name in differing},
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Literal, Protocol
 
 from domain.errors import Fault, Invalid
 from domain.values import Attributes, JsonObject, Text, escape, merge_patch
@@ -57,6 +57,8 @@ class NewUser:
         yield from ATTRIBUTES.faults("/attributes", self.attributes)
 
 
+UserKey = Literal["email", "username", "external_id"]
+
 PROFILE: Final = tuple(each.name for each in fields(NewUser))
 """The fields that a client may set."""
 
@@ -101,19 +103,33 @@ class User:
             profile["attributes"] = merge_patch(self.attributes, patch["attributes"])
         return self.revised(**profile)
 
+    def replaced(self, new: NewUser) -> "User":
+        """This user with the profile of another, whole."""
+        return replace(self, **{name: getattr(new, name) for name in PROFILE})
+
     def deleted(self, at: datetime) -> "User":
         """This user as a tombstone: hidden, its keys released."""
         return replace(self, deleted_at=at)
+
+    def restored(self) -> "User":
+        return replace(self, deleted_at=None)
 
 
 class ReadUsers(Protocol):
     """What a store of users answers."""
 
-    async def get(self, id: int) -> User:
+    async def get(self, id: int, *, deleted: bool = False) -> User:
         """The user of that id, as last committed or as this unit of work left it.
 
-        Raises `NotFound` if there never was one or it was erased, `Gone` if it is deleted. In a writing unit of
-        work nobody else can change that user before the unit ends.
+        Raises `NotFound` if there never was one or it was erased, and `Gone` if it is deleted, unless `deleted`
+        asks for such too. In a writing unit of work nobody else can change that user before the unit ends.
+        """
+        ...
+
+    async def find(self, key: UserKey, value: str) -> User:
+        """The user who has this key and is not deleted, as `get` gives it. Raises `NotFound`.
+
+        E-mail and username are looked up by their folded form.
         """
         ...
 
@@ -137,4 +153,8 @@ class Users(ReadUsers, Protocol):
 
         Raises `Stale` unless the kept user is at `user.version`, `NotFound` if there is none, `Conflict` as `add`.
         """
+        ...
+
+    async def remove(self, user: User) -> None:
+        """Erase the user. Raises `Stale` and `NotFound` as `save`."""
         ...

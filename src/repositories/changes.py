@@ -6,7 +6,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from domain.changes import Action, Change, NewChange
+from domain.changes import Action, Change, Entity, NewChange
 from repositories.lanes import Lane, Row
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
@@ -41,6 +41,12 @@ LIST_OF_ONE: Final = LIST.where(
     changes.c.kind == sa.bindparam("kind"), changes.c.entity_id == sa.bindparam("entity_id")
 )
 
+REDACT: Final = (
+    sa.update(changes)
+    .where(changes.c.kind == sa.bindparam("redacted_kind"), changes.c.entity_id == sa.bindparam("redacted_id"))
+    .values(before=None, after=None)
+)
+
 
 class SqlChanges:
     """The record of changes, to read."""
@@ -59,9 +65,17 @@ class SqlChanges:
         return [change_of(row) for row in rows]
 
 
-async def append(lane: Lane, new: Iterable[NewChange]) -> None:
+async def append(lane: Lane, new: Iterable[NewChange]) -> int | None:
+    """Number and keep these changes; the number of the last, if there is any."""
+    seq = None
     for change in new:
-        await lane.rows(APPEND, asdict(change))
+        ((seq,),) = await lane.rows(APPEND, asdict(change))
+    return seq
+
+
+async def redact(lane: Lane, entity: Entity) -> None:
+    """Erase what its changes say of an entity. That there were changes, when and by whom, stays."""
+    await lane.rows(REDACT, {"redacted_kind": entity.kind, "redacted_id": entity.id})
 
 
 def change_of(row: Row) -> Change:

@@ -38,6 +38,14 @@ class Database(Protocol):
         """The way of a writing unit of work: nothing begins before its first statement."""
         ...
 
+    async def claim(self, lane: Lane, name: str) -> bool:
+        """Hold a name, across all processes, until the transaction ends; False if another one holds it."""
+        ...
+
+    async def scrub(self) -> None:
+        """Leave no trace in the files of what was erased just now, as far as that is in this engine's power."""
+        ...
+
     async def start(self) -> None:
         """Get ready to serve; nothing, if it is. Raises `NotReady`, for an operator, if that cannot be."""
         ...

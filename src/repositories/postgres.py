@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
-from repositories.lanes import Parameters, Rows, prepare
+from repositories.lanes import Lane, Parameters, Rows, prepare
 from repositories.migrations import SchemaStatus
 
 CONNECT_TIMEOUT_S: Final = 5
@@ -30,6 +30,8 @@ COMMIT_ORDER_LOCK: Final = 0x526F73746572
 """An advisory lock, "Roster" in ASCII, that a writing transaction holds from its change rows to its end."""
 
 SCHEMA_LOCK: Final = COMMIT_ORDER_LOCK + 1
+
+CLAIM: Final = sa.select(sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("name"), 0)))
 
 CONTENDED: Final = {"40001", "40P01"}  # serialization failure, deadlock
 CONNECTION_LOST: Final = ("08", "57P01", "57P02", "57P03", "25P03")  # by class or code
@@ -75,6 +77,7 @@ class PostgresDatabase:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_timeout_s,
+            hide_parameters=True,  # they are not for logs
         )
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
@@ -131,6 +134,13 @@ class PostgresDatabase:
             raise NotReady(f"{self.name} cannot be reached: {error}.") from error
         except sa.exc.DBAPIError as error:
             raise NotReady(f"{self.name} refused: {error.orig}.") from error
+
+    async def claim(self, lane: Lane, name: str) -> bool:
+        ((held,),) = await lane.rows(CLAIM, {"name": name})
+        return bool(held)
+
+    async def scrub(self) -> None:
+        """Dead rows are PostgreSQL's to clear away: autovacuum does."""
 
     async def is_ready(self) -> bool:
         try:

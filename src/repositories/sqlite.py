@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
-from repositories.lanes import Parameters, Rows, prepare
+from repositories.lanes import Lane, Parameters, Rows, prepare
 from repositories.migrations import SchemaStatus
 
 T = TypeVar("T")
@@ -35,6 +35,9 @@ INTERRUPT_EVERY_S: Final = 0.01
 
 DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
 """FULL, since NORMAL loses every write since the last checkpoint when the power fails."""
+
+ERASING: Final = ("PRAGMA secure_delete=ON",)
+"""What is deleted is overwritten with zeros, so that an erased person is in the file no more."""
 
 EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
 NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
@@ -147,6 +150,10 @@ def begin_and(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Conne
     return work(connection)
 
 
+def checkpoint(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
 def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False)
     for pragma in pragmas:
@@ -182,7 +189,8 @@ class SqliteDatabase:
         self._serving = serving
         self._lock: int | None = None
         self._reading: Connection | None = None
-        writing = (*DURABLE, *EVERYWHERE) if serving else (*DURABLE, *EVERYWHERE, *NO_CHECKPOINTS)
+        checkpoints = () if serving else NO_CHECKPOINTS
+        writing = (*DURABLE, *EVERYWHERE, *ERASING, *checkpoints)
         self._writer = self._engine(writing, pool_timeout_s)
 
     def _engine(self, pragmas: Iterable[str], pool_timeout_s: float) -> AsyncEngine:
@@ -193,6 +201,7 @@ class SqliteDatabase:
             pool_size=1,
             max_overflow=0,
             pool_timeout=pool_timeout_s,
+            hide_parameters=True,  # they are not for logs
         )
         sa.event.listen(engine.sync_engine, "begin", begin_immediately)
         return engine
@@ -242,6 +251,20 @@ class SqliteDatabase:
             return SchemaStatus(current=None, head=migrations.head(), known=True)
         async with self._writer.connect() as connection:
             return await connection.run_sync(migrations.status)
+
+    async def claim(self, lane: Lane, name: str) -> bool:  # noqa: ARG002
+        return True  # one process writes, and it knows the names that are held
+
+    async def scrub(self) -> None:
+        """Empty the log, which still has what was erased, into the file, where it is overwritten (secure_delete).
+
+        If other writes hold the connection for too long, a later checkpoint does it.
+        """
+        with suppress(sa.exc.TimeoutError):
+            async with self._writer.connect() as connection:
+                driver = (await connection.get_raw_connection()).driver_connection
+                assert isinstance(driver, Connection)  # noqa: S101
+                await driver.trip(checkpoint)
 
     async def is_ready(self) -> bool:
         try:

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from domain.changes import Journal
 from domain.errors import Gone, NotFound, Stale
-from domain.users import NewUser, Status, User
-from domain.values import fold, is_id
+from domain.users import NewUser, Status, User, UserKey
+from domain.values import flaw_in, fold, is_id
 from repositories.lanes import Lane, Row
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
@@ -63,6 +63,17 @@ LIST: Final = (
     sa.select(*USER).where(LIVING, users.c.id > sa.bindparam("after")).order_by(users.c.id).limit(sa.bindparam("limit"))
 )
 ADD: Final = sa.insert(users).returning(users.c.id)
+FIND: Final = {
+    "email": sa.select(*USER).where(LIVING, users.c.email_key == sa.bindparam("key")),
+    "username": sa.select(*USER).where(LIVING, users.c.username_key == sa.bindparam("key")),
+    "external_id": sa.select(*USER).where(LIVING, users.c.external_id == sa.bindparam("key")),
+}
+FIND_TO_WRITE: Final = {key: statement.with_for_update() for key, statement in FIND.items()}
+REMOVE: Final = (
+    sa.delete(users)
+    .where(users.c.id == sa.bindparam("id"), users.c.version == sa.bindparam("version"))
+    .returning(users.c.id)
+)
 SAVE: Final = (
     sa.update(users)
     .where(users.c.id == sa.bindparam("saved_id"), users.c.version == sa.bindparam("saved_version"))
@@ -76,16 +87,27 @@ class SqlReadUsers:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def get(self, id: int) -> User:
-        return living(await self._find(GET, id))
+    async def get(self, id: int, *, deleted: bool = False) -> User:
+        user = await self._one(GET, id)
+        return user if deleted else living(user)
+
+    async def find(self, key: UserKey, value: str) -> User:
+        return await self._one_by(FIND[key], key, value)
 
     async def list(self, *, after: int = 0, limit: int) -> Sequence[User]:
         return [user_of(row) for row in await self._lane.rows(LIST, {"after": after, "limit": limit})]
 
-    async def _find(self, statement: sa.Select[Any], id: int) -> User:
+    async def _one(self, statement: sa.Select[Any], id: int) -> User:
         rows = await self._lane.rows(statement, {"id": id}) if is_id(id) else ()
         if not rows:
             raise NotFound("There is no user with this id.")
+        return user_of(rows[0])
+
+    async def _one_by(self, statement: sa.Select[Any], key: UserKey, value: str) -> User:
+        form = value if key == "external_id" else fold(value)
+        rows = () if flaw_in(form) else await self._lane.rows(statement, {"key": form})
+        if not rows:
+            raise NotFound(f"There is no user with this {key}.")
         return user_of(rows[0])
 
 
@@ -98,9 +120,14 @@ class SqlUsers(SqlReadUsers):
         self._now = now
         self._known: dict[int, User] = {}  # as this unit last saw them: what the journal calls "before"
 
-    async def get(self, id: int) -> User:
-        user = self._known[id] = await self._find(GET_TO_WRITE, id)
-        return living(user)
+    async def get(self, id: int, *, deleted: bool = False) -> User:
+        user = self._known[id] = await self._one(GET_TO_WRITE, id)
+        return user if deleted else living(user)
+
+    async def find(self, key: UserKey, value: str) -> User:
+        user = await self._one_by(FIND_TO_WRITE[key], key, value)
+        self._known[user.id] = user
+        return user
 
     async def add(self, new: NewUser) -> User:
         values = {**row_of(new), "created_at": self._now, "updated_at": self._now, "version": 1}
@@ -122,7 +149,7 @@ class SqlUsers(SqlReadUsers):
         return user
 
     async def save(self, user: User) -> User:
-        before = self._known.get(user.id) or await self._find(GET_TO_WRITE, user.id)
+        before = await self._before(user)
         saved = replace(user, updated_at=self._now, version=user.version + 1)
         values = {
             **row_of(saved),
@@ -137,6 +164,18 @@ class SqlUsers(SqlReadUsers):
         self._journal.saved(before, saved)
         self._known[saved.id] = saved
         return saved
+
+    async def remove(self, user: User) -> None:
+        before = await self._before(user)
+        if not await self._lane.rows(REMOVE, {"id": user.id, "version": user.version}):
+            raise Stale("The user was changed meanwhile.")
+        self._journal.removed(before)
+        del self._known[user.id]
+
+    async def _before(self, user: User) -> User:
+        if user.id not in self._known:
+            self._known[user.id] = await self._one(GET_TO_WRITE, user.id)
+        return self._known[user.id]
 
 
 def living(user: User) -> User:
