@@ -77,6 +77,14 @@ class UnitsOfWork(Protocol):
         """
         ...
 
+    def changed(self, since: int, within_s: float) -> Awaitable[None]:
+        """Wait for a change with a higher sequence number than `since`, for at most `within_s` seconds."""
+        ...
+
+    def release(self) -> None:
+        """Let go of everybody who waits for changes: the server is about to stop."""
+        ...
+
     def pause(self, attempt: int) -> Awaitable[None]:
         """The wait before a contended unit is run again for the `attempt`-th time, counted from 1."""
         ...

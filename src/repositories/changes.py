@@ -34,6 +34,7 @@ CHANGE: Final = tuple(
 """The columns of a Change, in the order of its fields."""
 
 APPEND: Final = sa.insert(changes).returning(changes.c.seq)
+LAST_SEQ: Final = sa.select(sa.func.coalesce(sa.func.max(changes.c.seq), 0))
 LIST: Final = (
     sa.select(*CHANGE).where(changes.c.seq > sa.bindparam("since")).order_by(changes.c.seq).limit(sa.bindparam("limit"))
 )

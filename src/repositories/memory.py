@@ -18,6 +18,7 @@ from domain.once import REMEMBERED_FOR, InFlightKeys, Once, answer_again
 from domain.users import NewUser, User, UserKey
 from domain.values import fold
 from domain.work import Clock, Occasion, utc_now
+from repositories.feed import Feed
 
 USER_KEYS: Final[Mapping[str, Callable[[str], str]]] = {"email": fold, "username": fold, "external_id": str}
 """The fields that tell living users apart, each with the form in which it does."""
@@ -190,6 +191,7 @@ class MemoryUnitsOfWork:
         self._clock = clock
         self._turn = asyncio.Lock()
         self._in_flight = InFlightKeys()
+        self._feed = Feed(self._last_seq)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[MemoryReadingUnit]:
@@ -204,6 +206,18 @@ class MemoryUnitsOfWork:
                 if once:
                     work.find_answer(once)
                 yield work
+
+        if occasion.seq is not None:
+            self._feed.committed(occasion.seq)
+
+    async def _last_seq(self) -> int:
+        return len(self._tables.changes)
+
+    async def changed(self, since: int, within_s: float) -> None:
+        await self._feed.wait_beyond(since, within_s)
+
+    def release(self) -> None:
+        self._feed.release()
 
     async def pause(self, attempt: int) -> None:
         """Never contended, so never waited for."""

@@ -14,8 +14,9 @@ from domain.changes import Journal
 from domain.once import IN_FLIGHT, InFlight, InFlightKeys, Once
 from domain.work import Clock, Occasion, utc_now
 from repositories.answers import find_answer, forget_answers, keep_answer
-from repositories.changes import SqlChanges, append, redact
+from repositories.changes import LAST_SEQ, SqlChanges, append, redact
 from repositories.database import Database
+from repositories.feed import Feed
 from repositories.lanes import SessionLane
 from repositories.users import SqlReadUsers, SqlUsers
 
@@ -84,6 +85,17 @@ class SqlUnitsOfWork:
         self._database = database
         self._clock = clock
         self._in_flight = InFlightKeys()
+        self._feed = Feed(self._last_seq)
+
+    async def _last_seq(self) -> int:
+        ((seq,),) = await self._database.reader.rows(LAST_SEQ)
+        return int(seq)
+
+    async def changed(self, since: int, within_s: float) -> None:
+        await self._feed.wait_beyond(since, within_s)
+
+    def release(self) -> None:
+        self._feed.release()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlReadingUnit]:
@@ -99,6 +111,8 @@ class SqlUnitsOfWork:
                 if once:
                     await work.require_first(once)
                 yield work
+        if occasion.seq is not None:
+            self._feed.committed(occasion.seq)
 
     async def pause(self, attempt: int) -> None:
         await asyncio.sleep(random.uniform(0, PAUSE_S * 2**attempt))  # noqa: S311  # only spreads the load
