@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
-from domain.values import JsonObject, JsonValue
+from domain.values import JsonObject, JsonValue, same
 
 
 class Action(StrEnum):
@@ -120,11 +120,16 @@ def action_of(before: Entity | None, after: Entity | None) -> Action:
 def difference(before: Entity | None, after: Entity | None) -> tuple[JsonObject | None, JsonObject | None]:
     """The fields that differ, as they were and as they are; of a new or an erased entity those that are set."""
     was, became = state_of(before), state_of(after)
-    differing = [name for name in was | became if was.get(name) != became.get(name)]
+    differing = [name for name in was | became if not same(was.get(name), became.get(name))]
     return (
         None if before is None else {name: was.get(name) for name in differing},
         None if after is None else {name: became.get(name) for name in differing},
     )
+
+
+def differ(before: Entity, after: Entity) -> bool:
+    """Whether a change from one to the other would have anything to tell."""
+    return difference(before, after) != ({}, {})
 
 
 BOOKKEEPING = frozenset({"id", "version", "created_at", "updated_at"})

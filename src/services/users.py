@@ -1,5 +1,6 @@
 """What can be done with users."""
 
+from domain.changes import differ
 from domain.pages import Page
 from domain.users import NewUser, User
 from domain.values import JsonObject
@@ -35,7 +36,7 @@ class UserService:
         async with self.units.writing(self.occasion) as work:
             user = await work.users.get(id)
             patched = user.patched(patch)
-            if patched == user:
+            if not differ(user, patched):
                 return user
             user = await work.users.save(patched)
             await work.commit()
