@@ -1,6 +1,7 @@
 """Users in SQL: the table and its store."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -99,7 +100,8 @@ class SqlUsers(SqlReadUsers):
         self._known: dict[int, User] = {}  # as this unit last saw them: what the journal calls "before"
 
     async def get(self, id: int) -> User:
-        user = self._known[id] = await self._find(GET_TO_WRITE, id)
+        user = await self._find(GET_TO_WRITE, id)
+        self._know(user)
         return living(user)
 
     async def add(self, new: NewUser) -> User:
@@ -117,8 +119,7 @@ class SqlUsers(SqlReadUsers):
             status=new.status,
             attributes=new.attributes,
         )
-        self._journal.added(user)
-        self._known[user.id] = user
+        self._journal.added(self._know(user))
         return user
 
     async def save(self, user: User) -> User:
@@ -134,9 +135,13 @@ class SqlUsers(SqlReadUsers):
         }
         if not await self._lane.rows(SAVE, values):
             raise Stale("The user was changed meanwhile.")
-        self._journal.saved(before, saved)
-        self._known[saved.id] = saved
+        self._journal.saved(before, self._know(saved))
         return saved
+
+    def _know(self, user: User) -> User:
+        """Remember a copy: whoever has the user itself may alter what its attributes hold."""
+        known = self._known[user.id] = deepcopy(user)
+        return known
 
 
 def living(user: User) -> User:
