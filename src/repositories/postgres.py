@@ -157,10 +157,10 @@ def code_of(error: Exception) -> str:
 
 
 def is_lost(error: Exception) -> bool:
-    invalidated = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
-    original = original_of(error)
+    if isinstance(original := original_of(error), ValueError):
+        return False  # an argument that the driver cannot encode; it calls that an InterfaceError as well
     return (
-        invalidated
+        (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated)
         or isinstance(original, OSError | asyncpg.InterfaceError)
         or code_of(error).startswith(CONNECTION_LOST)
     )

@@ -12,7 +12,7 @@ from domain.changes import Journal
 from domain.errors import Gone, NotFound, Stale
 from domain.users import NewUser, Status, User
 from domain.values import fold, is_id
-from repositories.lanes import Lane, Row
+from repositories.lanes import Lane, Row, bounded
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
 users: Final = sa.Table(
@@ -81,7 +81,8 @@ class SqlReadUsers:
         return living(await self._find(GET, id))
 
     async def list(self, *, after: int = 0, limit: int) -> Sequence[User]:
-        return [user_of(row) for row in await self._lane.rows(LIST, {"after": after, "limit": limit})]
+        rows = await self._lane.rows(LIST, {"after": bounded(after), "limit": bounded(limit)})
+        return [user_of(row) for row in rows]
 
     async def _find(self, statement: sa.Select[Any], id: int) -> User:
         rows = await self._lane.rows(statement, {"id": id}) if is_id(id) else ()
