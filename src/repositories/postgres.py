@@ -1,8 +1,8 @@
 """PostgreSQL over asyncpg: the same pair, one pool that writes in transactions and one that reads in autocommit."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import asyncpg
@@ -77,8 +77,14 @@ class PostgresDatabase:
         )
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like."""
-        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=dict(SESSION))
+        """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like.
+
+        SQLAlchemy hands on what is raised here as it is, so a server that lets nobody in looks like one out of reach.
+        """
+        try:
+            return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=dict(SESSION))
+        except asyncpg.PostgresError as error:
+            raise ConnectionError(str(error)) from error
 
     @property
     def reader(self) -> PostgresLane:
@@ -91,15 +97,16 @@ class PostgresDatabase:
     async def start(self) -> None:
         """Open the pools. Raises `NotReady` if the schema is behind: upgrading is a step of its own here."""
         (await self.status()).require_head()
-        self._reading = await asyncpg.create_pool(
-            self._dsn,
-            min_size=1,
-            max_size=self._pool_size,
-            timeout=CONNECT_TIMEOUT_S,
-            server_settings=dict(READ_ONLY),
-            init=read_json,
-            reset=leave_as_is,
-        )
+        with self._reached():
+            self._reading = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=self._pool_size,
+                timeout=CONNECT_TIMEOUT_S,
+                server_settings=dict(READ_ONLY),
+                init=read_json,
+                reset=leave_as_is,
+            )
 
     async def stop(self) -> None:
         if self._reading is not None:
@@ -121,10 +128,15 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        try:
+        with self._reached():
             async with self._writer.begin() as connection:
                 yield connection
-        except (OSError, TimeoutError) as error:
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, asyncpg.PostgresError) as error:
             raise NotReady(f"{self.name} cannot be reached: {error}.") from error
         except sa.exc.DBAPIError as error:
             raise NotReady(f"{self.name} refused: {error.orig}.") from error
