@@ -77,14 +77,8 @@ class PostgresDatabase:
         )
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like.
-
-        SQLAlchemy hands on what is raised here as it is, so a server that lets nobody in looks like one out of reach.
-        """
-        try:
-            return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=dict(SESSION))
-        except asyncpg.PostgresError as error:
-            raise ConnectionError(str(error)) from error
+        """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like."""
+        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=dict(SESSION))
 
     @property
     def reader(self) -> PostgresLane:
@@ -169,10 +163,10 @@ def code_of(error: Exception) -> str:
 
 
 def is_lost(error: Exception) -> bool:
-    if isinstance(original := original_of(error), ValueError):
-        return False  # an argument that the driver cannot encode; it calls that an InterfaceError as well
+    invalidated = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    original = original_of(error)
     return (
-        (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated)
+        invalidated
         or isinstance(original, OSError | asyncpg.InterfaceError)
         or code_of(error).startswith(CONNECTION_LOST)
     )
