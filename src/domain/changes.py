@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
-from domain.values import JsonObject, JsonValue
+from domain.values import JsonObject, JsonValue, same
 
 
 class Action(StrEnum):
@@ -62,6 +62,8 @@ class Journal:
 
     def __init__(self) -> None:
         self._lines: dict[tuple[str, int], tuple[Entity | None, Entity | None]] = {}
+        self.last: Entity | None = None
+        """The entity that was added or saved last, as it then was."""
 
     def added(self, entity: Entity) -> None:
         self._note(None, entity)
@@ -77,13 +79,8 @@ class Journal:
         assert entity is not None  # noqa: S101  # the three methods above see to it
         key = (entity.kind, entity.id)
         first, _ = self._lines.get(key, (before, None))
-        self._lines.pop(key, None)  # what is noted last stands last
         self._lines[key] = (first, after)
-
-    @property
-    def last(self) -> Entity | None:
-        """The entity that was added or saved last, as it is now."""
-        return next((after for _, after in reversed(self._lines.values()) if after is not None), None)
+        self.last = after or self.last
 
     @property
     def removed_entities(self) -> Sequence[Entity]:
@@ -133,11 +130,16 @@ def difference(before: Entity | None, after: Entity | None) -> tuple[JsonObject 
     if after is None:
         return None, None
     was, became = state_of(before), state_of(after)
-    differing = [name for name in was | became if was.get(name) != became.get(name)]
+    differing = [name for name in was | became if not same(was.get(name), became.get(name))]
     return (
         None if before is None else {name: was.get(name) for name in differing},
         {name: became.get(name) for name in differing},
     )
+
+
+def differ(before: Entity, after: Entity) -> bool:
+    """Whether a change from one to the other would have anything to tell."""
+    return difference(before, after) != ({}, {})
 
 
 BOOKKEEPING = frozenset({"id", "version", "created_at", "updated_at"})

@@ -122,6 +122,11 @@ def escape(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
+def same(one: JsonValue, other: JsonValue) -> bool:
+    """Whether two values are written alike as JSON: Python's == takes 1, 1.0 and true for one another."""
+    return json.dumps(one) == json.dumps(other)
+
+
 def merge_patch(target: JsonValue, patch: JsonValue) -> JsonValue:
     """JSON merge patch (RFC 7396, section 2): null removes a member, objects merge, all else replaces."""
     if not isinstance(patch, Mapping):

@@ -7,7 +7,8 @@ from typing import Final
 import sqlalchemy as sa
 
 from domain.changes import Action, Change, Entity, NewChange
-from repositories.lanes import Lane, Row
+from domain.values import is_id
+from repositories.lanes import Lane, Row, bounded
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
 changes: Final = sa.Table(
@@ -58,11 +59,13 @@ class SqlChanges:
     async def list(
         self, *, since: int = 0, kind: str | None = None, entity_id: int | None = None, limit: int
     ) -> Sequence[Change]:
-        window = {"since": since, "limit": limit}
+        window = {"since": bounded(since), "limit": bounded(limit)}
         if kind is None:
             rows = await self._lane.rows(LIST, window)
-        else:
+        elif entity_id is not None and is_id(entity_id):
             rows = await self._lane.rows(LIST_OF_ONE, {**window, "kind": kind, "entity_id": entity_id})
+        else:
+            rows = ()
         return [change_of(row) for row in rows]
 
 

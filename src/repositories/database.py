@@ -94,5 +94,6 @@ def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: floa
 def parse(url: str) -> sa.URL:
     try:
         return sa.make_url(url)
-    except sa.exc.ArgumentError as error:
-        raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from error
+    except (sa.exc.ArgumentError, ValueError):  # a ValueError for a port that is no number
+        # Without the cause, which may repeat a password.
+        raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from None

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Refusal
+from domain.values import MAX_ID
 
 Parameters = Mapping[str, Any]
 Row = Any
@@ -26,6 +27,11 @@ class Lane(Protocol):
     async def rows(self, statement: sa.Executable, parameters: Parameters = ...) -> Rows:
         """All rows that the statement returns. A driver's error arrives as the refusal that it is."""
         ...
+
+
+def bounded(number: int) -> int:
+    """The number, or the nearest from 0 to the largest id: a driver fails on one of more than 64 bits."""
+    return max(0, min(number, MAX_ID))
 
 
 class SessionLane:

@@ -1,8 +1,8 @@
 """PostgreSQL over asyncpg: the same pair, one pool that writes in transactions and one that reads in autocommit."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import asyncpg
@@ -97,15 +97,16 @@ class PostgresDatabase:
         if self._reading is not None:
             return
         (await self.status()).require_head()
-        self._reading = await asyncpg.create_pool(
-            self._dsn,
-            min_size=1,
-            max_size=self._pool_size,
-            timeout=CONNECT_TIMEOUT_S,
-            server_settings=dict(READ_ONLY),
-            init=read_json,
-            reset=leave_as_is,
-        )
+        with self._reached():
+            self._reading = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=self._pool_size,
+                timeout=CONNECT_TIMEOUT_S,
+                server_settings=dict(READ_ONLY),
+                init=read_json,
+                reset=leave_as_is,
+            )
 
     async def stop(self) -> None:
         if self._reading is not None:
@@ -127,10 +128,15 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        try:
+        with self._reached():
             async with self._writer.begin() as connection:
                 yield connection
-        except (OSError, TimeoutError) as error:
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, asyncpg.PostgresError) as error:
             raise NotReady(f"{self.name} cannot be reached: {error}.") from error
         except sa.exc.DBAPIError as error:
             raise NotReady(f"{self.name} refused: {error.orig}.") from error

@@ -10,8 +10,8 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
@@ -189,9 +189,8 @@ class SqliteDatabase:
         self._serving = serving
         self._lock: int | None = None
         self._reading: Connection | None = None
-        checkpoints = () if serving else NO_CHECKPOINTS
-        writing = (*DURABLE, *EVERYWHERE, *ERASING, *checkpoints)
-        self._writer = self._engine(writing, pool_timeout_s)
+        self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
+        self._writer = self._engine((*self._durable, *EVERYWHERE, *ERASING), pool_timeout_s)
 
     def _engine(self, pragmas: Iterable[str], pool_timeout_s: float) -> AsyncEngine:
         """An engine with a single connection, whose transactions begin as IMMEDIATE."""
@@ -220,9 +219,14 @@ class SqliteDatabase:
         create_private(self._path)
         if self._serving:
             self._lock = lock(self._path)
-        await self.upgrade()
-        self._reading = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
-        await self._reading
+        try:
+            await self.upgrade()
+            reading = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
+            await reading
+        except BaseException:
+            await self.stop()
+            raise
+        self._reading = reading
 
     async def stop(self) -> None:
         if self._reading is not None:
@@ -235,22 +239,28 @@ class SqliteDatabase:
 
     async def upgrade(self) -> None:
         """Bring the schema to its head, with foreign keys off: altering a table by copying it would cascade."""
-        create_private(self._path)
-        engine = self._engine(DURABLE, BUSY_TIMEOUT_MS / 1000)
+        engine = self._engine(self._durable, BUSY_TIMEOUT_MS / 1000)
         try:
-            async with engine.begin() as connection:
+            async with self._opened(engine) as connection:
                 await connection.run_sync(migrations.upgrade)
                 await connection.run_sync(check_foreign_keys)
-        except sa.exc.DatabaseError as error:
-            raise NotReady(f"{self._path} cannot be opened as a SQLite database: {error.orig}.") from error
         finally:
             await engine.dispose()
 
     async def status(self) -> SchemaStatus:
         if not self._path.exists():  # nor is it to, for having been asked about
             return SchemaStatus(current=None, head=migrations.head(), known=True)
-        async with self._writer.connect() as connection:
+        async with self._opened(self._writer) as connection:
             return await connection.run_sync(migrations.status)
+
+    @asynccontextmanager
+    async def _opened(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        create_private(self._path)
+        try:
+            async with engine.begin() as connection:
+                yield connection
+        except sa.exc.DatabaseError as error:
+            raise NotReady(f"{self._path} cannot be opened as a SQLite database: {error.orig}.") from error
 
     async def claim(self, lane: Lane, name: str) -> bool:  # noqa: ARG002
         return True  # one process writes, and it knows the names that are held
@@ -304,7 +314,10 @@ def create_private(path: Path) -> None:
 
 def lock(path: Path) -> int:
     """Hold the lock of a file's server until the descriptor is closed, by this process or by its end."""
-    descriptor = os.open(f"{path}-lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        descriptor = os.open(f"{path}-lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise NotReady(f"{path}-lock cannot be opened: {error.strerror}.") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

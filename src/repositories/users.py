@@ -1,6 +1,7 @@
 """Users in SQL: the table and its store."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +12,7 @@ from domain.changes import Journal
 from domain.errors import Gone, NotFound, Stale
 from domain.users import NewUser, Status, User, UserKey
 from domain.values import flaw_in, fold, is_id
-from repositories.lanes import Lane, Row
+from repositories.lanes import Lane, Row, bounded
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
 users: Final = sa.Table(
@@ -95,7 +96,8 @@ class SqlReadUsers:
         return await self._one_by(FIND[key], key, value)
 
     async def list(self, *, after: int = 0, limit: int) -> Sequence[User]:
-        return [user_of(row) for row in await self._lane.rows(LIST, {"after": after, "limit": limit})]
+        rows = await self._lane.rows(LIST, {"after": bounded(after), "limit": bounded(limit)})
+        return [user_of(row) for row in rows]
 
     async def _one(self, statement: sa.Select[Any], id: int) -> User:
         rows = await self._lane.rows(statement, {"id": id}) if is_id(id) else ()
@@ -121,12 +123,13 @@ class SqlUsers(SqlReadUsers):
         self._known: dict[int, User] = {}  # as this unit last saw them: what the journal calls "before"
 
     async def get(self, id: int, *, deleted: bool = False) -> User:
-        user = self._known[id] = await self._one(GET_TO_WRITE, id)
+        user = await self._one(GET_TO_WRITE, id)
+        self._know(user)
         return user if deleted else living(user)
 
     async def find(self, key: UserKey, value: str) -> User:
         user = await self._one_by(FIND_TO_WRITE[key], key, value)
-        self._known[user.id] = user
+        self._know(user)
         return user
 
     async def add(self, new: NewUser) -> User:
@@ -144,8 +147,7 @@ class SqlUsers(SqlReadUsers):
             status=new.status,
             attributes=new.attributes,
         )
-        self._journal.added(user)
-        self._known[user.id] = user
+        self._journal.added(self._know(user))
         return user
 
     async def save(self, user: User) -> User:
@@ -161,8 +163,7 @@ class SqlUsers(SqlReadUsers):
         }
         if not await self._lane.rows(SAVE, values):
             raise Stale("The user was changed meanwhile.")
-        self._journal.saved(before, saved)
-        self._known[saved.id] = saved
+        self._journal.saved(before, self._know(saved))
         return saved
 
     async def remove(self, user: User) -> None:
@@ -173,9 +174,12 @@ class SqlUsers(SqlReadUsers):
         del self._known[user.id]
 
     async def _before(self, user: User) -> User:
-        if user.id not in self._known:
-            self._known[user.id] = await self._one(GET_TO_WRITE, user.id)
-        return self._known[user.id]
+        return self._known.get(user.id) or self._know(await self._one(GET_TO_WRITE, user.id))
+
+    def _know(self, user: User) -> User:
+        """Remember a copy: whoever has the user itself may alter what its attributes hold."""
+        known = self._known[user.id] = replace(user, attributes=deepcopy(user.attributes))
+        return known
 
 
 def living(user: User) -> User:

@@ -1,5 +1,6 @@
 """What can be done with users."""
 
+from domain.changes import differ
 from domain.errors import Conflict, Contended, NotFound
 from domain.pages import Page
 from domain.users import NewUser, User, UserKey, Users
@@ -51,7 +52,7 @@ class UserService:
             else:
                 require_version(user.version, () if only_create else expected)
                 replaced = user.replaced(new)
-            if replaced == user:
+            if replaced and not differ(user, replaced):
                 return user, False
             if replaced is not None:
                 user = await work.users.save(replaced)
@@ -65,7 +66,7 @@ class UserService:
             user = await work.users.get(id)
             require_version(user.version, expected)
             patched = user.patched(patch)
-            if patched == user:
+            if not differ(user, patched):
                 return user
             user = await work.users.save(patched)
             await work.commit()
