@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BeforeValidator
+from pydantic_core import PydanticKnownError
 from starlette.exceptions import HTTPException
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -18,6 +21,8 @@ BODY_TIMEOUT_S: Final = 20
 
 JSON_TYPE: Final = "application/json"
 MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
+
+DIGITS: Final = re.compile("-?(0|[1-9][0-9]*)")
 
 
 class StrictRequest(Request):
@@ -93,6 +98,16 @@ def finite(digits: str) -> float:
     if not math.isfinite(number := float(digits)):
         raise OddJsonError("The body holds a number beyond the range of numbers.")
     return number
+
+
+def one_spelling(text: object) -> object:
+    if isinstance(text, str) and not DIGITS.fullmatch(text):
+        raise PydanticKnownError("int_parsing")
+    return text
+
+
+PlainInteger = BeforeValidator(one_spelling)
+"""Refuses what pydantic would take for an integer as well: `+1`, `1.0`, `01`, ` 1`, `1_0`, a line break behind it."""
 
 
 class StrictRoute(APIRoute):

@@ -12,7 +12,7 @@ from api.answers import documented_headers, fields_asked_for, json_answer, link_
 from api.cursors import MAX_LENGTH, read_cursor, write_cursor
 from api.dependencies import Users
 from api.problems import documented
-from api.routing import JSON_TYPE, MERGE_PATCH_TYPE, Router
+from api.routing import JSON_TYPE, MERGE_PATCH_TYPE, PlainInteger, Router
 from domain.pages import DEFAULT_LIMIT, MAX_LIMIT
 from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
 from domain.values import MAX_ID, Text
@@ -96,7 +96,7 @@ class UserOut(BaseModel):
 
 FIELDS: Final = tuple(UserOut.model_fields)
 
-UserId = Annotated[int, Path(description="The id of a user", ge=1, le=MAX_ID)]
+UserId = Annotated[int, PlainInteger, Path(description="The id of a user", ge=1, le=MAX_ID)]
 Fields = Annotated[
     str | None,
     Query(description=f"Which fields to show: `*` for all, or some of {', '.join(FIELDS)}", examples=["id,email"]),
