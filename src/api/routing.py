@@ -19,6 +19,9 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 BODY_TIMEOUT_S: Final = 20
 """How long a body may take to arrive in full."""
 
+MAX_DEPTH: Final = 64
+"""How many levels a body may nest; the domain allows fewer where it knows more."""
+
 JSON_TYPE: Final = "application/json"
 MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
 
@@ -61,11 +64,13 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         """The body as JSON, as RFC 8259 has it: UTF-8, without NaN and Infinity, no name twice in an object."""
         try:
-            return json.loads(
-                (await self.body()).decode(),
-                object_pairs_hook=unique_members,
-                parse_constant=refuse_constant,
-                parse_float=finite,
+            return no_deeper(
+                json.loads(
+                    (await self.body()).decode(),
+                    object_pairs_hook=unique_members,
+                    parse_constant=refuse_constant,
+                    parse_float=finite,
+                )
             )
         except json.JSONDecodeError as error:
             raise HTTPException(400, f"The body is not JSON: {error.msg} at character {error.pos}.") from error
@@ -98,6 +103,17 @@ def finite(digits: str) -> float:
     if not math.isfinite(number := float(digits)):
         raise OddJsonError("The body holds a number beyond the range of numbers.")
     return number
+
+
+def no_deeper(document: Any) -> Any:
+    """The document, if what works on it by recursion is safe with it."""
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        nested = [each for each in level if isinstance(each, dict | list)]
+        if not nested:
+            return document
+        level = [member for each in nested for member in (each.values() if isinstance(each, dict) else each)]
+    raise OddJsonError("The body nests too deep.")
 
 
 def one_spelling(text: object) -> object:
