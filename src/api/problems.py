@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 
 from domain.errors import (
     Busy,
@@ -183,12 +183,17 @@ DETAILS: Final = {
 
 
 def methods_at(request: Request) -> Iterable[str]:
-    """Every method that some route answers at this path; the framework names those of one route only."""
+    """Every method that some route answers at this path; the framework names those of one route only.
+
+    A mount, which holds files to be read, says that it answers to any.
+    """
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
         asked = "GET" if method == "HEAD" else method
         scope = {"type": "http", "path": request.scope["path"], "root_path": "", "method": asked, "headers": []}
-        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
-            yield method
+        for route in request.app.router.routes:
+            if route.matches(scope)[0] is Match.FULL and (asked == "GET" or not isinstance(route, Mount)):
+                yield method
+                break
 
 
 def add_problem_handlers(app: FastAPI) -> None:
