@@ -153,11 +153,16 @@ def refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
         )
 
 
+def operation_id(route: APIRoute) -> str:
+    """What a generated client calls the method: as the function here is called."""
+    return route.name
+
+
 class Router(APIRouter):
     """Strict routes; a collection's are served under both spellings, `/users/` and `/users`, without a redirect."""
 
     def __init__(self, prefix: str, tag: str) -> None:
-        super().__init__(prefix=prefix, tags=[tag], route_class=StrictRoute)
+        super().__init__(prefix=prefix, tags=[tag], route_class=StrictRoute, generate_unique_id_function=operation_id)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().add_api_route(path, endpoint, **options)
