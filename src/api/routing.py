@@ -108,7 +108,7 @@ def finite(digits: str) -> float:
 def no_deeper(document: Any) -> Any:
     """The document, if what works on it by recursion is safe with it."""
     level = [document]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_DEPTH + 1):
         nested = [each for each in level if isinstance(each, dict | list)]
         if not nested:
             return document
