@@ -57,6 +57,9 @@ CODES: Final[Mapping[int, str]] = {
 }
 """The codes of refusals that are HTTP's own."""
 
+NEWER_TITLES: Final[Mapping[int, str]] = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""As RFC 9110 has them, on Pythons before 3.13 too: answers and openapi.json are the same everywhere."""
+
 MAX_ERRORS: Final = 50
 MAX_POINTER: Final = 200
 
@@ -91,8 +94,12 @@ class Problem(BaseModel):
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route declares as its `responses`: these statuses, and any other one, as problem documents."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    described = {status: HTTPStatus(status).phrase for status in statuses} | {"default": "Any other refusal"}
+    described = {status: title_of(status) for status in statuses} | {"default": "Any other refusal"}
     return {status: {"description": text, "content": content} for status, text in described.items()}
+
+
+def title_of(status: int) -> str:
+    return NEWER_TITLES.get(status) or HTTPStatus(status).phrase
 
 
 def problem(
@@ -107,7 +114,7 @@ def problem(
     errors = [{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in faults]
     document = {
         "type": f"urn:roster:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": title_of(status),
         "status": status,
         "detail": detail,
         "instance": quote(request.scope["path"].encode(errors="replace"))[:MAX_POINTER],
