@@ -111,7 +111,7 @@ def problem(
     faults: Iterable[Fault] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    errors = [{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in faults]
+    errors = [{"pointer": fault.pointer[:MAX_POINTER], "code": fault.code, "detail": fault.detail} for fault in faults]
     document = {
         "type": f"urn:roster:problem:{code}",
         "title": title_of(status),
@@ -149,9 +149,9 @@ async def invalid(request: Request, error: RequestValidationError) -> Response:
 
 
 def pointer_to(location: Sequence[str | int]) -> str:
-    """A place in the request as a JSON pointer. Names come from the client: cut, and without lone surrogates."""
+    """A place in the request as a JSON pointer. Names come from the client: without lone surrogates."""
     steps = (escape(str(step)).encode(errors="replace").decode() for step in location)
-    return "".join(f"/{step}" for step in steps)[:MAX_POINTER]
+    return "".join(f"/{step}" for step in steps)
 
 
 WORDS: Final[Mapping[str, str]] = {
