@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -31,7 +31,7 @@ def fields_asked_for(fields: str, known: tuple[str, ...]) -> tuple[str, ...]:
 def link_to_next(request: Request, **changed: object) -> dict[str, str]:
     """A Link header (RFC 8288) to the same list with some parameters changed, relative to this host."""
     query = urlencode({**request.query_params, **changed})
-    path = request.scope.get("root_path", "") + request.scope["path"]
+    path = quote(request.scope.get("root_path", "") + request.scope["path"])
     return {"Link": f'<{path}?{query}>; rel="next"'}
 
 

@@ -38,7 +38,6 @@ def create_app(container: Container) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        generate_unique_id_function=lambda route: route.name,
         middleware=[Middleware(Edge)],
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )

@@ -21,11 +21,10 @@ def write_cursor(after: int, of: str) -> str:
 def read_cursor(cursor: str, of: str) -> int:
     """The id that `write_cursor` was given. Raises `Malformed` if altered, or from another list."""
     try:
-        data = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-    except ValueError as error:
+        after = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[CHECK_BYTES:])
+    except (ValueError, RecursionError) as error:
         raise Malformed("The cursor is not one of this list.") from error
-    payload = data[CHECK_BYTES:]
-    if data[:CHECK_BYTES] != check(payload, of) or not is_id(after := json.loads(payload)):
+    if not is_id(after) or cursor != write_cursor(after, of):
         raise Malformed("The cursor is not one of this list.")
     return after
 

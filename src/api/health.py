@@ -12,8 +12,9 @@ from pydantic import BaseModel, Field
 from api.answers import json_answer
 from api.dependencies import container_of
 from api.problems import documented, problem
+from api.routing import operation_id
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(prefix="/health", tags=["health"], generate_unique_id_function=operation_id)
 
 
 class Health(BaseModel):

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 
 from domain.errors import (
     Busy,
@@ -60,6 +60,9 @@ CODES: Final[Mapping[int, str]] = {
 }
 """The codes of refusals that are HTTP's own."""
 
+NEWER_TITLES: Final[Mapping[int, str]] = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""As RFC 9110 has them, on Pythons before 3.13 too: answers and openapi.json are the same everywhere."""
+
 MAX_ERRORS: Final = 50
 MAX_POINTER: Final = 200
 
@@ -94,8 +97,12 @@ class Problem(BaseModel):
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route declares as its `responses`: these statuses, and any other one, as problem documents."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    described = {status: HTTPStatus(status).phrase for status in statuses} | {"default": "Any other refusal"}
+    described = {status: title_of(status) for status in statuses} | {"default": "Any other refusal"}
     return {status: {"description": text, "content": content} for status, text in described.items()}
+
+
+def title_of(status: int) -> str:
+    return NEWER_TITLES.get(status) or HTTPStatus(status).phrase
 
 
 def problem(
@@ -107,10 +114,10 @@ def problem(
     faults: Iterable[Fault] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    errors = [{"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in faults]
+    errors = [{"pointer": fault.pointer[:MAX_POINTER], "code": fault.code, "detail": fault.detail} for fault in faults]
     document = {
         "type": f"urn:roster:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": title_of(status),
         "status": status,
         "detail": detail,
         "instance": quote(request.scope["path"].encode(errors="replace"))[:MAX_POINTER],
@@ -145,9 +152,9 @@ async def invalid(request: Request, error: RequestValidationError) -> Response:
 
 
 def pointer_to(location: Sequence[str | int]) -> str:
-    """A place in the request as a JSON pointer. Names come from the client: cut, and without lone surrogates."""
+    """A place in the request as a JSON pointer. Names come from the client: without lone surrogates."""
     steps = (escape(str(step)).encode(errors="replace").decode() for step in location)
-    return "".join(f"/{step}" for step in steps)[:MAX_POINTER]
+    return "".join(f"/{step}" for step in steps)
 
 
 WORDS: Final[Mapping[str, str]] = {
@@ -186,12 +193,17 @@ DETAILS: Final = {
 
 
 def methods_at(request: Request) -> Iterable[str]:
-    """Every method that some route answers at this path; the framework names those of one route only."""
+    """Every method that some route answers at this path; the framework names those of one route only.
+
+    A mount, which holds files to be read, says that it answers to any.
+    """
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
         asked = "GET" if method == "HEAD" else method
         scope = {"type": "http", "path": request.scope["path"], "root_path": "", "method": asked, "headers": []}
-        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
-            yield method
+        for route in request.app.router.routes:
+            if route.matches(scope)[0] is Match.FULL and (asked == "GET" or not isinstance(route, Mount)):
+                yield method
+                break
 
 
 def add_problem_handlers(app: FastAPI) -> None:

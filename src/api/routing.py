@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
@@ -10,14 +11,21 @@ from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BeforeValidator
+from pydantic_core import PydanticKnownError
 from starlette.exceptions import HTTPException
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 BODY_TIMEOUT_S: Final = 20
 """How long a body may take to arrive in full."""
 
+MAX_DEPTH: Final = 64
+"""How many levels a body may nest; the domain allows fewer where it knows more."""
+
 JSON_TYPE: Final = "application/json"
 MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
+
+DIGITS: Final = re.compile("-?(0|[1-9][0-9]*)")
 
 
 class StrictRequest(Request):
@@ -56,11 +64,13 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         """The body as JSON, as RFC 8259 has it: UTF-8, without NaN and Infinity, no name twice in an object."""
         try:
-            return json.loads(
-                (await self.body()).decode(),
-                object_pairs_hook=unique_members,
-                parse_constant=refuse_constant,
-                parse_float=finite,
+            return no_deeper(
+                json.loads(
+                    (await self.body()).decode(),
+                    object_pairs_hook=unique_members,
+                    parse_constant=refuse_constant,
+                    parse_float=finite,
+                )
             )
         except json.JSONDecodeError as error:
             raise HTTPException(400, f"The body is not JSON: {error.msg} at character {error.pos}.") from error
@@ -95,6 +105,27 @@ def finite(digits: str) -> float:
     return number
 
 
+def no_deeper(document: Any) -> Any:
+    """The document, if what works on it by recursion is safe with it."""
+    level = [document]
+    for _ in range(MAX_DEPTH + 1):
+        nested = [each for each in level if isinstance(each, dict | list)]
+        if not nested:
+            return document
+        level = [member for each in nested for member in (each.values() if isinstance(each, dict) else each)]
+    raise OddJsonError("The body nests too deep.")
+
+
+def one_spelling(text: object) -> object:
+    if isinstance(text, str) and not DIGITS.fullmatch(text):
+        raise PydanticKnownError("int_parsing")
+    return text
+
+
+PlainInteger = BeforeValidator(one_spelling)
+"""Refuses what pydantic would take for an integer as well: `+1`, `1.0`, `01`, ` 1`, `1_0`, a line break behind it."""
+
+
 class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -122,11 +153,16 @@ def refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
         )
 
 
+def operation_id(route: APIRoute) -> str:
+    """What a generated client calls the method: as the function here is called."""
+    return route.name
+
+
 class Router(APIRouter):
     """Strict routes; a collection's are served under both spellings, `/users/` and `/users`, without a redirect."""
 
     def __init__(self, prefix: str, tag: str) -> None:
-        super().__init__(prefix=prefix, tags=[tag], route_class=StrictRoute)
+        super().__init__(prefix=prefix, tags=[tag], route_class=StrictRoute, generate_unique_id_function=operation_id)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().add_api_route(path, endpoint, **options)

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-from http import HTTPStatus
 from importlib.metadata import version
 from types import FrameType
 from typing import Any, Final
@@ -22,7 +21,7 @@ from uvicorn.supervisors import Multiprocess
 from api.app import create_app
 from api.container import Container, Database
 from api.logs import configure_logs, is_for_console
-from api.problems import CODES, MEDIA_TYPE
+from api.problems import CODES, MEDIA_TYPE, title_of
 from api.settings import Settings
 from domain.errors import NotReady
 
@@ -78,7 +77,7 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
         """A problem document for what is no request yet: it has no path and no request id."""
-        title = HTTPStatus(status).phrase
+        title = title_of(status)
         document = {
             "type": f"urn:roster:problem:{code}",
             "title": title,

@@ -14,7 +14,7 @@ from api.cursors import MAX_LENGTH, read_cursor, write_cursor
 from api.dependencies import Users, UsersToWrite
 from api.once import IdempotencyKey, answer_once
 from api.problems import documented
-from api.routing import JSON_TYPE, MERGE_PATCH_TYPE, Router
+from api.routing import JSON_TYPE, MERGE_PATCH_TYPE, PlainInteger, Router
 from domain.errors import Fault, Invalid
 from domain.pages import DEFAULT_LIMIT, MAX_LIMIT
 from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
@@ -102,7 +102,7 @@ class UserOut(BaseModel):
 
 FIELDS: Final = tuple(UserOut.model_fields)
 
-UserId = Annotated[int, Path(description="The id of a user", ge=1, le=MAX_ID)]
+UserId = Annotated[int, PlainInteger, Path(description="The id of a user", ge=1, le=MAX_ID)]
 Fields = Annotated[
     str | None,
     Query(description=f"Which fields to show: `*` for all, or some of {', '.join(FIELDS)}", examples=["id,email"]),
@@ -157,7 +157,8 @@ async def list_users(
 @router.get("/{id}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 410, 422)})
 async def get_user(users: Users, id: UserId, fields: Fields = None, if_none_match: IfNoneMatch = None) -> Response:
     """One user. A deleted one is a 410; one that never was, or was erased, a 404."""
-    return one(await users.get(id), shown(fields), if_none_match)
+    show = shown(fields)
+    return one(await users.get(id), show, if_none_match)
 
 
 @router.get(
@@ -167,7 +168,8 @@ async def get_user_by_external_id(
     users: Users, key: Key, fields: Fields = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The user with this external id who is not deleted."""
-    return one(await users.find("external_id", key), shown(fields), if_none_match)
+    show = shown(fields)
+    return one(await users.find("external_id", key), show, if_none_match)
 
 
 @router.get("/by/email/{key:path}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 422)})
@@ -175,7 +177,8 @@ async def get_user_by_email(
     users: Users, key: Key, fields: Fields = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The user with this e-mail address who is not deleted."""
-    return one(await users.find("email", key), shown(fields), if_none_match)
+    show = shown(fields)
+    return one(await users.find("email", key), show, if_none_match)
 
 
 @router.get(
@@ -185,7 +188,8 @@ async def get_user_by_username(
     users: Users, key: Key, fields: Fields = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The user with this username who is not deleted."""
-    return one(await users.find("username", key), shown(fields), if_none_match)
+    show = shown(fields)
+    return one(await users.find("username", key), show, if_none_match)
 
 
 @router.put(

@@ -20,7 +20,7 @@ MAX_INTEGER: Final = 2**53 - 1
 
 
 def is_id(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and 1 <= value <= MAX_ID
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ID
 
 
 def fold(text: str) -> str:
