@@ -25,6 +25,11 @@ class Database(Protocol):
         ...
 
     @property
+    def scans(self) -> Lane:
+        """The way of what they read that may take long, and keeps nothing else waiting."""
+        ...
+
+    @property
     def order_commits(self) -> sa.Select[Any] | None:
         """What a transaction runs before it numbers its changes, where commits may overtake each other."""
         ...

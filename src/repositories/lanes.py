@@ -7,7 +7,7 @@ database, which runs the compiled statement straight on the driver: at half the 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -65,14 +65,26 @@ class Prepared:
         return values
 
 
-@lru_cache(maxsize=512)
+COMPOSED: Final = "composed"
+"""The execution option of a statement that was put together as a client asked, one of very many."""
+
+
 def prepare(statement: sa.Executable, dialect: sa.Dialect) -> Prepared:
-    """Compile a statement once. Takes those without IN lists, whose text depends on their parameters."""
+    """Compile a statement once. Takes those without IN lists, whose text depends on their parameters.
+
+    Composed statements are kept apart: whoever sends many filters displaces no statement of another call.
+    """
+    if statement.get_execution_options().get(COMPOSED):
+        return compiled_composed(statement, dialect)
+    return compiled_written(statement, dialect)
+
+
+def compiled(statement: sa.Executable, dialect: sa.Dialect) -> Prepared:
     assert isinstance(statement, sa.Select)  # noqa: S101  # a reading lane is given nothing else
-    compiled = statement.compile(dialect=dialect)
+    result = statement.compile(dialect=dialect)
     binders = {
         name: bind
-        for name, parameter in compiled.binds.items()
+        for name, parameter in result.binds.items()
         if (bind := parameter.type.dialect_impl(dialect).bind_processor(dialect))
     }
     readers = [
@@ -81,9 +93,13 @@ def prepare(statement: sa.Executable, dialect: sa.Dialect) -> Prepared:
         if (reader := column.type.dialect_impl(dialect).result_processor(dialect, None))
     ]
     return Prepared(
-        sql=compiled.string,
-        defaults=compiled.params,
-        order=compiled.positiontup or (),
+        sql=result.string,
+        defaults=result.params,
+        order=result.positiontup or (),
         binders=binders,
         readers=readers,
     )
+
+
+compiled_written: Final = lru_cache(maxsize=512)(compiled)
+compiled_composed: Final = lru_cache(maxsize=512)(compiled)

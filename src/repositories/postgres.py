@@ -85,6 +85,10 @@ class PostgresDatabase:
         assert self._reading is not None, "the database was not started"  # noqa: S101
         return PostgresLane(self._reading, self._writer.dialect, self._pool_timeout_s)
 
+    @property
+    def scans(self) -> PostgresLane:
+        return self.reader
+
     def session(self) -> AsyncSession:
         return AsyncSession(self._writer)
 

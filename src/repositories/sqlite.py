@@ -3,6 +3,7 @@
 One process serves a file, held by a lock beside it; commands may write beside the server. In that process one
 connection writes, in transactions that begin as IMMEDIATE (a deferred one that reads before it writes fails under
 load), and it alone checkpoints. Reads share a second connection in autocommit: each is one statement, fetched whole.
+Those that may read a whole table share a third one, so that no short read waits for them.
 """
 
 import asyncio
@@ -181,6 +182,7 @@ class SqliteDatabase:
         self._serving = serving
         self._lock: int | None = None
         self._reading: Connection | None = None
+        self._scanning: Connection | None = None
         writing = (*DURABLE, *EVERYWHERE) if serving else (*DURABLE, *EVERYWHERE, *NO_CHECKPOINTS)
         self._writer = self._engine(writing, pool_timeout_s)
 
@@ -201,6 +203,11 @@ class SqliteDatabase:
         assert self._reading is not None, "the database was not started"  # noqa: S101
         return SqliteLane(self._reading, self._writer.dialect)
 
+    @property
+    def scans(self) -> SqliteLane:
+        assert self._scanning is not None, "the database was not started"  # noqa: S101
+        return SqliteLane(self._scanning, self._writer.dialect)
+
     def session(self) -> AsyncSession:
         return AsyncSession(self._writer)
 
@@ -209,13 +216,18 @@ class SqliteDatabase:
         if self._serving:
             self._lock = lock(self._path)
         await self.upgrade()
-        self._reading = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
-        await self._reading
+        self._reading = await self._open_to_read()
+        self._scanning = await self._open_to_read()
+
+    async def _open_to_read(self) -> Connection:
+        connection = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
+        await connection
+        return connection
 
     async def stop(self) -> None:
-        if self._reading is not None:
-            await self._reading.close()
-            self._reading = None
+        for connection in filter(None, (self._reading, self._scanning)):
+            await connection.close()
+        self._reading = self._scanning = None
         await self._writer.dispose()
         if self._lock is not None:
             os.close(self._lock)

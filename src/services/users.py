@@ -1,6 +1,7 @@
 """What can be done with users."""
 
-from domain.pages import Page
+from domain.filters import Filter
+from domain.pages import BY_ID, Page, Position, Sort
 from domain.users import NewUser, User
 from domain.values import JsonObject
 from domain.work import Occasion, UnitsOfWork
@@ -25,9 +26,17 @@ class UserService:
             return await work.users.get(id)
 
     @run_again
-    async def list(self, *, after: int = 0, limit: int) -> Page[User]:
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Page[User]:
         async with self.units.reading() as work:
-            return Page.of(await work.users.list(after=after, limit=limit + 1), limit)
+            users = await work.users.list(filter=filter, sort=sort, after=after, limit=limit + 1)
+            return Page.of(users, limit)
+
+    @run_again
+    async def count(self, filter: Filter | None = None) -> int:
+        async with self.units.reading() as work:
+            return await work.users.count(filter)
 
     @run_again
     async def patch(self, id: int, patch: JsonObject) -> User:
