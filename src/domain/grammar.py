@@ -217,8 +217,8 @@ def string_of(token: Token) -> str:
 
 def number_of(token: Token) -> int | float:
     number: int | float = json.loads(token.text)
-    if not math.isfinite(number):
-        raise Malformed("This number is too large.", token.at)
     if isinstance(number, int) and abs(number) > MAX_INTEGER:
         raise Malformed(f"Integers run from -{MAX_INTEGER} to {MAX_INTEGER}.", token.at)
+    if not math.isfinite(number):
+        raise Malformed("This number is too large.", token.at)
     return number
