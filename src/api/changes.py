@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from api.answers import documented_headers, json_answer, link_to_next
 from api.dependencies import Changes
+from api.lists import Limit
 from api.problems import documented
 from api.routing import Router
-from api.users import Limit, UserId
+from api.users import UserId
 from domain.changes import Action, Change
 from domain.pages import DEFAULT_LIMIT
 from domain.values import MAX_ID

@@ -8,16 +8,30 @@ from typing import Annotated, Any, Final
 from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.answers import documented_headers, fields_asked_for, json_answer, link_to_next, written
+from api.answers import EVERY_FIELD, documented_headers, fields_asked_for, json_answer, written
 from api.conditions import ANY, IfMatch, IfNoneMatch, expected_by, is_unchanged, tag_of
-from api.cursors import MAX_LENGTH, read_cursor, write_cursor
 from api.dependencies import Users, UsersToWrite
+from api.lists import (
+    LISTED,
+    Accept,
+    Count,
+    Cursor,
+    FilterText,
+    Limit,
+    SortText,
+    listed,
+    narrowed,
+    position_in,
+    refuse_paging,
+    sorted_by,
+)
 from api.once import IdempotencyKey, answer_once
 from api.problems import documented
 from api.routing import JSON_TYPE, MERGE_PATCH_TYPE, PlainInteger, Router
+from api.streams import CSV, JSON, media_type_for, stream
 from domain.errors import Fault, Invalid
-from domain.pages import DEFAULT_LIMIT, MAX_LIMIT
-from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
+from domain.pages import DEFAULT_LIMIT
+from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, FIELDS, NAME, USERNAME, NewUser, Status, User
 from domain.values import MAX_ID, Text
 
 router = Router("/users", "users")
@@ -100,16 +114,15 @@ class UserOut(BaseModel):
     version: Annotated[int, Field(ge=1, description="One more with each change")] = 1
 
 
-FIELDS: Final = tuple(UserOut.model_fields)
+SHOWN: Final = tuple(UserOut.model_fields)
 
 UserId = Annotated[int, PlainInteger, Path(description="The id of a user", ge=1, le=MAX_ID)]
 Fields = Annotated[
     str | None,
-    Query(description=f"Which fields to show: `*` for all, or some of {', '.join(FIELDS)}", examples=["id,email"]),
+    Query(description=f"Which fields to show: `*` for all, or some of {', '.join(SHOWN)}", examples=["id,email"]),
 ]
-Limit = Annotated[int, Query(description="How many at the most", ge=1, le=MAX_LIMIT)]
-Cursor = Annotated[str | None, Query(description="From the Link header of the page before", max_length=MAX_LENGTH)]
-
+KeyEquals = Annotated[str | None, Query(description="Only the user with this key: short for a filter with eq")]
+StatusEquals = Annotated[Status | None, Query(description="Only users of this status")]
 Purge = Annotated[bool, Query(description="Erase it for good, with what old changes say of it")]
 Key = Annotated[str, Path(description="To the letter for an external id; whatever its case for the others")]
 
@@ -121,11 +134,7 @@ WRITE: Final = {
 ONE: Final = documented_headers(**VERSION)
 WRITTEN: Final = documented_headers(**VERSION, **WRITE)
 CREATED: Final = documented_headers(Location="Where the user is", **VERSION, **WRITE)
-LISTED: Final = documented_headers(Link='The next page, with rel="next", while there is more')
 UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The client has this version already", **ONE}}
-
-LIST: Final = "users"
-"""What a cursor of the list is for."""
 
 
 @router.post("/", status_code=201, response_model=UserOut, responses={201: CREATED, **documented(400, 409, 415, 422)})
@@ -145,13 +154,37 @@ async def create_user(
 
 @router.get("/", response_model=list[UserOut], responses={200: LISTED, **documented(400, 422)})
 async def list_users(
-    request: Request, users: Users, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None, fields: Fields = None
+    *,
+    request: Request,
+    users: Users,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    filter: FilterText = None,
+    sort: SortText = None,
+    email: KeyEquals = None,
+    username: KeyEquals = None,
+    external_id: KeyEquals = None,
+    status: StatusEquals = None,
+    fields: Fields = None,
+    count: Count = False,
+    accept: Accept = None,
 ) -> Response:
-    """List the users that are not deleted, by id. A page costs the same at any depth."""
+    """List the users that are not deleted, by id if not sorted. A page costs the same at any depth.
+
+    Asked for `application/x-ndjson` or `text/csv`, the answer is the whole list as a stream, of one moment. In CSV,
+    attributes are a cell of JSON, and what a spreadsheet would run as a formula has an apostrophe before it.
+    """
     show = shown(fields)
-    page = await users.list(after=read_cursor(cursor, LIST) if cursor else 0, limit=limit)
-    more = link_to_next(request, cursor=write_cursor(page.items[-1].id, LIST)) if page.more else None
-    return json_answer([show(user) for user in page.items], headers=more)
+    wanted = narrowed(FIELDS, filter, email=email, username=username, external_id=external_id, status=status)
+    order = sorted_by(FIELDS, sort)
+    if (media_type := media_type_for(accept)) != JSON:
+        refuse_paging(request, media_type)
+        columns = fields_asked_for(fields or EVERY_FIELD, SHOWN)
+        show = shown(fields or EVERY_FIELD) if media_type == CSV else show
+        return await stream(media_type, users.export(filter=wanted, sort=order), show, columns)
+    page = await users.list(filter=wanted, sort=order, after=position_in(request, cursor, order), limit=limit)
+    total = await users.count(wanted) if count else None
+    return listed(request, page, show, order, total)
 
 
 @router.get("/{id}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 410, 422)})
@@ -295,7 +328,7 @@ def shown(fields: str | None) -> Callable[[User], Mapping[str, Any]]:
     """How to show a user, decided before anything is done: a bad `fields` parameter changes nothing."""
     if fields is None:
         return sparse
-    names = fields_asked_for(fields, FIELDS)
+    names = fields_asked_for(fields, SHOWN)
     return lambda user: {name: getattr(user, name) for name in names}
 
 

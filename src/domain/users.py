@@ -7,6 +7,9 @@ from enum import StrEnum
 from typing import ClassVar, Final, Literal, Protocol
 
 from domain.errors import Fault, Invalid
+from domain.fields import ID, Field, Fields, Kind, declare
+from domain.filters import Filter
+from domain.pages import BY_ID, Position, Sort
 from domain.values import Attributes, JsonObject, Text, escape, merge_patch
 
 NAME: Final = Text(max=200, folds=True)
@@ -115,6 +118,21 @@ class User:
         return replace(self, deleted_at=None)
 
 
+FIELDS: Final[Fields] = declare(
+    ID,
+    Field("name", Kind.FOLDED),
+    Field("email", Kind.FOLDED, optional=True),
+    Field("username", Kind.FOLDED, optional=True),
+    Field("external_id", Kind.EXACT, optional=True),
+    Field("status", Kind.EXACT),
+    Field("created_at", Kind.INSTANT),
+    Field("updated_at", Kind.INSTANT),
+    Field("version", Kind.INTEGER, sorts=False),
+    Field("attributes", Kind.JSON, sorts=False),
+)
+"""What lists of users are filtered and sorted by."""
+
+
 class ReadUsers(Protocol):
     """What a store of users answers."""
 
@@ -133,8 +151,18 @@ class ReadUsers(Protocol):
         """
         ...
 
-    async def list(self, *, after: int = 0, limit: int) -> Sequence[User]:
-        """At most `limit` users that are not deleted, with ids above `after`, by rising id."""
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Sequence[User]:
+        """At most `limit` users that are not deleted and match the filter, in the order of the sort.
+
+        With `after`, those that follow this position (`sort.position(user)`), whether or not a user still has it.
+        Raises `Malformed` if it is not a position of this sort.
+        """
+        ...
+
+    async def count(self, filter: Filter | None = None) -> int:
+        """How many users that are not deleted match the filter. Takes as long as reading them all."""
         ...
 
 

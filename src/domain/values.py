@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, TypeAlias, TypeGuard
 
 from domain.errors import Fault
@@ -21,6 +23,19 @@ MAX_INTEGER: Final = 2**53 - 1
 
 def is_id(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ID
+
+
+RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def instant(text: str) -> datetime | None:
+    """The time that an RFC 3339 text of any offset means, in UTC, cut to the microsecond; None if it means none."""
+    if not RFC3339.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def fold(text: str) -> str:

@@ -69,6 +69,10 @@ class UnitsOfWork(Protocol):
 
     def reading(self) -> AbstractAsyncContextManager[ReadingUnit]: ...
 
+    def snapshot(self) -> AbstractAsyncContextManager[ReadingUnit]:
+        """Stores whose answers are all of one moment, for a long list. Raises `Busy` while too many read so."""
+        ...
+
     def writing(self, occasion: Occasion) -> AbstractAsyncContextManager[UnitOfWork]:
         """A unit of work for this occasion. If it is one to be done once, and not a dry run:
 

@@ -1,5 +1,6 @@
 """The database behind the stores: what both engines promise, and which one a URL means."""
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -27,6 +28,15 @@ class Database(Protocol):
     @property
     def reader(self) -> Lane:
         """The way of reading units of work."""
+        ...
+
+    @property
+    def scans(self) -> Lane:
+        """The way of what they read that may take long, and keeps nothing else waiting."""
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[Lane]:
+        """A way whose reads are all of the moment of the first. Raises `Busy` while `MAX_SNAPSHOTS` are in use."""
         ...
 
     @property

@@ -10,11 +10,14 @@ from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from functools import cmp_to_key
+from typing import Any, Final
 
 from domain.changes import Change, Journal
 from domain.errors import Conflict, Gone, NotFound, Stale
+from domain.filters import Filter, matches
 from domain.once import REMEMBERED_FOR, InFlightKeys, Once, answer_again
+from domain.pages import BY_ID, Keys, Position, Sort
 from domain.users import NewUser, User, UserKey
 from domain.values import fold
 from domain.work import Clock, Occasion, utc_now
@@ -70,14 +73,29 @@ class MemoryReadUsers:
                 return deepcopy(user)
         raise NotFound(f"There is no user with this {key}.")
 
-    async def list(self, *, after: int = 0, limit: int) -> Sequence[User]:
-        living = (user for id, user in sorted(self._tables.users.items()) if id > after and user.deleted_at is None)
-        return [deepcopy(user) for user, _ in zip(living, range(limit), strict=False)]
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Sequence[User]:
+        rows = sorted(((sort.keys_of(user), user) for user in self._matching(filter)), key=in_order_of(sort))
+        last = None if after is None else sort.keys_at(after)
+        following = [user for keys, user in rows if last is None or sort.compare(keys, last) > 0]
+        return deepcopy(following[: max(0, limit)])
+
+    async def count(self, filter: Filter | None = None) -> int:
+        return len(self._matching(filter))
+
+    def _matching(self, filter: Filter | None) -> Sequence[User]:
+        return [user for user in self._tables.users.values() if user.deleted_at is None and matches(filter, user)]
 
     def _find(self, id: int) -> User:
         if id not in self._tables.users:
             raise NotFound("There is no user with this id.")
         return self._tables.users[id]
+
+
+def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
+    """A key for `sorted`, of items that stand behind their sort keys."""
+    return cmp_to_key(lambda one, other: sort.compare(one[0], other[0]))
 
 
 class MemoryUsers(MemoryReadUsers):
@@ -196,6 +214,11 @@ class MemoryUnitsOfWork:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[MemoryReadingUnit]:
         yield MemoryReadingUnit(users=MemoryReadUsers(self._tables), changes=MemoryChanges(self._tables))
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[MemoryReadingUnit]:
+        tables = self._tables.copy()
+        yield MemoryReadingUnit(users=MemoryReadUsers(tables), changes=MemoryChanges(tables))
 
     @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[MemoryUnitOfWork]:

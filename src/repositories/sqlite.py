@@ -3,6 +3,7 @@
 One process serves a file, held by a lock beside it; commands may write beside the server. In that process one
 connection writes, in transactions that begin as IMMEDIATE (a deferred one that reads before it writes fails under
 load), and it alone checkpoints. Reads share a second connection in autocommit: each is one statement, fetched whole.
+Those that may read a whole table share a third one, so that no short read waits for them.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
-from repositories.lanes import Lane, Parameters, Rows, prepare
+from repositories.lanes import Lane, Parameters, Rows, Snapshots, prepare
 from repositories.migrations import SchemaStatus
 
 T = TypeVar("T")
@@ -189,6 +190,8 @@ class SqliteDatabase:
         self._serving = serving
         self._lock: int | None = None
         self._reading: Connection | None = None
+        self._scanning: Connection | None = None
+        self._snapshots = Snapshots()
         self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
         self._writer = self._engine((*self._durable, *EVERYWHERE, *ERASING), pool_timeout_s)
 
@@ -210,6 +213,21 @@ class SqliteDatabase:
         assert self._reading is not None, "the database was not started"  # noqa: S101
         return SqliteLane(self._reading, self._writer.dialect)
 
+    @property
+    def scans(self) -> SqliteLane:
+        assert self._scanning is not None, "the database was not started"  # noqa: S101
+        return SqliteLane(self._scanning, self._writer.dialect)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[SqliteLane]:
+        async with self._snapshots.place():
+            connection = await self._open_to_read()
+            try:
+                await connection.execute_fetchall("BEGIN")
+                yield SqliteLane(connection, self._writer.dialect)
+            finally:
+                await connection.close()
+
     def session(self) -> AsyncSession:
         return AsyncSession(self._writer)
 
@@ -221,17 +239,21 @@ class SqliteDatabase:
             self._lock = lock(self._path)
         try:
             await self.upgrade()
-            reading = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
-            await reading
+            self._scanning = await self._open_to_read()
+            self._reading = await self._open_to_read()
         except BaseException:
             await self.stop()
             raise
-        self._reading = reading
+
+    async def _open_to_read(self) -> Connection:
+        connection = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
+        await connection
+        return connection
 
     async def stop(self) -> None:
-        if self._reading is not None:
-            await self._reading.close()
-            self._reading = None
+        for connection in filter(None, (self._reading, self._scanning)):
+            await connection.close()
+        self._reading = self._scanning = None
         await self._writer.dispose()
         if self._lock is not None:
             os.close(self._lock)

@@ -10,9 +10,12 @@ import sqlalchemy as sa
 
 from domain.changes import Journal
 from domain.errors import Gone, NotFound, Stale
+from domain.filters import Filter
+from domain.pages import BY_ID, Position, Sort
 from domain.users import NewUser, Status, User, UserKey
 from domain.values import flaw_in, fold, is_id
-from repositories.lanes import Lane, Row, bounded
+from repositories.lanes import Lane, Row, Rows, bounded
+from repositories.pages import Listing, Query, page, total
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
 users: Final = sa.Table(
@@ -63,6 +66,23 @@ GET_TO_WRITE: Final = GET.with_for_update()
 LIST: Final = (
     sa.select(*USER).where(LIVING, users.c.id > sa.bindparam("after")).order_by(users.c.id).limit(sa.bindparam("limit"))
 )
+LISTING: Final = Listing(
+    columns=USER,
+    keys={
+        "id": users.c.id,
+        "name": users.c.name_key,
+        "email": users.c.email_key,
+        "username": users.c.username_key,
+        "external_id": users.c.external_id,
+        "status": users.c.status,
+        "created_at": users.c.created_at,
+        "updated_at": users.c.updated_at,
+        "version": users.c.version,
+        "attributes": users.c.attributes,
+    },
+    shown=LIVING,
+    unique=frozenset({"id", "email", "username", "external_id"}),
+)
 ADD: Final = sa.insert(users).returning(users.c.id)
 FIND: Final = {
     "email": sa.select(*USER).where(LIVING, users.c.email_key == sa.bindparam("key")),
@@ -83,10 +103,11 @@ SAVE: Final = (
 
 
 class SqlReadUsers:
-    """The users as a reading unit of work sees them."""
+    """The users as a reading unit of work sees them. What may read the whole table takes the lane for scans."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, scans: Lane) -> None:
         self._lane = lane
+        self._scans = scans
 
     async def get(self, id: int, *, deleted: bool = False) -> User:
         user = await self._one(GET, id)
@@ -95,9 +116,23 @@ class SqlReadUsers:
     async def find(self, key: UserKey, value: str) -> User:
         return await self._one_by(FIND[key], key, value)
 
-    async def list(self, *, after: int = 0, limit: int) -> Sequence[User]:
-        rows = await self._lane.rows(LIST, {"after": bounded(after), "limit": bounded(limit)})
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Sequence[User]:
+        if filter is None and sort == BY_ID:
+            (last,) = (0,) if after is None else sort.keys_at(after)
+            rows = await self._lane.rows(LIST, {"after": last, "limit": bounded(limit)})
+        else:
+            rows = await self._ask(page(LISTING, filter, sort, after, bounded(limit)))
         return [user_of(row) for row in rows]
+
+    async def count(self, filter: Filter | None = None) -> int:
+        rows = await self._ask(total(LISTING, filter))
+        return int(rows[0][0])
+
+    async def _ask(self, query: Query) -> Rows:
+        lane = self._scans if query.scans else self._lane
+        return await lane.rows(query.statement, query.parameters)
 
     async def _one(self, statement: sa.Select[Any], id: int) -> User:
         rows = await self._lane.rows(statement, {"id": id}) if is_id(id) else ()
@@ -117,7 +152,7 @@ class SqlUsers(SqlReadUsers):
     """The users within one transaction."""
 
     def __init__(self, lane: Lane, journal: Journal, now: datetime) -> None:
-        super().__init__(lane)
+        super().__init__(lane, scans=lane)
         self._journal = journal
         self._now = now
         self._known: dict[int, User] = {}  # as this unit last saw them: what the journal calls "before"

@@ -26,7 +26,7 @@ PAUSE_S: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class SqlReadingUnit:
-    """No transaction: each read is a statement of its own, on the lane that its database keeps for reading."""
+    """No transaction: each read is a statement of its own, on a lane that its database keeps for reading."""
 
     users: SqlReadUsers
     changes: SqlChanges
@@ -100,7 +100,12 @@ class SqlUnitsOfWork:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlReadingUnit]:
         lane = self._database.reader
-        yield SqlReadingUnit(users=SqlReadUsers(lane), changes=SqlChanges(lane))
+        yield SqlReadingUnit(users=SqlReadUsers(lane, self._database.scans), changes=SqlChanges(lane))
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[SqlReadingUnit]:
+        async with self._database.snapshot() as lane:
+            yield SqlReadingUnit(users=SqlReadUsers(lane, scans=lane), changes=SqlChanges(lane))
 
     @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[SqlUnitOfWork]:

@@ -1,8 +1,11 @@
 """What can be done with users."""
 
+from collections.abc import AsyncGenerator, Sequence
+
 from domain.changes import differ
 from domain.errors import Conflict, Contended, NotFound
-from domain.pages import Page
+from domain.filters import Filter
+from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort
 from domain.users import NewUser, User, UserKey, Users
 from domain.values import JsonObject
 from domain.versions import Expected, require_version
@@ -33,9 +36,25 @@ class UserService:
             return await work.users.find(key, value)
 
     @run_again
-    async def list(self, *, after: int = 0, limit: int) -> Page[User]:
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Page[User]:
         async with self.units.reading() as work:
-            return Page.of(await work.users.list(after=after, limit=limit + 1), limit)
+            users = await work.users.list(filter=filter, sort=sort, after=after, limit=limit + 1)
+            return Page.of(users, limit)
+
+    async def export(self, *, filter: Filter | None = None, sort: Sort = BY_ID) -> AsyncGenerator[Sequence[User]]:
+        """The whole list as it is at one moment, a batch at a time."""
+        async with self.units.snapshot() as work:
+            after = None
+            while users := await work.users.list(filter=filter, sort=sort, after=after, limit=MAX_LIMIT):
+                yield users
+                after = sort.position(users[-1])
+
+    @run_again
+    async def count(self, filter: Filter | None = None) -> int:
+        async with self.units.reading() as work:
+            return await work.users.count(filter)
 
     @run_again
     async def put(self, new: NewUser, *, expected: Expected = None, only_create: bool = False) -> tuple[User, bool]:

@@ -88,8 +88,8 @@ async def test_hides_a_deleted_user_and_releases_its_keys(users: UserService) ->
 async def test_lists_page_by_page(users: UserService) -> None:
     created = [await users.create(NewUser(name=f"User {number}")) for number in range(5)]
     first = await users.list(limit=2)
-    second = await users.list(after=first.items[-1].id, limit=2)
-    third = await users.list(after=second.items[-1].id, limit=2)
+    second = await users.list(after=(first.items[-1].id,), limit=2)
+    third = await users.list(after=(second.items[-1].id,), limit=2)
     assert [*first.items, *second.items, *third.items] == created
     assert (first.more, second.more, third.more) == (True, True, False)
 
