@@ -172,7 +172,8 @@ class Users(ReadUsers, Protocol):
     async def add(self, new: NewUser) -> User:
         """The new user with an id that was never given out before, at version 1.
 
-        Raises `Conflict` naming the key (email, username, external_id) that a user who is not deleted has already.
+        Raises `Conflict` naming a key (email, username, external_id) that a user who is not deleted has already;
+        where there are several, any of them.
         """
         ...
 

@@ -62,6 +62,14 @@ class Connection(aiosqlite.Connection):
         self._thread.daemon = True
         self._begins = False
 
+    async def _connect(self) -> aiosqlite.Connection:
+        try:
+            return await super()._connect()
+        except sqlite3.Error:
+            # The driver has told its thread to end but does not wait: it would report to a loop that may be closed.
+            await asyncio.to_thread(self._thread.join)
+            raise
+
     def begin(self) -> None:
         """Have the next statement begin a transaction in the same trip."""
         self._begins = True

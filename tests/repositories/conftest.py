@@ -1,6 +1,8 @@
-"""What is particular to each engine: their databases before they have a schema."""
+"""What is particular to each engine: each one in turn."""
 
 import pytest
+
+from repositories.database import Database
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -9,3 +11,10 @@ def fresh_url(request: pytest.FixtureRequest) -> str:
     name = {"sqlite": "sqlite_url", "postgres": "fresh_postgres_url"}[request.param]
     url: str = request.getfixturevalue(name)
     return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """Each engine in turn, started."""
+    started: Database = request.getfixturevalue(request.param)
+    return started
