@@ -86,5 +86,5 @@ def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: floa
 def parse(url: str) -> sa.URL:
     try:
         return sa.make_url(url)
-    except sa.exc.ArgumentError as error:
-        raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from error
+    except (sa.exc.ArgumentError, ValueError):  # whose texts quote the URL, and it may hold a password
+        raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from None
