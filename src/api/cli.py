@@ -109,3 +109,7 @@ def openapi() -> None:
 def version() -> None:
     """Say which version this is."""
     typer.echo(version_of("roster"))
+
+
+if __name__ == "__main__":
+    app()

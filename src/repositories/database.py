@@ -104,6 +104,5 @@ def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: floa
 def parse(url: str) -> sa.URL:
     try:
         return sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):  # a ValueError for a port that is no number
-        # Without the cause, which may repeat a password.
+    except (sa.exc.ArgumentError, ValueError):  # whose texts quote the URL, and it may hold a password
         raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from None
