@@ -16,7 +16,7 @@ from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertai
 from domain.users import NewUser
 from domain.work import Occasion
 from repositories.database import database_at
-from repositories.sqlite import SqliteDatabase, is_sound, refuse
+from repositories.sqlite import SqliteDatabase, refuse, warning_about
 from repositories.work import SqlUnitsOfWork
 from services.users import UserService
 
@@ -323,4 +323,4 @@ async def test_a_conflict_names_the_field_of_each_unique_index(sqlite: SqliteDat
     ("version", "sound"), [((3, 40, 1), False), ((3, 51, 2), False), ((3, 51, 3), True), ((3, 52, 0), True)]
 )
 def test_knows_the_versions_with_the_wal_reset_bug(version: tuple[int, ...], sound: bool) -> None:
-    assert is_sound(version) is sound
+    assert (warning_about(version) is None) is sound
