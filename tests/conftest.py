@@ -117,7 +117,7 @@ async def create_postgres_database(server_url: str, name: str) -> None:
     assert isinstance(server, PostgresDatabase)
     async with server.session() as session:
         connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-        await connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{name}"'))
+        await connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
         await connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
     await server.stop()
 
@@ -139,3 +139,11 @@ async def postgres(empty_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
 @pytest.fixture
 def postgres_url(postgres: PostgresDatabase, empty_postgres_url: str) -> str:
     return empty_postgres_url
+
+
+@pytest.fixture
+async def fresh_postgres_url(postgres_server: str) -> str:
+    """A database without a schema, of the test's own."""
+    name = f"roster_test_{os.getpid()}_fresh"
+    await create_postgres_database(postgres_server, name)
+    return sa.make_url(postgres_server).set(database=name).render_as_string(hide_password=False)

@@ -1,12 +1,14 @@
 """What answers are made of: fields that were asked for, and headers that say where to go on."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
+
+from domain.work import Occasion
 
 EVERY_FIELD: Final = "*"
 
@@ -41,3 +43,15 @@ def documented_headers(**headers: str) -> dict[str, Any]:
             for name, text in headers.items()
         }
     }
+
+
+class Service(Protocol):
+    @property
+    def occasion(self) -> Occasion: ...
+
+
+def written(service: Service) -> dict[str, str]:
+    """What a write says in its headers of what it stored."""
+    if service.occasion.dry_run:
+        return {"Dry-Run": "true"}
+    return {} if service.occasion.seq is None else {"Roster-Seq": str(service.occasion.seq)}

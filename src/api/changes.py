@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from api.answers import documented_headers, json_answer, link_to_next
 from api.dependencies import Changes
+from api.lists import Limit
 from api.problems import documented
 from api.routing import Router
-from api.users import Limit, UserId
+from api.users import UserId
 from domain.changes import Action, Change
 from domain.pages import DEFAULT_LIMIT
 from domain.values import MAX_ID
@@ -34,16 +35,21 @@ class ChangeOut(BaseModel):
     after: Annotated[dict[str, Any] | None, Field(description="The same after; null if erased")]
 
 
+MAX_WAIT_S: Final = 30
+
 FIELDS: Final = tuple(ChangeOut.model_fields)
 
 Since = Annotated[int, Query(description="Only changes with a higher sequence number", ge=0, le=MAX_ID)]
+Wait = Annotated[int, Query(description="While nothing is new, how many seconds to wait for it", ge=0, le=MAX_WAIT_S)]
 FOLLOWED: Final = documented_headers(Link='Where to go on, with rel="next"; always there, also while nothing is new')
 
 
 @router.get("/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(422)})
-async def list_changes(request: Request, changes: Changes, since: Since = 0, limit: Limit = DEFAULT_LIMIT) -> Response:
+async def list_changes(
+    request: Request, changes: Changes, since: Since = 0, limit: Limit = DEFAULT_LIMIT, wait: Wait = 0
+) -> Response:
     """The feed of all changes. Follow the Link header for ever: no change is missed and none comes twice."""
-    return followed(request, await changes.list(since=since, limit=limit), since)
+    return followed(request, await changes.wait(since=since, limit=limit, within_s=wait), since)
 
 
 @router.get("/users/{id}/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(404, 422)})

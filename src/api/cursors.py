@@ -6,27 +6,28 @@ from hashlib import blake2b
 from typing import Final
 
 from domain.errors import Malformed
-from domain.values import is_id
+from domain.pages import Position, Sort
 
 CHECK_BYTES: Final = 9
-MAX_LENGTH: Final = 4096
+MAX_LENGTH: Final = 8192
 
 
-def write_cursor(after: int, of: str) -> str:
+def write_cursor(position: Position, of: str) -> str:
     """A cursor of the list that `of` describes, its filter and order: it serves for no other list."""
-    payload = json.dumps(after).encode()
+    payload = json.dumps(position, separators=(",", ":")).encode()
     return urlsafe_b64encode(check(payload, of) + payload).decode().rstrip("=")
 
 
-def read_cursor(cursor: str, of: str) -> int:
-    """The id that `write_cursor` was given. Raises `Malformed` if altered, or from another list."""
+def read_cursor(cursor: str, of: str, sort: Sort) -> Position:
+    """The position that `write_cursor` was given. Raises `Malformed` if altered, or from another list."""
     try:
-        after = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[CHECK_BYTES:])
-    except (ValueError, RecursionError) as error:
+        position = tuple(json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[CHECK_BYTES:]))
+    except (ValueError, TypeError, RecursionError) as error:
         raise Malformed("The cursor is not one of this list.") from error
-    if not is_id(after) or cursor != write_cursor(after, of):
+    sort.keys_at(position)
+    if cursor != write_cursor(position, of):
         raise Malformed("The cursor is not one of this list.")
-    return after
+    return position
 
 
 def check(payload: bytes, of: str) -> bytes:

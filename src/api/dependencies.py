@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from api.container import Container
 from domain.work import Occasion
@@ -15,18 +15,27 @@ def container_of(request: Request) -> Container:
     return container
 
 
-def occasion_of(request: Request) -> Occasion:
-    return Occasion(actor="anonymous", request_id=request.state.request_id)
+def occasion_of(request: Request, *, dry_run: bool = False) -> Occasion:
+    return Occasion(actor="anonymous", request_id=request.state.request_id, dry_run=dry_run)
+
+
+DryRun = Annotated[bool, Query(description="Answer as if it were done, and store nothing")]
+
+# Async functions, though they wait for nothing: FastAPI would run others in a thread.
 
 
 async def user_service(request: Request) -> UserService:
     return container_of(request).users(occasion_of(request))
 
 
+async def user_service_to_write(request: Request, dry_run: DryRun = False) -> UserService:
+    return container_of(request).users(occasion_of(request, dry_run=dry_run))
+
+
 async def change_service(request: Request) -> ChangeService:
     return container_of(request).changes(occasion_of(request))
 
 
-# Async functions, though they wait for nothing: FastAPI would run others in a thread.
 Users = Annotated[UserService, Depends(user_service)]
+UsersToWrite = Annotated[UserService, Depends(user_service_to_write)]
 Changes = Annotated[ChangeService, Depends(change_service)]

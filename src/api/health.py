@@ -54,6 +54,7 @@ def drain_on_sigterm(app: FastAPI, seconds: float) -> None:
     def drain(number: int, frame: FrameType | None) -> None:
         wait = 0 if app.state.draining else seconds
         app.state.draining = True
+        loop.call_soon_threadsafe(app.state.container.units().release)
         loop.call_soon_threadsafe(loop.call_later, wait, stop, number, frame)
 
     signal.signal(signal.SIGTERM, drain)

@@ -27,6 +27,7 @@ from domain.errors import (
     Stale,
     Uncertain,
 )
+from domain.once import InFlight, KeyReused
 from domain.values import escape
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -36,14 +37,16 @@ STATUS: Final[Mapping[type[Refusal], int]] = {
     NotFound: 404,
     Conflict: 409,
     Gone: 410,
+    InFlight: 409,
     Stale: 412,
+    KeyReused: 422,
     Invalid: 422,
     Busy: 503,
     Contended: 503,
     Uncertain: 503,
 }
 
-RETRY_AFTER_S: Final = {Busy: 1, Contended: 1}
+RETRY_AFTER_S: Final[Mapping[type[Refusal], int]] = {Busy: 1, Contended: 1, InFlight: 1}
 """Not for Uncertain: sent again blindly, the request might be carried out twice."""
 
 CODES: Final[Mapping[int, str]] = {
@@ -85,6 +88,9 @@ class Problem(BaseModel):
     detail: Annotated[str, Field(description="What happened, for people", examples=["Another one has this email."])]
     instance: Annotated[str, Field(description="The path that was asked for", examples=["/users/"])]
     code: Annotated[str, Field(description="What happened, for programs", examples=["conflict"])]
+    position: Annotated[
+        int | None, Field(description="In which character of a filter or sort it went wrong, from 0")
+    ] = None
     request_id: Annotated[str, Field(description="Also in X-Request-Id and in the server's log")]
     errors: Annotated[
         list[ProblemError] | None, Field(description="Each broken rule, where there is more to say than one sentence")
@@ -109,6 +115,7 @@ def problem(
     detail: str,
     *,
     faults: Iterable[Fault] = (),
+    position: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     errors = [{"pointer": fault.pointer[:MAX_POINTER], "code": fault.code, "detail": fault.detail} for fault in faults]
@@ -120,6 +127,7 @@ def problem(
         "instance": quote(request.scope["path"].encode(errors="replace"))[:MAX_POINTER],
         "code": code,
         "request_id": request.state.request_id,
+        **({} if position is None else {"position": position}),
         **({"errors": errors[:MAX_ERRORS]} if errors else {}),
     }
     return Response(to_json(document), status, headers, MEDIA_TYPE)
@@ -129,7 +137,15 @@ async def refused(request: Request, refusal: Refusal) -> Response:
     status = STATUS[type(refusal)]
     retry_after = RETRY_AFTER_S.get(type(refusal))
     headers = {"Retry-After": str(retry_after)} if retry_after else None
-    return problem(request, status, refusal.code, refusal.detail, faults=faults_of(refusal), headers=headers)
+    return problem(
+        request,
+        status,
+        refusal.code,
+        refusal.detail,
+        faults=faults_of(refusal),
+        position=refusal.position if isinstance(refusal, Malformed) else None,
+        headers=headers,
+    )
 
 
 def faults_of(refusal: Refusal) -> Sequence[Fault]:

@@ -8,13 +8,30 @@ from typing import Annotated, Any, Final
 from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.answers import documented_headers, fields_asked_for, json_answer, link_to_next
-from api.cursors import MAX_LENGTH, read_cursor, write_cursor
-from api.dependencies import Users
+from api.answers import EVERY_FIELD, documented_headers, fields_asked_for, json_answer, written
+from api.conditions import ANY, IfMatch, IfNoneMatch, expected_by, is_unchanged, tag_of
+from api.dependencies import Users, UsersToWrite
+from api.lists import (
+    LISTED,
+    Accept,
+    Count,
+    Cursor,
+    FilterText,
+    Limit,
+    SortText,
+    listed,
+    narrowed,
+    position_in,
+    refuse_paging,
+    sorted_by,
+)
+from api.once import IdempotencyKey, answer_once
 from api.problems import documented
 from api.routing import JSON_TYPE, MERGE_PATCH_TYPE, PlainInteger, Router
-from domain.pages import DEFAULT_LIMIT, MAX_LIMIT
-from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
+from api.streams import CSV, JSON, media_type_for, stream
+from domain.errors import Fault, Invalid
+from domain.pages import DEFAULT_LIMIT
+from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, FIELDS, NAME, USERNAME, NewUser, Status, User
 from domain.values import MAX_ID, Text
 
 router = Router("/users", "users")
@@ -55,8 +72,11 @@ class UserIn(BaseModel):
     status: Status = Status.ACTIVE
     attributes: Attributes = Field(default_factory=dict)
 
-    def new_user(self) -> NewUser:
-        return NewUser(**dict(self))
+    def new_user(self, **known: str) -> NewUser:
+        """The new user; what is `known` from elsewhere may not be contradicted."""
+        if any(getattr(self, name) not in {None, value} for name, value in known.items()):
+            raise Invalid([Fault(f"/{name}", "not_allowed", "Must be as in the path.") for name in known])
+        return NewUser(**{**dict(self), **known})
 
 
 class UserPatch(BaseModel):
@@ -94,52 +114,144 @@ class UserOut(BaseModel):
     version: Annotated[int, Field(ge=1, description="One more with each change")] = 1
 
 
-FIELDS: Final = tuple(UserOut.model_fields)
+SHOWN: Final = tuple(UserOut.model_fields)
 
 UserId = Annotated[int, PlainInteger, Path(description="The id of a user", ge=1, le=MAX_ID)]
 Fields = Annotated[
     str | None,
-    Query(description=f"Which fields to show: `*` for all, or some of {', '.join(FIELDS)}", examples=["id,email"]),
+    Query(description=f"Which fields to show: `*` for all, or some of {', '.join(SHOWN)}", examples=["id,email"]),
 ]
-Limit = Annotated[int, Query(description="How many at the most", ge=1, le=MAX_LIMIT)]
-Cursor = Annotated[str | None, Query(description="From the Link header of the page before", max_length=MAX_LENGTH)]
+KeyEquals = Annotated[str | None, Query(description="Only the user with this key: short for a filter with eq")]
+StatusEquals = Annotated[Status | None, Query(description="Only users of this status")]
+Purge = Annotated[bool, Query(description="Erase it for good, with what old changes say of it")]
+Key = Annotated[str, Path(description="To the letter for an external id; whatever its case for the others")]
 
-ONE: Final = documented_headers(ETag="The version, as a strong entity tag", Last_Modified="When it last changed")
-LIST: Final = "users"
-"""What a cursor of the list is for."""
+VERSION: Final = {"ETag": "The version, as a strong entity tag", "Last_Modified": "When it last changed"}
+WRITE: Final = {
+    "Roster_Seq": "The sequence number of the change that was written; missing if nothing was",
+    "Dry_Run": "true, if nothing was stored because of dry_run",
+}
+ONE: Final = documented_headers(**VERSION)
+WRITTEN: Final = documented_headers(**VERSION, **WRITE)
+CREATED: Final = documented_headers(Location="Where the user is", **VERSION, **WRITE)
+UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The client has this version already", **ONE}}
 
-CREATED: Final = documented_headers(
-    ETag="The version, as a strong entity tag", Last_Modified="When it last changed", Location="Where the user is"
-)
-LISTED: Final = documented_headers(Link='The next page, with rel="next", while there is more')
 
-
-@router.post("/", status_code=201, response_model=UserOut, responses={201: CREATED, **documented(409, 415, 422)})
-async def create_user(request: Request, users: Users, body: UserIn, fields: Fields = None) -> Response:
+@router.post("/", status_code=201, response_model=UserOut, responses={201: CREATED, **documented(400, 409, 415, 422)})
+async def create_user(
+    request: Request, users: UsersToWrite, body: UserIn, fields: Fields = None, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Create a user. A key (e-mail, username, external id) that another user has is a 409 that names it."""
     show = shown(fields)
-    user = await users.create(body.new_user())
-    location = f"{request.scope.get('root_path', '')}/users/{user.id}"
-    return json_answer(show(user), 201, {**validators(user), "Location": location})
+    new = body.new_user()
+
+    def answer(user: User) -> Response:
+        headers = {**validators(user), **written(users), "Location": location_of(request, user)}
+        return json_answer(show(user), 201, headers)
+
+    return await answer_once(request, idempotency_key, users, lambda: users.create(new), answer)
 
 
 @router.get("/", response_model=list[UserOut], responses={200: LISTED, **documented(400, 422)})
 async def list_users(
-    request: Request, users: Users, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None, fields: Fields = None
+    *,
+    request: Request,
+    users: Users,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    filter: FilterText = None,
+    sort: SortText = None,
+    email: KeyEquals = None,
+    username: KeyEquals = None,
+    external_id: KeyEquals = None,
+    status: StatusEquals = None,
+    fields: Fields = None,
+    count: Count = False,
+    accept: Accept = None,
 ) -> Response:
-    """List the users that are not deleted, by id. A page costs the same at any depth."""
+    """List the users that are not deleted, by id if not sorted. A page costs the same at any depth.
+
+    Asked for `application/x-ndjson` or `text/csv`, the answer is the whole list as a stream, of one moment. In CSV,
+    attributes are a cell of JSON, and what a spreadsheet would run as a formula has an apostrophe before it.
+    """
     show = shown(fields)
-    page = await users.list(after=read_cursor(cursor, LIST) if cursor else 0, limit=limit)
-    more = link_to_next(request, cursor=write_cursor(page.items[-1].id, LIST)) if page.more else None
-    return json_answer([show(user) for user in page.items], headers=more)
+    wanted = narrowed(FIELDS, filter, email=email, username=username, external_id=external_id, status=status)
+    order = sorted_by(FIELDS, sort)
+    if (media_type := media_type_for(accept)) != JSON:
+        refuse_paging(request, media_type)
+        columns = fields_asked_for(fields or EVERY_FIELD, SHOWN)
+        show = shown(fields or EVERY_FIELD) if media_type == CSV else show
+        return await stream(media_type, users.export(filter=wanted, sort=order), show, columns)
+    page = await users.list(filter=wanted, sort=order, after=position_in(request, cursor, order), limit=limit)
+    total = await users.count(wanted) if count else None
+    return listed(request, page, show, order, total)
 
 
-@router.get("/{id}", response_model=UserOut, responses={200: ONE, **documented(404, 410, 422)})
-async def get_user(users: Users, id: UserId, fields: Fields = None) -> Response:
+@router.get("/{id}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 410, 422)})
+async def get_user(users: Users, id: UserId, fields: Fields = None, if_none_match: IfNoneMatch = None) -> Response:
     """One user. A deleted one is a 410; one that never was, or was erased, a 404."""
     show = shown(fields)
-    user = await users.get(id)
-    return json_answer(show(user), headers=validators(user))
+    return one(await users.get(id), show, if_none_match)
+
+
+@router.get(
+    "/by/external-id/{key:path}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 422)}
+)
+async def get_user_by_external_id(
+    users: Users, key: Key, fields: Fields = None, if_none_match: IfNoneMatch = None
+) -> Response:
+    """The user with this external id who is not deleted."""
+    show = shown(fields)
+    return one(await users.find("external_id", key), show, if_none_match)
+
+
+@router.get("/by/email/{key:path}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 422)})
+async def get_user_by_email(
+    users: Users, key: Key, fields: Fields = None, if_none_match: IfNoneMatch = None
+) -> Response:
+    """The user with this e-mail address who is not deleted."""
+    show = shown(fields)
+    return one(await users.find("email", key), show, if_none_match)
+
+
+@router.get(
+    "/by/username/{key:path}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 422)}
+)
+async def get_user_by_username(
+    users: Users, key: Key, fields: Fields = None, if_none_match: IfNoneMatch = None
+) -> Response:
+    """The user with this username who is not deleted."""
+    show = shown(fields)
+    return one(await users.find("username", key), show, if_none_match)
+
+
+@router.put(
+    "/by/external-id/{key:path}",
+    response_model=UserOut,
+    responses={200: WRITTEN, 201: {"description": "Created", **CREATED}, **documented(400, 409, 412, 415, 422)},
+)
+async def put_user_by_external_id(
+    *,
+    request: Request,
+    users: UsersToWrite,
+    key: Key,
+    body: UserIn,
+    fields: Fields = None,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Create the user with this external id, or replace its profile by this one. Asked again, nothing changes.
+
+    With `If-None-Match: *` it only creates.
+    """
+    show = shown(fields)
+    new = body.new_user(external_id=key)
+    only_create = if_none_match is not None and if_none_match.strip() == ANY
+    user, created = await users.put(new, expected=expected_by(if_match), only_create=only_create)
+    headers = {**validators(user), **written(users)}
+    if created:
+        return json_answer(show(user), 201, {**headers, "Location": location_of(request, user)})
+    return json_answer(show(user), headers=headers)
 
 
 PATCH_BODY: Final = {
@@ -155,35 +267,68 @@ PATCH_BODY: Final = {
 @router.patch(
     "/{id}",
     response_model=UserOut,
-    responses={200: ONE, **documented(404, 409, 410, 415, 422)},
+    responses={200: WRITTEN, **documented(400, 404, 409, 410, 412, 415, 422)},
     openapi_extra=PATCH_BODY,
 )
-async def patch_user(users: Users, id: UserId, body: UserPatch, fields: Fields = None) -> Response:
+async def patch_user(
+    users: UsersToWrite, id: UserId, body: UserPatch, fields: Fields = None, if_match: IfMatch = None
+) -> Response:
     """Change a user by a JSON merge patch. One that changes nothing writes nothing and keeps the ETag."""
     show = shown(fields)
-    user = await users.patch(id, body.patch())
+    user = await users.patch(id, body.patch(), expected=expected_by(if_match))
+    return json_answer(show(user), headers={**validators(user), **written(users)})
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    response_class=Response,
+    responses={204: documented_headers(**WRITE), **documented(404, 410, 412, 422)},
+)
+async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_match: IfMatch = None) -> Response:
+    """Delete a user: it is hidden and its keys are free again, until it is restored. Asked once more: 410.
+
+    With `purge` it is erased, deleted or not, and nothing brings it back. Asked once more: 404.
+    """
+    if purge:
+        await users.purge(id, expected=expected_by(if_match))
+    else:
+        await users.delete(id, expected=expected_by(if_match))
+    return Response(status_code=204, headers=written(users))
+
+
+@router.post("/{id}/restore", response_model=UserOut, responses={200: WRITTEN, **documented(404, 409, 422)})
+async def restore_user(
+    request: Request, users: UsersToWrite, id: UserId, fields: Fields = None, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Bring a deleted user back. A key that another user took meanwhile is a 409 that names it."""
+    show = shown(fields)
+
+    def answer(user: User) -> Response:
+        return json_answer(show(user), headers={**validators(user), **written(users)})
+
+    return await answer_once(request, idempotency_key, users, lambda: users.restore(id), answer)
+
+
+def one(user: User, show: Callable[[User], Mapping[str, Any]], if_none_match: str | None) -> Response:
+    if is_unchanged(user.version, if_none_match):
+        return Response(status_code=304, headers=validators(user))
     return json_answer(show(user), headers=validators(user))
 
 
-@router.delete("/{id}", status_code=204, response_class=Response, responses=documented(404, 410, 422))
-async def delete_user(users: Users, id: UserId) -> Response:
-    """Delete a user: it is hidden and its keys are free again. Asked once more, the answer is 410."""
-    await users.delete(id)
-    return Response(status_code=204)
-
-
 def validators(user: User) -> dict[str, str]:
-    return {
-        "ETag": f'"{user.version}"',
-        "Last-Modified": format_datetime(user.updated_at, usegmt=True),
-    }
+    return {"ETag": tag_of(user.version), "Last-Modified": format_datetime(user.updated_at, usegmt=True)}
+
+
+def location_of(request: Request, user: User) -> str:
+    return f"{request.scope.get('root_path', '')}/users/{user.id}"
 
 
 def shown(fields: str | None) -> Callable[[User], Mapping[str, Any]]:
     """How to show a user, decided before anything is done: a bad `fields` parameter changes nothing."""
     if fields is None:
         return sparse
-    names = fields_asked_for(fields, FIELDS)
+    names = fields_asked_for(fields, SHOWN)
     return lambda user: {name: getattr(user, name) for name in names}
 
 

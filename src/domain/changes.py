@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
-from domain.values import JsonObject, JsonValue
+from domain.values import JsonObject, JsonValue, same
 
 
 class Action(StrEnum):
@@ -21,7 +21,8 @@ class Action(StrEnum):
 class NewChange:
     """What happened to one entity.
 
-    `before` and `after` hold the fields that differ; `before` is None when it was created, `after` when it was erased.
+    `before` and `after` hold the fields that differ. `before` is None when it was created; both are None in every
+    change of an entity that was erased since.
     `actor` and `request_id` say who asked and in which request.
     """
 
@@ -61,6 +62,8 @@ class Journal:
 
     def __init__(self) -> None:
         self._lines: dict[tuple[str, int], tuple[Entity | None, Entity | None]] = {}
+        self.last: Entity | None = None
+        """The entity that was added or saved last, as it then was."""
 
     def added(self, entity: Entity) -> None:
         self._note(None, entity)
@@ -77,6 +80,11 @@ class Journal:
         key = (entity.kind, entity.id)
         first, _ = self._lines.get(key, (before, None))
         self._lines[key] = (first, after)
+        self.last = after or self.last
+
+    @property
+    def removed_entities(self) -> Sequence[Entity]:
+        return [before for before, after in self._lines.values() if before is not None and after is None]
 
     def changes(self, *, actor: str, request_id: str, at: datetime) -> Iterator[NewChange]:
         """One change for each entity. One that was added and removed again in the same unit leaves no trace."""
@@ -118,13 +126,20 @@ def action_of(before: Entity | None, after: Entity | None) -> Action:
 
 
 def difference(before: Entity | None, after: Entity | None) -> tuple[JsonObject | None, JsonObject | None]:
-    """The fields that differ, as they were and as they are; of a new or an erased entity those that are set."""
+    """The fields that differ, as they were and as they are; of a new entity those that are set; of an erased none."""
+    if after is None:
+        return None, None
     was, became = state_of(before), state_of(after)
-    differing = [name for name in was | became if was.get(name) != became.get(name)]
+    differing = [name for name in was | became if not same(was.get(name), became.get(name))]
     return (
         None if before is None else {name: was.get(name) for name in differing},
-        None if after is None else {name: became.get(name) for name in differing},
+        {name: became.get(name) for name in differing},
     )
+
+
+def differ(before: Entity, after: Entity) -> bool:
+    """Whether a change from one to the other would have anything to tell."""
+    return difference(before, after) != ({}, {})
 
 
 BOOKKEEPING = frozenset({"id", "version", "created_at", "updated_at"})

@@ -2,7 +2,7 @@
 
 Refusal
 ├── Invalid       a value breaks a rule of the directory
-├── Malformed     a request cannot be read at all: a cursor that is none
+├── Malformed     a request cannot be read at all: a cursor that is none, a filter with a syntax error
 ├── NotFound      nothing of that name was ever here, or it was erased
 ├── Gone          it was here and is deleted
 ├── Conflict      another one has that key
@@ -49,7 +49,13 @@ class Invalid(Refusal):
 
 
 class Malformed(Refusal):
+    """`position` is where a text stops making sense: an offset in characters, from 0; None if there is no text."""
+
     code = "malformed"
+
+    def __init__(self, detail: str, position: int | None = None) -> None:
+        super().__init__(detail)
+        self.position = position
 
 
 class NotFound(Refusal):

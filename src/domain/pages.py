@@ -1,8 +1,18 @@
-"""Pages of a list: keyset paging, so that a page costs the same at any depth."""
+"""Pages of a list: how it is sorted, and keyset paging, so that a page costs the same at any depth.
 
+Nulls sort as the highest value: last in ascending, first in descending order. Text sorts by code point, and where
+it compares by its folded form, by that. Ids break ties, in the direction of the last field that was named.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from datetime import datetime
+from typing import Final, Generic, TypeAlias, TypeVar
+
+from domain.errors import Malformed
+from domain.fields import ID, Field, Fields, Key, Kind
+from domain.values import MAX_INTEGER, flaw_in, instant
 
 T = TypeVar("T")
 
@@ -10,6 +20,110 @@ MAX_LIMIT: Final = 1000
 """The most items that one page holds."""
 
 DEFAULT_LIMIT: Final = 100
+
+MAX_SORTS: Final = 4
+"""The most fields that a client may sort by."""
+
+Position: TypeAlias = tuple[str | int | None, ...]
+"""Where a page ends: the keys of its last item, as JSON has them, in the order of the sort, the id as the last."""
+
+Keys: TypeAlias = tuple[Key | None, ...]
+"""The same as the stores compare them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    field: Field
+    descending: bool = False
+
+    def key_at(self, value: object) -> Key | None:
+        """A position's value as a key. Raises `Malformed` if no item of this list has such a key."""
+        match self.field.kind, value:
+            case _, None if self.field.optional:
+                return None
+            case Kind.FOLDED | Kind.EXACT, str() if not flaw_in(value):
+                return value
+            case Kind.INTEGER, int() if not isinstance(value, bool) and abs(value) <= MAX_INTEGER:
+                return value
+            case Kind.INSTANT, str() if time := instant(value):
+                return time
+        raise Malformed("This position is not one in this list.")
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """By which fields, the first deciding most. The last of them is the id, so no two items are equal."""
+
+    orders: tuple[Order, ...]
+
+    def keys_of(self, entity: object) -> Keys:
+        return tuple(order.field.key_in(entity) for order in self.orders)
+
+    def position(self, entity: object) -> Position:
+        """Where a page ends whose last item this is: to be handed to `list` as `after`."""
+        return tuple(plain(key) for key in self.keys_of(entity))
+
+    def keys_at(self, position: object) -> Keys:
+        """The keys of a position, which may come from outside. Raises `Malformed` if it is not one of this sort."""
+        if not isinstance(position, list | tuple) or len(position) != len(self.orders):
+            raise Malformed("This position is not one in this list.")
+        return tuple(order.key_at(value) for order, value in zip(self.orders, position, strict=True))
+
+    def compare(self, left: Keys, right: Keys) -> int:
+        """Below 0 if the item with the left keys comes first, above 0 if the other one does."""
+        for order, one, other in zip(self.orders, left, right, strict=True):
+            if one != other:
+                return 1 if is_higher(one, other) is not order.descending else -1
+        return 0
+
+
+def plain(key: Key | None) -> str | int | None:
+    if isinstance(key, datetime):
+        return key.isoformat()
+    return str(key) if isinstance(key, str) else key  # an enumeration's value is not yet plain
+
+
+def is_higher(one: Key | None, other: Key | None) -> bool:
+    return one is None or (other is not None and one > other)  # type: ignore[operator]  # both are of one field
+
+
+BY_ID: Final = Sort((Order(ID),))
+
+SORT: Final = re.compile(r" *(?P<sign>-?)(?P<name>[A-Za-z_.]+) *")
+
+
+def parse_sort(text: str, fields: Fields) -> Sort:
+    """The sort that `name,-created_at` means. Raises `Malformed` with the position.
+
+    A field is named once, in any case, at most `MAX_SORTS` of them, and only those that sort.
+    """
+    orders: list[Order] = []
+    at = 0
+    for part in text.split(",", MAX_SORTS):
+        orders.append(order_of(part, at, fields, orders))
+        at += len(part) + 1
+    return sort_by(orders)
+
+
+def order_of(part: str, at: int, fields: Fields, before: Sequence[Order]) -> Order:
+    if len(before) == MAX_SORTS:
+        raise Malformed(f"A list sorts by at most {MAX_SORTS} fields.", at)
+    if not (named := SORT.fullmatch(part)):
+        raise Malformed("Expected: the name of a field, with a minus before it to sort downwards.", at)
+    field = fields.get(named["name"].lower())
+    if field is None or not field.sorts:
+        raise Malformed("There is no such field to sort by.", at + named.start("name"))
+    if field in [order.field for order in before]:
+        raise Malformed("This field is named twice.", at + named.start("name"))
+    return Order(field, descending=bool(named["sign"]))
+
+
+def sort_by(orders: Sequence[Order]) -> Sort:
+    """By these fields, then by id. What stands behind an id decides nothing."""
+    fields = [order.field for order in orders]
+    if ID in fields:
+        return Sort(tuple(orders[: fields.index(ID) + 1]))
+    return Sort((*orders, Order(ID, descending=orders[-1].descending)))
 
 
 @dataclass(frozen=True, slots=True)

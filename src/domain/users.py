@@ -4,9 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Literal, Protocol
 
 from domain.errors import Fault, Invalid
+from domain.fields import ID, Field, Fields, Kind, declare
+from domain.filters import Filter
+from domain.pages import BY_ID, Position, Sort
 from domain.values import Attributes, JsonObject, Text, escape, merge_patch
 
 NAME: Final = Text(max=200, folds=True)
@@ -57,6 +60,8 @@ class NewUser:
         yield from ATTRIBUTES.faults("/attributes", self.attributes)
 
 
+UserKey = Literal["email", "username", "external_id"]
+
 PROFILE: Final = tuple(each.name for each in fields(NewUser))
 """The fields that a client may set."""
 
@@ -101,24 +106,63 @@ class User:
             profile["attributes"] = merge_patch(self.attributes, patch["attributes"])
         return self.revised(**profile)
 
+    def replaced(self, new: NewUser) -> "User":
+        """This user with the profile of another, whole."""
+        return replace(self, **{name: getattr(new, name) for name in PROFILE})
+
     def deleted(self, at: datetime) -> "User":
         """This user as a tombstone: hidden, its keys released."""
         return replace(self, deleted_at=at)
+
+    def restored(self) -> "User":
+        return replace(self, deleted_at=None)
+
+
+FIELDS: Final[Fields] = declare(
+    ID,
+    Field("name", Kind.FOLDED),
+    Field("email", Kind.FOLDED, optional=True),
+    Field("username", Kind.FOLDED, optional=True),
+    Field("external_id", Kind.EXACT, optional=True),
+    Field("status", Kind.EXACT),
+    Field("created_at", Kind.INSTANT),
+    Field("updated_at", Kind.INSTANT),
+    Field("version", Kind.INTEGER, sorts=False),
+    Field("attributes", Kind.JSON, sorts=False),
+)
+"""What lists of users are filtered and sorted by."""
 
 
 class ReadUsers(Protocol):
     """What a store of users answers."""
 
-    async def get(self, id: int) -> User:
+    async def get(self, id: int, *, deleted: bool = False) -> User:
         """The user of that id, as last committed or as this unit of work left it.
 
-        Raises `NotFound` if there never was one or it was erased, `Gone` if it is deleted. In a writing unit of
-        work nobody else can change that user before the unit ends.
+        Raises `NotFound` if there never was one or it was erased, and `Gone` if it is deleted, unless `deleted`
+        asks for such too. In a writing unit of work nobody else can change that user before the unit ends.
         """
         ...
 
-    async def list(self, *, after: int = 0, limit: int) -> Sequence[User]:
-        """At most `limit` users that are not deleted, with ids above `after`, by rising id."""
+    async def find(self, key: UserKey, value: str) -> User:
+        """The user who has this key and is not deleted, as `get` gives it. Raises `NotFound`.
+
+        E-mail and username are looked up by their folded form.
+        """
+        ...
+
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Sequence[User]:
+        """At most `limit` users that are not deleted and match the filter, in the order of the sort.
+
+        With `after`, those that follow this position (`sort.position(user)`), whether or not a user still has it.
+        Raises `Malformed` if it is not a position of this sort.
+        """
+        ...
+
+    async def count(self, filter: Filter | None = None) -> int:
+        """How many users that are not deleted match the filter. Takes as long as reading them all."""
         ...
 
 
@@ -128,7 +172,8 @@ class Users(ReadUsers, Protocol):
     async def add(self, new: NewUser) -> User:
         """The new user with an id that was never given out before, at version 1.
 
-        Raises `Conflict` naming the key (email, username, external_id) that a user who is not deleted has already.
+        Raises `Conflict` naming a key (email, username, external_id) that a user who is not deleted has already;
+        where there are several, any of them.
         """
         ...
 
@@ -137,4 +182,8 @@ class Users(ReadUsers, Protocol):
 
         Raises `Stale` unless the kept user is at `user.version`, `NotFound` if there is none, `Conflict` as `add`.
         """
+        ...
+
+    async def remove(self, user: User) -> None:
+        """Erase the user. Raises `Stale` and `NotFound` as `save`."""
         ...

@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, TypeAlias, TypeGuard
 
 from domain.errors import Fault
@@ -21,6 +23,19 @@ MAX_INTEGER: Final = 2**53 - 1
 
 def is_id(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ID
+
+
+RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def instant(text: str) -> datetime | None:
+    """The time that an RFC 3339 text of any offset means, in UTC, cut to the microsecond; None if it means none."""
+    if not RFC3339.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def fold(text: str) -> str:
@@ -120,6 +135,11 @@ def faults_in_scalar(pointer: str, value: object) -> Iterator[Fault]:
 def escape(key: str) -> str:
     """A key as one step of a JSON pointer (RFC 6901, section 3)."""
     return key.replace("~", "~0").replace("/", "~1")
+
+
+def same(one: JsonValue, other: JsonValue) -> bool:
+    """Whether two values are written alike as JSON: Python's == takes 1, 1.0 and true for one another."""
+    return json.dumps(one) == json.dumps(other)
 
 
 def merge_patch(target: JsonValue, patch: JsonValue) -> JsonValue:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from domain.changes import ReadChanges
+from domain.once import Once
 from domain.users import ReadUsers, Users
 
 Clock = Callable[[], datetime]
@@ -17,13 +18,18 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Occasion:
-    """Who asks, in which request, and whether only to see what would happen."""
+    """Who asks, in which request, whether only to see what would happen, and whether only once.
+
+    What came of it: `seq` is the sequence number of the last change that was written, None if none was.
+    """
 
     actor: str
     request_id: str
     dry_run: bool = False
+    once: Once | None = None
+    seq: int | None = None
 
 
 class ReadingUnit(Protocol):
@@ -51,6 +57,8 @@ class UnitOfWork(Protocol):
     async def commit(self) -> None:
         """Keep what the stores did, with a change for each entity; on a dry run check it, then undo it.
 
+        What old changes and answers say of an entity that was removed is erased with it.
+
         Raises `Contended` if another transaction came first, `Uncertain` if the connection broke meanwhile.
         """
         ...
@@ -61,7 +69,25 @@ class UnitsOfWork(Protocol):
 
     def reading(self) -> AbstractAsyncContextManager[ReadingUnit]: ...
 
-    def writing(self, occasion: Occasion) -> AbstractAsyncContextManager[UnitOfWork]: ...
+    def snapshot(self) -> AbstractAsyncContextManager[ReadingUnit]:
+        """Stores whose answers are all of one moment, for a long list. Raises `Busy` while too many read so."""
+        ...
+
+    def writing(self, occasion: Occasion) -> AbstractAsyncContextManager[UnitOfWork]:
+        """A unit of work for this occasion. If it is one to be done once, and not a dry run:
+
+        Raises `AlreadyDone` if a unit with this key was committed in the last 24 hours, `KeyReused` if that was
+        another request, `InFlight` if one is under way.
+        """
+        ...
+
+    def changed(self, since: int, within_s: float) -> Awaitable[None]:
+        """Wait for a change with a higher sequence number than `since`, for at most `within_s` seconds."""
+        ...
+
+    def release(self) -> None:
+        """Let go of everybody who waits for changes: the server is about to stop."""
+        ...
 
     def pause(self, attempt: int) -> Awaitable[None]:
         """The wait before a contended unit is run again for the `attempt`-th time, counted from 1."""

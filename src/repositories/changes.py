@@ -6,8 +6,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from domain.changes import Action, Change, NewChange
-from repositories.lanes import Lane, Row
+from domain.changes import Action, Change, Entity, NewChange
+from domain.values import is_id
+from repositories.lanes import Lane, Row, bounded
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
 changes: Final = sa.Table(
@@ -34,11 +35,18 @@ CHANGE: Final = tuple(
 """The columns of a Change, in the order of its fields."""
 
 APPEND: Final = sa.insert(changes).returning(changes.c.seq)
+LAST_SEQ: Final = sa.select(sa.func.coalesce(sa.func.max(changes.c.seq), 0))
 LIST: Final = (
     sa.select(*CHANGE).where(changes.c.seq > sa.bindparam("since")).order_by(changes.c.seq).limit(sa.bindparam("limit"))
 )
 LIST_OF_ONE: Final = LIST.where(
     changes.c.kind == sa.bindparam("kind"), changes.c.entity_id == sa.bindparam("entity_id")
+)
+
+REDACT: Final = (
+    sa.update(changes)
+    .where(changes.c.kind == sa.bindparam("redacted_kind"), changes.c.entity_id == sa.bindparam("redacted_id"))
+    .values(before=None, after=None)
 )
 
 
@@ -51,17 +59,27 @@ class SqlChanges:
     async def list(
         self, *, since: int = 0, kind: str | None = None, entity_id: int | None = None, limit: int
     ) -> Sequence[Change]:
-        window = {"since": since, "limit": limit}
+        window = {"since": bounded(since), "limit": bounded(limit)}
         if kind is None:
             rows = await self._lane.rows(LIST, window)
-        else:
+        elif entity_id is not None and is_id(entity_id):
             rows = await self._lane.rows(LIST_OF_ONE, {**window, "kind": kind, "entity_id": entity_id})
+        else:
+            rows = ()
         return [change_of(row) for row in rows]
 
 
-async def append(lane: Lane, new: Iterable[NewChange]) -> None:
+async def append(lane: Lane, new: Iterable[NewChange]) -> int | None:
+    """Number and keep these changes; the number of the last, if there is any."""
+    seq = None
     for change in new:
-        await lane.rows(APPEND, asdict(change))
+        ((seq,),) = await lane.rows(APPEND, asdict(change))
+    return seq
+
+
+async def redact(lane: Lane, entity: Entity) -> None:
+    """Erase what its changes say of an entity. That there were changes, when and by whom, stays."""
+    await lane.rows(REDACT, {"redacted_kind": entity.kind, "redacted_id": entity.id})
 
 
 def change_of(row: Row) -> Change:

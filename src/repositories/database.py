@@ -1,5 +1,6 @@
 """The database behind the stores: what both engines promise, and which one a URL means."""
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -30,12 +31,29 @@ class Database(Protocol):
         ...
 
     @property
+    def scans(self) -> Lane:
+        """The way of what they read that may take long, and keeps nothing else waiting."""
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[Lane]:
+        """A way whose reads are all of the moment of the first. Raises `Busy` while `MAX_SNAPSHOTS` are in use."""
+        ...
+
+    @property
     def order_commits(self) -> sa.Select[Any] | None:
         """What a transaction runs before it numbers its changes, where commits may overtake each other."""
         ...
 
     def session(self) -> AsyncSession:
         """The way of a writing unit of work: nothing begins before its first statement."""
+        ...
+
+    async def claim(self, lane: Lane, name: str) -> bool:
+        """Hold a name, across all processes, until the transaction ends; False if another one holds it."""
+        ...
+
+    async def scrub(self) -> None:
+        """Leave no trace in the files of what was erased just now, as far as that is in this engine's power."""
         ...
 
     async def start(self) -> None:

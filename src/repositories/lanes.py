@@ -4,15 +4,18 @@ A writing unit of work takes `SessionLane`: one AsyncSession in one transaction.
 database, which runs the compiled statement straight on the driver: at half the CPU of an AsyncSession.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.errors import Refusal
+from domain.errors import Busy, Refusal
+from domain.values import MAX_ID
 
 Parameters = Mapping[str, Any]
 Row = Any
@@ -26,6 +29,29 @@ class Lane(Protocol):
     async def rows(self, statement: sa.Executable, parameters: Parameters = ...) -> Rows:
         """All rows that the statement returns. A driver's error arrives as the refusal that it is."""
         ...
+
+
+def bounded(number: int) -> int:
+    """The number, or the nearest from 0 to the largest id: a driver fails on one of more than 64 bits."""
+    return max(0, min(number, MAX_ID))
+
+
+MAX_SNAPSHOTS: Final = 4
+"""How many long reads go on at a time in one process: each holds a connection for as long as its client reads."""
+
+
+class Snapshots:
+    """Places for long reads."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(MAX_SNAPSHOTS)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        if self._places.locked():
+            raise Busy("Too many streams are under way. Try again shortly.")
+        async with self._places:
+            yield
 
 
 class SessionLane:
@@ -65,14 +91,26 @@ class Prepared:
         return values
 
 
-@lru_cache(maxsize=512)
+COMPOSED: Final = "composed"
+"""The execution option of a statement that was put together as a client asked, one of very many."""
+
+
 def prepare(statement: sa.Executable, dialect: sa.Dialect) -> Prepared:
-    """Compile a statement once. Takes those without IN lists, whose text depends on their parameters."""
+    """Compile a statement once. Takes those without IN lists, whose text depends on their parameters.
+
+    Composed statements are kept apart: whoever sends many filters displaces no statement of another call.
+    """
+    if statement.get_execution_options().get(COMPOSED):
+        return compiled_composed(statement, dialect)
+    return compiled_written(statement, dialect)
+
+
+def compiled(statement: sa.Executable, dialect: sa.Dialect) -> Prepared:
     assert isinstance(statement, sa.Select)  # noqa: S101  # a reading lane is given nothing else
-    compiled = statement.compile(dialect=dialect)
+    result = statement.compile(dialect=dialect)
     binders = {
         name: bind
-        for name, parameter in compiled.binds.items()
+        for name, parameter in result.binds.items()
         if (bind := parameter.type.dialect_impl(dialect).bind_processor(dialect))
     }
     readers = [
@@ -81,9 +119,13 @@ def prepare(statement: sa.Executable, dialect: sa.Dialect) -> Prepared:
         if (reader := column.type.dialect_impl(dialect).result_processor(dialect, None))
     ]
     return Prepared(
-        sql=compiled.string,
-        defaults=compiled.params,
-        order=compiled.positiontup or (),
+        sql=result.string,
+        defaults=result.params,
+        order=result.positiontup or (),
         binders=binders,
         readers=readers,
     )
+
+
+compiled_written: Final = lru_cache(maxsize=512)(compiled)
+compiled_composed: Final = lru_cache(maxsize=512)(compiled)

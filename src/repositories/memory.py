@@ -10,16 +10,31 @@ from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from functools import cmp_to_key
+from typing import Any, Final
 
 from domain.changes import Change, Journal
 from domain.errors import Conflict, Gone, NotFound, Stale
-from domain.users import NewUser, User
+from domain.filters import Filter, matches
+from domain.once import REMEMBERED_FOR, InFlightKeys, Once, answer_again
+from domain.pages import BY_ID, Keys, Position, Sort
+from domain.users import NewUser, User, UserKey
 from domain.values import fold
 from domain.work import Clock, Occasion, utc_now
+from repositories.feed import Feed
 
 USER_KEYS: Final[Mapping[str, Callable[[str], str]]] = {"email": fold, "username": fold, "external_id": str}
 """The fields that tell living users apart, each with the form in which it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is remembered for its idempotency key, and the entity (kind and id) that it tells of."""
+
+    entity: tuple[str, int]
+    fingerprint: str
+    answer: str
+    at: datetime
 
 
 @dataclass(slots=True)
@@ -28,34 +43,59 @@ class Tables:
 
     users: dict[int, User] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     last_user_id: int = 0
 
     def copy(self) -> "Tables":
         """Entities are frozen, so a copy of what holds them is a snapshot."""
-        return replace(self, users=dict(self.users), changes=list(self.changes))
+        return replace(self, users=dict(self.users), changes=list(self.changes), answers=dict(self.answers))
 
     def become(self, other: "Tables") -> None:
-        self.users, self.changes, self.last_user_id = other.users, other.changes, other.last_user_id
+        self.users, self.changes, self.answers = other.users, other.changes, other.answers
+        self.last_user_id = other.last_user_id
 
 
 class MemoryReadUsers:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    async def get(self, id: int) -> User:
+    async def get(self, id: int, *, deleted: bool = False) -> User:
         user = self._find(id)
-        if user.deleted_at is not None:
+        if user.deleted_at is not None and not deleted:
             raise Gone("This user is deleted.")
         return deepcopy(user)
 
-    async def list(self, *, after: int = 0, limit: int) -> Sequence[User]:
-        living = (user for id, user in sorted(self._tables.users.items()) if id > after and user.deleted_at is None)
-        return [deepcopy(user) for user, _ in zip(living, range(limit), strict=False)]
+    async def find(self, key: UserKey, value: str) -> User:
+        form = USER_KEYS[key]
+        for user in self._tables.users.values():
+            taken = getattr(user, key)
+            if user.deleted_at is None and taken is not None and form(taken) == form(value):
+                return deepcopy(user)
+        raise NotFound(f"There is no user with this {key}.")
+
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Sequence[User]:
+        rows = sorted(((sort.keys_of(user), user) for user in self._matching(filter)), key=in_order_of(sort))
+        last = None if after is None else sort.keys_at(after)
+        following = [user for keys, user in rows if last is None or sort.compare(keys, last) > 0]
+        return deepcopy(following[: max(0, limit)])
+
+    async def count(self, filter: Filter | None = None) -> int:
+        return len(self._matching(filter))
+
+    def _matching(self, filter: Filter | None) -> Sequence[User]:
+        return [user for user in self._tables.users.values() if user.deleted_at is None and matches(filter, user)]
 
     def _find(self, id: int) -> User:
         if id not in self._tables.users:
             raise NotFound("There is no user with this id.")
         return self._tables.users[id]
+
+
+def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
+    """A key for `sorted`, of items that stand behind their sort keys."""
+    return cmp_to_key(lambda one, other: sort.compare(one[0], other[0]))
 
 
 class MemoryUsers(MemoryReadUsers):
@@ -80,6 +120,13 @@ class MemoryUsers(MemoryReadUsers):
         self._keep(saved)
         self._journal.saved(before, saved)
         return deepcopy(saved)
+
+    async def remove(self, user: User) -> None:
+        before = self._find(user.id)
+        if before.version != user.version:
+            raise Stale("The user was changed meanwhile.")
+        del self._tables.users[user.id]
+        self._journal.removed(before)
 
     def _keep(self, user: User) -> None:
         if user.deleted_at is None:
@@ -125,13 +172,33 @@ class MemoryUnitOfWork:
         self.users = MemoryUsers(self._tables, self._journal, self.now)
         self.changes = MemoryChanges(self._tables)
 
+    def find_answer(self, once: Once) -> None:
+        kept = self._tables.answers.get((self._occasion.actor, once.key))
+        if kept is not None and kept.at > self.now - REMEMBERED_FOR:
+            raise answer_again(once, kept.fingerprint, kept.answer)
+
     async def commit(self) -> None:
         if self._occasion.dry_run:
             return
         who = self._occasion
+        for removed in self._journal.removed_entities:
+            self._forget((removed.kind, removed.id))
         for new in self._journal.changes(actor=who.actor, request_id=who.request_id, at=self.now):
-            self._tables.changes.append(Change(**asdict(new), seq=len(self._tables.changes) + 1))
+            who.seq = len(self._tables.changes) + 1
+            self._tables.changes.append(Change(**asdict(new), seq=who.seq))
+        if who.once and who.seq and (written := self._journal.last):
+            answer = Answer(
+                (written.kind, written.id), who.once.fingerprint, who.once.answer(written, who.seq), self.now
+            )
+            self._tables.answers[who.actor, who.once.key] = answer
         self._committed.become(self._tables.copy())
+
+    def _forget(self, entity: tuple[str, int]) -> None:
+        self._tables.changes = [
+            replace(change, before=None, after=None) if (change.kind, change.entity_id) == entity else change
+            for change in self._tables.changes
+        ]
+        self._tables.answers = {key: each for key, each in self._tables.answers.items() if each.entity != entity}
 
 
 class MemoryUnitsOfWork:
@@ -141,15 +208,39 @@ class MemoryUnitsOfWork:
         self._tables = Tables()
         self._clock = clock
         self._turn = asyncio.Lock()
+        self._in_flight = InFlightKeys()
+        self._feed = Feed(self._last_seq)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[MemoryReadingUnit]:
         yield MemoryReadingUnit(users=MemoryReadUsers(self._tables), changes=MemoryChanges(self._tables))
 
     @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[MemoryReadingUnit]:
+        tables = self._tables.copy()
+        yield MemoryReadingUnit(users=MemoryReadUsers(tables), changes=MemoryChanges(tables))
+
+    @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[MemoryUnitOfWork]:
-        async with self._turn:
-            yield MemoryUnitOfWork(self._tables, occasion, self._clock)
+        once = None if occasion.dry_run else occasion.once
+        with self._in_flight.claim(occasion.actor, once):
+            async with self._turn:
+                work = MemoryUnitOfWork(self._tables, occasion, self._clock)
+                if once:
+                    work.find_answer(once)
+                yield work
+
+        if occasion.seq is not None:
+            self._feed.committed(occasion.seq)
+
+    async def _last_seq(self) -> int:
+        return len(self._tables.changes)
+
+    async def changed(self, since: int, within_s: float) -> None:
+        await self._feed.wait_beyond(since, within_s)
+
+    def release(self) -> None:
+        self._feed.release()
 
     async def pause(self, attempt: int) -> None:
         """Never contended, so never waited for."""

@@ -1,9 +1,9 @@
 """PostgreSQL over asyncpg: the same pair, one pool that writes in transactions and one that reads in autocommit."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import sqlalchemy as sa
@@ -11,8 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
-from repositories.lanes import Parameters, Rows, prepare
+from repositories.lanes import Lane, Parameters, Rows, Snapshots, prepare
 from repositories.migrations import SchemaStatus
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
 
 CONNECT_TIMEOUT_S: Final = 5
 
@@ -26,15 +29,33 @@ SESSION: Final[Mapping[str, str]] = {
 }
 READ_ONLY: Final[Mapping[str, str]] = {**SESSION, "default_transaction_read_only": "on"}
 
+SNAPSHOT_IDLE_S: Final = 60
+"""How long a snapshot may wait for the client that reads it."""
+
 COMMIT_ORDER_LOCK: Final = 0x526F73746572
 """An advisory lock, "Roster" in ASCII, that a writing transaction holds from its change rows to its end."""
 
 SCHEMA_LOCK: Final = COMMIT_ORDER_LOCK + 1
 
+CLAIM: Final = sa.select(sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("name"), 0)))
+
 CONTENDED: Final = {"40001", "40P01"}  # serialization failure, deadlock
 CONNECTION_LOST: Final = ("08", "57P01", "57P02", "57P03", "25P03")  # by class or code
 OVERLOADED: Final = {"53300", "55P03", "57014"}  # too many connections, lock and statement time-outs
 NO_ROOM: Final = {"53100", "53200"}
+
+
+class ConnectionLane:
+    """Reads on one connection, in the transaction that it is in."""
+
+    def __init__(self, connection: "PoolConnectionProxy[asyncpg.Record]", dialect: sa.Dialect) -> None:
+        self._connection = connection
+        self._dialect = dialect
+
+    async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        prepared = prepare(statement, self._dialect)
+        with refusing():
+            return prepared.read(await self._connection.fetch(prepared.sql, *prepared.arguments(parameters)))
 
 
 class PostgresLane:
@@ -46,13 +67,9 @@ class PostgresLane:
         self._timeout_s = timeout_s
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
-        prepared = prepare(statement, self._dialect)
-        try:
+        with refusing():
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                rows = await connection.fetch(prepared.sql, *prepared.arguments(parameters))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise (refuse(error) or error) from error
-        return prepared.read(rows)
+                return await ConnectionLane(connection, self._dialect).rows(statement, parameters)
 
 
 class PostgresDatabase:
@@ -68,6 +85,7 @@ class PostgresDatabase:
         self._pool_size = pool_size
         self._pool_timeout_s = pool_timeout_s
         self._reading: asyncpg.Pool[asyncpg.Record] | None = None
+        self._snapshots = Snapshots()
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._writer = create_async_engine(
             url,
@@ -75,6 +93,7 @@ class PostgresDatabase:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_timeout_s,
+            hide_parameters=True,  # they are not for logs
         )
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
@@ -86,6 +105,21 @@ class PostgresDatabase:
         assert self._reading is not None, "the database was not started"  # noqa: S101
         return PostgresLane(self._reading, self._writer.dialect, self._pool_timeout_s)
 
+    @property
+    def scans(self) -> PostgresLane:
+        return self.reader
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[ConnectionLane]:
+        assert self._reading is not None, "the database was not started"  # noqa: S101
+        async with (
+            self._snapshots.place(),
+            self._reading.acquire(timeout=self._pool_timeout_s) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SNAPSHOT_IDLE_S}s'")
+            yield ConnectionLane(connection, self._writer.dialect)
+
     def session(self) -> AsyncSession:
         return AsyncSession(self._writer)
 
@@ -94,15 +128,16 @@ class PostgresDatabase:
         if self._reading is not None:
             return
         (await self.status()).require_head()
-        self._reading = await asyncpg.create_pool(
-            self._dsn,
-            min_size=1,
-            max_size=self._pool_size,
-            timeout=CONNECT_TIMEOUT_S,
-            server_settings=dict(READ_ONLY),
-            init=read_json,
-            reset=leave_as_is,
-        )
+        with self._reached():
+            self._reading = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=self._pool_size,
+                timeout=CONNECT_TIMEOUT_S,
+                server_settings=dict(READ_ONLY),
+                init=read_json,
+                reset=leave_as_is,
+            )
 
     async def stop(self) -> None:
         if self._reading is not None:
@@ -124,13 +159,25 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        try:
+        with self._reached():
             async with self._writer.begin() as connection:
                 yield connection
-        except (OSError, TimeoutError) as error:
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, asyncpg.PostgresError) as error:
             raise NotReady(f"{self.name} cannot be reached: {error}.") from error
         except sa.exc.DBAPIError as error:
             raise NotReady(f"{self.name} refused: {error.orig}.") from error
+
+    async def claim(self, lane: Lane, name: str) -> bool:
+        ((held,),) = await lane.rows(CLAIM, {"name": name})
+        return bool(held)
+
+    async def scrub(self) -> None:
+        """Dead rows are PostgreSQL's to clear away: autovacuum does."""
 
     async def is_ready(self) -> bool:
         try:
@@ -146,6 +193,14 @@ class PostgresDatabase:
         if is_lost(error) or code_of(error) == "40003":
             return Uncertain("The connection broke while committing. The change may have been stored or not.")
         return refuse(error)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise (refuse(error) or error) from error
 
 
 async def read_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

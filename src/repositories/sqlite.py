@@ -3,6 +3,7 @@
 One process serves a file, held by a lock beside it; commands may write beside the server. In that process one
 connection writes, in transactions that begin as IMMEDIATE (a deferred one that reads before it writes fails under
 load), and it alone checkpoints. Reads share a second connection in autocommit: each is one statement, fetched whole.
+Those that may read a whole table share a third one, so that no short read waits for them.
 """
 
 import asyncio
@@ -10,8 +11,8 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +20,11 @@ from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
-from repositories.lanes import Parameters, Rows, prepare
+from repositories.lanes import Lane, Parameters, Rows, Snapshots, prepare
 from repositories.migrations import SchemaStatus
 
 T = TypeVar("T")
@@ -35,6 +36,9 @@ INTERRUPT_EVERY_S: Final = 0.01
 
 DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
 """FULL, since NORMAL loses every write since the last checkpoint when the power fails."""
+
+ERASING: Final = ("PRAGMA secure_delete=ON",)
+"""What is deleted is overwritten with zeros, so that an erased person is in the file no more."""
 
 EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
 NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
@@ -57,6 +61,14 @@ class Connection(aiosqlite.Connection):
         super().__init__(partial(open_file, path, tuple(pragmas)), iter_chunk_size=64)
         self._thread.daemon = True
         self._begins = False
+
+    async def _connect(self) -> aiosqlite.Connection:
+        try:
+            return await super()._connect()
+        except sqlite3.Error:
+            # The driver has told its thread to end but does not wait: it would report to a loop that may be closed.
+            await asyncio.to_thread(self._thread.join)
+            raise
 
     def begin(self) -> None:
         """Have the next statement begin a transaction in the same trip."""
@@ -147,6 +159,10 @@ def begin_and(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Conne
     return work(connection)
 
 
+def checkpoint(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
 def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False)
     for pragma in pragmas:
@@ -182,8 +198,10 @@ class SqliteDatabase:
         self._serving = serving
         self._lock: int | None = None
         self._reading: Connection | None = None
-        writing = (*DURABLE, *EVERYWHERE) if serving else (*DURABLE, *EVERYWHERE, *NO_CHECKPOINTS)
-        self._writer = self._engine(writing, pool_timeout_s)
+        self._scanning: Connection | None = None
+        self._snapshots = Snapshots()
+        self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
+        self._writer = self._engine((*self._durable, *EVERYWHERE, *ERASING), pool_timeout_s)
 
     def _engine(self, pragmas: Iterable[str], pool_timeout_s: float) -> AsyncEngine:
         """An engine with a single connection, whose transactions begin as IMMEDIATE."""
@@ -193,6 +211,7 @@ class SqliteDatabase:
             pool_size=1,
             max_overflow=0,
             pool_timeout=pool_timeout_s,
+            hide_parameters=True,  # they are not for logs
         )
         sa.event.listen(engine.sync_engine, "begin", begin_immediately)
         return engine
@@ -201,6 +220,21 @@ class SqliteDatabase:
     def reader(self) -> SqliteLane:
         assert self._reading is not None, "the database was not started"  # noqa: S101
         return SqliteLane(self._reading, self._writer.dialect)
+
+    @property
+    def scans(self) -> SqliteLane:
+        assert self._scanning is not None, "the database was not started"  # noqa: S101
+        return SqliteLane(self._scanning, self._writer.dialect)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[SqliteLane]:
+        async with self._snapshots.place():
+            connection = await self._open_to_read()
+            try:
+                await connection.execute_fetchall("BEGIN")
+                yield SqliteLane(connection, self._writer.dialect)
+            finally:
+                await connection.close()
 
     def session(self) -> AsyncSession:
         return AsyncSession(self._writer)
@@ -211,14 +245,23 @@ class SqliteDatabase:
         create_private(self._path)
         if self._serving:
             self._lock = lock(self._path)
-        await self.upgrade()
-        self._reading = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
-        await self._reading
+        try:
+            await self.upgrade()
+            self._scanning = await self._open_to_read()
+            self._reading = await self._open_to_read()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _open_to_read(self) -> Connection:
+        connection = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
+        await connection
+        return connection
 
     async def stop(self) -> None:
-        if self._reading is not None:
-            await self._reading.close()
-            self._reading = None
+        for connection in filter(None, (self._reading, self._scanning)):
+            await connection.close()
+        self._reading = self._scanning = None
         await self._writer.dispose()
         if self._lock is not None:
             os.close(self._lock)
@@ -226,22 +269,42 @@ class SqliteDatabase:
 
     async def upgrade(self) -> None:
         """Bring the schema to its head, with foreign keys off: altering a table by copying it would cascade."""
-        create_private(self._path)
-        engine = self._engine(DURABLE, BUSY_TIMEOUT_MS / 1000)
+        engine = self._engine(self._durable, BUSY_TIMEOUT_MS / 1000)
         try:
-            async with engine.begin() as connection:
+            async with self._opened(engine) as connection:
                 await connection.run_sync(migrations.upgrade)
                 await connection.run_sync(check_foreign_keys)
-        except sa.exc.DatabaseError as error:
-            raise NotReady(f"{self._path} cannot be opened as a SQLite database: {error.orig}.") from error
         finally:
             await engine.dispose()
 
     async def status(self) -> SchemaStatus:
         if not self._path.exists():  # nor is it to, for having been asked about
             return SchemaStatus(current=None, head=migrations.head(), known=True)
-        async with self._writer.connect() as connection:
+        async with self._opened(self._writer) as connection:
             return await connection.run_sync(migrations.status)
+
+    @asynccontextmanager
+    async def _opened(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        create_private(self._path)
+        try:
+            async with engine.begin() as connection:
+                yield connection
+        except sa.exc.DatabaseError as error:
+            raise NotReady(f"{self._path} cannot be opened as a SQLite database: {error.orig}.") from error
+
+    async def claim(self, lane: Lane, name: str) -> bool:  # noqa: ARG002
+        return True  # one process writes, and it knows the names that are held
+
+    async def scrub(self) -> None:
+        """Empty the log, which still has what was erased, into the file, where it is overwritten (secure_delete).
+
+        If other writes hold the connection for too long, a later checkpoint does it.
+        """
+        with suppress(sa.exc.TimeoutError):
+            async with self._writer.connect() as connection:
+                driver = (await connection.get_raw_connection()).driver_connection
+                assert isinstance(driver, Connection)  # noqa: S101
+                await driver.trip(checkpoint)
 
     async def is_ready(self) -> bool:
         try:
@@ -281,7 +344,10 @@ def create_private(path: Path) -> None:
 
 def lock(path: Path) -> int:
     """Hold the lock of a file's server until the descriptor is closed, by this process or by its end."""
-    descriptor = os.open(f"{path}-lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        descriptor = os.open(f"{path}-lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise NotReady(f"{path}-lock cannot be opened: {error.strerror}.") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -1,6 +1,7 @@
 """Users in SQL: the table and its store."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -9,9 +10,12 @@ import sqlalchemy as sa
 
 from domain.changes import Journal
 from domain.errors import Gone, NotFound, Stale
-from domain.users import NewUser, Status, User
-from domain.values import fold, is_id
-from repositories.lanes import Lane, Row
+from domain.filters import Filter
+from domain.pages import BY_ID, Position, Sort
+from domain.users import NewUser, Status, User, UserKey
+from domain.values import flaw_in, fold, is_id
+from repositories.lanes import Lane, Row, Rows, bounded
+from repositories.pages import Listing, Query, page, total
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
 users: Final = sa.Table(
@@ -62,7 +66,35 @@ GET_TO_WRITE: Final = GET.with_for_update()
 LIST: Final = (
     sa.select(*USER).where(LIVING, users.c.id > sa.bindparam("after")).order_by(users.c.id).limit(sa.bindparam("limit"))
 )
+LISTING: Final = Listing(
+    columns=USER,
+    keys={
+        "id": users.c.id,
+        "name": users.c.name_key,
+        "email": users.c.email_key,
+        "username": users.c.username_key,
+        "external_id": users.c.external_id,
+        "status": users.c.status,
+        "created_at": users.c.created_at,
+        "updated_at": users.c.updated_at,
+        "version": users.c.version,
+        "attributes": users.c.attributes,
+    },
+    shown=LIVING,
+    unique=frozenset({"id", "email", "username", "external_id"}),
+)
 ADD: Final = sa.insert(users).returning(users.c.id)
+FIND: Final = {
+    "email": sa.select(*USER).where(LIVING, users.c.email_key == sa.bindparam("key")),
+    "username": sa.select(*USER).where(LIVING, users.c.username_key == sa.bindparam("key")),
+    "external_id": sa.select(*USER).where(LIVING, users.c.external_id == sa.bindparam("key")),
+}
+FIND_TO_WRITE: Final = {key: statement.with_for_update() for key, statement in FIND.items()}
+REMOVE: Final = (
+    sa.delete(users)
+    .where(users.c.id == sa.bindparam("id"), users.c.version == sa.bindparam("version"))
+    .returning(users.c.id)
+)
 SAVE: Final = (
     sa.update(users)
     .where(users.c.id == sa.bindparam("saved_id"), users.c.version == sa.bindparam("saved_version"))
@@ -71,21 +103,48 @@ SAVE: Final = (
 
 
 class SqlReadUsers:
-    """The users as a reading unit of work sees them."""
+    """The users as a reading unit of work sees them. What may read the whole table takes the lane for scans."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, scans: Lane) -> None:
         self._lane = lane
+        self._scans = scans
 
-    async def get(self, id: int) -> User:
-        return living(await self._find(GET, id))
+    async def get(self, id: int, *, deleted: bool = False) -> User:
+        user = await self._one(GET, id)
+        return user if deleted else living(user)
 
-    async def list(self, *, after: int = 0, limit: int) -> Sequence[User]:
-        return [user_of(row) for row in await self._lane.rows(LIST, {"after": after, "limit": limit})]
+    async def find(self, key: UserKey, value: str) -> User:
+        return await self._one_by(FIND[key], key, value)
 
-    async def _find(self, statement: sa.Select[Any], id: int) -> User:
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Sequence[User]:
+        if filter is None and sort == BY_ID:
+            (last,) = (0,) if after is None else sort.keys_at(after)
+            rows = await self._lane.rows(LIST, {"after": last, "limit": bounded(limit)})
+        else:
+            rows = await self._ask(page(LISTING, filter, sort, after, bounded(limit)))
+        return [user_of(row) for row in rows]
+
+    async def count(self, filter: Filter | None = None) -> int:
+        rows = await self._ask(total(LISTING, filter))
+        return int(rows[0][0])
+
+    async def _ask(self, query: Query) -> Rows:
+        lane = self._scans if query.scans else self._lane
+        return await lane.rows(query.statement, query.parameters)
+
+    async def _one(self, statement: sa.Select[Any], id: int) -> User:
         rows = await self._lane.rows(statement, {"id": id}) if is_id(id) else ()
         if not rows:
             raise NotFound("There is no user with this id.")
+        return user_of(rows[0])
+
+    async def _one_by(self, statement: sa.Select[Any], key: UserKey, value: str) -> User:
+        form = value if key == "external_id" else fold(value)
+        rows = () if flaw_in(form) else await self._lane.rows(statement, {"key": form})
+        if not rows:
+            raise NotFound(f"There is no user with this {key}.")
         return user_of(rows[0])
 
 
@@ -93,14 +152,20 @@ class SqlUsers(SqlReadUsers):
     """The users within one transaction."""
 
     def __init__(self, lane: Lane, journal: Journal, now: datetime) -> None:
-        super().__init__(lane)
+        super().__init__(lane, scans=lane)
         self._journal = journal
         self._now = now
         self._known: dict[int, User] = {}  # as this unit last saw them: what the journal calls "before"
 
-    async def get(self, id: int) -> User:
-        user = self._known[id] = await self._find(GET_TO_WRITE, id)
-        return living(user)
+    async def get(self, id: int, *, deleted: bool = False) -> User:
+        user = await self._one(GET_TO_WRITE, id)
+        self._know(user)
+        return user if deleted else living(user)
+
+    async def find(self, key: UserKey, value: str) -> User:
+        user = await self._one_by(FIND_TO_WRITE[key], key, value)
+        self._know(user)
+        return user
 
     async def add(self, new: NewUser) -> User:
         values = {**row_of(new), "created_at": self._now, "updated_at": self._now, "version": 1}
@@ -117,12 +182,11 @@ class SqlUsers(SqlReadUsers):
             status=new.status,
             attributes=new.attributes,
         )
-        self._journal.added(user)
-        self._known[user.id] = user
+        self._journal.added(self._know(user))
         return user
 
     async def save(self, user: User) -> User:
-        before = self._known.get(user.id) or await self._find(GET_TO_WRITE, user.id)
+        before = await self._before(user)
         saved = replace(user, updated_at=self._now, version=user.version + 1)
         values = {
             **row_of(saved),
@@ -134,9 +198,23 @@ class SqlUsers(SqlReadUsers):
         }
         if not await self._lane.rows(SAVE, values):
             raise Stale("The user was changed meanwhile.")
-        self._journal.saved(before, saved)
-        self._known[saved.id] = saved
+        self._journal.saved(before, self._know(saved))
         return saved
+
+    async def remove(self, user: User) -> None:
+        before = await self._before(user)
+        if not await self._lane.rows(REMOVE, {"id": user.id, "version": user.version}):
+            raise Stale("The user was changed meanwhile.")
+        self._journal.removed(before)
+        del self._known[user.id]
+
+    async def _before(self, user: User) -> User:
+        return self._known.get(user.id) or self._know(await self._one(GET_TO_WRITE, user.id))
+
+    def _know(self, user: User) -> User:
+        """Remember a copy: whoever has the user itself may alter what its attributes hold."""
+        known = self._known[user.id] = replace(user, attributes=deepcopy(user.attributes))
+        return known
 
 
 def living(user: User) -> User:

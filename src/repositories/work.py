@@ -11,9 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.changes import Journal
+from domain.once import IN_FLIGHT, InFlight, InFlightKeys, Once
 from domain.work import Clock, Occasion, utc_now
-from repositories.changes import SqlChanges, append
+from repositories.answers import find_answer, forget_answers, keep_answer
+from repositories.changes import LAST_SEQ, SqlChanges, append, redact
 from repositories.database import Database
+from repositories.feed import Feed
 from repositories.lanes import SessionLane
 from repositories.users import SqlReadUsers, SqlUsers
 
@@ -23,7 +26,7 @@ PAUSE_S: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class SqlReadingUnit:
-    """No transaction: each read is a statement of its own, on the lane that its database keeps for reading."""
+    """No transaction: each read is a statement of its own, on a lane that its database keeps for reading."""
 
     users: SqlReadUsers
     changes: SqlChanges
@@ -44,36 +47,77 @@ class SqlUnitOfWork:
 
     async def commit(self) -> None:
         who = self._occasion
+        seq = await self._record(who)
+        if who.dry_run:
+            await self._session.rollback()
+            return
+        if who.once and seq and (written := self._journal.last):
+            await keep_answer(self._lane, who.actor, who.once, written=written, seq=seq, now=self.now)
+        await self._commit()
+        who.seq = seq
+
+    async def _record(self, who: Occasion) -> int | None:
+        for removed in self._journal.removed_entities:
+            await redact(self._lane, removed)
+            await forget_answers(self._lane, removed)
         changes = list(self._journal.changes(actor=who.actor, request_id=who.request_id, at=self.now))
         if changes and self._database.order_commits is not None:
             await self._lane.rows(self._database.order_commits)
-        await append(self._lane, changes)
-        if who.dry_run:
-            await self._session.rollback()
-        else:
-            await self._commit()
+        return await append(self._lane, changes)
 
     async def _commit(self) -> None:
         try:
             await self._session.commit()
         except (sa.exc.SQLAlchemyError, OSError) as error:
             raise (self._database.refuse_commit(error) or error) from error
+        if self._journal.removed_entities:
+            await self._database.scrub()
+
+    async def require_first(self, once: Once) -> None:
+        """Raises the answer if this was done before, `InFlight` if another process is at it."""
+        if not await self._database.claim(self._lane, f"{self._occasion.actor} {once.key}"):
+            raise InFlight(IN_FLIGHT)
+        await find_answer(self._lane, self._occasion.actor, once, self.now)
 
 
 class SqlUnitsOfWork:
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
         self._database = database
         self._clock = clock
+        self._in_flight = InFlightKeys()
+        self._feed = Feed(self._last_seq)
+
+    async def _last_seq(self) -> int:
+        ((seq,),) = await self._database.reader.rows(LAST_SEQ)
+        return int(seq)
+
+    async def changed(self, since: int, within_s: float) -> None:
+        await self._feed.wait_beyond(since, within_s)
+
+    def release(self) -> None:
+        self._feed.release()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlReadingUnit]:
         lane = self._database.reader
-        yield SqlReadingUnit(users=SqlReadUsers(lane), changes=SqlChanges(lane))
+        yield SqlReadingUnit(users=SqlReadUsers(lane, self._database.scans), changes=SqlChanges(lane))
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[SqlReadingUnit]:
+        async with self._database.snapshot() as lane:
+            yield SqlReadingUnit(users=SqlReadUsers(lane, scans=lane), changes=SqlChanges(lane))
 
     @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[SqlUnitOfWork]:
-        async with self._database.session() as session:
-            yield SqlUnitOfWork(self._database, session, occasion, self._clock)
+        once = None if occasion.dry_run else occasion.once
+        with self._in_flight.claim(occasion.actor, once):
+            async with self._database.session() as session:
+                work = SqlUnitOfWork(self._database, session, occasion, self._clock)
+                if once:
+                    await work.require_first(once)
+                yield work
+        if occasion.seq is not None:
+            self._feed.committed(occasion.seq)
 
     async def pause(self, attempt: int) -> None:
         await asyncio.sleep(random.uniform(0, PAUSE_S * 2**attempt))  # noqa: S311  # only spreads the load

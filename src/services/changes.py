@@ -19,6 +19,13 @@ class ChangeService:
         async with self.units.reading() as work:
             return await work.changes.list(since=since, limit=limit)
 
+    async def wait(self, *, since: int, limit: int, within_s: float) -> Sequence[Change]:
+        """As `list`; but while there is nothing, wait for it. Whoever waits holds no connection."""
+        if found := await self.list(since=since, limit=limit):
+            return found
+        await self.units.changed(since, within_s)
+        return await self.list(since=since, limit=limit)
+
     @run_again
     async def list_of_user(self, id: int, *, since: int, limit: int) -> Sequence[Change]:
         """The history of one user, a deleted or an erased one too."""

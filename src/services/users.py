@@ -1,8 +1,14 @@
 """What can be done with users."""
 
-from domain.pages import Page
-from domain.users import NewUser, User
+from collections.abc import AsyncGenerator, Sequence
+
+from domain.changes import differ
+from domain.errors import Conflict, Contended, NotFound
+from domain.filters import Filter
+from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort
+from domain.users import NewUser, User, UserKey, Users
 from domain.values import JsonObject
+from domain.versions import Expected, require_version
 from domain.work import Occasion, UnitsOfWork
 from services.retry import run_again
 
@@ -25,26 +31,108 @@ class UserService:
             return await work.users.get(id)
 
     @run_again
-    async def list(self, *, after: int = 0, limit: int) -> Page[User]:
+    async def find(self, key: UserKey, value: str) -> User:
         async with self.units.reading() as work:
-            return Page.of(await work.users.list(after=after, limit=limit + 1), limit)
+            return await work.users.find(key, value)
 
     @run_again
-    async def patch(self, id: int, patch: JsonObject) -> User:
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Page[User]:
+        async with self.units.reading() as work:
+            users = await work.users.list(filter=filter, sort=sort, after=after, limit=limit + 1)
+            return Page.of(users, limit)
+
+    async def export(self, *, filter: Filter | None = None, sort: Sort = BY_ID) -> AsyncGenerator[Sequence[User]]:
+        """The whole list as it is at one moment, a batch at a time."""
+        async with self.units.snapshot() as work:
+            after = None
+            while users := await work.users.list(filter=filter, sort=sort, after=after, limit=MAX_LIMIT):
+                yield users
+                after = sort.position(users[-1])
+
+    @run_again
+    async def count(self, filter: Filter | None = None) -> int:
+        async with self.units.reading() as work:
+            return await work.users.count(filter)
+
+    @run_again
+    async def put(self, new: NewUser, *, expected: Expected = None, only_create: bool = False) -> tuple[User, bool]:
+        """Create the user of this external id or replace its profile; and whether it was created.
+
+        Raises `Stale` if there is one and `only_create` asks for none, or if there is none and some version is
+        `expected`.
+        """
+        async with self.units.writing(self.occasion) as work:
+            user = await find_or_none(work.users, new)
+            if user is None:
+                require_version(0, expected)
+                user, replaced = await add_unless_overtaken(work.users, new), None
+            else:
+                require_version(user.version, () if only_create else expected)
+                replaced = user.replaced(new)
+            if replaced and not differ(user, replaced):
+                return user, False
+            if replaced is not None:
+                user = await work.users.save(replaced)
+            await work.commit()
+            return user, replaced is None
+
+    @run_again
+    async def patch(self, id: int, patch: JsonObject, *, expected: Expected = None) -> User:
         """Apply a JSON merge patch. One that changes nothing writes nothing."""
         async with self.units.writing(self.occasion) as work:
             user = await work.users.get(id)
+            require_version(user.version, expected)
             patched = user.patched(patch)
-            if patched == user:
+            if not differ(user, patched):
                 return user
             user = await work.users.save(patched)
             await work.commit()
             return user
 
     @run_again
-    async def delete(self, id: int) -> None:
-        """Hide a user and release its keys."""
+    async def delete(self, id: int, *, expected: Expected = None) -> None:
+        """Hide a user and release its keys. It can be restored."""
         async with self.units.writing(self.occasion) as work:
             user = await work.users.get(id)
+            require_version(user.version, expected)
             await work.users.save(user.deleted(work.now))
             await work.commit()
+
+    @run_again
+    async def restore(self, id: int) -> User:
+        """Bring a deleted user back. Raises `Conflict` naming the key that another one took meanwhile."""
+        async with self.units.writing(self.occasion) as work:
+            user = await work.users.get(id, deleted=True)
+            if user.deleted_at is None:
+                return user
+            user = await work.users.save(user.restored())
+            await work.commit()
+            return user
+
+    @run_again
+    async def purge(self, id: int, *, expected: Expected = None) -> None:
+        """Erase a user, deleted or not, and what its old changes say of it."""
+        async with self.units.writing(self.occasion) as work:
+            user = await work.users.get(id, deleted=True)
+            require_version(user.version, expected)
+            await work.users.remove(user)
+            await work.commit()
+
+
+async def find_or_none(users: Users, new: NewUser) -> User | None:
+    try:
+        return await users.find("external_id", str(new.external_id))
+    except NotFound:
+        return None
+
+
+async def add_unless_overtaken(users: Users, new: NewUser) -> User:
+    """Add a user that was not there a moment ago. If it is there now, the work is to be run again."""
+    try:
+        return await users.add(new)
+    except Conflict as conflict:
+        if conflict.field == "external_id":
+            raise Contended("Another request created it first.") from conflict
+        raise

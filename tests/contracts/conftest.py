@@ -2,9 +2,10 @@
 
 import pytest
 
-from domain.work import UnitsOfWork
+from domain.work import Occasion, UnitsOfWork
 from repositories.memory import MemoryUnitsOfWork
 from repositories.work import SqlUnitsOfWork
+from services.users import UserService
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -12,3 +13,14 @@ def units(request: pytest.FixtureRequest) -> UnitsOfWork:
     if request.param == "memory":
         return MemoryUnitsOfWork()
     return SqlUnitsOfWork(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def occasion() -> Occasion:
+    return Occasion(actor="tester", request_id="r1")
+
+
+@pytest.fixture
+def users(units: UnitsOfWork, occasion: Occasion) -> UserService:
+    """The short way to a unit of work of its own, for what a test needs around its point."""
+    return UserService(units, occasion)

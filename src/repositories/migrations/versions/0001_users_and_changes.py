@@ -1,4 +1,4 @@
-"""Users and the record of changes
+"""Users, the record of changes, remembered answers
 
 Revision: 0001
 Follows: nothing
@@ -62,8 +62,22 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_changes_kind_entity_id_seq", "changes", ["kind", "entity_id", "seq"])
+    op.create_table(
+        "answers",
+        sa.Column("actor", key, nullable=False),
+        sa.Column("key", key, nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("kind", key, nullable=False),
+        sa.Column("entity_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", instant, nullable=False),
+        sa.PrimaryKeyConstraint("actor", "key", name=op.f("pk_answers")),
+    )
+    op.create_index("ix_answers_at", "answers", ["at"])
+    op.create_index("ix_answers_kind_entity_id", "answers", ["kind", "entity_id"])
 
 
 def downgrade() -> None:
+    op.drop_table("answers")
     op.drop_table("changes")
     op.drop_table("users")

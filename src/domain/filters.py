@@ -1,0 +1,182 @@
+"""The filter language of lists: that of SCIM (RFC 7644, section 3.4.2.2), as a small tree.
+
+What a filter means, in memory and in every database:
+
+- A term is true or false, never unknown. A comparison with a value that is not there is false, `not` of it is true,
+  and `ne` is `not` of `eq`: true of what is not there.
+- `pr` is true of what is there: not missing, not null, not an empty string, array or object.
+  `eq null` is `not` of `pr`, `ne null` is `pr`.
+- Fields compare as they are declared: by folded form, exactly, as integers, or as instants. The literal has to be
+  of the field's type. Folding trims: `name co " "` is true of every name.
+- Members of a JSON field are named by a path of letters, digits, `_` and `-`, exact in case: `attributes.a.b`.
+  The value there matches if it, or an item of it if it is an array, is a string, a number or a boolean as the
+  literal is, and compares so. A path does not lead through arrays; an object equals nothing.
+- Strings in JSON compare exactly. Strings are ordered by code point; numbers by value, so 1 and 1.0 are equal;
+  booleans are not ordered. Integers beyond 2^53 - 1 cannot be written.
+  (SQLite reads decimals to within their last bit: to it, two neighbouring doubles may be equal.)
+
+`domain.grammar` reads a filter's text.
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+from domain.errors import Malformed
+from domain.fields import Field, Key, Kind
+from domain.values import JsonValue, flaw_in, fold, instant
+
+
+class Operator(StrEnum):
+    EQ = "eq"
+    CO = "co"
+    SW = "sw"
+    EW = "ew"
+    GT = "gt"
+    GE = "ge"
+    LT = "lt"
+    LE = "le"
+
+
+Value: TypeAlias = Key | float | bool
+"""What a term compares with: the key of a field, or a JSON scalar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The `path` leads to a member of a JSON field; other fields have none."""
+
+    field: Field
+    operator: Operator
+    value: Value
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    field: Field
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    part: "Filter"
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    parts: tuple["Filter", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    parts: tuple["Filter", ...]
+
+
+Filter: TypeAlias = Comparison | Present | Not | And | Or
+
+
+COMPARES: Final[Mapping[Operator, Callable[[Any, Any], bool]]] = {
+    Operator.EQ: operator.eq,
+    Operator.CO: operator.contains,
+    Operator.SW: str.startswith,
+    Operator.EW: str.endswith,
+    Operator.GT: operator.gt,
+    Operator.GE: operator.ge,
+    Operator.LT: operator.lt,
+    Operator.LE: operator.le,
+}
+
+
+def matches(filter: Filter | None, entity: object) -> bool:
+    """Whether a list under this filter holds the entity. No filter holds all."""
+    match filter:
+        case None:
+            return True
+        case Not(part):
+            return not matches(part, entity)
+        case And(parts):
+            return all(matches(part, entity) for part in parts)
+        case Or(parts):
+            return any(matches(part, entity) for part in parts)
+        case Present(field, path):
+            return found(field, path, entity) not in (None, "", [], {})
+        case Comparison(field, name, value, path):
+            kept = candidates(found(field, path, entity))
+            return any(type_of(each) is type_of(value) and COMPARES[name](each, value) for each in kept)
+
+
+def found(field: Field, path: Sequence[str], entity: object) -> Any:
+    """The value that a term speaks of; None if there is none."""
+    if field.kind is not Kind.JSON:
+        return field.key_in(entity)
+    value = getattr(entity, field.name)
+    for step in path:
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
+
+
+def candidates(value: JsonValue) -> Iterable[Any]:
+    return value if isinstance(value, list) else (value,)
+
+
+def type_of(value: object) -> type:
+    """The type within which a value compares: integers with fractions, but no boolean with a number."""
+    for kind in (bool, str, datetime):
+        if isinstance(value, kind):
+            return kind
+    return float if isinstance(value, int | float) else type(value)
+
+
+def equal(field: Field, value: str) -> Filter:
+    """`field eq "text"`, as the parameters `email=` and the like ask. Raises `Malformed`."""
+    if flaw := flaw_in(value):
+        raise Malformed(flaw)
+    return Comparison(field, Operator.EQ, fitting(field, value))
+
+
+def every(filters: Iterable[Filter | None]) -> Filter | None:
+    """All of them at once; None if there is none."""
+    given = tuple(filter for filter in filters if filter is not None)
+    return And(given) if len(given) > 1 else next(iter(given), None)
+
+
+def fitting(field: Field, literal: object, at: int | None = None) -> Value:
+    """The literal as the field compares. Raises `Malformed` with that position if it is of another type."""
+    expected, read = LITERALS[field.kind]
+    if (value := read(literal)) is None:
+        raise Malformed(f"Expected {expected}.", at)
+    return value
+
+
+def text(literal: object) -> str | None:
+    return literal if isinstance(literal, str) else None
+
+
+def folded(literal: object) -> str | None:
+    return fold(literal) if isinstance(literal, str) else None
+
+
+def integer(literal: object) -> int | None:
+    return literal if isinstance(literal, int) and not isinstance(literal, bool) else None
+
+
+def time(literal: object) -> datetime | None:
+    return instant(literal) if isinstance(literal, str) else None
+
+
+def scalar(literal: object) -> str | float | bool | None:
+    return literal if isinstance(literal, str | int | float) else None
+
+
+LITERALS: Final[Mapping[Kind, tuple[str, Callable[[object], Value | None]]]] = {
+    Kind.FOLDED: ("a string", folded),
+    Kind.EXACT: ("a string", text),
+    Kind.INTEGER: ("an integer", integer),
+    Kind.INSTANT: ("a date and time with its offset in a string, as in RFC 3339", time),
+    Kind.JSON: ("a string, a number, true or false", scalar),
+}
+"""For each kind of field: what it is compared with, and how that is read; None if it cannot be."""

@@ -1,0 +1,63 @@
+"""Waiting for changes: many may wait, at the cost of one look at the database a few times a second for all of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from domain.errors import Refusal
+
+LOOK_EVERY_S: Final = 0.25
+"""How late a change by another process may be noticed. One by this process is noticed at once."""
+
+
+class Feed:
+    """Knows the highest sequence number that was committed. Looks it up only while somebody waits."""
+
+    def __init__(self, look_up: Callable[[], Awaitable[int]]) -> None:
+        self._look_up = look_up
+        self._head = 0
+        self._news = asyncio.Event()
+        self._waiting = 0
+        self._watch: asyncio.Task[None] | None = None
+        self._released = False
+
+    def committed(self, seq: int) -> None:
+        if seq > self._head:
+            self._head = seq
+            self._wake()
+
+    def release(self) -> None:
+        """Let go of everybody who waits, and of who comes."""
+        self._released = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def wait_beyond(self, since: int, within_s: float) -> None:
+        """Return when there is a change with a higher number than `since`, at the latest after `within_s`."""
+        with self._watched(), suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._head <= since and not self._released:
+                    await self._news.wait()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        self._waiting += 1
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._look_again_and_again())
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self._watch.cancel()
+                self._watch = None
+
+    async def _look_again_and_again(self) -> None:
+        while True:
+            with suppress(Refusal):  # those who wait get theirs when they ask
+                self.committed(await self._look_up())
+            await asyncio.sleep(LOOK_EVERY_S)

@@ -1,0 +1,170 @@
+"""What every record of changes promises."""
+
+from datetime import UTC
+
+import pytest
+
+from domain.changes import Action, Change
+from domain.errors import Conflict, Refusal
+from domain.users import NewUser, Status
+from domain.work import Occasion, UnitsOfWork
+from services.users import UserService
+
+
+async def test_tells_each_write_with_who_and_when_before_and_after(units: UnitsOfWork) -> None:
+    async with units.writing(Occasion(actor="alice", request_id="r1")) as creation:
+        user = await creation.users.add(NewUser(name="Bob", email="Bob@x.org", attributes={"a": 1, "b": [True]}))
+        await creation.commit()
+    async with units.writing(Occasion(actor="carol", request_id="r2")) as update:
+        user = await update.users.save(user.revised(name="Robert", email=None, attributes={"a": 1.0}))
+        await update.commit()
+    async with units.writing(Occasion(actor="dora", request_id="r3")) as deletion:
+        await deletion.users.save(user.deleted(deletion.now))
+        await deletion.commit()
+    deleted_at = deletion.now.isoformat().replace("+00:00", "Z")
+    told = await feed(units)
+    assert told == [
+        Change(
+            seq=told[0].seq, kind="user", entity_id=user.id, version=1, action=Action.CREATED,
+            actor="alice", request_id="r1", at=creation.now, before=None,
+            after={"name": "Bob", "email": "Bob@x.org", "status": "active", "attributes": {"a": 1, "b": [True]}},
+        ),
+        Change(
+            seq=told[1].seq, kind="user", entity_id=user.id, version=2, action=Action.UPDATED,
+            actor="carol", request_id="r2", at=update.now,
+            before={"name": "Bob", "email": "Bob@x.org", "attributes": {"a": 1, "b": [True]}},
+            after={"name": "Robert", "email": None, "attributes": {"a": 1.0}},
+        ),
+        Change(
+            seq=told[2].seq, kind="user", entity_id=user.id, version=3, action=Action.DELETED,
+            actor="dora", request_id="r3", at=deletion.now,
+            before={"deleted_at": None}, after={"deleted_at": deleted_at},
+        ),
+    ]  # fmt: skip
+    assert told[0].seq < told[1].seq < told[2].seq
+    assert {change.at.tzinfo for change in told} == {UTC}
+    assert {type(change.action) for change in told} == {Action}
+
+
+async def test_several_writes_of_one_user_in_a_unit_are_one_change(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    async with units.writing(occasion) as work:
+        second = await work.users.save(alice.revised(name="Alicia"))
+        third = await work.users.save(second.revised(status=Status.SUSPENDED))
+        await work.users.save(third.revised(name="Ally"))
+        await work.commit()
+    [_, change] = await feed(units)
+    assert (change.action, change.version) == (Action.UPDATED, 4)
+    assert change.before == {"name": "Alice", "status": "active"}
+    assert change.after == {"name": "Ally", "status": "suspended"}
+
+
+async def test_who_is_added_and_changed_in_a_unit_was_created_so(units: UnitsOfWork, occasion: Occasion) -> None:
+    async with units.writing(occasion) as work:
+        alice = await work.users.add(NewUser(name="Alice", email="key"))
+        await work.users.save(alice.revised(email=None))
+        await work.commit()
+    [change] = await feed(units)
+    assert (change.action, change.version, change.before) == (Action.CREATED, 2, None)
+    assert change.after == {"name": "Alice", "status": "active", "attributes": {}}
+
+
+async def test_each_entity_of_a_unit_has_its_change_in_the_order_of_writing(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    async with units.writing(occasion) as work:
+        bob = await work.users.add(NewUser(name="Bob"))
+        await work.users.save(alice.revised(name="Alicia"))
+        carol = await work.users.add(NewUser(name="Carol"))
+        await work.commit()
+    assert [change.entity_id for change in await feed(units)] == [alice.id, bob.id, alice.id, carol.id]
+
+
+async def test_lists_what_comes_after_a_number_up_to_a_limit(units: UnitsOfWork, users: UserService) -> None:
+    for number in range(4):
+        await users.create(NewUser(name=f"User {number}"))
+    told = await feed(units)
+    async with units.reading() as work:
+        assert await work.changes.list(limit=2) == told[:2]
+        assert await work.changes.list(since=told[1].seq, limit=10) == told[2:]
+        assert await work.changes.list(since=told[0].seq, limit=2) == told[1:3]
+        assert await work.changes.list(since=told[3].seq, limit=10) == []
+        assert await work.changes.list(limit=0) == []
+
+
+async def test_lists_those_of_one_entity(units: UnitsOfWork, users: UserService) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    bob = await users.create(NewUser(name="Bob"))
+    await users.patch(alice.id, {"name": "Alicia"})
+    await users.delete(alice.id)
+    async with units.reading() as work:
+        told = await work.changes.list(kind="user", entity_id=alice.id, limit=10)
+        assert [change.version for change in told] == [1, 2, 3]
+        assert {change.entity_id for change in told} == {alice.id}
+        assert await work.changes.list(since=told[0].seq, kind="user", entity_id=alice.id, limit=1) == told[1:2]
+        assert len(await work.changes.list(kind="user", entity_id=bob.id, limit=10)) == 1
+        assert await work.changes.list(kind="group", entity_id=alice.id, limit=10) == []
+        assert await work.changes.list(kind="user", entity_id=7, limit=10) == []
+
+
+@pytest.mark.parametrize("number", [2**53, 2**63, 2**70])
+async def test_there_is_nothing_beyond_the_largest_numbers(units: UnitsOfWork, users: UserService, number: int) -> None:
+    await users.create(NewUser(name="Alice"))
+    async with units.reading() as work:
+        assert await work.changes.list(since=number, limit=10) == []
+        assert await work.changes.list(kind="user", entity_id=number, limit=10) == []
+        assert await work.changes.list(kind="user", entity_id=-number, limit=10) == []
+        assert len(await work.changes.list(since=-number, limit=10)) == 1
+
+
+async def test_there_is_no_change_without_a_commit(units: UnitsOfWork, occasion: Occasion) -> None:
+    async with units.writing(occasion) as work:
+        await work.users.add(NewUser(name="Alice"))
+    assert await feed(units) == []
+
+
+async def test_a_unit_that_wrote_nothing_has_no_change(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    async with units.writing(occasion) as work:
+        await work.users.get(alice.id)
+        await work.commit()
+    assert len(await feed(units)) == 1
+
+
+async def test_a_unit_sees_the_changes_of_the_units_before_it(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    async with units.writing(occasion) as work:
+        assert [change.entity_id for change in await work.changes.list(limit=10)] == [alice.id]
+
+
+async def test_a_refusal_leaves_the_record_as_it_was(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    await users.create(NewUser(name="Alice", email="key"))
+    told = await feed(units)
+    with pytest.raises(Conflict):
+        await add_two(units, occasion)
+    for refused in (users.patch(7, {"name": "X"}), users.delete(7), users.create(NewUser(name="X", email="KEY"))):
+        with pytest.raises(Refusal):
+            await refused
+    assert await feed(units) == told
+
+
+async def add_two(units: UnitsOfWork, occasion: Occasion) -> None:
+    """The first would do; the second is refused."""
+    async with units.writing(occasion) as work:
+        await work.users.add(NewUser(name="Bob"))
+        await work.users.add(NewUser(name="Carol", email="key"))
+        await work.commit()
+
+
+async def feed(units: UnitsOfWork) -> list[Change]:
+    async with units.reading() as work:
+        return list(await work.changes.list(limit=1000))

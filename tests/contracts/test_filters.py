@@ -1,0 +1,208 @@
+"""Filters and sorts mean the same in memory, on SQLite and on PostgreSQL: for any users, any filter, any sort."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain.filters import Filter
+from domain.grammar import parse_filter
+from domain.pages import BY_ID, Sort, parse_sort
+from domain.users import ATTRIBUTES, FIELDS, NAME, ReadUsers, Status, User
+from domain.values import fold
+from repositories.database import Database
+from repositories.memory import MemoryReadUsers, Tables
+from repositories.postgres import PostgresDatabase
+from repositories.sqlite import SqliteDatabase
+from repositories.users import SqlReadUsers, row_of
+from repositories.users import users as table
+
+# What makes stores differ: letters that fold to others or to several, combining ones, wildcards, quotes, code points
+# whose order in UTF-16 is another.
+LETTERS = "aAbB1 -_%\\'\"$.[]{}ßſİıéﬁ\u0301\u0345😀\uffff\U00010000"
+WORDS = ["a", "A", "ab", "ß", "SS", "%", "_", "\\", "é", "e\u0301", "ﬁ", "İ", "😀", "true", "null", "1", "1.0", ""]
+NUMBERS = [0, 0.0, -0.0, 1, 1.0, -1, 1.5, 0.1, 1e308, -1e308, 5e-324, 1e22, 2**53 - 1, 2.0**53, -(2**53) + 1]
+NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
+KEYS = ["a", "b", "c-1", "0", "A"]
+
+words = st.sampled_from(WORDS) | st.sampled_from(WORDS) | st.text(LETTERS, max_size=4)
+names = words.filter(lambda word: not list(NAME.faults("", word)))
+numbers = (
+    st.sampled_from(NUMBERS) | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+)
+instants = st.sampled_from([NOON, NOON + timedelta(microseconds=1), NOON - timedelta(hours=2)]) | st.timedeltas(
+    timedelta(days=-739_000), timedelta(days=2_900_000)
+).map(lambda distance: NOON + distance)
+members = st.recursive(
+    st.sampled_from([None, True, False, 0, 1, 1.0, 1.5, "", "a", "A", "1"]) | numbers | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | words, inner, max_size=3),
+    max_leaves=5,
+)
+attributes = st.fixed_dictionaries({"a": members}, optional=dict.fromkeys(KEYS[1:], members)).filter(
+    lambda value: not list(ATTRIBUTES.faults("", value))
+)
+
+
+@st.composite
+def directories(draw: st.DrawFn) -> Sequence[User]:
+    """Some users, of whom no two that are not deleted have the same key."""
+    drawn = draw(st.lists(users(), min_size=3, max_size=8))
+    taken: dict[str, set[str]] = {"email": set(), "username": set(), "external_id": set()}
+    return [replace(user, id=id, **free_keys(user, taken)) for id, user in enumerate(drawn, start=1)]
+
+
+def free_keys(user: User, taken: Mapping[str, set[str]]) -> Mapping[str, Any]:
+    keys = {name: getattr(user, name) for name in taken}
+    for name, value in keys.items():
+        form = fold(value or "") if name != "external_id" else value
+        if form in taken[name]:
+            keys[name] = None
+        elif value is not None:
+            taken[name].add(form)
+    return keys
+
+
+def users() -> st.SearchStrategy[User]:
+    return st.builds(
+        User,
+        id=st.just(1),
+        name=names,
+        created_at=instants,
+        updated_at=instants,
+        version=st.integers(1, 3),
+        email=st.none() | names,
+        username=st.none() | names,
+        external_id=st.none() | names,
+        status=st.sampled_from(Status),
+        attributes=attributes,
+        deleted_at=st.sampled_from([None, None, None, NOON]),
+    )
+
+
+def quoted(value: object) -> st.SearchStrategy[str]:
+    return st.booleans().map(lambda escapes: json.dumps(value, ensure_ascii=escapes))
+
+
+def term(fields: Sequence[str], operators: str, literals: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.tuples(st.sampled_from(fields), st.sampled_from(operators.split()), literals).map(" ".join)
+
+
+PATHS = ["attributes.a", "attributes.b", "attributes.a.b", "attributes.c-1", "attributes.0", "attributes.a.0"]
+TEXT, ORDERED = "eq ne co sw ew gt ge lt le", "eq ne gt ge lt le"
+offsets = st.sampled_from([UTC, *(datetime.strptime(o, "%z").tzinfo for o in ("+0530", "-0930"))])
+
+terms = st.one_of(
+    term(["name", "email", "username", "external_id", "status", *PATHS], TEXT, words.flatmap(quoted)),
+    term(["status"], TEXT, st.sampled_from(['"active"', '"act"', '"Active"', '"suspended"'])),
+    term(["id", "version"], ORDERED, st.integers(-1, 9).map(str) | st.just(str(2**53 - 1))),
+    term(["created_at", "updated_at"], ORDERED, st.builds(datetime.astimezone, instants, offsets).map(str).flatmap(
+        lambda time: quoted(time.replace(" ", "T"))
+    )),
+    term(PATHS, ORDERED, numbers.flatmap(quoted)),
+    term(PATHS, "eq ne", st.sampled_from(["true", "false"])),
+    term([*FIELDS.keys() - {"attributes"}, *PATHS], "eq ne", st.just("null")),
+    term([*FIELDS.keys() - {"attributes"}, *PATHS], "pr", st.just("")),
+)  # fmt: skip
+filters = st.recursive(
+    terms,
+    lambda inner: (
+        st.builds("({} and {})".format, inner, inner)
+        | st.builds("({} or {})".format, inner, inner)
+        | st.builds("not ({})".format, inner)
+    ),
+    max_leaves=5,
+)
+
+
+@st.composite
+def sorts(draw: st.DrawFn) -> str:
+    sortable = sorted(name for name, field in FIELDS.items() if field.sorts)
+    named = draw(st.lists(st.sampled_from(sortable), min_size=1, max_size=3, unique=True))
+    return ",".join(draw(st.sampled_from(["", "-"])) + name for name in named)
+
+
+@dataclass(frozen=True)
+class Stores:
+    memory: ReadUsers
+    sqlite: ReadUsers
+    postgres: ReadUsers
+
+    def all(self) -> Mapping[str, ReadUsers]:
+        return {"memory": self.memory, "sqlite": self.sqlite, "postgres": self.postgres}
+
+
+async def stores_of(users: Sequence[User], sqlite: Database, postgres: Database) -> Stores:
+    """Three stores that hold the same."""
+    memory = MemoryReadUsers(Tables(users={user.id: user for user in users}))
+    return Stores(memory, await store_in(sqlite, users), await store_in(postgres, users))
+
+
+async def store_in(database: Database, users: Sequence[User]) -> ReadUsers:
+    bookkeeping = ("id", "created_at", "updated_at", "deleted_at", "version")
+    rows = [{**row_of(user), **{name: getattr(user, name) for name in bookkeeping}} for user in users]
+    async with database.session() as session:
+        await session.execute(sa.delete(table))
+        if rows:
+            await session.execute(sa.insert(table), rows)
+        await session.commit()
+    return SqlReadUsers(database.reader, database.scans)
+
+
+async def ids(store: ReadUsers, filter: Filter | None = None, sort: Sort = BY_ID) -> Sequence[int]:
+    return [user.id for user in await store.list(filter=filter, sort=sort, limit=100)]
+
+
+async def walked(store: ReadUsers, filter: Filter | None, sort: Sort, limit: int) -> Sequence[int]:
+    """The ids of all pages. The position goes through JSON, as in a cursor."""
+    users = await store.list(filter=filter, sort=sort, limit=limit)
+    found = [user.id for user in users]
+    while users:
+        after = json.loads(json.dumps(sort.position(users[-1])))
+        users = await store.list(filter=filter, sort=sort, after=tuple(after), limit=limit)
+        found += [user.id for user in users]
+    return found
+
+
+def examples(number: int) -> settings:
+    """Each example fills the databases anew, hence fixtures of the whole function will do."""
+    return settings(
+        max_examples=number,
+        deadline=None,
+        derandomize=os.environ.get("CI") == "true",
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+@examples(60)
+@given(users=directories(), texts=st.lists(filters, min_size=5, max_size=12))
+async def test_a_filter_finds_the_same_users_in_every_store(
+    sqlite: SqliteDatabase, postgres: PostgresDatabase, users: Sequence[User], texts: Sequence[str]
+) -> None:
+    stores = await stores_of(users, sqlite, postgres)
+    for text in texts:
+        filter = parse_filter(text, FIELDS)
+        expected = await ids(stores.memory, filter)
+        assert {name: await ids(store, filter) for name, store in stores.all().items()} == dict.fromkeys(
+            stores.all(), expected
+        ), text
+        assert {await store.count(filter) for store in stores.all().values()} == {len(expected)}, text
+
+
+@examples(40)
+@given(users=directories(), texts=st.lists(sorts(), min_size=2, max_size=4), limit=st.integers(1, 3))
+async def test_pages_of_any_sort_put_together_are_the_whole_list_in_every_store(
+    sqlite: SqliteDatabase, postgres: PostgresDatabase, users: Sequence[User], texts: Sequence[str], limit: int
+) -> None:
+    stores = await stores_of(users, sqlite, postgres)
+    for text in texts:
+        sort = parse_sort(text, FIELDS)
+        expected = await ids(stores.memory, sort=sort)
+        for name, store in stores.all().items():
+            assert await ids(store, sort=sort) == expected, (name, text)
+            assert await walked(store, None, sort, limit) == expected, (name, text)

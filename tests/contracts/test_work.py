@@ -1,0 +1,144 @@
+"""What every unit of work promises."""
+
+from dataclasses import replace
+from datetime import UTC
+
+import pytest
+
+from domain.changes import Change
+from domain.errors import Conflict, Gone, NotFound, Stale
+from domain.users import NewUser, User
+from domain.work import Occasion, UnitsOfWork
+from services.users import UserService
+
+
+@pytest.fixture
+def dry(occasion: Occasion) -> Occasion:
+    return replace(occasion, dry_run=True)
+
+
+async def everything(units: UnitsOfWork) -> tuple[list[User], list[Change]]:
+    async with units.reading() as work:
+        return list(await work.users.list(limit=1000)), list(await work.changes.list(limit=1000))
+
+
+async def test_forgets_what_is_not_committed(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    before = await everything(units)
+    async with units.writing(occasion) as work:
+        bob = await work.users.add(NewUser(name="Bob"))
+        await work.users.save(alice.revised(name="Alicia"))
+    assert await everything(units) == before
+    with pytest.raises(NotFound):
+        await users.get(bob.id)
+
+
+async def test_forgets_what_an_exception_left_behind(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    before = await everything(units)
+
+    async def fail() -> None:
+        async with units.writing(occasion) as work:
+            await work.users.add(NewUser(name="Bob"))
+            await work.users.save(alice.revised(name="Alicia"))
+            raise KeyError("a defect")
+
+    with pytest.raises(KeyError):
+        await fail()
+    assert await everything(units) == before
+
+
+async def test_a_unit_that_failed_does_not_keep_the_next_one_waiting(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    async with units.writing(occasion) as work:
+        await work.users.add(NewUser(name="Alice", email="key"))
+    assert (await users.create(NewUser(name="Bob", email="key"))).version == 1
+
+
+async def test_forgets_what_comes_after_the_commit(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
+    async with units.writing(occasion) as work:
+        alice = await work.users.add(NewUser(name="Alice"))
+        await work.commit()
+        await work.users.add(NewUser(name="Bob"))
+    assert (await users.list(limit=10)).items == [alice]
+
+
+async def test_keeps_all_of_a_unit_at_once(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
+    async with units.writing(occasion) as work:
+        added = [await work.users.add(NewUser(name=f"User {number}")) for number in range(3)]
+        await work.commit()
+    kept, told = await everything(units)
+    assert kept == added
+    assert [change.entity_id for change in told] == [user.id for user in added]
+
+
+async def test_the_time_of_a_unit_stands_still_and_is_in_utc(units: UnitsOfWork, occasion: Occasion) -> None:
+    async with units.writing(occasion) as work:
+        now = work.now
+        alice = await work.users.add(NewUser(name="Alice"))
+        bob = await work.users.add(NewUser(name="Bob"))
+        await work.commit()
+        assert work.now == now == alice.created_at == bob.created_at
+        assert now.tzinfo is UTC
+    _, told = await everything(units)
+    assert [change.at for change in told] == [now, now]
+
+
+async def test_a_dry_run_sees_what_it_does_and_keeps_nothing(
+    units: UnitsOfWork, users: UserService, dry: Occasion
+) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    before = await everything(units)
+    async with units.writing(dry) as work:
+        saved = await work.users.save(alice.revised(name="Alicia"))
+        added = await work.users.add(NewUser(name="Bob"))
+        assert (saved.version, added.version) == (2, 1)
+        assert await work.users.list(limit=10) == [saved, added]
+        await work.commit()
+    assert await everything(units) == before
+
+
+async def test_a_dry_run_is_refused_like_a_true_one(units: UnitsOfWork, users: UserService, dry: Occasion) -> None:
+    alice = await users.create(NewUser(name="Alice", email="key"))
+    bob = await users.patch((await users.create(NewUser(name="Bob"))).id, {"name": "Robert"})
+    carol = await users.create(NewUser(name="Carol"))
+    await users.delete(carol.id)
+    async with units.writing(dry) as work:
+        with pytest.raises(Conflict):
+            await work.users.add(NewUser(name="Dora", email="KEY"))
+    async with units.writing(dry) as work:
+        with pytest.raises(Conflict):
+            await work.users.save(bob.revised(email="KEY"))
+    async with units.writing(dry) as work:
+        with pytest.raises(Stale):
+            await work.users.save(replace(bob, version=1))
+        with pytest.raises(NotFound):
+            await work.users.get(alice.id + 100)
+        with pytest.raises(Gone):
+            await work.users.get(carol.id)
+
+
+async def test_a_dry_run_takes_no_key_and_no_turn(units: UnitsOfWork, users: UserService, dry: Occasion) -> None:
+    async with units.writing(dry) as work:
+        await work.users.add(NewUser(name="Alice", email="key"))
+        await work.commit()
+    assert (await users.create(NewUser(name="Bob", email="key"))).email == "key"
+
+
+async def test_a_reading_unit_answers_with_what_is_committed_by_then(units: UnitsOfWork, users: UserService) -> None:
+    async with units.reading() as work:
+        assert await work.users.list(limit=10) == []
+        alice = await users.create(NewUser(name="Alice"))
+        assert await work.users.list(limit=10) == [alice]
+        await users.delete(alice.id)
+        with pytest.raises(Gone):
+            await work.users.get(alice.id)
+
+
+async def test_a_reading_unit_cannot_write(units: UnitsOfWork) -> None:
+    async with units.reading() as work:
+        assert not {"add", "save"} & set(dir(work.users))
+        assert not hasattr(work, "commit")

@@ -1,0 +1,110 @@
+"""What lists are sorted by, and where their pages end."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from domain.errors import Malformed
+from domain.pages import BY_ID, Sort, parse_sort
+from domain.users import FIELDS, User
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def user(id: int, name: str = "A", email: str | None = None) -> User:
+    return User(id, name, NOON, NOON, 1, email)
+
+
+def parse(text: str) -> Sort:
+    return parse_sort(text, FIELDS)
+
+
+def named(sort: Sort) -> str:
+    return ",".join("-" * order.descending + order.field.name for order in sort.orders)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("name", "name,id"),
+        ("-created_at", "-created_at,-id"),
+        ("name,-created_at", "name,-created_at,-id"),
+        (" Status , -EMAIL ", "status,-email,-id"),
+        ("-created_at,id", "-created_at,id"),
+        ("id,name", "id"),
+        ("-id", "-id"),
+    ],
+)
+def test_ends_with_the_id_in_the_direction_of_the_last_field(text: str, meant: str) -> None:
+    assert named(parse(text)) == meant
+
+
+def test_the_id_alone_is_the_usual_sort() -> None:
+    assert parse("id") == BY_ID
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("", 0),
+        ("name,", 5),
+        ("name,,email", 5),
+        ("--name", 0),
+        ("name desc", 0),
+        ("nam", 0),
+        ("name, -nam", 7),
+        ("version", 0),
+        ("attributes", 0),
+        ("name,status,NAME", 12),
+        ("name,email,username,status,id", 27),
+        ("name,email," * 10_000, 11),
+        ("\x00", 0),
+        ("\ud800", 0),
+    ],
+)
+def test_says_where_a_sort_is_wrong(text: str, position: int) -> None:
+    with pytest.raises(Malformed) as refused:
+        parse(text)
+    assert refused.value.position == position
+
+
+def in_order(sort: Sort, one: User, other: User) -> bool:
+    return sort.compare(sort.keys_of(one), sort.keys_of(other)) < 0
+
+
+def test_nulls_are_the_highest_value() -> None:
+    assert in_order(parse("email"), user(2, email="z"), user(1))
+    assert in_order(parse("-email"), user(1), user(2, email="z"))
+
+
+def test_names_sort_by_their_folded_form() -> None:
+    assert in_order(parse("name"), user(2, "ab"), user(1, "AC"))
+
+
+def test_ids_break_ties() -> None:
+    assert in_order(parse("email"), user(1), user(2))
+    assert in_order(parse("-email"), user(2), user(1))
+
+
+def test_a_position_survives_json() -> None:
+    sort = parse("status,-email,created_at")
+    at = json.loads(json.dumps(sort.position(user(3, email="Ä"))))
+    assert at == ["active", "ä", "2026-01-01T12:00:00+00:00", 3]
+    assert sort.keys_at(at) == sort.keys_of(user(3, email="Ä"))
+
+
+@pytest.mark.parametrize(
+    "position",
+    [None, 5, "a5", {}, [], ["a"], ["a", 5, 5], [None, 5], [5, 5], ["a", "5"], ["a", None], ["a", True], ["a", 5.0],
+     ["a", 2**63], ["\x00", 5], ["\ud800", 5], [["a"], 5]],
+)  # fmt: skip
+def test_a_foreign_position_is_malformed(position: object) -> None:
+    with pytest.raises(Malformed):
+        parse("name").keys_at(position)
+
+
+@pytest.mark.parametrize("time", ["noon", 5, "2026-01-01T12:00:00"])
+def test_a_time_in_a_position_has_its_offset(time: object) -> None:
+    with pytest.raises(Malformed):
+        parse("created_at").keys_at([time, 5])

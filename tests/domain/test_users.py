@@ -1,0 +1,145 @@
+"""The rules of a legal user."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from domain.errors import Invalid
+from domain.pages import Page
+from domain.users import EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+ALICE = User(
+    id=1,
+    name="Alice",
+    created_at=NOW,
+    updated_at=NOW,
+    version=3,
+    email="alice@example.org",
+    username="alice",
+    external_id="a-1",
+    status=Status.SUSPENDED,
+    attributes={"team": {"name": "red", "size": 3}},
+)
+
+
+def faults_of(invalid: pytest.ExceptionInfo[Invalid]) -> list[tuple[str, str]]:
+    return [(fault.pointer, fault.code) for fault in invalid.value.faults]
+
+
+def test_keeps_the_name_trimmed_and_the_keys_as_typed() -> None:
+    new = NewUser(name=" Alice\u3000", email=" Alice@Example.org ", username="ALICE", external_id=" x ")
+    assert (new.name, new.email, new.username, new.external_id) == ("Alice", " Alice@Example.org ", "ALICE", " x ")
+
+
+def test_takes_the_bare_word_of_a_status() -> None:
+    new = NewUser(name="Alice", status="suspended")  # type: ignore[arg-type]
+    assert new.status is Status.SUSPENDED
+
+
+def test_names_every_broken_rule_at_once() -> None:
+    with pytest.raises(Invalid) as invalid:
+        NewUser(name=" ", email="", username="\x00", external_id="x" * 256, status="gone", attributes=[])  # type: ignore[arg-type]
+    assert faults_of(invalid) == [
+        ("/name", "too_short"),
+        ("/email", "too_short"),
+        ("/username", "forbidden_character"),
+        ("/external_id", "too_long"),
+        ("/status", "not_allowed"),
+        ("/attributes", "wrong_type"),
+    ]
+
+
+@pytest.mark.parametrize("value", [None, 7, True, [], {}])
+def test_refuses_what_is_no_name(value: Any) -> None:
+    with pytest.raises(Invalid) as invalid:
+        NewUser(name=value)
+    assert faults_of(invalid) == [("/name", "wrong_type")]
+
+
+@pytest.mark.parametrize("value", [None, 7, [], {}, "ACTIVE", ""])
+def test_refuses_what_is_no_status(value: Any) -> None:
+    with pytest.raises(Invalid) as invalid:
+        NewUser(name="Alice", status=value)
+    assert faults_of(invalid) == [("/status", "not_allowed")]
+
+
+@pytest.mark.parametrize(
+    ("field", "longest"),
+    [("name", NAME.max), ("email", EMAIL.max), ("username", USERNAME.max), ("external_id", EXTERNAL_ID.max)],
+)
+def test_takes_the_longest_text_and_no_longer_one(field: str, longest: int) -> None:
+    fields: dict[str, Any] = {"name": "Alice"}
+    NewUser(**{**fields, field: "x" * longest})
+    with pytest.raises(Invalid) as invalid:
+        NewUser(**{**fields, field: "x" * (longest + 1)})
+    assert faults_of(invalid) == [(f"/{field}", "too_long")]
+
+
+def test_no_message_repeats_what_was_sent() -> None:
+    with pytest.raises(Invalid) as invalid:
+        NewUser(name="\x00secret", email="secret" * 99, status="secret", attributes={"a": "secret\x00"})  # type: ignore[arg-type]
+    assert not any("secret" in fault.detail for fault in invalid.value.faults)
+
+
+def test_revises_the_profile_and_nothing_else() -> None:
+    revised = ALICE.revised(name="  Bob ", email=None)
+    assert (revised.name, revised.email) == ("Bob", None)
+    assert (revised.id, revised.version, revised.created_at, revised.updated_at) == (1, 3, NOW, NOW)
+    assert (revised.username, revised.status, revised.attributes) == ("alice", Status.SUSPENDED, ALICE.attributes)
+
+
+@pytest.mark.parametrize("field", ["id", "version", "created_at", "updated_at", "deleted_at", "nope", "a/b"])
+def test_refuses_to_revise_what_is_no_part_of_the_profile(field: str) -> None:
+    with pytest.raises(Invalid) as invalid:
+        ALICE.revised(**{field: 1})
+    assert faults_of(invalid) == [(f"/{field.replace('/', '~1')}", "unknown")]
+
+
+def test_a_patch_leaves_alone_what_it_does_not_name() -> None:
+    assert ALICE.patched({}) == ALICE
+
+
+def test_null_clears_a_field() -> None:
+    patched = ALICE.patched({"email": None, "username": None, "external_id": None, "status": None, "attributes": None})
+    assert (patched.email, patched.username, patched.external_id) == (None, None, None)
+    assert (patched.status, patched.attributes) == (Status.ACTIVE, {})
+
+
+def test_null_does_not_clear_the_name() -> None:
+    with pytest.raises(Invalid) as invalid:
+        ALICE.patched({"name": None})
+    assert faults_of(invalid) == [("/name", "wrong_type")]
+
+
+def test_a_patch_merges_attributes_at_every_depth() -> None:
+    patched = ALICE.patched({"attributes": {"team": {"size": None, "lead": "Carol"}, "tags": [1]}})
+    assert patched.attributes == {"team": {"name": "red", "lead": "Carol"}, "tags": [1]}
+    assert ALICE.attributes == {"team": {"name": "red", "size": 3}}
+
+
+def test_a_patch_with_attributes_that_are_no_object_is_refused() -> None:
+    with pytest.raises(Invalid) as invalid:
+        ALICE.patched({"attributes": [1]})
+    assert faults_of(invalid) == [("/attributes", "wrong_type")]
+
+
+def test_a_patch_of_an_unknown_field_is_refused_even_if_it_clears() -> None:
+    with pytest.raises(Invalid) as invalid:
+        ALICE.patched({"nope": None})
+    assert faults_of(invalid) == [("/nope", "unknown")]
+
+
+def test_a_tombstone_keeps_all_but_its_life() -> None:
+    tombstone = ALICE.deleted(NOW)
+    assert tombstone.deleted_at == NOW
+    assert (tombstone.email, tombstone.version) == (ALICE.email, ALICE.version)
+
+
+@pytest.mark.parametrize(
+    ("items", "limit", "kept", "more"),
+    [([], 2, [], False), ([1, 2], 2, [1, 2], False), ([1, 2, 3], 2, [1, 2], True)],
+)
+def test_a_page_knows_whether_more_follows(items: list[int], limit: int, kept: list[int], more: bool) -> None:
+    assert Page.of(items, limit) == Page(kept, more=more)

@@ -1,0 +1,217 @@
+"""Folding, the bounds of texts and attributes, and merge patches."""
+
+import json
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.values import (
+    MAX_ID,
+    MAX_INTEGER,
+    Attributes,
+    JsonValue,
+    Text,
+    escape,
+    fold,
+    is_id,
+    merge_patch,
+    same,
+)
+
+SURROGATES = range(0xD800, 0xE000)
+
+
+def test_folding_any_code_point_again_changes_nothing() -> None:
+    points = (point for point in range(sys.maxunicode + 1) if point not in SURROGATES)
+    assert [hex(point) for point in points if (folded := fold(chr(point))) != fold(folded)] == []
+
+
+@given(st.text())
+def test_folding_any_string_again_changes_nothing(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
+
+
+@given(st.text(alphabet="aAßẞİıſŉǰΐΰᾳΑΙιΣσς\u0301\u0307\u0308\u0313\u0327\u0342\u0345\u00a8\u037a \u3000ﬁ㎏"))  # noqa: RUF001
+def test_folding_the_awkward_letters_again_changes_nothing(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Straße", "STRASSE"),
+        ("Straße", "STRAẞE"),
+        ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),
+        ("οδυσσευς", "οδυσσευσ"),
+        ("ﬁne", "FINE"),
+        ("Ａｌｉｃｅ", "alice"),  # noqa: RUF001
+        ("e\u0301", "É"),
+        (" alice\u3000", "Alice"),
+        ("İ", "i\u0307"),
+    ],
+)
+def test_spellings_of_the_same_key(one: str, other: str) -> None:
+    assert fold(one) == fold(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("ı", "I"), ("İ", "i"), ("a b", "ab"), ("é", "e")])  # noqa: RUF001
+def test_spellings_of_different_keys(one: str, other: str) -> None:
+    assert fold(one) != fold(other)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (7, "wrong_type"),
+        (None, "wrong_type"),
+        (b"ab", "wrong_type"),
+        ("", "too_short"),
+        (" \t\u3000", "too_short"),
+        ("\x00", "forbidden_character"),
+        ("a\x00", "forbidden_character"),
+        ("\ud800", "forbidden_character"),
+        ("abcde", "too_long"),
+        ("ﬃﬃ", "too_long"),  # two letters that fold to six
+    ],
+)
+def test_tells_the_flaw_of_a_text(value: object, code: str) -> None:
+    assert [fault.code for fault in Text(max=4, folds=True).faults("/x", value)] == [code]
+
+
+@pytest.mark.parametrize("value", ["a", "abcd", "😀😀😀😀", " a ", "ßß"])
+def test_finds_no_flaw_in_a_legal_text(value: str) -> None:
+    assert list(Text(max=4, folds=True).faults("/x", value)) == []
+
+
+def test_measures_the_folded_form_only_where_it_is_kept() -> None:
+    assert list(Text(max=4).faults("/x", "ﬃﬃ")) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "pointer", "code"),
+    [
+        ([], "", "wrong_type"),
+        (None, "", "wrong_type"),
+        ({"b/~": [0, 2**53]}, "/b~1~0/1", "out_of_range"),
+        ({"a": -(2**53)}, "/a", "out_of_range"),
+        ({"a": float("nan")}, "/a", "out_of_range"),
+        ({"a": float("-inf")}, "/a", "out_of_range"),
+        ({"a": "\x00"}, "/a", "forbidden_character"),
+        ({"a": ["\udfff"]}, "/a/0", "forbidden_character"),
+        ({"\x00": 1}, "", "forbidden_character"),
+        ({"a": {1, 2}}, "/a", "wrong_type"),
+        ({"a": (1, 2)}, "/a", "wrong_type"),
+        ({"a": [[]]}, "/a/0", "too_deep"),
+        ({"a": {"b": {}}}, "/a/b", "too_deep"),
+        ({"a": "x" * 56}, "", "too_long"),
+        ({"é": "x" * 55}, "", "too_long"),
+    ],
+)
+def test_tells_the_flaw_of_attributes(value: object, pointer: str, code: str) -> None:
+    faults = list(Attributes(max_bytes=63, max_depth=2).faults("", value))
+    assert [(fault.pointer, fault.code) for fault in faults] == [(pointer, code)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"": None},
+        {"a": [1, -1, 1.5, True, None, ""]},
+        {"a": MAX_INTEGER, "b": -MAX_INTEGER},
+        {"a": "x" * 55},
+        {"a": {"b": "c"}},
+    ],
+)
+def test_finds_no_flaw_in_legal_attributes(value: object) -> None:
+    assert list(Attributes(max_bytes=63, max_depth=2).faults("", value)) == []
+
+
+def test_names_every_flaw_of_attributes() -> None:
+    faults = Attributes().faults("/attributes", {"a": 2**60, "b": ["\x00"]})
+    assert [fault.pointer for fault in faults] == ["/attributes/a", "/attributes/b/0"]
+
+
+@pytest.mark.parametrize("number", [1, 2, MAX_ID])
+def test_is_an_id(number: int) -> None:
+    assert is_id(number)
+
+
+@pytest.mark.parametrize("number", [0, -1, MAX_ID + 1, 2**63, 2**70])
+def test_is_no_id(number: int) -> None:
+    assert not is_id(number)
+
+
+@pytest.mark.parametrize(("key", "step"), [("a", "a"), ("a/b", "a~1b"), ("~1", "~01"), ("", "")])
+def test_escapes_a_key_in_a_pointer(key: str, step: str) -> None:
+    assert escape(key) == step
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, True), (0, False), (1, 1.0), (0.0, -0.0), ([1], [True]), ({"a": 1}, {"a": 1.0}), (None, False), ("1", 1)],
+)
+def test_tells_values_apart_that_python_takes_for_equal(one: JsonValue, other: JsonValue) -> None:
+    assert not same(one, other)
+    assert same(one, one)
+
+
+# RFC 7396, appendix A: original, patch, result.
+RFC_7396 = [
+    ('{"a":"b"}', '{"a":"c"}', '{"a":"c"}'),
+    ('{"a":"b"}', '{"b":"c"}', '{"a":"b","b":"c"}'),
+    ('{"a":"b"}', '{"a":null}', "{}"),
+    ('{"a":"b","b":"c"}', '{"a":null}', '{"b":"c"}'),
+    ('{"a":["b"]}', '{"a":"c"}', '{"a":"c"}'),
+    ('{"a":"c"}', '{"a":["b"]}', '{"a":["b"]}'),
+    ('{"a":{"b":"c"}}', '{"a":{"b":"d","c":null}}', '{"a":{"b":"d"}}'),
+    ('{"a":[{"b":"c"}]}', '{"a":[1]}', '{"a":[1]}'),
+    ('["a","b"]', '["c","d"]', '["c","d"]'),
+    ('{"a":"b"}', '["c"]', '["c"]'),
+    ('{"a":"foo"}', "null", "null"),
+    ('{"a":"foo"}', '"bar"', '"bar"'),
+    ('{"e":null}', '{"a":1}', '{"e":null,"a":1}'),
+    ("[1,2]", '{"a":"b","c":null}', '{"a":"b"}'),
+    ("{}", '{"a":{"bb":{"ccc":null}}}', '{"a":{"bb":{}}}'),
+]
+
+
+@pytest.mark.parametrize(("original", "patch", "result"), RFC_7396)
+def test_patches_as_the_rfc_shows(original: str, patch: str, result: str) -> None:
+    assert merge_patch(json.loads(original), json.loads(patch)) == json.loads(result)
+
+
+def test_leaves_the_target_and_the_patch_as_they_were() -> None:
+    target: Any = {"a": {"b": 1, "c": 2}}
+    patch: Any = {"a": {"b": None, "d": {"e": None}}}
+    merge_patch(target, patch)
+    assert target == {"a": {"b": 1, "c": 2}}
+    assert patch == {"a": {"b": None, "d": {"e": None}}}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def without_nulls(value: Any) -> Any:
+    """A merge patch cannot say null, so nothing that it sets is null."""
+    if not isinstance(value, dict):
+        return value
+    return {key: without_nulls(member) for key, member in value.items() if member is not None}
+
+
+@given(target=json_values, patch=json_values)
+def test_patching_twice_is_patching_once(target: Any, patch: Any) -> None:
+    once = merge_patch(target, patch)
+    assert merge_patch(once, patch) == once
+
+
+@given(json_values)
+def test_a_patch_of_nothing_is_what_it_sets(patch: Any) -> None:
+    assert merge_patch({}, patch) == without_nulls(patch)

@@ -1,0 +1,270 @@
+"""A task that is cancelled in the middle of its work leaves nothing locked and nothing half done.
+
+The time-outs here are far below those of the databases: a lock that stayed would be noticed, not waited for.
+"""
+
+import asyncio
+import gc
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, closing
+from typing import Any, Final
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from domain.users import NewUser
+from domain.work import Occasion
+from repositories.database import Database
+from repositories.lanes import SessionLane
+from repositories.postgres import PostgresDatabase
+from repositories.sqlite import SqliteDatabase
+from repositories.work import SqlUnitsOfWork
+from services.users import UserService
+
+OCCASION: Final = Occasion(actor="tester", request_id="r1")
+AT_ONCE_S: Final = 2
+"""Less than any database here waits for a lock; a bound, hardly ever reached."""
+
+ENDLESS: Final = "WITH RECURSIVE n(i) AS (SELECT halt() UNION ALL SELECT i + 1 FROM n) "
+FEW_ROWS: Final = "SELECT halt() UNION ALL SELECT 2 UNION ALL SELECT 3"
+
+
+class Halt:
+    """Tells the event loop that the driver's thread has come to a certain point, and may hold it there."""
+
+    def __init__(self, *, holds: bool, at: str = "") -> None:
+        self.reached = asyncio.Event()
+        self._at = at
+        self._loop = asyncio.get_running_loop()
+        self._go_on = threading.Event()
+        if not holds:
+            self._go_on.set()
+
+    def __call__(self, statement: str = "") -> int:
+        if statement.startswith(self._at):
+            self._loop.call_soon_threadsafe(self.reached.set)
+            self._go_on.wait(10)
+        return 1
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+
+async def driver_of(session: AsyncSession) -> Any:
+    return (await (await session.connection()).get_raw_connection()).driver_connection
+
+
+async def cancel(task: "asyncio.Task[Any]", halt: Halt) -> None:
+    """Cancels the task as soon as it has come to the point, and lets the thread go on."""
+    async with asyncio.timeout(10):
+        await halt.reached.wait()
+        task.cancel()
+        await asyncio.sleep(0)  # the task learns of it
+        halt.go_on()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def is_locked(file: str) -> bool:
+    with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            assert error.sqlite_errorname == "SQLITE_BUSY"  # noqa: PT017
+            return True
+    return False
+
+
+@pytest.fixture
+def sqlite_file(sqlite_url: str) -> str:
+    return sa.make_url(sqlite_url).database or ""
+
+
+@pytest.fixture
+async def stock(sqlite_file: str) -> AsyncIterator[AsyncEngine]:
+    """The same writer, a pool of one that begins as IMMEDIATE, with the driver's own cursor."""
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{sqlite_file}", pool_size=1, max_overflow=0, connect_args={"isolation_level": None}
+    )
+    sa.event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What only the garbage collector would free stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.collect()
+
+
+async def cancelled_in_a_read(session_of: Callable[[], AsyncSession], file: str, read: str, *, holds: bool) -> bool:
+    """Whether the file is locked after a task was cancelled in the middle of a SELECT in its transaction."""
+    halt = Halt(holds=holds)
+
+    async def work() -> None:
+        async with session_of() as session:
+            await (await driver_of(session)).create_function("halt", 0, halt)
+            await session.execute(sa.text(read))
+
+    assert not is_locked(file)
+    await cancel(asyncio.create_task(work()), halt)
+    return is_locked(file)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_the_drivers_own_cursor_leaves_the_file_locked(stock: AsyncEngine, sqlite_file: str) -> None:
+    """The twin of the tests below: without our connection, what they look for is there."""
+    assert await cancelled_in_a_read(lambda: AsyncSession(stock), sqlite_file, FEW_ROWS, holds=True)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_a_cancelled_read_unlocks_the_file(sqlite: SqliteDatabase, sqlite_file: str) -> None:
+    assert not await cancelled_in_a_read(sqlite.session, sqlite_file, FEW_ROWS, holds=True)
+    await next_writer_proceeds(sqlite)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_a_cancelled_read_without_end_is_ended(sqlite: SqliteDatabase, sqlite_file: str) -> None:
+    endless = f"{ENDLESS} SELECT max(i) FROM n"
+    assert not await cancelled_in_a_read(sqlite.session, sqlite_file, endless, holds=False)
+    await next_writer_proceeds(sqlite)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_a_cancelled_write_without_end_is_ended_and_undone(sqlite: SqliteDatabase, sqlite_file: str) -> None:
+    endless = f"INSERT INTO changes (seq) {ENDLESS} SELECT i FROM n"
+    assert not await cancelled_in_a_read(sqlite.session, sqlite_file, endless, holds=False)
+    await next_writer_proceeds(sqlite)
+
+
+@pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE", "INSERT INTO users", "INSERT INTO changes", "COMMIT"])
+async def test_a_creation_cancelled_at_any_statement_is_whole_or_nothing(
+    sqlite: SqliteDatabase, sqlite_file: str, statement: str
+) -> None:
+    halt = Halt(holds=True, at=statement)
+    async with sqlite.session() as session:
+        driver = await driver_of(session)
+    await driver.set_trace_callback(halt)
+    users = UserService(SqlUnitsOfWork(sqlite), OCCASION)
+    await cancel(asyncio.ensure_future(users.create(NewUser(name="Alice"))), halt)
+    assert not is_locked(sqlite_file)
+    assert await users_and_changes(sqlite) == ((1, 1) if statement == "COMMIT" else (0, 0))
+    await next_writer_proceeds(sqlite)
+
+
+async def test_a_cancelled_read_does_not_stop_the_others_on_its_connection(sqlite: SqliteDatabase) -> None:
+    users = UserService(SqlUnitsOfWork(sqlite), OCCASION)
+    alice = await users.create(NewUser(name="Alice"))
+    reading = sqlite._reading
+    assert reading is not None
+    halt = Halt(holds=True)
+    await reading.create_function("halt", 0, halt)
+    held = asyncio.create_task(sqlite.reader.rows(sa.select(sa.func.halt())))
+    await halt.reached.wait()
+    others = [asyncio.ensure_future(users.get(alice.id)) for _ in range(3)]
+    await asyncio.sleep(0)
+    others[0].cancel()
+    await cancel(held, halt)
+    async with asyncio.timeout(AT_ONCE_S):
+        assert await asyncio.gather(*others[1:]) == [alice, alice]
+
+
+async def test_writers_cancelled_while_they_wait_for_a_connection_keep_nobody_waiting(database: Database) -> None:
+    users = UserService(SqlUnitsOfWork(database), OCCASION)
+    async with AsyncExitStack() as held:
+        for _ in range(1 if isinstance(database, SqliteDatabase) else 8):
+            session = await held.enter_async_context(database.session())
+            await session.execute(sa.select(1))
+        waiting = [asyncio.ensure_future(users.create(NewUser(name="Alice"))) for _ in range(5)]
+        for _ in range(5):
+            await asyncio.sleep(0)  # they come as far as they can
+        for task in waiting:
+            task.cancel()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(result) for result in results} == {asyncio.CancelledError}
+    await next_writer_proceeds(database)
+    assert await users_and_changes(database) == (1, 1)
+
+
+async def test_a_cancelled_statement_unlocks_its_rows(postgres: PostgresDatabase) -> None:
+    units = SqlUnitsOfWork(postgres)
+    users = UserService(units, OCCASION)
+    alice = await users.create(NewUser(name="Alice"))
+
+    async def work() -> None:
+        async with units.writing(OCCASION) as unit:
+            await unit.users.get(alice.id)
+            await SessionLane(unit._session, postgres.refuse).rows(sa.text("SELECT pg_sleep(60)"))
+
+    task = asyncio.create_task(work())
+    async with asyncio.timeout(10):
+        await seen_asleep(postgres)
+    task.cancel()
+    async with asyncio.timeout(AT_ONCE_S):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await users.patch(alice.id, {"name": "Alicia"})).version == 2
+
+
+SLEEPY_COMMIT: Final = (
+    """
+    CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END'
+    """,
+    """
+    CREATE CONSTRAINT TRIGGER sleepy AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION sleep()
+    """,
+)
+
+
+@pytest.fixture
+async def sleepy_commit(postgres: PostgresDatabase) -> AsyncIterator[None]:
+    """A COMMIT that takes a minute once a user was added."""
+    async with postgres.session() as session, session.begin():
+        for statement in SLEEPY_COMMIT:
+            await session.execute(sa.text(statement))
+    yield
+    async with postgres.session() as session, session.begin():
+        await session.execute(sa.text("DROP FUNCTION IF EXISTS sleep CASCADE"))
+
+
+@pytest.mark.usefixtures("sleepy_commit")
+async def test_a_commit_cancelled_under_way_is_whole_or_nothing(postgres: PostgresDatabase) -> None:
+    users = UserService(SqlUnitsOfWork(postgres), OCCASION)
+    task = asyncio.ensure_future(users.create(NewUser(name="Alice", email="key")))
+    async with asyncio.timeout(10):
+        await seen_asleep(postgres)
+    task.cancel()
+    async with asyncio.timeout(AT_ONCE_S):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with postgres.session() as session, session.begin():
+            await session.execute(sa.text("DROP FUNCTION sleep CASCADE"))
+        assert await users_and_changes(postgres) == (0, 0)
+        await users.create(NewUser(name="Bob", email="key"))
+
+
+async def seen_asleep(postgres: PostgresDatabase) -> None:
+    """Returns when a session of the server is in the middle of pg_sleep."""
+    asleep = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+    async with postgres.session() as session:
+        while not (await session.execute(asleep)).scalar_one():
+            await session.rollback()  # statistics stand still within a transaction
+
+
+async def next_writer_proceeds(database: Database) -> None:
+    async with asyncio.timeout(AT_ONCE_S):
+        await UserService(SqlUnitsOfWork(database), OCCASION).create(NewUser(name="Next"))
+
+
+async def users_and_changes(database: Database) -> tuple[int, int]:
+    async with SqlUnitsOfWork(database).reading() as work:
+        return len(await work.users.list(limit=10)), len(await work.changes.list(limit=10))

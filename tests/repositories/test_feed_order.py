@@ -1,0 +1,165 @@
+"""On PostgreSQL transactions commit in any order. Their changes must not: a follower remembers one number."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+from domain.users import NewUser
+from domain.work import Occasion
+from repositories.postgres import PostgresDatabase
+from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
+from services.users import UserService
+
+OCCASION: Final = Occasion(actor="tester", request_id="r1")
+
+
+class Follower:
+    """Reads the feed on from the last number it saw."""
+
+    def __init__(self, units: SqlUnitsOfWork) -> None:
+        self._units = units
+        self.seen: list[int] = []
+
+    async def read(self) -> list[int]:
+        """The users that the news are about."""
+        async with self._units.reading() as work:
+            news = await work.changes.list(since=self.seen[-1] if self.seen else 0, limit=100)
+        self.seen += [change.seq for change in news]
+        return [change.entity_id for change in news]
+
+
+class Numbered:
+    """Holds a unit of work between the numbering of its changes and its COMMIT."""
+
+    def __init__(self, work: SqlUnitOfWork) -> None:
+        self.numbered = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self._commit = work._commit
+        work._commit = self._wait_and_commit  # type: ignore[method-assign]
+
+    async def _wait_and_commit(self) -> None:
+        self.numbered.set()
+        await self.go_on.wait()
+        await self._commit()
+
+
+@pytest.fixture
+async def bound() -> AsyncIterator[None]:
+    """An end for a test that would wait for ever."""
+    async with asyncio.timeout(20):
+        yield
+
+
+@pytest.mark.usefixtures("bound")
+async def test_an_older_transaction_that_commits_later_is_not_missed(postgres: PostgresDatabase) -> None:
+    units = SqlUnitsOfWork(postgres)
+    users, follower = UserService(units, OCCASION), Follower(units)
+    async with units.writing(OCCASION) as older:
+        late = await older.users.add(NewUser(name="Late"))
+        early = [await users.create(NewUser(name="Early")) for _ in range(3)]
+        assert await follower.read() == [user.id for user in early]
+        assert await follower.read() == []
+        await older.commit()
+    assert late.id < early[0].id
+    assert await follower.read() == [late.id]
+
+
+@pytest.mark.usefixtures("bound")
+async def test_who_comes_later_waits_until_an_older_one_with_lower_numbers_has_committed(
+    postgres: PostgresDatabase,
+) -> None:
+    units = SqlUnitsOfWork(postgres)
+    follower = Follower(units)
+    async with units.writing(OCCASION) as older, units.writing(OCCASION) as newer:
+        first, second = await older.users.add(NewUser(name="First")), await newer.users.add(NewUser(name="Second"))
+        held = Numbered(older)
+        commits = [asyncio.create_task(older.commit())]
+        await held.numbered.wait()
+        commits.append(asyncio.create_task(newer.commit()))
+        await seen_waiting_for_an_advisory_lock(postgres)
+        assert await follower.read() == []
+        held.go_on.set()
+        await asyncio.gather(*commits)
+    assert await follower.read() == [first.id, second.id]
+
+
+@pytest.mark.usefixtures("bound")
+async def test_without_the_order_of_commits_a_change_is_missed(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin: the same two units, the same follower, and the lock not taken."""
+    monkeypatch.setattr(postgres, "order_commits", None)
+    units = SqlUnitsOfWork(postgres)
+    follower = Follower(units)
+    async with units.writing(OCCASION) as older, units.writing(OCCASION) as newer:
+        first, second = await older.users.add(NewUser(name="First")), await newer.users.add(NewUser(name="Second"))
+        held = Numbered(older)
+        commit = asyncio.create_task(older.commit())
+        await held.numbered.wait()
+        await newer.commit()
+        assert await follower.read() == [second.id]
+        held.go_on.set()
+        await commit
+    assert await follower.read() == []
+    async with units.reading() as work:
+        assert {change.entity_id for change in await work.changes.list(limit=10)} == {first.id, second.id}
+
+
+@pytest.mark.usefixtures("bound")
+async def test_a_unit_that_rolls_back_after_numbering_leaves_a_gap_and_stops_nobody(
+    postgres: PostgresDatabase,
+) -> None:
+    units = SqlUnitsOfWork(postgres)
+    users, follower = UserService(units, OCCASION), Follower(units)
+    dry = UserService(units, Occasion(actor="tester", request_id="r2", dry_run=True))
+    await users.create(NewUser(name="First"))
+    await dry.create(NewUser(name="Nobody"))
+    await users.create(NewUser(name="Second"))
+    assert len(await follower.read()) == 2
+    first, second = follower.seen
+    assert second > first + 1
+
+
+@pytest.mark.usefixtures("bound")
+async def test_a_unit_without_changes_takes_no_turn(postgres: PostgresDatabase) -> None:
+    units = SqlUnitsOfWork(postgres)
+    async with units.writing(OCCASION) as older, units.writing(OCCASION) as empty:
+        await older.users.add(NewUser(name="First"))
+        held = Numbered(older)
+        commit = asyncio.create_task(older.commit())
+        await held.numbered.wait()
+        await empty.commit()
+        held.go_on.set()
+        await commit
+
+
+async def seen_waiting_for_an_advisory_lock(postgres: PostgresDatabase) -> None:
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    async with postgres.session() as session:
+        while not (await session.execute(waiting)).scalar_one():
+            pass
+
+
+@pytest.mark.usefixtures("bound")
+async def test_a_user_that_was_read_to_be_written_waits_for_its_writer(postgres: PostgresDatabase) -> None:
+    units = SqlUnitsOfWork(postgres)
+    users = UserService(units, OCCASION)
+    alice = await users.create(NewUser(name="Alice"))
+    async with units.writing(OCCASION) as first:
+        seen = await first.users.get(alice.id)
+        other = asyncio.ensure_future(users.patch(alice.id, {"attributes": {"other": True}}))
+        await seen_waiting_for_a_row(postgres)
+        await first.users.save(seen.revised(name="Alicia"))
+        await first.commit()
+    assert (await other).version == 3
+    assert ((await users.get(alice.id)).name, (await users.get(alice.id)).attributes) == ("Alicia", {"other": True})
+
+
+async def seen_waiting_for_a_row(postgres: PostgresDatabase) -> None:
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype IN ('tuple', 'transactionid') AND NOT granted")
+    async with postgres.session() as session:
+        while not (await session.execute(waiting)).scalar_one():
+            pass

@@ -1,0 +1,298 @@
+"""The schema's history on both engines: up, down and up with data, at once, half-way and ahead."""
+
+import asyncio
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import NotReady
+from domain.users import NewUser
+from domain.work import Occasion
+from repositories import migrations
+from repositories.database import Database, database_at
+from repositories.postgres import PostgresDatabase
+from repositories.schema import metadata
+from repositories.sqlite import SqliteDatabase
+from repositories.work import SqlUnitsOfWork
+from services.users import UserService
+
+OCCASION: Final = Occasion(actor="tester", request_id="r1")
+ROOT: Final = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def fresh(fresh_url: str) -> AsyncIterator[Database]:
+    """A database before its first revision."""
+    database = database_at(fresh_url, serving=False, pool_size=2, pool_timeout_s=5)
+    yield database
+    await database.stop()
+
+
+@pytest.fixture
+async def upgraded(fresh: Database) -> Database:
+    await fresh.upgrade()
+    return fresh
+
+
+@asynccontextmanager
+async def connected(database: Database) -> AsyncIterator[AsyncConnection]:
+    async with database.session() as session, session.begin():
+        yield await session.connection()
+
+
+async def step_down(database: Database) -> None:
+    def downgrade(connection: sa.Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(migrations.FOLDER))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "-1")
+
+    async with connected(database) as connection:
+        await connection.run_sync(downgrade)
+
+
+async def use(database: Database) -> None:
+    """Puts users, tombstones and changes into it, and lets go of it."""
+    await database.start()
+    users = UserService(SqlUnitsOfWork(database), OCCASION)
+    alice = await users.create(NewUser(name="Alice", email="alice@example.org", attributes={"a": [1]}))
+    await users.patch(alice.id, {"name": "Alicia"})
+    assert (await users.get(alice.id)).name == "Alicia"
+    await users.delete((await users.create(NewUser(name="Bob"))).id)
+    await database.stop()
+
+
+async def test_a_fresh_database_is_known_and_behind(fresh: Database) -> None:
+    status = await fresh.status()
+    assert (status.current, status.known, status.at_head) == (None, True, False)
+
+
+async def test_goes_up_down_and_up_again_with_data(upgraded: Database) -> None:
+    await use(upgraded)
+    for _ in migrations.scripts().walk_revisions():
+        await step_down(upgraded)
+    assert (await upgraded.status()).current is None
+    await upgraded.upgrade()
+    assert (await upgraded.status()).at_head
+    await use(upgraded)
+
+
+async def test_going_all_the_way_down_leaves_nothing_but_the_place_in_the_history(upgraded: Database) -> None:
+    await use(upgraded)
+    async with connected(upgraded) as connection:
+        await connection.run_sync(migrations.move, "base")
+        names = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
+    assert names == ["alembic_version"]
+
+
+async def test_an_upgrade_of_what_is_at_its_head_keeps_everything(upgraded: Database) -> None:
+    await use(upgraded)
+    await upgraded.upgrade()
+    await upgraded.start()
+    users = UserService(SqlUnitsOfWork(upgraded), OCCASION)
+    assert len((await users.list(limit=10)).items) == 1
+
+
+async def test_the_schema_is_what_the_tables_say(upgraded: Database) -> None:
+    async with connected(upgraded) as connection:
+        assert await connection.run_sync(differences_from, metadata) == []
+
+
+async def test_the_comparison_finds_a_missing_column(upgraded: Database) -> None:
+    """The twin that shows that the test above can fail."""
+    other = sa.MetaData(naming_convention=metadata.naming_convention)
+    for table in metadata.tables.values():
+        table.to_metadata(other)
+    other.tables["users"].append_column(sa.Column("nickname", sa.Text))
+    async with connected(upgraded) as connection:
+        assert [each[0] for each in await connection.run_sync(differences_from, other)] == ["add_column"]
+
+
+def differences_from(connection: sa.Connection, expected: sa.MetaData) -> list[Any]:
+    return list(compare_metadata(MigrationContext.configure(connection), expected))
+
+
+async def test_the_migrated_sqlite_file_is_the_one_that_the_tables_make(
+    sqlite: SqliteDatabase, sqlite_url: str, tmp_path: Path
+) -> None:
+    """Alembic's comparison passes over the WHERE of an index, collations and AUTOINCREMENT."""
+    made = sa.create_engine(f"sqlite:///{tmp_path / 'made.db'}")
+    metadata.create_all(made)
+    made.dispose()
+    migrated = definitions_in(sa.make_url(sqlite_url).database or "")
+    del migrated["alembic_version"]
+    assert migrated == definitions_in(str(tmp_path / "made.db"))
+    assert "WHERE deleted_at IS NULL" in migrated["uq_users_email_key"]
+
+
+def definitions_in(file: str) -> dict[str, str]:
+    """Each table and index with its DDL; the lines of a table's in any order, for constraints may be named or not."""
+    connection = sqlite3.connect(file)
+    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    connection.close()
+    return {name: " ".join(sql.split()) for name, sql in rows if not name.startswith("sqlite_")}
+
+
+async def test_the_migrated_postgres_database_is_the_one_that_the_tables_make(postgres: PostgresDatabase) -> None:
+    async with connected(postgres) as connection:
+        migrated = await definitions_of(connection)
+        await connection.execute(sa.text("CREATE SCHEMA made"))
+        await connection.execute(sa.text("SET LOCAL search_path TO made"))
+        await connection.run_sync(metadata.create_all)
+        made = await definitions_of(connection)
+        await connection.execute(sa.text("DROP SCHEMA made CASCADE"))
+    assert made == migrated
+    assert any("WHERE (deleted_at IS NULL)" in line for line in migrated)
+    assert any(line.startswith("users.email_key text C") for line in migrated)
+
+
+async def definitions_of(connection: AsyncConnection) -> set[str]:
+    """Every column and index of the current schema but Alembic's own."""
+    found = await connection.execute(
+        sa.text("""
+            SELECT concat_ws(' ', table_name || '.' || column_name, data_type, collation_name, is_nullable,
+                             column_default, identity_generation)
+            FROM information_schema.columns
+            WHERE table_schema = current_schema() AND table_name <> 'alembic_version'
+            UNION ALL
+            SELECT replace(indexdef, current_schema() || '.', '') FROM pg_indexes
+            WHERE schemaname = current_schema() AND tablename <> 'alembic_version'
+        """)
+    )
+    return set(found.scalars())
+
+
+UPGRADE: Final = """
+import asyncio, sys
+from repositories.database import database_at
+
+async def upgrade():
+    database = database_at(sys.argv[1], serving=False, pool_size=1, pool_timeout_s=5)
+    await database.upgrade()
+    await database.stop()
+
+print("ready", flush=True)
+sys.stdin.readline()
+asyncio.run(upgrade())
+"""
+
+
+async def test_four_processes_may_upgrade_at_once(fresh: Database, fresh_url: str) -> None:
+    processes = [await started(fresh_url) for _ in range(4)]
+    async with asyncio.timeout(60):
+        for process in processes:
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"ready\n"
+        results = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+    assert [process.returncode for process in processes] == [0] * 4, results
+    assert (await fresh.status()).at_head
+    async with connected(fresh) as connection:
+        assert len((await connection.execute(sa.text("SELECT version_num FROM alembic_version"))).all()) == 1
+
+
+async def started(url: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", UPGRADE, url,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def test_a_revision_of_a_newer_roster_is_refused(upgraded: Database) -> None:
+    async with connected(upgraded) as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(NotReady, match=r"revision 9999.*Upgrade Roster"):
+        await upgraded.start()
+    with pytest.raises(NotReady, match="Upgrade Roster"):
+        await upgraded.upgrade()
+
+
+async def test_postgres_behind_its_head_is_not_served(fresh_postgres_url: str) -> None:
+    database = database_at(fresh_postgres_url, serving=True, pool_size=2, pool_timeout_s=5)
+    with pytest.raises(NotReady, match="Run: roster db upgrade"):
+        await database.start()
+    await database.upgrade()
+    await database.start()
+    await database.stop()
+
+
+async def test_sqlite_is_upgraded_as_it_starts(sqlite_url: str) -> None:
+    database = database_at(sqlite_url, serving=True, pool_size=2, pool_timeout_s=5)
+    await database.start()
+    assert (await database.status()).at_head
+    await database.stop()
+
+
+BROKEN: Final = (
+    "CREATE TABLE parents (id INTEGER PRIMARY KEY)",
+    "CREATE TABLE children (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES parents (id))",
+    "INSERT INTO children (parent_id) VALUES (7), (8)",
+)
+
+
+@pytest.fixture
+def broken_migration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade that leaves rows without their parents."""
+    upgrade = migrations.upgrade
+
+    def upgrade_and_break(connection: sa.Connection) -> None:
+        upgrade(connection)
+        for statement in BROKEN:
+            connection.exec_driver_sql(statement)
+
+    monkeypatch.setattr(migrations, "upgrade", upgrade_and_break)
+
+
+@pytest.mark.usefixtures("broken_migration")
+async def test_an_upgrade_that_breaks_a_foreign_key_is_refused_and_undone(sqlite_url: str) -> None:
+    database = database_at(sqlite_url, serving=True, pool_size=2, pool_timeout_s=5)
+    with pytest.raises(NotReady, match=r"2 rows without their parent \(tables: children\)"):
+        await database.start()
+    assert (await database.status()).current is None
+    assert definitions_in(sa.make_url(sqlite_url).database or "") == {}
+    await database.stop()
+
+
+async def test_an_upgrade_that_copies_a_table_does_not_cascade(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy_parents(connection: sa.Connection) -> None:
+        for statement in (
+            "CREATE TABLE parents (id INTEGER PRIMARY KEY)",
+            "CREATE TABLE children (parent_id INTEGER REFERENCES parents (id) ON DELETE CASCADE)",
+            "INSERT INTO parents VALUES (7)",
+            "INSERT INTO children VALUES (7)",
+            "CREATE TABLE copy (id INTEGER PRIMARY KEY, name TEXT)",
+            "INSERT INTO copy SELECT id, 'a' FROM parents",
+            "DROP TABLE parents",
+            "ALTER TABLE copy RENAME TO parents",
+        ):
+            connection.exec_driver_sql(statement)
+
+    monkeypatch.setattr(migrations, "upgrade", copy_parents)
+    database = database_at(sqlite_url, serving=False, pool_size=2, pool_timeout_s=5)
+    await database.upgrade()
+    async with connected(database) as connection:
+        assert (await connection.execute(sa.text("SELECT parent_id FROM children"))).all() == [(7,)]
+    await database.stop()
+
+
+def test_alembics_own_command_line_finds_the_schema_at_its_head(sqlite_url: str) -> None:
+    """What a developer types: the settings are in pyproject.toml, the database is in the environment."""
+    config = Config(toml_file=str(ROOT / "pyproject.toml"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ROSTER_DATABASE_URL", sqlite_url)
+        command.upgrade(config, "head")
+        command.check(config)

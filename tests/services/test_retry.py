@@ -1,0 +1,108 @@
+"""Running a method again when its unit of work is contended, on stores that fail as they are told."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from domain.errors import Busy, Conflict, Contended, Refusal, Uncertain
+from domain.users import NewUser
+from domain.work import Occasion
+from repositories.memory import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
+from services.retry import ATTEMPTS
+from services.users import UserService
+
+
+class FaultyUnits(MemoryUnitsOfWork):
+    """Refuses the first units with the given faults: a writing one at its commit, a reading one at its end."""
+
+    def __init__(self, *faults: Refusal) -> None:
+        super().__init__()
+        self.faults = list(faults)
+        self.begun: list[object] = []
+        self.pauses: list[int] = []
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[MemoryReadingUnit]:
+        async with super().reading() as work:
+            self.begun.append(work)
+            yield work
+            self.fail()
+
+    @asynccontextmanager
+    async def writing(self, occasion: Occasion) -> AsyncIterator[MemoryUnitOfWork]:
+        async with super().writing(occasion) as work:
+            self.begun.append(work)
+            commit = work.commit
+
+            async def commit_or_fail() -> None:
+                self.fail()
+                await commit()
+
+            work.commit = commit_or_fail  # type: ignore[method-assign]
+            yield work
+
+    def fail(self) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+
+    async def pause(self, attempt: int) -> None:
+        self.pauses.append(attempt)
+
+
+def contended(times: int) -> list[Refusal]:
+    return [Contended("Again.") for _ in range(times)]
+
+
+async def test_runs_again_while_contended(occasion: Occasion) -> None:
+    units = FaultyUnits(*contended(ATTEMPTS - 1))
+    users = UserService(units, occasion)
+    created = await users.create(NewUser(name="Alice"))
+    assert (await users.list(limit=10)).items == [created]
+    assert units.pauses == [1, 2, 3, 4]
+
+
+async def test_gives_up_as_busy_after_five_attempts(occasion: Occasion) -> None:
+    units = FaultyUnits(*contended(5))
+    with pytest.raises(Busy):
+        await UserService(units, occasion).create(NewUser(name="Alice"))
+    assert len(units.begun) == ATTEMPTS == 5
+    assert units.faults == []
+
+
+async def test_each_attempt_is_a_unit_of_its_own_that_starts_from_what_is_committed(occasion: Occasion) -> None:
+    units = FaultyUnits(*contended(2))
+    created = await UserService(units, occasion).create(NewUser(name="Alice", email="alice@example.org"))
+    assert len(set(map(id, units.begun))) == 3
+    assert created.version == 1
+
+
+async def test_a_read_is_run_again_too(occasion: Occasion) -> None:
+    units = FaultyUnits()
+    users = UserService(units, occasion)
+    created = await users.create(NewUser(name="Alice"))
+    units.faults = contended(2)
+    assert await users.get(created.id) == created
+    assert units.pauses == [1, 2]
+
+
+@pytest.mark.parametrize("refusal", [Uncertain("Who knows."), Busy("Later."), Conflict("email")])
+async def test_a_refusal_is_not_run_again(occasion: Occasion, refusal: Refusal) -> None:
+    units = FaultyUnits(refusal)
+    with pytest.raises(type(refusal)) as refused:
+        await UserService(units, occasion).create(NewUser(name="Alice"))
+    assert refused.value is refusal
+    assert (len(units.begun), units.pauses) == (1, [])
+
+
+async def test_a_defect_is_not_run_again(occasion: Occasion) -> None:
+    units = FaultyUnits()
+    units.faults = [KeyError("a defect")]  # type: ignore[list-item]
+    with pytest.raises(KeyError):
+        await UserService(units, occasion).create(NewUser(name="Alice"))
+    assert (len(units.begun), units.pauses) == (1, [])
+
+
+def test_a_service_method_keeps_its_name_and_its_words() -> None:
+    assert UserService.patch.__name__ == "patch"
+    assert "merge patch" in (UserService.patch.__doc__ or "")
