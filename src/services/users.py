@@ -1,6 +1,6 @@
 """What can be done with users."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 
 from domain.changes import differ
 from domain.errors import Conflict, Contended, NotFound
@@ -8,7 +8,7 @@ from domain.filters import Filter
 from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort
 from domain.users import NewUser, User, UserKey, Users
 from domain.values import JsonObject
-from domain.versions import Expected, require_version
+from domain.versions import NOT_THERE, Expected, require_version
 from domain.work import Occasion, UnitsOfWork
 from services.retry import run_again
 
@@ -57,19 +57,21 @@ class UserService:
             return await work.users.count(filter)
 
     @run_again
-    async def put(self, new: NewUser, *, expected: Expected = None, only_create: bool = False) -> tuple[User, bool]:
+    async def put(
+        self, new: NewUser, *, expected: Expected = None, unwanted: Collection[int] = ()
+    ) -> tuple[User, bool]:
         """Create the user of this external id or replace its profile; and whether it was created.
 
-        Raises `Stale` if there is one and `only_create` asks for none, or if there is none and some version is
-        `expected`.
+        Raises `Stale` if its version is not an expected one, or an unwanted one; before there is one, that is
+        `NOT_THERE`.
         """
         async with self.units.writing(self.occasion) as work:
             user = await find_or_none(work.users, new)
             if user is None:
-                require_version(0, expected)
+                require_version(NOT_THERE, expected, unwanted)
                 user, replaced = await add_unless_overtaken(work.users, new), None
             else:
-                require_version(user.version, () if only_create else expected)
+                require_version(user.version, expected, unwanted)
                 replaced = user.replaced(new)
             if replaced and not differ(user, replaced):
                 return user, False
