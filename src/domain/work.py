@@ -22,7 +22,7 @@ def utc_now() -> datetime:
 class Occasion:
     """Who asks, in which request, whether only to see what would happen, and whether only once.
 
-    What came of it: `seq` is the sequence number of the last change that was written, None if none was.
+    What came of it: `seq` is the number of the last change that its last writing unit wrote, None if it wrote none.
     """
 
     actor: str

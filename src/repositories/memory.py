@@ -223,6 +223,7 @@ class MemoryUnitsOfWork:
     @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[MemoryUnitOfWork]:
         once = None if occasion.dry_run else occasion.once
+        occasion.seq = None
         with self._in_flight.claim(occasion.actor, once):
             async with self._turn:
                 work = MemoryUnitOfWork(self._tables, occasion, self._clock)

@@ -119,6 +119,7 @@ class SqlUnitsOfWork:
     @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[SqlUnitOfWork]:
         once = None if occasion.dry_run else occasion.once
+        occasion.seq = None  # of a unit that was contended in its COMMIT
         with self._in_flight.claim(occasion.actor, once):
             async with self._database.session() as session:
                 work = SqlUnitOfWork(self._database, session, occasion, self._clock)
