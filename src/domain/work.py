@@ -91,8 +91,11 @@ class UnitsOfWork(Protocol):
         """
         ...
 
-    def changed(self, since: int, within_s: float) -> Awaitable[None]:
-        """Wait for a change with a higher sequence number than `since`, for at most `within_s` seconds."""
+    def changed(self, since: int, within_s: float) -> Awaitable[float]:
+        """Wait for a change with a higher sequence number than `since`, for at most `within_s` seconds.
+
+        Tells how many of them are left to wait; none once everybody was let go.
+        """
         ...
 
     def release(self) -> None:
