@@ -22,7 +22,7 @@ run: $(STAMP) ## Serve the directory on http://127.0.0.1:8000 from roster.db
 	$(BIN)/roster serve
 
 test: $(STAMP) ## Run every test, on memory, SQLite and PostgreSQL
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 check: $(STAMP) ## Check form, types, layers, and that openapi.json is current
 	$(BIN)/ruff check .
