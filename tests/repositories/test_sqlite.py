@@ -189,7 +189,7 @@ async def test_a_file_is_not_made_by_asking_for_its_status(sqlite_url: str, file
     made = database(sqlite_url, serving=False)
     assert (await made.status()).current is None
     await made.stop()
-    assert not file.exists()
+    assert modes_beside(file) == {}
 
 
 def modes_beside(file: Path) -> dict[str, str]:
