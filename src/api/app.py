@@ -53,10 +53,10 @@ def create_app(container: Container) -> FastAPI:
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     container: Container = app.state.container
-    database = container.database()
-    await database.start()
+    units = container.units()
+    await units.start()
     drain_on_sigterm(app, container.settings().drain_s)
     try:
         yield
     finally:
-        await database.stop()
+        await units.stop()

@@ -89,8 +89,7 @@ def status(database_url: DatabaseUrl = None) -> None:
         database = container.database()
         status = await database.status()
         await database.stop()
-        head = "the head" if status.at_head else f"the head is {status.head}: run roster db upgrade"
-        return f"{database.name} is at {status.current or 'no revision'}, {head}.", status.at_head
+        return f"{database.name}: {status}", status.at_head
 
     text, at_head = in_directory(run, database_url)
     typer.echo(text)

@@ -32,7 +32,7 @@ async def ready(request: Request) -> Response:
     """The database is reachable, its schema at the head, and the server not about to stop."""
     if request.app.state.draining:
         return not_ready(request, "The server is about to stop.")
-    if not await container_of(request).database().is_ready():
+    if not await container_of(request).units().is_ready():
         return not_ready(request, "The database cannot be reached, or its schema is not at the head.")
     return json_answer({"status": "ok"})
 

@@ -155,14 +155,14 @@ def serve(settings: Settings) -> None:
 
 async def serve_alone(settings: Settings) -> None:
     container = Container(settings=providers.Object(settings))
-    database = container.database()
-    await database.start()
+    units = container.units()
+    await units.start()  # before the server does, which would tell of a refusal by a traceback
     try:
         with listen(settings) as listener:
-            announce(settings, listener, database)
+            announce(settings, listener, container.database())
             await Server(config_of(settings, create_app(container))).serve(sockets=[listener])
     finally:
-        await database.stop()
+        await units.stop()
 
 
 def serve_with_workers(settings: Settings) -> None:

@@ -65,7 +65,17 @@ class UnitOfWork(Protocol):
 
 
 class UnitsOfWork(Protocol):
-    """Where services get their units of work from."""
+    """Where services get their units of work from: a whole directory, wherever it is kept."""
+
+    async def start(self) -> None:
+        """Get ready to serve; nothing, if it is. Raises `NotReady`, for an operator, if that cannot be."""
+        ...
+
+    async def stop(self) -> None: ...
+
+    async def is_ready(self) -> bool:
+        """Whether reads are answered, from the form that this version knows."""
+        ...
 
     def reading(self) -> AbstractAsyncContextManager[ReadingUnit]: ...
 

@@ -233,6 +233,15 @@ class MemoryUnitsOfWork:
         if occasion.seq is not None:
             self._feed.committed(occasion.seq)
 
+    async def start(self) -> None:
+        """Nothing to open."""
+
+    async def stop(self) -> None:
+        """Nothing to close."""
+
+    async def is_ready(self) -> bool:
+        return True
+
     async def _last_seq(self) -> int:
         return len(self._tables.changes)
 

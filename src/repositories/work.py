@@ -20,7 +20,7 @@ from repositories.feed import Feed
 from repositories.lanes import SessionLane
 from repositories.users import SqlReadUsers, SqlUsers
 
-PAUSE_S: Final = 0.02
+PAUSE_S: Final = 0.04
 """The longest wait before the second attempt; it doubles from one to the next."""
 
 
@@ -87,6 +87,15 @@ class SqlUnitsOfWork:
         self._in_flight = InFlightKeys()
         self._feed = Feed(self._last_seq)
 
+    async def start(self) -> None:
+        await self._database.start()
+
+    async def stop(self) -> None:
+        await self._database.stop()
+
+    async def is_ready(self) -> bool:
+        return await self._database.is_ready()
+
     async def _last_seq(self) -> int:
         ((seq,),) = await self._database.reader.rows(LAST_SEQ)
         return int(seq)
@@ -120,4 +129,4 @@ class SqlUnitsOfWork:
             self._feed.committed(occasion.seq)
 
     async def pause(self, attempt: int) -> None:
-        await asyncio.sleep(random.uniform(0, PAUSE_S * 2**attempt))  # noqa: S311  # only spreads the load
+        await asyncio.sleep(random.uniform(0, PAUSE_S * 2 ** (attempt - 1)))  # noqa: S311  # only spreads the load

@@ -272,6 +272,10 @@ class Failing:
 
     writing = reading
 
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
     async def pause(self, attempt: int) -> None: ...
 
 

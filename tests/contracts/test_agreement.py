@@ -103,7 +103,7 @@ class Storyteller:
             case "get":
                 self._hold(await work.users.get(id))
             case "list":
-                listed = await work.users.list(after=id - 1, limit=step.whom)
+                listed = await work.users.list(after=(id - 1,), limit=step.whom)
                 self.story.append([self._user(user) for user in listed])
             case "changes":
                 self.story.append([self._change(change) for change in await work.changes.list(limit=step.whom)])

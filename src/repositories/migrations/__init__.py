@@ -30,15 +30,21 @@ class SchemaStatus:
     def at_head(self) -> bool:
         return self.current == self.head
 
-    def require_head(self) -> None:
-        """Raises `NotReady`, saying what to run."""
+    def __str__(self) -> str:
+        """For an operator: how it is, and what to do."""
         if not self.known:
-            raise NotReady(f"The database is at revision {self.current}, which a newer Roster wrote. Upgrade Roster.")
+            return f"The schema is at revision {self.current}, which a newer Roster wrote. Upgrade Roster."
         if not self.at_head:
-            raise NotReady(
-                f"The database is at revision {self.current or 'none'}, this Roster needs {self.head}. "
+            return (
+                f"The schema is at revision {self.current or 'none'}, this Roster needs {self.head}. "
                 "Run: roster db upgrade"
             )
+        return f"The schema is at revision {self.current}, the head."
+
+    def require_head(self) -> None:
+        """Raises `NotReady`, saying what to run."""
+        if not self.at_head:
+            raise NotReady(str(self))
 
 
 def status(connection: sa.Connection) -> SchemaStatus:
