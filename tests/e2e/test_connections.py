@@ -193,10 +193,9 @@ async def test_an_offer_to_upgrade_is_passed_over(serve: "Run", sqlite_url: str)
             assert (await answer_from(reader))[::2] == (200, b"[]")
 
 
-@pytest.mark.parametrize("line", [b"CONNECT example.org:80", b"OPTIONS *", b"GET http://example.org/nowhere", b"GET *"])
-async def test_odd_request_targets_are_refused(serve: "Run", sqlite_url: str, line: bytes) -> None:
+async def test_odd_request_targets_are_refused(serve: "Run", sqlite_url: str) -> None:
     roster = await serve(sqlite_url)
 
-    answer = await everything(roster, line + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-
-    assert problem_in(answer)["status"] in (400, 404)
+    for line in (b"CONNECT example.org:80", b"OPTIONS *", b"GET http://example.org/nowhere", b"GET *"):
+        answer = await everything(roster, line + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert problem_in(answer)["status"] in (400, 404), line
