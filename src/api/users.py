@@ -101,16 +101,16 @@ class UserOut(BaseModel):
     With `fields`, exactly the fields that were asked for, null where there is nothing.
     """
 
-    id: Annotated[int, Field(ge=1, le=MAX_ID, examples=[1])]
+    id: Annotated[int, Field(description="Given out once, never again", ge=1, le=MAX_ID, examples=[1])]
     name: Name
     email: Email | None = None
     username: Username | None = None
     external_id: ExternalId | None = None
     status: Status = Status.ACTIVE
     attributes: Attributes = Field(default_factory=dict)
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    deleted_at: datetime | None = None
+    created_at: Annotated[datetime | None, Field(description="When it was created, RFC 3339 in UTC")] = None
+    updated_at: Annotated[datetime | None, Field(description="When it last changed, RFC 3339 in UTC")] = None
+    deleted_at: Annotated[datetime | None, Field(description="When it was deleted, null while it is not")] = None
     version: Annotated[int, Field(ge=1, description="One more with each change")] = 1
 
 
