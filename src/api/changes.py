@@ -11,7 +11,7 @@ from api.answers import documented_headers, json_answer, link_to_next
 from api.dependencies import Changes
 from api.lists import Limit
 from api.problems import documented
-from api.routing import Router
+from api.routing import PlainInteger, Router
 from api.users import UserId
 from domain.changes import Action, Change
 from domain.pages import DEFAULT_LIMIT
@@ -39,8 +39,15 @@ MAX_WAIT_S: Final = 30
 
 FIELDS: Final = tuple(ChangeOut.model_fields)
 
-Since = Annotated[int, Query(description="Only changes with a higher sequence number", ge=0, le=MAX_ID)]
-Wait = Annotated[int, Query(description="While nothing is new, how many seconds to wait for it", ge=0, le=MAX_WAIT_S)]
+Since = Annotated[
+    int, Field(ge=0, le=MAX_ID), PlainInteger, Query(description="Only changes with a higher sequence number")
+]
+Wait = Annotated[
+    int,
+    Field(ge=0, le=MAX_WAIT_S),
+    PlainInteger,
+    Query(description="While nothing is new, how many seconds to wait for it"),
+]
 FOLLOWED: Final = documented_headers(Link='Where to go on, with rel="next"; always there, also while nothing is new')
 
 
