@@ -116,7 +116,7 @@ class UserOut(BaseModel):
 
 SHOWN: Final = tuple(UserOut.model_fields)
 
-UserId = Annotated[int, PlainInteger, Path(description="The id of a user", ge=1, le=MAX_ID)]
+UserId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user")]
 Fields = Annotated[
     str | None,
     Query(description=f"Which fields to show: `*` for all, or some of {', '.join(SHOWN)}", examples=["id,email"]),

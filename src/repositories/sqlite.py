@@ -42,7 +42,7 @@ ERASING: Final = ("PRAGMA secure_delete=ON",)
 
 REWRITTEN_BYTES: Final = 64 * 1024 * 1024
 """Up to this size the file is rewritten after an erasure: when SQLite splits a page it leaves copies of the rows that
-it moved, which nothing overwrites. Rewriting more would keep other writes waiting; that is for its operator (VACUUM)."""
+it moved, which nothing overwrites. Rewriting more would keep other writes waiting: that is for an operator (VACUUM)."""
 
 EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
 NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
