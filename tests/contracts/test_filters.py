@@ -185,8 +185,8 @@ def examples(number: int) -> settings:
     )
 
 
-@examples(60)
-@given(users=directories(), texts=st.lists(filters, min_size=15, max_size=30))
+@examples(50)
+@given(users=directories(), texts=st.lists(filters, min_size=10, max_size=20))
 async def test_a_filter_finds_the_same_users_in_every_store(
     sqlite: SqliteDatabase, postgres: PostgresDatabase, users: Sequence[User], texts: Sequence[str]
 ) -> None:
