@@ -49,6 +49,8 @@ async def until_refused(host: str, port: int) -> None:
             _, writer = await asyncio.open_connection(host, port)
         except ConnectionRefusedError:
             return
+        except ConnectionResetError:  # it stopped listening just then
+            continue
         writer.close()
 
 
