@@ -29,6 +29,7 @@ async def user_service(request: Request) -> UserService:
 
 
 async def user_service_to_write(request: Request, dry_run: DryRun = False) -> UserService:
+    request.state.dry_run = dry_run  # for refusals to say so
     return container_of(request).users(occasion_of(request, dry_run=dry_run))
 
 

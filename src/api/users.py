@@ -16,7 +16,7 @@ from api.answers import (
     pattern_of_fields,
     written,
 )
-from api.conditions import ANY, IfMatch, IfNoneMatch, expected_by, is_unchanged, tag_of
+from api.conditions import IfMatch, IfNoneMatch, expected_by, tag_of, unwanted_by
 from api.dependencies import Users, UsersToWrite
 from api.lists import (
     LISTED,
@@ -119,6 +119,9 @@ class UserPatch(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+WHEN: Final = "2026-07-01T12:00:00.123456Z"
+
+
 class UserOut(BaseModel):
     """A user. What is not assigned is left out, a status of `active` too; bookkeeping is in the headers.
 
@@ -127,16 +130,16 @@ class UserOut(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"required": [], "examples": [{"id": 1, "name": "Alice"}]})
 
-    id: Annotated[int, Field(description="Given out once", ge=1, le=MAX_ID, examples=[1])]
+    id: Annotated[int, Field(description="Given out once, never again", ge=1, le=MAX_ID, examples=[1])]
     name: Name
     email: Email | None = None
     username: Username | None = None
     external_id: ExternalId | None = None
     status: Status = Status.ACTIVE
     attributes: Attributes = Field(default_factory=dict)
-    created_at: Annotated[datetime, Field(description="RFC 3339, UTC", examples=["2026-07-01T12:00:00.123456Z"])]
-    updated_at: Annotated[datetime, Field(description="RFC 3339, UTC", examples=["2026-07-01T12:00:00.123456Z"])]
-    deleted_at: Annotated[datetime | None, Field(description="RFC 3339, UTC; null, unless deleted", examples=[None])]
+    created_at: Annotated[datetime, Field(description="When it was created, RFC 3339 in UTC", examples=[WHEN])]
+    updated_at: Annotated[datetime, Field(description="When it last changed, RFC 3339 in UTC", examples=[WHEN])]
+    deleted_at: Annotated[datetime | None, Field(description="When it was deleted, null while it is not")]
     version: Annotated[int, Field(ge=1, description="One more with each change", examples=[1])]
 
 
@@ -310,8 +313,7 @@ async def put_user_by_external_id(
     """
     show = shown(fields)
     new = body.new_user(external_id=key)
-    only_create = if_none_match is not None and if_none_match.strip() == ANY
-    user, created = await users.put(new, expected=expected_by(if_match), only_create=only_create)
+    user, created = await users.put(new, expected=expected_by(if_match), unwanted=unwanted_by(if_none_match))
     headers = {**validators(user), **written(users)}
     if created:
         return json_answer(show(user), 201, {**headers, "Location": location_of(request, user)})
@@ -375,7 +377,7 @@ async def restore_user(
 
 
 def one(user: User, show: Callable[[User], Mapping[str, Any]], if_none_match: str | None) -> Response:
-    if is_unchanged(user.version, if_none_match):
+    if user.version in unwanted_by(if_none_match):
         return Response(status_code=304, headers=validators(user))
     return json_answer(show(user), headers=validators(user))
 

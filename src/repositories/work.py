@@ -37,13 +37,14 @@ class SqlUnitOfWork:
 
     def __init__(self, database: Database, session: AsyncSession, occasion: Occasion, clock: Clock) -> None:
         self.now = clock()
+        occasion.seq = None  # that of a unit that was contended in its COMMIT
         self._database = database
         self._session = session
         self._occasion = occasion
         self._journal = Journal()
         self._lane = SessionLane(session, database.refuse)
         self.users = SqlUsers(self._lane, self._journal, self.now)
-        self.changes = SqlChanges(self._lane)
+        self.changes = SqlChanges(self._lane, scans=self._lane)
 
     async def commit(self) -> None:
         who = self._occasion
@@ -100,8 +101,8 @@ class SqlUnitsOfWork:
         ((seq,),) = await self._database.reader.rows(LAST_SEQ)
         return int(seq)
 
-    async def changed(self, since: int, within_s: float) -> None:
-        await self._feed.wait_beyond(since, within_s)
+    async def changed(self, since: int, within_s: float) -> float:
+        return await self._feed.wait_beyond(since, within_s)
 
     def release(self) -> None:
         self._feed.release()
@@ -109,12 +110,12 @@ class SqlUnitsOfWork:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlReadingUnit]:
         lane = self._database.reader
-        yield SqlReadingUnit(users=SqlReadUsers(lane, self._database.scans), changes=SqlChanges(lane))
+        yield SqlReadingUnit(SqlReadUsers(lane, self._database.scans), SqlChanges(lane, self._database.scans))
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqlReadingUnit]:
         async with self._database.snapshot() as lane:
-            yield SqlReadingUnit(users=SqlReadUsers(lane, scans=lane), changes=SqlChanges(lane))
+            yield SqlReadingUnit(SqlReadUsers(lane, scans=lane), SqlChanges(lane, scans=lane))
 
     @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[SqlUnitOfWork]:

@@ -27,17 +27,6 @@ def own_settings_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
 
 
-class NoDatabase:
-    """In the place of a database where the units of work need none."""
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def is_ready(self) -> bool:
-        return True
-
-
 @asynccontextmanager
 async def serving(container: Container) -> AsyncIterator[AsyncClient]:
     app = create_app(container)
@@ -83,7 +72,6 @@ def in_memory() -> Container:
     """The container of a server without a database."""
     return Container(
         settings=providers.Object(Settings()),
-        database=providers.Object(NoDatabase()),
         units=providers.Object(MemoryUnitsOfWork()),
     )
 

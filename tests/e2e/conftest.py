@@ -1,0 +1,170 @@
+"""Server processes of this checkout, and what is asked of them."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from httpx2 import AsyncClient
+
+SOURCE: Final = Path(__file__).parents[2] / "src"
+DEADLINE_S: Final = 30
+"""How long anything may take on a slow machine before a test says that it does not happen."""
+
+MODULE: Final = ("-m", "api.cli")
+
+
+@dataclass
+class Roster:
+    """A `roster` process. What it says is read all along: a full pipe would stop it."""
+
+    process: asyncio.subprocess.Process
+    said: list[str] = field(default_factory=list)
+    complained: list[str] = field(default_factory=list)
+    _readers: list[asyncio.Task[None]] = field(default_factory=list)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def listen(self) -> None:
+        for stream, lines in ((self.process.stdout, self.said), (self.process.stderr, self.complained)):
+            assert stream is not None
+            self._readers.append(asyncio.create_task(self._read(stream, lines)))
+
+    async def _read(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
+        async for line in stream:
+            lines.append(line.decode().rstrip("\n"))
+            self._news.set()
+        self._news.set()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The lines of the log."""
+        return [json.loads(line) for line in self.said if line.startswith("{")]
+
+    @property
+    def errors(self) -> str:
+        return "\n".join(self.complained)
+
+    async def line(self, wanted: Callable[[str], bool]) -> str:
+        """The first line of its output that is wanted, once it is there."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                self._news.clear()
+                for line in self.said:
+                    if wanted(line):
+                        return line
+                if all(reader.done() for reader in self._readers):
+                    pytest.fail(f"It ended without saying it: {self.said} {self.complained}")
+                await self._news.wait()
+
+    async def url(self) -> str:
+        return str(json.loads(await self.line(lambda line: '"event": "serving"' in line))["api"])
+
+    async def address(self) -> tuple[str, int]:
+        host, _, port = (await self.url()).removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """The exit code, once everything that it said is read."""
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(*self._readers)
+            return await self.process.wait()
+
+    async def stop(self) -> int:
+        self.signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.ended()
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Of every process: this checkout's source, no settings of whoever runs the tests."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROSTER_")}
+    if inherited.pop("PYTHONDONTWRITEBYTECODE", None):  # each of many starts would compile everything again
+        inherited["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("bytecode"))
+    return {
+        **inherited,
+        "PYTHONPATH": str(SOURCE),
+        "PYTHONUNBUFFERED": "1",
+        "ROSTER_LOG_FORMAT": "json",
+        "NO_COLOR": "1",
+        "COLUMNS": "300",
+    }
+
+
+@pytest.fixture
+async def run(tmp_path: Path, environment: Mapping[str, str]) -> AsyncIterator[Run]:
+    """Starts `roster` with some arguments, or another program in its place, in a folder of its own."""
+    started: list[Roster] = []
+
+    async def run(*arguments: str, program: Sequence[str] = MODULE, **settings: object) -> Roster:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *program,
+            *arguments,
+            cwd=tmp_path,
+            env={**environment, **{f"ROSTER_{name.upper()}": str(value) for name, value in settings.items()}},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        roster = Roster(process)
+        started.append(roster)
+        roster.listen()
+        return roster
+
+    yield run
+    for roster in started:
+        await roster.kill()
+
+
+@pytest.fixture
+def serve(run: Run) -> Run:
+    """Starts a server on a free port."""
+
+    async def serve(url: str, *arguments: str, **settings: object) -> Roster:
+        roster: Roster = await run("serve", "--port", "0", *arguments, **{"database_url": url, **settings})
+        return roster
+
+    return serve
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database of each engine. SQLite's is a file in the test's folder."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+async def bare_postgres_url(postgres_server: str) -> AsyncIterator[str]:
+    """A database in which there is nothing yet."""
+    name = f"roster_bare_{os.getpid()}"
+    connection = await asyncpg.connect(postgres_server)
+    await connection.execute(f'CREATE DATABASE "{name}"')
+    yield sa.make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    await connection.close()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(timeout=DEADLINE_S) as client:
+        yield client

@@ -1,0 +1,98 @@
+"""A server that cannot be started says why and what to do, on one line, and exits with 2."""
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Roster, Run
+
+SECRET = "hunter2"
+
+
+async def complaint_of(roster: "Roster") -> str:
+    """The one line that it says when it refuses."""
+    assert await roster.ended() == 2, (roster.said, roster.complained)
+    assert len(roster.complained) == 1, roster.complained
+    (line,) = roster.complained
+    assert line.startswith("roster: ")
+    assert line.endswith((".", "roster db upgrade"))
+    assert "Traceback" not in "".join(roster.said)
+    assert SECRET not in line + "".join(roster.said)
+    return line
+
+
+async def test_a_second_server_on_the_same_file_refuses(serve: "Run", sqlite_url: str) -> None:
+    first = await serve(sqlite_url)
+    await first.url()
+
+    line = await complaint_of(await serve(sqlite_url))
+
+    assert "Another server has" in line
+    assert "PostgreSQL" in line
+    assert await first.stop() == 0
+
+
+async def test_workers_on_sqlite_refuse(serve: "Run", sqlite_url: str) -> None:
+    line = await complaint_of(await serve(sqlite_url, "--workers", "2"))
+
+    assert "SQLite is for one server process" in line
+    assert "--database-url" in line
+
+
+async def test_a_port_that_is_taken_is_named(run: "Run", sqlite_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = await complaint_of(await run("serve", "--port", port, database_url=sqlite_url))
+
+    assert f"127.0.0.1 port {port}" in line
+    assert "--port" in line
+
+
+async def test_a_host_that_is_none_is_named(run: "Run", sqlite_url: str) -> None:
+    line = await complaint_of(await run("serve", "--port", "0", "--host", "192.0.2.1", database_url=sqlite_url))
+
+    assert "192.0.2.1 port 0" in line
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_postgres_behind_the_head_names_the_command(serve: "Run", bare_postgres_url: str, workers: str) -> None:
+    line = await complaint_of(await serve(bare_postgres_url, "--workers", workers))
+
+    assert "roster db upgrade" in line
+
+
+async def test_a_postgres_out_of_reach_is_named_without_the_password(serve: "Run") -> None:
+    with socket.socket() as closed:  # bound, and never listened on
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        url = f"postgresql://roster:{SECRET}@127.0.0.1:{port}/directory"
+        line = await complaint_of(await serve(url))
+
+    assert "PostgreSQL, directory at 127.0.0.1 cannot be reached" in line
+
+
+async def test_a_database_that_is_not_there_is_named(serve: "Run", postgres_url: str) -> None:
+    line = await complaint_of(await serve(postgres_url.replace("/roster_test", "/no_roster_test")))
+
+    assert "no_roster_test" in line
+    assert "does not exist" in line
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(
+    serve: "Run", sqlite_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "roster.db").write_text("a letter to my grandmother, of more than a hundred bytes" * 20)
+
+    line = await complaint_of(await serve(sqlite_url))
+
+    assert "roster.db" in line
+    assert (tmp_path / "roster.db").read_text().startswith("a letter")
+
+
+async def test_a_folder_that_is_not_there_is_refused(serve: "Run", tmp_path: Path) -> None:
+    line = await complaint_of(await serve(f"sqlite:///{tmp_path}/none/roster.db"))
+
+    assert "none/roster.db cannot be opened" in line

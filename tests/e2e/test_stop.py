@@ -1,0 +1,124 @@
+"""How a server stops: what it has begun it ends, and nothing stays locked."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from httpx2 import AsyncClient
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Run
+
+ALICE = b'{"name":"Alice"}'
+
+
+class SlowUpload:
+    """A POST whose head and half of whose body the server has read, as its 100 Continue says."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def begin(cls, host: str, port: int) -> "SlowUpload":
+        upload = cls(*await asyncio.open_connection(host, port))
+        upload.writer.write(
+            b"POST /users/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(ALICE)
+        )
+        assert await upload.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        upload.writer.write(ALICE[:5])
+        await upload.writer.drain()
+        return upload
+
+    async def finish(self) -> bytes:
+        self.writer.write(ALICE[5:])
+        answer = await self.reader.read()
+        self.writer.close()
+        return answer
+
+
+async def until_refused(host: str, port: int) -> None:
+    """Until nobody listens any more."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except ConnectionRefusedError:
+            return
+        writer.close()
+
+
+async def test_on_sigterm_it_drains_and_ends_what_it_has_begun(
+    serve: "Run", http: AsyncClient, database_url: str
+) -> None:
+    roster = await serve(database_url, drain_s=60)
+    url, (host, port) = await roster.url(), await roster.address()
+    upload = await SlowUpload.begin(host, port)
+    assert (await http.get(f"{url}/health/ready")).status_code == 200
+
+    async with asyncio.timeout(30):
+        roster.signal(signal.SIGTERM)
+        while (ready := await http.get(f"{url}/health/ready")).status_code == 200:
+            pass
+        assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
+        assert (await http.get(f"{url}/users/")).json() == []  # it serves on while it drains
+
+        roster.signal(signal.SIGTERM)  # no need to wait for the minute
+        await until_refused(host, port)
+        answer = await upload.finish()
+
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert answer.endswith(b'\r\n\r\n{"id":1,"name":"Alice"}')
+    assert await roster.ended() == 0
+    assert roster.complained == []
+    again = await serve(database_url)
+    assert (await http.get(f"{await again.url()}/users/")).content == b'[{"id":1,"name":"Alice"}]'
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_either_signal_is_an_order_that_is_carried_out(
+    serve: "Run", http: AsyncClient, database_url: str, number: signal.Signals
+) -> None:
+    roster = await serve(database_url)
+    await http.post(f"{await roster.url()}/users/", json={"name": "Alice"})
+
+    roster.signal(number)
+
+    assert await roster.ended() == 0
+    assert roster.complained == []
+    assert [event for event in roster.events if event["level"] in ("error", "critical")] == []
+
+
+async def test_a_stopped_server_leaves_its_file_unlocked_and_whole(
+    serve: "Run", http: AsyncClient, sqlite_url: str, tmp_path: Path
+) -> None:
+    roster = await serve(sqlite_url)
+    await http.post(f"{await roster.url()}/users/", json={"name": "Alice"})
+    assert await roster.stop() == 0
+
+    connection = sqlite3.connect(tmp_path / "roster.db", timeout=0, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    assert connection.execute("SELECT name FROM users").fetchall() == [("Alice",)]
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+    descriptor = os.open(tmp_path / "roster.db-lock", os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)
+    assert not (tmp_path / "roster.db-wal").exists()
+
+
+async def test_workers_on_postgres_serve_and_stop(serve: "Run", http: AsyncClient, postgres_url: str) -> None:
+    roster = await serve(postgres_url, "--workers", "2")
+    url = await roster.url()
+
+    created = [await http.post(f"{url}/users/", json={"name": f"u{number}"}) for number in range(5)]
+
+    assert [answer.json()["id"] for answer in created] == [1, 2, 3, 4, 5]
+    assert await roster.stop() == 0
+    assert roster.complained == []
+    assert [event for event in roster.events if event["level"] in ("error", "critical")] == []
