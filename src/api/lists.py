@@ -28,6 +28,7 @@ Cursor = Annotated[
     Query(
         description="From the Link header of the page before, as it is",
         max_length=MAX_LENGTH,
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
         examples=[write_cursor((100,), "/users?")],
     ),
 ]

@@ -104,7 +104,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
     Of those that every route answers alike, nothing is to be declared: `api.openapi` adds them.
     """
-    return {status: {"$ref": f"#/components/responses/{name_of(status)}"} for status in (*statuses, "default")}
+    named: tuple[int | str, ...] = (*statuses, "default")
+    return {status: {"$ref": f"#/components/responses/{name_of(status)}"} for status in named}
 
 
 def name_of(status: int | str) -> str:

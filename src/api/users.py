@@ -71,7 +71,7 @@ Attributes = Annotated[
 ]
 
 
-ALICE: Final = {
+ALICE: Final[dict[str, Any]] = {
     "name": "Alice",
     "email": "alice@example.org",
     "username": "alice",
@@ -100,7 +100,7 @@ class UserIn(BaseModel):
         return NewUser(**{**dict(self), **known})
 
 
-PATCH: Final = {"status": "suspended", "email": None, "attributes": {"department": None, "floor": 3}}
+PATCH: Final[dict[str, Any]] = {"status": "suspended", "email": None, "attributes": {"department": None, "floor": 3}}
 
 
 class UserPatch(BaseModel):
