@@ -1,6 +1,6 @@
 """What lists have in common: which parameters they take, and what these mean."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlencode
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from api.answers import documented_headers, json_answer, link_to_next
 from api.cursors import MAX_LENGTH, read_cursor, write_cursor
 from api.routing import PlainInteger
-from api.streams import CSV, NDJSON, Shown
+from api.streams import CSV, NDJSON, VARY, Shown
 from domain import grammar
 from domain.fields import Fields
 from domain.filters import Filter, equal, every
@@ -59,7 +59,7 @@ Count = Annotated[
     Query(description="Say in X-Total-Count how many match; takes as long as reading them all", examples=[True]),
 ]
 Accept = Annotated[
-    str | None,
+    Sequence[str],
     Header(include_in_schema=False),  # OpenAPI has it of every answer's content
 ]
 
@@ -94,7 +94,7 @@ def position_in(request: Request, cursor: str | None, sort: Sort) -> Position | 
 
 
 def listed(request: Request, page: Page[T], show: Callable[[T], Shown], sort: Sort, total: int | None) -> Response:
-    headers = {} if total is None else {"X-Total-Count": str(total)}
+    headers = dict(VARY) if total is None else {**VARY, "X-Total-Count": str(total)}
     if page.more:
         cursor = write_cursor(sort.position(page.items[-1]), list_of(request))
         headers.update(link_to_next(request, cursor=cursor))

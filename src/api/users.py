@@ -230,7 +230,7 @@ async def list_users(
     status: StatusEquals = None,
     fields: Fields = None,
     count: Count = False,
-    accept: Accept = None,
+    accept: Accept = ("*/*",),
 ) -> Response:
     """List the users that are not deleted, by id if not sorted. A page costs the same at any depth.
 
@@ -244,7 +244,7 @@ async def list_users(
         refuse_paging(request, media_type)
         columns = fields_asked_for(fields or EVERY_FIELD, SHOWN)
         show = shown(fields or EVERY_FIELD) if media_type == CSV else show
-        return await stream(media_type, users.export(filter=wanted, sort=order), show, columns)
+        return await stream(request, media_type, users.export(filter=wanted, sort=order), show, columns)
     page = await users.list(filter=wanted, sort=order, after=position_in(request, cursor, order), limit=limit)
     total = await users.count(wanted) if count else None
     return listed(request, page, show, order, total)
