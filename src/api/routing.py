@@ -129,6 +129,10 @@ Stands behind the bounds, `Annotated[int, Field(ge=1), PlainInteger]`: before it
 
 
 class StrictRoute(APIRoute):
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)  # `{key:path}` takes line breaks as well
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         known = frozenset(query_names(self.dependant))

@@ -1,16 +1,20 @@
 """The app in this process, and clients that speak HTTP to it without a network."""
 
+import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
 from dependency_injector import providers
 from httpx2 import ASGITransport, AsyncClient
 
 from api.app import create_app
 from api.container import Container
+from api.server import config_of
 from api.settings import Settings
 from repositories.memory import MemoryUnitsOfWork
 
@@ -37,6 +41,24 @@ async def serving(container: Container) -> AsyncIterator[AsyncClient]:
 def client_of() -> Callable[[Container], AbstractAsyncContextManager[AsyncClient]]:
     """Starts an app on the parts of a container and gives a client of it."""
     return serving
+
+
+@asynccontextmanager
+async def served_at_a_port(container: Container) -> AsyncIterator[str]:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # so that asyncio sends at once what is short
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = uvicorn.Server(config_of(Settings(), create_app(container)))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listener]))
+            yield "http://{}:{}".format(*listener.getsockname())
+            server.should_exit = True
+
+
+@pytest.fixture
+def served() -> Callable[[Container], AbstractAsyncContextManager[str]]:
+    """Serves an app on the parts of a container, as the server process does, and gives its URL."""
+    return served_at_a_port
 
 
 @pytest.fixture
