@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check lock openapi clean
@@ -22,7 +23,7 @@ run: $(STAMP) ## Serve the directory on http://127.0.0.1:8000 from roster.db
 	$(BIN)/roster serve
 
 test: $(STAMP) ## Run every test, on memory, SQLite and PostgreSQL
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 check: $(STAMP) ## Check form, types, layers, and that openapi.json is current
 	$(BIN)/ruff check .
@@ -32,10 +33,8 @@ check: $(STAMP) ## Check form, types, layers, and that openapi.json is current
 	$(BIN)/roster openapi | diff openapi.json - || { echo "openapi.json is out of date: make openapi"; exit 1; }
 
 lock: $(STAMP) ## Write the lock files anew, with hashes and without addresses
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --upgrade \
-		--python-version 3.11 pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile $(LOCK) --upgrade --extra dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock pyproject.toml -o requirements.lock
 
 openapi: $(STAMP) ## Write openapi.json
 	$(BIN)/roster openapi > openapi.json

@@ -18,7 +18,11 @@ DESCRIPTION = """\
 Who a product's people are, what changed, and who changed it.
 
 Every refusal is a problem document (RFC 9457). Every answer has an `X-Request-Id`, which is also in the server's log
-and in the change that the request caused."""
+and in the change that the request caused. Whatever answers GET answers HEAD. Query parameters that no operation knows
+are refused, and so are unknown fields in a body: a typo is never passed over.
+
+A body is JSON in UTF-8 of at most 1 MiB and 64 levels, sent within 20 seconds; a request's line and headers hold at
+most 64 KiB."""
 
 TAGS = [
     {"name": "users", "description": "The people of the directory."},

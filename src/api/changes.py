@@ -38,9 +38,17 @@ MAX_WAIT_S: Final = 30
 
 SHOWN: Final = tuple(ChangeOut.model_fields)
 
-Since = Annotated[int, PlainInteger, Query(description="Only changes with a higher sequence number", ge=0, le=MAX_ID)]
+Since = Annotated[
+    int,
+    Field(ge=0, le=MAX_ID),
+    PlainInteger,
+    Query(description="Only changes with a higher sequence number", examples=[0]),
+]
 Wait = Annotated[
-    int, PlainInteger, Query(description="While nothing is new, how many seconds to wait for it", ge=0, le=MAX_WAIT_S)
+    int,
+    Field(ge=0, le=MAX_WAIT_S),
+    PlainInteger,
+    Query(description="While nothing is new, how many seconds to wait for it", examples=[0]),
 ]
 FOLLOWED: Final = documented_headers(Link='Where to go on, with rel="next"; always there, also while nothing is new')
 

@@ -19,7 +19,7 @@ def occasion_of(request: Request, *, dry_run: bool = False) -> Occasion:
     return Occasion(actor="anonymous", request_id=request.state.request_id, dry_run=dry_run)
 
 
-DryRun = Annotated[bool, Query(description="Answer as if it were done, and store nothing")]
+DryRun = Annotated[bool, Query(description="Answer as if it were done, and store nothing", examples=[True])]
 
 # Async functions, though they wait for nothing: FastAPI would run others in a thread.
 

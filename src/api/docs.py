@@ -2,14 +2,13 @@
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
-from api.problems import Problem
+from api.openapi import described
 
 ASSETS: Final = "/docs/assets"
 
@@ -30,15 +29,3 @@ async def docs(request: Request) -> Response:
         swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
         swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
     )
-
-
-def described(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the schema of problems that the routes refer to."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
-        )
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"].update({**problem.pop("$defs"), "Problem": problem})
-        app.openapi_schema = document
-    return app.openapi_schema

@@ -39,7 +39,7 @@ class Exchange:
         self.request_id = request_id_of(scope)
         self.status = 0
         self.scope = {**scope, "method": "GET"} if self.method == "HEAD" else scope
-        self.scope.setdefault("state", {})["request_id"] = self.request_id
+        self.scope.setdefault("state", {}).update(request_id=self.request_id, method=self.method)
 
     async def run(self, receive: Receive) -> None:
         structlog.contextvars.bind_contextvars(request_id=self.request_id)

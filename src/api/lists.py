@@ -1,16 +1,17 @@
 """What lists have in common: which parameters they take, and what these mean."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import Field
 
 from api.answers import documented_headers, json_answer, link_to_next
 from api.cursors import MAX_LENGTH, read_cursor, write_cursor
 from api.routing import PlainInteger
-from api.streams import CSV, JSON, NDJSON, Shown
+from api.streams import CSV, NDJSON, VARY, Shown
 from domain import grammar
 from domain.fields import Fields
 from domain.filters import Filter, equal, every
@@ -19,9 +20,17 @@ from domain.pages import BY_ID, MAX_LIMIT, MAX_SORTS, Page, Position, Sort, pars
 
 T = TypeVar("T")
 
-Limit = Annotated[int, PlainInteger, Query(description="How many at the most", ge=1, le=MAX_LIMIT)]
+Limit = Annotated[
+    int, Field(ge=1, le=MAX_LIMIT), PlainInteger, Query(description="How many at the most", examples=[100])
+]
 Cursor = Annotated[
-    str | None, Query(description="From the Link header of the page before, as it is", max_length=MAX_LENGTH)
+    str | None,
+    Query(
+        description="From the Link header of the page before, as it is",
+        max_length=MAX_LENGTH,
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
+        examples=[write_cursor((100,), "/users?")],
+    ),
 ]
 FilterText = Annotated[
     str | None,
@@ -29,8 +38,10 @@ FilterText = Annotated[
         alias="filter",
         description="Only what matches this expression, in the language of SCIM (RFC 7644, section 3.4.2.2): "
         "`eq ne co sw ew gt ge lt le pr`, `and or not` and brackets. An attribute is named by its path, "
-        f"`attributes.department`. At most {grammar.MAX_LENGTH} characters and {grammar.MAX_TERMS} terms",
+        f"`attributes.department`. At most {grammar.MAX_LENGTH} characters, {grammar.MAX_TERMS} comparisons and "
+        f"{grammar.MAX_DEPTH} brackets within each other. What makes no sense is a 400 that says where",
         examples=['status eq "active" and email ew "@example.org"'],
+        json_schema_extra={"minLength": 1, "maxLength": grammar.MAX_LENGTH},  # the grammar refuses more
     ),
 ]
 SortText = Annotated[
@@ -40,18 +51,27 @@ SortText = Annotated[
         description=f"Up to {MAX_SORTS} fields, `-` before one to sort downwards. What has no value comes last, "
         "or first downwards; ids break ties",
         examples=["name,-created_at"],
+        json_schema_extra={"minLength": 1},
     ),
 ]
-Count = Annotated[bool, Query(description="Say in X-Total-Count how many match; takes as long as reading them all")]
+Count = Annotated[
+    bool,
+    Query(description="Say in X-Total-Count how many match; takes as long as reading them all", examples=[True]),
+]
 Accept = Annotated[
-    str | None,
-    Header(description=f"{NDJSON} or {CSV} for the whole list as a stream, from one moment", examples=[JSON]),
+    Sequence[str],
+    Header(include_in_schema=False),  # OpenAPI has it of every answer's content
 ]
 
 LISTED: Final[dict[str, Any]] = {
-    "content": {NDJSON: {"schema": {"type": "string"}}, CSV: {"schema": {"type": "string"}}},
+    "content": {
+        NDJSON: {"schema": {"type": "string"}, "example": '{"id":1,"name":"Alice"}\n{"id":2,"name":"Bob"}\n'},
+        CSV: {"schema": {"type": "string"}, "example": "id,name\r\n1,Alice\r\n2,Bob\r\n"},
+    },
     **documented_headers(
-        Link='The next page, with rel="next", while there is more', X_Total_Count="With count: how many match"
+        Link='The next page, with rel="next", while there is more. Not with a stream',
+        X_Total_Count="With count: how many match",
+        Vary="What the answer depends on",
     ),
 }
 
@@ -74,7 +94,7 @@ def position_in(request: Request, cursor: str | None, sort: Sort) -> Position | 
 
 
 def listed(request: Request, page: Page[T], show: Callable[[T], Shown], sort: Sort, total: int | None) -> Response:
-    headers = {} if total is None else {"X-Total-Count": str(total)}
+    headers = dict(VARY) if total is None else {**VARY, "X-Total-Count": str(total)}
     if page.more:
         cursor = write_cursor(sort.position(page.items[-1]), list_of(request))
         headers.update(link_to_next(request, cursor=cursor))

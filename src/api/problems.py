@@ -86,7 +86,9 @@ class Problem(BaseModel):
     title: Annotated[str, Field(description="The status in words", examples=["Conflict"])]
     status: Annotated[int, Field(description="The HTTP status", ge=400, le=599, examples=[409])]
     detail: Annotated[str, Field(description="What happened, for people", examples=["Another one has this email."])]
-    instance: Annotated[str, Field(description="The path that was asked for", examples=["/users/"])]
+    instance: Annotated[
+        str | None, Field(description="The path that was asked for, if so much could be read", examples=["/users/"])
+    ] = None
     code: Annotated[str, Field(description="What happened, for programs", examples=["conflict"])]
     position: Annotated[
         int | None, Field(description="In which character of a filter or sort it went wrong, from 0")
@@ -98,10 +100,17 @@ class Problem(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route declares as its `responses`: these statuses, and any other one, as problem documents."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    described = {status: title_of(status) for status in statuses} | {"default": "Any other refusal"}
-    return {status: {"description": text, "content": content} for status, text in described.items()}
+    """What a route declares as its `responses`: these statuses, and any other one, as problem documents.
+
+    Of those that every route answers alike, nothing is to be declared: `api.openapi` adds them.
+    """
+    named: tuple[int | str, ...] = (*statuses, "default")
+    return {status: {"$ref": f"#/components/responses/{name_of(status)}"} for status in named}
+
+
+def name_of(status: int | str) -> str:
+    """What the OpenAPI document calls the answers of this status."""
+    return title_of(status).replace(" ", "") if isinstance(status, int) else "OtherRefusal"
 
 
 def title_of(status: int) -> str:

@@ -123,10 +123,16 @@ def one_spelling(text: object) -> object:
 
 
 PlainInteger = BeforeValidator(one_spelling)
-"""Refuses what pydantic would take for an integer as well: `+1`, `1.0`, `01`, ` 1`, `1_0`, a line break behind it."""
+"""Refuses what pydantic would take for an integer as well: `+1`, `1.0`, `01`, ` 1`, `1_0`, a line break behind it.
+
+Stands behind the bounds, `Annotated[int, Field(ge=1), PlainInteger]`: before it, they are missing in the schema."""
 
 
 class StrictRoute(APIRoute):
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)  # `{key:path}` takes line breaks as well
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         known = frozenset(query_names(self.dependant))

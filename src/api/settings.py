@@ -23,7 +23,12 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535, description="The port to listen on; 0 takes a free one")] = 8000
     workers: Annotated[int, Field(ge=1, le=64, description="Server processes; above 1 needs PostgreSQL")] = 1
     pool_size: Annotated[
-        int, Field(ge=1, le=200, description="PostgreSQL connections for writing, and as many for reading")
+        int,
+        Field(
+            ge=1,
+            le=200,
+            description="PostgreSQL connections for writing, and as many for reading; up to 4 more for streams",
+        ),
     ] = 10
     pool_timeout_s: Annotated[
         float, Field(gt=0, le=60, description="How long a request waits for a connection before it is refused")

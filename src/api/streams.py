@@ -3,12 +3,13 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import structlog
-from fastapi import Response
+from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
@@ -26,29 +27,39 @@ CHUNK_TIMEOUT_S: Final = 30
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 """What a spreadsheet takes for the start of a formula (OWASP, CSV injection)."""
 
+PIECE_BYTES: Final = 64 * 1024
+
+QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
+VARY: Final = {"Vary": "Accept"}
+
 log = structlog.get_logger("roster")
 
 
-def media_type_for(accept: str | None) -> str:
-    """Which of the three an Accept header (RFC 9110, section 12.5.1) prefers. JSON, if it is indifferent."""
-    qualities = dict(quality_of(part) for part in (accept or "*/*").split(","))
-    best = max((JSON, NDJSON, CSV), key=lambda media_type: qualities.get(media_type, 0))
-    return best if qualities.get(best, 0) else JSON
+def media_type_for(accept: Sequence[str]) -> str:
+    """Which of the three the Accept headers (RFC 9110, section 12.5.1) prefer. JSON, if they are indifferent."""
+    ranges = dict(quality_of(part) for line in accept for part in line.split(","))
+
+    def quality(media_type: str) -> float:
+        wider = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+        return next((ranges[each] for each in wider if each in ranges), 0)
+
+    best = max((JSON, NDJSON, CSV), key=quality)
+    return best if quality(best) else JSON
 
 
 def quality_of(part: str) -> tuple[str, float]:
     media_type, *parameters = (each.strip().lower() for each in part.split(";"))
     quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
-    try:
-        return media_type, float(quality)
-    except ValueError:
-        return media_type, 0
+    return media_type, float(quality) if QUALITY.fullmatch(quality) else 0
 
 
 class Stream(StreamingResponse):
     """Ends what it reads from when the client goes away, and goes away itself from one who does not read."""
 
-    body_iterator: AsyncGenerator[bytes]
+    def __init__(self, pieces: AsyncGenerator[bytes], source: AsyncGenerator[Any], media_type: str) -> None:
+        super().__init__(pieces, media_type=media_type, headers=VARY)
+        self._pieces = pieces
+        self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_in_time(message: Any) -> None:
@@ -60,26 +71,44 @@ class Stream(StreamingResponse):
         except TimeoutError:
             log.warning("a client read its stream too slowly")
         finally:
-            await self.body_iterator.aclose()
+            await self._pieces.aclose()
+            await self._source.aclose()  # which the pieces, if none was read, do not know of yet
 
 
 async def stream(
-    media_type: str, batches: AsyncGenerator[Sequence[T]], show: Callable[[T], Shown], columns: Sequence[str]
+    request: Request,
+    media_type: str,
+    batches: AsyncGenerator[Sequence[T]],
+    show: Callable[[T], Shown],
+    columns: Sequence[str],
 ) -> Response:
     """Answer with all that the batches hold. What is wrong with the first batch is still refused in good form."""
     first = await anext(batches, ())
+    if request.state.method == "HEAD":
+        await batches.aclose()
+        return without_length(Response(media_type=media_type, headers=VARY))
     write = write_csv if media_type == CSV else write_ndjson
     head = csv_lines([columns]) if media_type == CSV else b""
 
-    async def body() -> AsyncIterator[bytes]:
-        try:
-            yield head + write(map(show, first), columns)
-            async for batch in batches:
-                yield write(map(show, batch), columns)
-        finally:
-            await batches.aclose()
+    async def pieces() -> AsyncGenerator[bytes]:
+        for piece in cut(head + write(map(show, first), columns)):
+            yield piece
+        async for batch in batches:
+            for piece in cut(write(map(show, batch), columns)):
+                yield piece
 
-    return Stream(body(), media_type=media_type, headers={"Vary": "Accept"})
+    return Stream(pieces(), batches, media_type)
+
+
+def without_length(response: Response) -> Response:
+    """Nobody knows how long the stream would be."""
+    del response.headers["content-length"]
+    return response
+
+
+def cut(data: bytes) -> Iterator[bytes]:
+    """In pieces, each of which has its time: a slow client is not one that does not read."""
+    return (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
 
 
 def write_ndjson(items: Iterable[Shown], _: Sequence[str]) -> bytes:

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Final
 from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.answers import EVERY_FIELD, documented_headers, fields_asked_for, json_answer, written
+from api.answers import (
+    EVERY_FIELD,
+    documented_headers,
+    fields_asked_for,
+    json_answer,
+    pattern_of_fields,
+    written,
+)
 from api.conditions import IfMatch, IfNoneMatch, expected_by, tag_of, unwanted_by
 from api.dependencies import Users, UsersToWrite
 from api.lists import (
@@ -37,12 +44,16 @@ from domain.values import MAX_ID, Text
 router = Router("/users", "users")
 
 
+NOT_BLANK: Final = r"^[^\u0000]*\S[^\u0000]*$"
+"""Nor with the character NUL."""
+
+
 def bounded(rule: Text, description: str, example: str) -> Any:
     """What the schema says of a string; the domain enforces it."""
     return Field(
         description=description,
         examples=[example],
-        json_schema_extra={"minLength": 1, "maxLength": rule.max},
+        json_schema_extra={"minLength": 1, "maxLength": rule.max, "pattern": NOT_BLANK},
     )
 
 
@@ -60,10 +71,20 @@ Attributes = Annotated[
 ]
 
 
+ALICE: Final[dict[str, Any]] = {
+    "name": "Alice",
+    "email": "alice@example.org",
+    "username": "alice",
+    "external_id": "hr-4711",
+    "status": "suspended",
+    "attributes": {"department": "eng"},
+}
+
+
 class UserIn(BaseModel):
     """A user to be created."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Alice"}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Alice"}, ALICE]})
 
     name: Name
     email: Email | None = None
@@ -79,10 +100,13 @@ class UserIn(BaseModel):
         return NewUser(**{**dict(self), **known})
 
 
+PATCH: Final[dict[str, Any]] = {"status": "suspended", "email": None, "attributes": {"department": None, "floor": 3}}
+
+
 class UserPatch(BaseModel):
     """A JSON merge patch (RFC 7396): what is left out stays, null clears, attributes merge member by member."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"status": "suspended"}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [PATCH]})
 
     name: Name = Field(default_factory=str)
     email: Email | None = None
@@ -95,36 +119,55 @@ class UserPatch(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+WHEN: Final = "2026-07-01T12:00:00.123456Z"
+
+
 class UserOut(BaseModel):
     """A user. What is not assigned is left out, a status of `active` too; bookkeeping is in the headers.
 
-    With `fields`, exactly the fields that were asked for, null where there is nothing.
+    With `fields`, exactly the fields that were asked for, null where there is nothing: so none of them is required.
     """
 
-    id: Annotated[int, Field(ge=1, le=MAX_ID, examples=[1])]
+    model_config = ConfigDict(json_schema_extra={"required": [], "examples": [{"id": 1, "name": "Alice"}]})
+
+    id: Annotated[int, Field(description="Given out once, never again", ge=1, le=MAX_ID, examples=[1])]
     name: Name
     email: Email | None = None
     username: Username | None = None
     external_id: ExternalId | None = None
     status: Status = Status.ACTIVE
     attributes: Attributes = Field(default_factory=dict)
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    deleted_at: datetime | None = None
-    version: Annotated[int, Field(ge=1, description="One more with each change")] = 1
+    created_at: Annotated[datetime, Field(description="When it was created, RFC 3339 in UTC", examples=[WHEN])]
+    updated_at: Annotated[datetime, Field(description="When it last changed, RFC 3339 in UTC", examples=[WHEN])]
+    deleted_at: Annotated[datetime | None, Field(description="When it was deleted, null while it is not")]
+    version: Annotated[int, Field(ge=1, description="One more with each change", examples=[1])]
 
 
 SHOWN: Final = tuple(UserOut.model_fields)
 
-UserId = Annotated[int, PlainInteger, Path(description="The id of a user", ge=1, le=MAX_ID)]
+UserId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user", examples=[1])]
 Fields = Annotated[
     str | None,
-    Query(description=f"Which fields to show: `*` for all, or some of {', '.join(SHOWN)}", examples=["id,email"]),
+    Query(
+        description=f"Which fields to show: `*` for all, or some of {', '.join(SHOWN)}. Those without a value are null",
+        examples=["id,email"],
+        json_schema_extra={"pattern": pattern_of_fields(SHOWN)},
+    ),
 ]
-KeyEquals = Annotated[str | None, Query(description="Only the user with this key: short for a filter with eq")]
-StatusEquals = Annotated[Status | None, Query(description="Only users of this status")]
-Purge = Annotated[bool, Query(description="Erase it for good, with what old changes say of it")]
-Key = Annotated[str, Path(description="To the letter for an external id; whatever its case for the others")]
+
+
+def key_equals(description: str, example: str) -> Any:
+    return Query(description=f"Only the user with this {description}. Short for a filter with `eq`", examples=[example])
+
+
+EmailEquals = Annotated[str | None, key_equals("e-mail address, whatever its case", "alice@example.org")]
+UsernameEquals = Annotated[str | None, key_equals("username, whatever its case", "alice")]
+ExternalIdEquals = Annotated[str | None, key_equals("external id, to the letter", "hr-4711")]
+StatusEquals = Annotated[Status | None, Query(description="Only users of this status", examples=["active"])]
+Purge = Annotated[bool, Query(description="Erase it for good, with what old changes say of it", examples=[True])]
+EmailKey = Annotated[str, Path(description="The address, whatever its case", examples=["alice@example.org"])]
+UsernameKey = Annotated[str, Path(description="The username, whatever its case", examples=["alice"])]
+ExternalIdKey = Annotated[str, Path(description="The external id, to the letter", examples=["hr-4711"])]
 
 VERSION: Final = {"ETag": "The version, as a strong entity tag", "Last_Modified": "When it last changed"}
 WRITE: Final = {
@@ -133,11 +176,31 @@ WRITE: Final = {
 }
 ONE: Final = documented_headers(**VERSION)
 WRITTEN: Final = documented_headers(**VERSION, **WRITE)
-CREATED: Final = documented_headers(Location="Where the user is", **VERSION, **WRITE)
+REPLAYED: Final = {"Idempotency_Replayed": "true, if this is the answer that the idempotency key had before"}
+RESTORED: Final = documented_headers(**VERSION, **WRITE, **REPLAYED)
+PUT: Final = documented_headers(Location="Where the user is", **VERSION, **WRITE)
+CREATED: Final = documented_headers(Location="Where the user is", **VERSION, **WRITE, **REPLAYED)
+LINKS: Final = {
+    "links": {
+        name: {"operationId": name, "parameters": {"id": "$response.body#/id"}, "description": description}
+        for name, description in {
+            "get_user": "This user",
+            "patch_user": "Change it",
+            "delete_user": "Delete it",
+            "restore_user": "Bring it back, once deleted",
+            "list_user_changes": "Its history",
+        }.items()
+    }
+}
 UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The client has this version already", **ONE}}
 
 
-@router.post("/", status_code=201, response_model=UserOut, responses={201: CREATED, **documented(400, 409, 415, 422)})
+@router.post(
+    "/",
+    status_code=201,
+    response_model=UserOut,
+    responses={201: {**CREATED, **LINKS}, **documented(400, 409, 415, 422)},
+)
 async def create_user(
     request: Request, users: UsersToWrite, body: UserIn, fields: Fields = None, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -161,13 +224,13 @@ async def list_users(
     cursor: Cursor = None,
     filter: FilterText = None,
     sort: SortText = None,
-    email: KeyEquals = None,
-    username: KeyEquals = None,
-    external_id: KeyEquals = None,
+    email: EmailEquals = None,
+    username: UsernameEquals = None,
+    external_id: ExternalIdEquals = None,
     status: StatusEquals = None,
     fields: Fields = None,
     count: Count = False,
-    accept: Accept = None,
+    accept: Accept = ("*/*",),
 ) -> Response:
     """List the users that are not deleted, by id if not sorted. A page costs the same at any depth.
 
@@ -181,7 +244,7 @@ async def list_users(
         refuse_paging(request, media_type)
         columns = fields_asked_for(fields or EVERY_FIELD, SHOWN)
         show = shown(fields or EVERY_FIELD) if media_type == CSV else show
-        return await stream(media_type, users.export(filter=wanted, sort=order), show, columns)
+        return await stream(request, media_type, users.export(filter=wanted, sort=order), show, columns)
     page = await users.list(filter=wanted, sort=order, after=position_in(request, cursor, order), limit=limit)
     total = await users.count(wanted) if count else None
     return listed(request, page, show, order, total)
@@ -198,7 +261,7 @@ async def get_user(users: Users, id: UserId, fields: Fields = None, if_none_matc
     "/by/external-id/{key:path}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 422)}
 )
 async def get_user_by_external_id(
-    users: Users, key: Key, fields: Fields = None, if_none_match: IfNoneMatch = None
+    users: Users, key: ExternalIdKey, fields: Fields = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The user with this external id who is not deleted."""
     show = shown(fields)
@@ -207,7 +270,7 @@ async def get_user_by_external_id(
 
 @router.get("/by/email/{key:path}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 422)})
 async def get_user_by_email(
-    users: Users, key: Key, fields: Fields = None, if_none_match: IfNoneMatch = None
+    users: Users, key: EmailKey, fields: Fields = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The user with this e-mail address who is not deleted."""
     show = shown(fields)
@@ -218,7 +281,7 @@ async def get_user_by_email(
     "/by/username/{key:path}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 422)}
 )
 async def get_user_by_username(
-    users: Users, key: Key, fields: Fields = None, if_none_match: IfNoneMatch = None
+    users: Users, key: UsernameKey, fields: Fields = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The user with this username who is not deleted."""
     show = shown(fields)
@@ -228,13 +291,17 @@ async def get_user_by_username(
 @router.put(
     "/by/external-id/{key:path}",
     response_model=UserOut,
-    responses={200: WRITTEN, 201: {"description": "Created", **CREATED}, **documented(400, 409, 412, 415, 422)},
+    responses={
+        200: {**WRITTEN, **LINKS},
+        201: {"description": "Created", **PUT, **LINKS},
+        **documented(400, 409, 412, 415, 422),
+    },
 )
 async def put_user_by_external_id(
     *,
     request: Request,
     users: UsersToWrite,
-    key: Key,
+    key: ExternalIdKey,
     body: UserIn,
     fields: Fields = None,
     if_match: IfMatch = None,
@@ -296,7 +363,7 @@ async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_
     return Response(status_code=204, headers=written(users))
 
 
-@router.post("/{id}/restore", response_model=UserOut, responses={200: WRITTEN, **documented(404, 409, 422)})
+@router.post("/{id}/restore", response_model=UserOut, responses={200: RESTORED, **documented(404, 409, 422)})
 async def restore_user(
     request: Request, users: UsersToWrite, id: UserId, fields: Fields = None, idempotency_key: IdempotencyKey = None
 ) -> Response:

@@ -13,6 +13,8 @@ from domain.values import JsonObject, JsonValue, same
 
 
 class Action(StrEnum):
+    """What was done: deleting hides, restoring undoes that, purging erases."""
+
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"

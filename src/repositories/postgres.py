@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
-from repositories.lanes import Lane, Parameters, Rows, Snapshots, prepare
+from repositories.lanes import MAX_SNAPSHOTS, Lane, Parameters, Rows, Snapshots, prepare
 from repositories.migrations import SchemaStatus
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class PostgresDatabase:
         self._pool_size = pool_size
         self._pool_timeout_s = pool_timeout_s
         self._reading: asyncpg.Pool[asyncpg.Record] | None = None
+        self._streaming: asyncpg.Pool[asyncpg.Record] | None = None
         self._snapshots = Snapshots()
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._writer = create_async_engine(
@@ -111,13 +112,12 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[ConnectionLane]:
-        assert self._reading is not None, "the database was not started"  # noqa: S101
-        async with (
-            self._snapshots.place(),
-            self._reading.acquire(timeout=self._pool_timeout_s) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SNAPSHOT_IDLE_S}s'")
+        assert self._streaming is not None, "the database was not started"  # noqa: S101
+        async with self._snapshots.place(), AsyncExitStack() as stack:
+            with refusing():
+                connection = await stack.enter_async_context(self._streaming.acquire(timeout=self._pool_timeout_s))
+                await stack.enter_async_context(connection.transaction(isolation="repeatable_read", readonly=True))
+                await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SNAPSHOT_IDLE_S}s'")
             yield ConnectionLane(connection, self._writer.dialect)
 
     def session(self) -> AsyncSession:
@@ -129,20 +129,24 @@ class PostgresDatabase:
             return
         (await self.status()).require_head()
         with self._reached():
-            self._reading = await asyncpg.create_pool(
-                self._dsn,
-                min_size=1,
-                max_size=self._pool_size,
-                timeout=CONNECT_TIMEOUT_S,
-                server_settings=dict(READ_ONLY),
-                init=read_json,
-                reset=leave_as_is,
-            )
+            self._reading = await self._pool(min_size=1, max_size=self._pool_size)
+            self._streaming = await self._pool(min_size=0, max_size=MAX_SNAPSHOTS)  # no short read waits for them
+
+    def _pool(self, *, min_size: int, max_size: int) -> "asyncpg.Pool[asyncpg.Record]":
+        return asyncpg.create_pool(
+            self._dsn,
+            min_size=min_size,
+            max_size=max_size,
+            timeout=CONNECT_TIMEOUT_S,
+            server_settings=dict(READ_ONLY),
+            init=read_json,
+            reset=leave_as_is,
+        )
 
     async def stop(self) -> None:
-        if self._reading is not None:
-            await self._reading.close()
-            self._reading = None
+        for pool in filter(None, (self._reading, self._streaming)):
+            await pool.close()
+        self._reading = self._streaming = None
         await self._writer.dispose()
 
     async def upgrade(self) -> None:

@@ -1,16 +1,20 @@
 """The app in this process, and clients that speak HTTP to it without a network."""
 
+import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
 from dependency_injector import providers
 from httpx2 import ASGITransport, AsyncClient
 
 from api.app import create_app
 from api.container import Container
+from api.server import config_of
 from api.settings import Settings
 from repositories.memory import MemoryUnitsOfWork
 
@@ -21,17 +25,6 @@ def own_settings_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("ROSTER_")]:
         monkeypatch.delenv(name)
-
-
-class NoDatabase:
-    """In the place of a database where the units of work need none."""
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def is_ready(self) -> bool:
-        return True
 
 
 @asynccontextmanager
@@ -50,6 +43,24 @@ def client_of() -> Callable[[Container], AbstractAsyncContextManager[AsyncClient
     return serving
 
 
+@asynccontextmanager
+async def served_at_a_port(container: Container) -> AsyncIterator[str]:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # so that asyncio sends at once what is short
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = uvicorn.Server(config_of(Settings(), create_app(container)))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listener]))
+            yield "http://{}:{}".format(*listener.getsockname())
+            server.should_exit = True
+
+
+@pytest.fixture
+def served() -> Callable[[Container], AbstractAsyncContextManager[str]]:
+    """Serves an app on the parts of a container, as the server process does, and gives its URL."""
+    return served_at_a_port
+
+
 @pytest.fixture
 def container_at() -> Callable[[str], Container]:
     """The container of a server with a database at some URL."""
@@ -61,7 +72,6 @@ def in_memory() -> Container:
     """The container of a server without a database."""
     return Container(
         settings=providers.Object(Settings()),
-        database=providers.Object(NoDatabase()),
         units=providers.Object(MemoryUnitsOfWork()),
     )
 

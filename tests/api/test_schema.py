@@ -1,0 +1,40 @@
+"""openapi.json is kept: schemathesis finds nothing on either database."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final
+
+from api.container import Container
+
+ROOT: Final = Path(__file__).parents[2]
+DEADLINE_S: Final = 300
+
+Serving = Callable[[Container], AbstractAsyncContextManager[str]]
+
+
+async def found_by_schemathesis(url: str, folder: Path) -> tuple[int | None, str]:
+    """Its exit code, 0 if it found nothing, and its report."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", ROOT / "schemathesis.toml",
+        "run", ROOT / "openapi.json", "--url", url,
+        cwd=folder,  # where it remembers what it found
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(DEADLINE_S):
+        report, _ = await process.communicate()
+    return process.returncode, report.decode()
+
+
+async def test_schemathesis_finds_nothing(
+    database_url: str, container_at: Callable[[str], Container], served: Serving, tmp_path: Path
+) -> None:
+    container = container_at(database_url)
+    async with served(container) as url:
+        container.units().release()  # whoever asks to wait for a change is answered at once
+        code, report = await found_by_schemathesis(url, tmp_path)
+
+    assert code == 0, report
+    assert "14 passed" in report, report
