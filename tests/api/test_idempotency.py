@@ -81,6 +81,13 @@ async def test_asked_again_the_answer_is_the_same_and_says_so(client: AsyncClien
     assert len((await client.get("/changes/")).json()) == 1
 
 
+async def test_the_other_spelling_of_a_collection_is_the_same_request(client: AsyncClient) -> None:
+    first, again = await post(client, path="/users/"), await post(client, path="/users")
+
+    assert (again.status_code, again.content) == (201, first.content)
+    assert again.headers[REPLAYED] == "true"
+
+
 async def test_the_answer_is_that_of_its_time_whatever_happened_since(client: AsyncClient) -> None:
     first = await post(client)
     await client.patch("/users/1", json={"name": "Alicia"})
