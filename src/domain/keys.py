@@ -54,6 +54,10 @@ class Forbidden(Refusal):
         self.scope = scope
 
 
+class TooManyFailures(Refusal):
+    code = "too_many_failures"
+
+
 class LastAdminKey(Refusal):
     code = "last_admin_key"
 
@@ -192,7 +196,7 @@ class Keys(ReadKeys, Protocol):
         ...
 
     async def keep_digests(self, id: int, digests: Sequence[Digest]) -> None:
-        """Replace the hashes of a key's secrets, at most two: the newer first."""
+        """Replace the hashes of a key's secrets, one or two: the newer first."""
         ...
 
     async def touch(self, id: int, at: datetime) -> None:

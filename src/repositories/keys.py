@@ -138,13 +138,9 @@ class SqlKeys(SqlReadKeys):
         return saved
 
     async def keep_digests(self, id: int, digests: Sequence[Digest]) -> None:
-        first, second, *_ = (*digests, None, None)
-        values = {
-            "hash": first.hash if first else None,
-            "old_hash": second.hash if second else None,
-            "old_until": second.until if second else None,
-            "kept_id": id,
-        }
+        new, *old = digests
+        old_hash, old_until = (old[0].hash, old[0].until) if old else (None, None)
+        values = {"hash": new.hash, "old_hash": old_hash, "old_until": old_until, "kept_id": id}
         await self._lane.rows(KEEP_DIGESTS, values)
 
     async def touch(self, id: int, at: datetime) -> None:
