@@ -31,9 +31,20 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'roster.db'}"
 
 
+@pytest.fixture(scope="session")
+async def empty_sqlite_file(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> Path:
+    """A file with the schema at its head, to copy: that takes a tenth of a migration's time."""
+    file = tmp_path_factory.mktemp("sqlite") / "empty.db"
+    database = database_for_tests(f"sqlite:///{file}")
+    await database.upgrade()
+    await database.stop()
+    return file
+
+
 @pytest.fixture
-async def sqlite(sqlite_url: str) -> AsyncIterator[SqliteDatabase]:
+async def sqlite(sqlite_url: str, empty_sqlite_file: Path) -> AsyncIterator[SqliteDatabase]:
     """A fresh file, started."""
+    shutil.copy(empty_sqlite_file, sa.make_url(sqlite_url).database or "")
     database = database_for_tests(sqlite_url)
     assert isinstance(database, SqliteDatabase)
     await database.start()

@@ -76,6 +76,7 @@ class Needs(Generic[S]):
 
 class NeedsToWrite(Needs[S]):
     async def __call__(self, request: Request, dry_run: DryRun = False) -> S:
+        request.state.dry_run = dry_run  # for refusals to say so
         return self.give(request, dry_run=dry_run)
 
 

@@ -1,6 +1,5 @@
 """The record of changes over HTTP: bodies and routes."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -9,11 +8,11 @@ from pydantic import BaseModel, Field
 
 from api.answers import documented_headers, json_answer, link_to_next
 from api.dependencies import Changes
-from api.lists import Limit
+from api.lists import FilterText, Limit, narrowed
 from api.problems import documented
-from api.routing import Router
+from api.routing import PlainInteger, Router
 from api.users import UserId
-from domain.changes import Action, Change
+from domain.changes import FIELDS, Action, Change, Stretch
 from domain.pages import DEFAULT_LIMIT
 from domain.values import MAX_ID
 
@@ -37,19 +36,36 @@ class ChangeOut(BaseModel):
 
 MAX_WAIT_S: Final = 30
 
-FIELDS: Final = tuple(ChangeOut.model_fields)
+SHOWN: Final = tuple(ChangeOut.model_fields)
 
-Since = Annotated[int, Query(description="Only changes with a higher sequence number", ge=0, le=MAX_ID)]
-Wait = Annotated[int, Query(description="While nothing is new, how many seconds to wait for it", ge=0, le=MAX_WAIT_S)]
+Since = Annotated[
+    int, Field(ge=0, le=MAX_ID), PlainInteger, Query(description="Only changes with a higher sequence number")
+]
+Wait = Annotated[
+    int,
+    Field(ge=0, le=MAX_WAIT_S),
+    PlainInteger,
+    Query(description="While nothing is new, how many seconds to wait for it"),
+]
 FOLLOWED: Final = documented_headers(Link='Where to go on, with rel="next"; always there, also while nothing is new')
 
 
-@router.get("/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(422)})
+@router.get("/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 422)})
 async def list_changes(
-    request: Request, changes: Changes, since: Since = 0, limit: Limit = DEFAULT_LIMIT, wait: Wait = 0
+    *,
+    request: Request,
+    changes: Changes,
+    since: Since = 0,
+    limit: Limit = DEFAULT_LIMIT,
+    filter: FilterText = None,
+    wait: Wait = 0,
 ) -> Response:
-    """The feed of all changes. Follow the Link header for ever: no change is missed and none comes twice."""
-    return followed(request, await changes.wait(since=since, limit=limit, within_s=wait), since)
+    """The feed of all changes. Follow the Link header for ever: no change is missed and none comes twice.
+
+    With a filter, the Link header leads past what it leaves out.
+    """
+    wanted = narrowed(FIELDS, filter)
+    return followed(request, await changes.wait(filter=wanted, since=since, limit=limit, within_s=wait))
 
 
 @router.get("/users/{id}/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(404, 422)})
@@ -57,13 +73,13 @@ async def list_user_changes(
     request: Request, changes: Changes, id: UserId, since: Since = 0, limit: Limit = DEFAULT_LIMIT
 ) -> Response:
     """The history of one user, of a deleted one too."""
-    return followed(request, await changes.list_of_user(id, since=since, limit=limit), since)
+    return followed(request, await changes.list_of_user(id, since=since, limit=limit))
 
 
-def followed(request: Request, found: Sequence[Change], since: int) -> Response:
-    last = found[-1].seq if found else since
-    return json_answer([shown(change) for change in found], headers=link_to_next(request, since=last))
+def followed(request: Request, stretch: Stretch) -> Response:
+    next_one = link_to_next(request, since=stretch.end)
+    return json_answer([shown(change) for change in stretch.changes], headers=next_one)
 
 
 def shown(change: Change) -> dict[str, Any]:
-    return {name: getattr(change, name) for name in FIELDS}
+    return {name: getattr(change, name) for name in SHOWN}

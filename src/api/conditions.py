@@ -1,14 +1,16 @@
 """Conditional requests (RFC 9110, section 13): entity tags to versions, preconditions to what a service expects."""
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Final
 
 from fastapi import Header
 
-from domain.versions import Expected
+from domain.versions import ANY_VERSION, Expected
 
 TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 ANY: Final = "*"
+VERSION: Final = re.compile("[1-9][0-9]{0,15}")
 
 IfMatch = Annotated[
     str | None,
@@ -16,7 +18,11 @@ IfMatch = Annotated[
 ]
 IfNoneMatch = Annotated[
     str | None,
-    Header(description="Only if the version is none of these entity tags; else 304", examples=['"1"'], max_length=1000),
+    Header(
+        description="Only if the version is none of these entity tags; else 304, or 412 for a write",
+        examples=['"1"'],
+        max_length=1000,
+    ),
 ]
 
 
@@ -27,13 +33,15 @@ def tag_of(version: int) -> str:
 
 def expected_by(if_match: str | None) -> Expected:
     """The versions that an If-Match header names. Weak tags, and tags that were never given out, match nothing."""
-    if if_match is None or if_match.strip() == ANY:
-        return None
-    return {int(tag) for weak, tag in TAG.findall(if_match) if not weak and tag.isascii() and tag.isdigit()}
+    return None if if_match is None else versions_in(if_match, weak_too=False)
 
 
-def is_unchanged(version: int, if_none_match: str | None) -> bool:
-    """Whether a client that sent this If-None-Match has the version already. Weak tags serve here."""
-    if if_none_match is None:
-        return False
-    return if_none_match.strip() == ANY or str(version) in {tag for _, tag in TAG.findall(if_none_match)}
+def unwanted_by(if_none_match: str | None) -> Collection[int]:
+    """The versions that an If-None-Match header names: the client has them already. Weak tags serve here."""
+    return () if if_none_match is None else versions_in(if_none_match, weak_too=True)
+
+
+def versions_in(header: str, *, weak_too: bool) -> Collection[int]:
+    if header.strip() == ANY:
+        return ANY_VERSION
+    return {int(tag) for weak, tag in TAG.findall(header) if VERSION.fullmatch(tag) and (weak_too or not weak)}

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from fastapi import Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import Field
 
 from api.answers import documented_headers, json_answer, link_to_next
 from api.cursors import MAX_LENGTH, read_cursor, write_cursor
@@ -19,7 +20,7 @@ from domain.pages import BY_ID, MAX_LIMIT, MAX_SORTS, Page, Position, Sort, pars
 
 T = TypeVar("T")
 
-Limit = Annotated[int, PlainInteger, Query(description="How many at the most", ge=1, le=MAX_LIMIT)]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), PlainInteger, Query(description="How many at the most")]
 Cursor = Annotated[
     str | None, Query(description="From the Link header of the page before, as it is", max_length=MAX_LENGTH)
 ]

@@ -135,7 +135,8 @@ def problem(
         **({} if position is None else {"position": position}),
         **({"errors": errors[:MAX_ERRORS]} if errors else {}),
     }
-    return Response(to_json(document), status, headers, MEDIA_TYPE)
+    dry = {"Dry-Run": "true"} if getattr(request.state, "dry_run", False) else {}
+    return Response(to_json(document), status, {**(headers or {}), **dry}, MEDIA_TYPE)
 
 
 async def refused(request: Request, refusal: Refusal) -> Response:

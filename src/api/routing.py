@@ -126,7 +126,9 @@ def one_spelling(text: object) -> object:
 
 
 PlainInteger = BeforeValidator(one_spelling)
-"""Refuses what pydantic would take for an integer as well: `+1`, `1.0`, `01`, ` 1`, `1_0`, a line break behind it."""
+"""Refuses what pydantic would take for an integer as well: `+1`, `1.0`, `01`, ` 1`, `1_0`, a line break behind it.
+
+Stands behind the bounds, `Annotated[int, Field(ge=1), PlainInteger]`: before it, they are missing in the schema."""
 
 
 class StrictRoute(APIRoute):

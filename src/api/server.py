@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import uuid
 from importlib.metadata import version
 from types import FrameType
 from typing import Any, Final
@@ -15,13 +16,14 @@ import uvicorn
 import uvloop
 from dependency_injector import providers
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
 from api.container import Container, Database
 from api.logs import configure_logs, is_for_console
 from api.problems import CODES, MEDIA_TYPE, title_of
+from api.routing import BODY_TIMEOUT_S
 from api.settings import Settings
 from domain.errors import Conflict, NotReady
 from domain.work import Occasion
@@ -29,7 +31,11 @@ from domain.work import Occasion
 HEAD_TIMEOUT_S: Final = 10
 """How long a request's line and headers may take to arrive, from the connection's or their first byte."""
 
+REST_TIMEOUT_S: Final = BODY_TIMEOUT_S + 5
+"""The same for the rest of it, whether anybody reads it or not; who reads it answers 408 before that."""
+
 MAX_HEAD_BYTES: Final = 64 * 1024
+PIECE_BYTES: Final = 8 * 1024
 KEEP_ALIVE_S: Final = 5
 BACKLOG: Final = 2048
 
@@ -37,62 +43,98 @@ log = structlog.get_logger("roster")
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP, that does not wait for ever for a request's head, nor read one without end."""
+    """uvicorn's HTTP, that waits for no part of a request for ever, nor reads a head without end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._expect_head()
+        self._in_body = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._expect_more_within(HEAD_TIMEOUT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_here()
+        self._expect_no_more()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_timer is not None and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(431, "headers_too_large", f"The headers hold at most {MAX_HEAD_BYTES} bytes.")
+        """Takes heads in small pieces: the parser tells how long one is only when it is complete."""
+        while data and not self._in_body and not self.transport.is_closing():
+            piece, data = data[:PIECE_BYTES], data[PIECE_BYTES:]
+            self._head_bytes += len(piece)
+            super().data_received(piece)
+            if self._head_is_too_long():
+                self._refuse(431, "headers_too_large", f"The headers hold at most {MAX_HEAD_BYTES} bytes.")
+        if data and not self.transport.is_closing():
+            super().data_received(data)
+
+    def _head_is_too_long(self) -> bool:
+        return not self._in_body and self._head_bytes > MAX_HEAD_BYTES
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._expect_head()
+        if self._timer is None:
+            self._expect_more_within(HEAD_TIMEOUT_S)
 
     def on_headers_complete(self) -> None:
-        self._head_is_here()
+        self._head_bytes = 0
+        self._in_body = True
+        self._expect_more_within(REST_TIMEOUT_S)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        self._in_body = False
+        self._expect_no_more()
+        super().on_message_complete()
+
+    def _expect_more_within(self, seconds: float) -> None:
+        self._expect_no_more()
+        self._timer = self.loop.call_later(seconds, self._give_up, seconds)
+
+    def _expect_no_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self, seconds: float) -> None:
+        """Close the connection, but not on a request that is being answered."""
+        if self._is_answering():
+            self._expect_more_within(seconds)
+        else:
+            self.transport.close()
+
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, CODES[400], msg)
 
-    def _expect_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
-
-    def _head_is_here(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-        self._head_timer, self._head_bytes = None, 0
-
     def _refuse(self, status: int, code: str, detail: str) -> None:
-        """A problem document for what is no request yet: it has no path and no request id."""
-        title = title_of(status)
+        """A problem document for what is no request yet, so it has no path.
+
+        Where an earlier request is still to be answered, that answer is the last: this one would be taken for it.
+        """
+        if self._is_answering() and (self.pipeline or self.cycle.response_started or not self.cycle.more_body):
+            self.cycle.keep_alive = False
+            return
+        request_id = uuid.uuid4().hex
         document = {
             "type": f"urn:roster:problem:{code}",
-            "title": title,
+            "title": title_of(status),
             "status": status,
             "detail": detail,
             "code": code,
+            "request_id": request_id,
         }
         body = json.dumps(document).encode()
         head = (
-            f"HTTP/1.1 {status} {title}\r\ncontent-type: {MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"HTTP/1.1 {status} {title_of(status)}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+        log.info("refused", request_id=request_id, status=status, client=self.client[0] if self.client else None)
 
 
 class Server(uvicorn.Server):

@@ -9,7 +9,7 @@ from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import EVERY_FIELD, documented_headers, fields_asked_for, json_answer, written
-from api.conditions import ANY, IfMatch, IfNoneMatch, expected_by, is_unchanged, tag_of
+from api.conditions import IfMatch, IfNoneMatch, expected_by, tag_of, unwanted_by
 from api.dependencies import Users, UsersToWrite
 from api.lists import (
     LISTED,
@@ -101,22 +101,22 @@ class UserOut(BaseModel):
     With `fields`, exactly the fields that were asked for, null where there is nothing.
     """
 
-    id: Annotated[int, Field(ge=1, le=MAX_ID, examples=[1])]
+    id: Annotated[int, Field(description="Given out once, never again", ge=1, le=MAX_ID, examples=[1])]
     name: Name
     email: Email | None = None
     username: Username | None = None
     external_id: ExternalId | None = None
     status: Status = Status.ACTIVE
     attributes: Attributes = Field(default_factory=dict)
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    deleted_at: datetime | None = None
+    created_at: Annotated[datetime | None, Field(description="When it was created, RFC 3339 in UTC")] = None
+    updated_at: Annotated[datetime | None, Field(description="When it last changed, RFC 3339 in UTC")] = None
+    deleted_at: Annotated[datetime | None, Field(description="When it was deleted, null while it is not")] = None
     version: Annotated[int, Field(ge=1, description="One more with each change")] = 1
 
 
 SHOWN: Final = tuple(UserOut.model_fields)
 
-UserId = Annotated[int, PlainInteger, Path(description="The id of a user", ge=1, le=MAX_ID)]
+UserId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user")]
 Fields = Annotated[
     str | None,
     Query(description=f"Which fields to show: `*` for all, or some of {', '.join(SHOWN)}", examples=["id,email"]),
@@ -246,8 +246,7 @@ async def put_user_by_external_id(
     """
     show = shown(fields)
     new = body.new_user(external_id=key)
-    only_create = if_none_match is not None and if_none_match.strip() == ANY
-    user, created = await users.put(new, expected=expected_by(if_match), only_create=only_create)
+    user, created = await users.put(new, expected=expected_by(if_match), unwanted=unwanted_by(if_none_match))
     headers = {**validators(user), **written(users)}
     if created:
         return json_answer(show(user), 201, {**headers, "Location": location_of(request, user)})
@@ -311,7 +310,7 @@ async def restore_user(
 
 
 def one(user: User, show: Callable[[User], Mapping[str, Any]], if_none_match: str | None) -> Response:
-    if is_unchanged(user.version, if_none_match):
+    if user.version in unwanted_by(if_none_match):
         return Response(status_code=304, headers=validators(user))
     return json_answer(show(user), headers=validators(user))
 

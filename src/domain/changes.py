@@ -4,12 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
+from domain.fields import Field, Fields, Kind, declare
+from domain.filters import Filter
+from domain.pages import Order, Sort
 from domain.values import JsonObject, JsonValue, same
 
 
 class Action(StrEnum):
+    """What was done: deleting hides, restoring undoes that, purging erases."""
+
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
@@ -42,6 +47,37 @@ class Change(NewChange):
     """A change that is kept. `seq` rises with every commit: what commits later has the higher number."""
 
     seq: int
+
+
+SEQ: Final = Field("seq", Kind.INTEGER)
+
+FIELDS: Final[Fields] = declare(
+    SEQ,
+    Field("kind", Kind.EXACT),
+    Field("entity_id", Kind.INTEGER),
+    Field("version", Kind.INTEGER),
+    Field("action", Kind.EXACT),
+    Field("actor", Kind.EXACT),
+    Field("request_id", Kind.EXACT),
+    Field("at", Kind.INSTANT),
+)
+"""What lists of changes are filtered by."""
+
+BY_SEQ: Final = Sort((Order(SEQ),))
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of the record: some changes, and the number up to which there is nothing else that was asked for."""
+
+    changes: Sequence[Change]
+    end: int
+
+    @classmethod
+    def of(cls, changes: Sequence[Change], limit: int, looked_at: int) -> "Stretch":
+        """What a list found that was asked for up to `limit` after the changes up to `looked_at` were there."""
+        last = changes[-1].seq if changes else 0
+        return cls(changes, last if changes and len(changes) == limit else max(last, looked_at))
 
 
 class Entity(Protocol):
@@ -168,10 +204,21 @@ class ReadChanges(Protocol):
     """What the record of changes answers. Only a unit of work writes to it."""
 
     async def list(
-        self, *, since: int = 0, kind: str | None = None, entity_id: int | None = None, limit: int
+        self,
+        *,
+        filter: Filter | None = None,
+        since: int = 0,
+        kind: str | None = None,
+        entity_id: int | None = None,
+        limit: int,
     ) -> Sequence[Change]:
-        """At most `limit` changes with sequence numbers above `since`, rising; of one entity if it is named.
+        """At most `limit` changes with sequence numbers above `since`, rising.
 
+        Those of one entity if it is named, else those that match the filter.
         Who asks again with the last number seen never misses a change.
         """
+        ...
+
+    async def last(self) -> int:
+        """The highest sequence number of all changes; 0 if there is none."""
         ...

@@ -20,6 +20,8 @@ ATTRIBUTES: Final = Attributes()
 
 
 class Status(StrEnum):
+    """Whether a user takes part, or is known and does not for now."""
+
     ACTIVE = "active"
     SUSPENDED = "suspended"
 

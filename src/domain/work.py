@@ -23,7 +23,7 @@ def utc_now() -> datetime:
 class Occasion:
     """Who asks, in which request, whether only to see what would happen, and whether only once.
 
-    What came of it: `seq` is the sequence number of the last change that was written, None if none was.
+    What came of it: `seq` is the number of the last change that its last writing unit wrote, None if it wrote none.
     """
 
     actor: str
@@ -99,8 +99,11 @@ class UnitsOfWork(Protocol):
         """
         ...
 
-    def changed(self, since: int, within_s: float) -> Awaitable[None]:
-        """Wait for a change with a higher sequence number than `since`, for at most `within_s` seconds."""
+    def changed(self, since: int, within_s: float) -> Awaitable[float]:
+        """Wait for a change with a higher sequence number than `since`, for at most `within_s` seconds.
+
+        Tells how many of them are left to wait; none once everybody was let go.
+        """
         ...
 
     def release(self) -> None:

@@ -6,9 +6,11 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from domain.changes import Action, Change, Entity, NewChange
+from domain.changes import BY_SEQ, Action, Change, Entity, NewChange
+from domain.filters import Filter
 from domain.values import is_id
-from repositories.lanes import Lane, Row, bounded
+from repositories.lanes import Lane, Row, Rows, bounded
+from repositories.pages import Listing, Query, page
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
 changes: Final = sa.Table(
@@ -19,8 +21,8 @@ changes: Final = sa.Table(
     sa.Column("entity_id", sa.BigInteger, nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("action", Key, nullable=False),
-    sa.Column("actor", sa.Text, nullable=False),
-    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("actor", Key, nullable=False),
+    sa.Column("request_id", Key, nullable=False),
     sa.Column("at", Instant, nullable=False),
     sa.Column("before", Json),
     sa.Column("after", Json),
@@ -35,6 +37,14 @@ CHANGE: Final = tuple(
 """The columns of a Change, in the order of its fields."""
 
 APPEND: Final = sa.insert(changes).returning(changes.c.seq)
+LISTING: Final = Listing(
+    columns=CHANGE,
+    keys={
+        name: changes.c[name] for name in ("seq", "kind", "entity_id", "version", "action", "actor", "request_id", "at")
+    },
+    shown=sa.true(),
+    unique=frozenset({"seq"}),
+)
 LAST_SEQ: Final = sa.select(sa.func.coalesce(sa.func.max(changes.c.seq), 0))
 LIST: Final = (
     sa.select(*CHANGE).where(changes.c.seq > sa.bindparam("since")).order_by(changes.c.seq).limit(sa.bindparam("limit"))
@@ -51,22 +61,39 @@ REDACT: Final = (
 
 
 class SqlChanges:
-    """The record of changes, to read."""
+    """The record of changes, to read. What may read all of it takes the lane for scans."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, scans: Lane) -> None:
         self._lane = lane
+        self._scans = scans
 
     async def list(
-        self, *, since: int = 0, kind: str | None = None, entity_id: int | None = None, limit: int
+        self,
+        *,
+        filter: Filter | None = None,
+        since: int = 0,
+        kind: str | None = None,
+        entity_id: int | None = None,
+        limit: int,
     ) -> Sequence[Change]:
         window = {"since": bounded(since), "limit": bounded(limit)}
-        if kind is None:
+        if kind is None and filter is not None:
+            rows = await self._ask(page(LISTING, filter, BY_SEQ, (window["since"],), window["limit"]))
+        elif kind is None:
             rows = await self._lane.rows(LIST, window)
         elif entity_id is not None and is_id(entity_id):
             rows = await self._lane.rows(LIST_OF_ONE, {**window, "kind": kind, "entity_id": entity_id})
         else:
             rows = ()
         return [change_of(row) for row in rows]
+
+    async def last(self) -> int:
+        ((seq,),) = await self._lane.rows(LAST_SEQ)
+        return int(seq)
+
+    async def _ask(self, query: Query) -> Rows:
+        lane = self._scans if query.scans else self._lane
+        return await lane.rows(query.statement, query.parameters)
 
 
 async def append(lane: Lane, new: Iterable[NewChange]) -> int | None:

@@ -36,12 +36,15 @@ class Feed:
         self._news.set()
         self._news = asyncio.Event()
 
-    async def wait_beyond(self, since: int, within_s: float) -> None:
-        """Return when there is a change with a higher number than `since`, at the latest after `within_s`."""
+    async def wait_beyond(self, since: int, within_s: float) -> float:
+        """Return when there is a change with a higher number than `since`, with the seconds that are left then."""
+        now = asyncio.get_running_loop().time
+        end = now() + within_s
         with self._watched(), suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout_at(end):
                 while self._head <= since and not self._released:
                     await self._news.wait()
+        return 0 if self._released else max(0, end - now())
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

@@ -148,14 +148,24 @@ class MemoryChanges:
         self._tables = tables
 
     async def list(
-        self, *, since: int = 0, kind: str | None = None, entity_id: int | None = None, limit: int
+        self,
+        *,
+        filter: Filter | None = None,
+        since: int = 0,
+        kind: str | None = None,
+        entity_id: int | None = None,
+        limit: int,
     ) -> Sequence[Change]:
-        found = (
-            change
-            for change in self._tables.changes
-            if change.seq > since and (kind is None or (change.kind, change.entity_id) == (kind, entity_id))
-        )
+        def asked_for(change: Change) -> bool:
+            if kind is None:
+                return matches(filter, change)
+            return (change.kind, change.entity_id) == (kind, entity_id)
+
+        found = (change for change in self._tables.changes if change.seq > since and asked_for(change))
         return [deepcopy(change) for change, _ in zip(found, range(limit), strict=False)]
+
+    async def last(self) -> int:
+        return len(self._tables.changes)
 
 
 class MemoryReadKeys:
@@ -226,6 +236,7 @@ class MemoryReadingUnit:
 class MemoryUnitOfWork:
     def __init__(self, committed: Tables, occasion: Occasion, clock: Clock) -> None:
         self.now = clock()
+        occasion.seq = None
         self._committed = committed
         self._tables = committed.copy()
         self._occasion = occasion
@@ -306,8 +317,8 @@ class MemoryUnitsOfWork:
     async def _last_seq(self) -> int:
         return len(self._tables.changes)
 
-    async def changed(self, since: int, within_s: float) -> None:
-        await self._feed.wait_beyond(since, within_s)
+    async def changed(self, since: int, within_s: float) -> float:
+        return await self._feed.wait_beyond(since, within_s)
 
     def release(self) -> None:
         self._feed.release()

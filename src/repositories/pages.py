@@ -25,7 +25,7 @@ LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 class Listing:
     """What lists of one table need to know. A row is in its lists if it is `shown`.
 
-    `keys` are the columns that filters and sorts compare, by field; each that sorts begins an index of shown rows.
+    `keys` are the columns that filters and sorts compare, by field. Each that sorts begins an index of shown rows.
     `unique` are the fields of which no two shown rows have the same key.
     """
 
@@ -97,8 +97,8 @@ def total_statement(listing: Listing, shape: Shape | None) -> sa.Select[Any]:
 def page_statement(listing: Listing, shape: Shape | None, sort: Sort, nulls: Nulls) -> sa.Select[Any]:
     keys = [SortKey.of(order, listing, number) for number, order in enumerate(sort.orders)]
     rows = sa.select(*listing.columns).where(*shown(listing, shape))
-    if keys[0].optional and is_indexed(sort):
-        return composed(page_in_parts(listing, rows, keys[0], keys[1], nulls))
+    if len(keys) > 1 and is_indexed(sort):
+        return composed(in_parts(listing, parts(rows, keys[0], keys[1], nulls), keys[0]))
     following = rows if nulls is None else rows.where(beyond(keys, nulls))
     return composed(following.order_by(*[key.order_with_nulls for key in keys]).limit(LIMIT))
 
@@ -140,18 +140,18 @@ class SortKey:
     def same(self, null: bool) -> Condition:
         return self.column.is_(None) if null else self.column == self.after
 
+    @property
+    def further(self) -> Condition:
+        return self.column < self.after if self.descending else self.column > self.after
+
     def beyond(self, null: bool) -> Condition:
         if null:
             return self.column.is_not(None) if self.descending else sa.false()
-        if self.descending:
-            return self.column < self.after
-        return sa.or_(self.column > self.after, self.column.is_(None)) if self.optional else self.column > self.after
+        return sa.or_(self.further, self.column.is_(None)) if self.optional and not self.descending else self.further
 
 
 def beyond(keys: Sequence[SortKey], nulls: tuple[bool, ...]) -> Condition:
-    """What follows the position: for one direction as one comparison of rows, at which an index can begin."""
-    if not any(key.optional for key in keys) and len({key.descending for key in keys}) == 1:
-        return row_beyond(keys)
+    """What follows the position in a list that no index has in order."""
     return sa.or_(*[differs_first_at(number, keys, nulls) for number in range(len(keys))])
 
 
@@ -160,45 +160,33 @@ def differs_first_at(number: int, keys: Sequence[SortKey], nulls: tuple[bool, ..
     return sa.and_(*same, keys[number].beyond(nulls[number]))
 
 
-def row_beyond(keys: Sequence[SortKey]) -> Condition:
-    columns, after = sa.tuple_(*[key.column for key in keys]), sa.tuple_(*[key.after for key in keys])
-    return columns < after if keys[0].descending else columns > after
+def parts(rows: sa.Select[Any], key: SortKey, id: SortKey, nulls: Nulls) -> Sequence[sa.Select[Any]]:
+    """What follows the position in a list that an index has in order, cut into parts that each begin in the index.
 
-
-def page_in_parts(listing: Listing, rows: sa.Select[Any], key: SortKey, id: SortKey, nulls: Nulls) -> sa.Select[Any]:
-    """By a field that may be null: the rows with a value and those without, each by an index, one behind the other.
-
-    No index has them all in the promised order on both databases, and none finds "beyond this value, or null".
+    In one piece, "beyond this value, or this value with an id beyond" begins on SQLite at the first row with the
+    value, of which an import leaves thousands, and "beyond this value, or null" begins nowhere on both databases.
     """
-    valued = rows.where(key.column.is_not(None), valued_beyond(key, id, nulls)).order_by(key.order, id.order)
-    null = rows.where(key.column.is_(None), null_beyond(key, id, nulls)).order_by(id.order)
-    both = sa.union_all(part(valued, key, 0), part(null, key, -1 if key.descending else 1)).subquery()
+    valued = (rows.where(key.column.is_not(None)) if key.optional else rows).order_by(key.order, id.order)
+    null = rows.where(key.column.is_(None)).order_by(id.order)
+    whole = ([null, valued] if key.descending else [valued, null]) if key.optional else [valued]
+    if nulls is None:
+        return whole
+    behind = whole[1:] if nulls[0] is key.descending else []
+    if nulls[0]:
+        return [null.where(id.further), *behind]
+    return [rows.where(key.same(null=False), id.further).order_by(id.order), valued.where(key.further), *behind]
+
+
+def in_parts(listing: Listing, parts: Sequence[sa.Select[Any]], key: SortKey) -> sa.Select[Any]:
+    """A page of these parts, one behind the other. No more is read of each than fits the page."""
+    if len(parts) == 1:
+        return parts[0].limit(LIMIT)
+    all = sa.union_all(*[numbered(part, key, number) for number, part in enumerate(parts)]).subquery()
     way = sa.desc if key.descending else sa.asc
-    in_order = sa.select(*[both.c[column.name] for column in listing.columns])
-    return in_order.order_by(both.c.part, way(both.c.part_key), way(both.c.id)).limit(LIMIT)
+    rows = sa.select(*[all.c[column.name] for column in listing.columns])
+    return rows.order_by(all.c.part, way(all.c.part_key), way(all.c.id)).limit(LIMIT)
 
 
-def valued_beyond(key: SortKey, id: SortKey, nulls: Nulls) -> Condition:
-    match nulls:
-        case None:
-            return sa.true()
-        case (True, *_):
-            return sa.true() if key.descending else sa.false()
-        case _:
-            return row_beyond([key, id])
-
-
-def null_beyond(key: SortKey, id: SortKey, nulls: Nulls) -> Condition:
-    match nulls:
-        case None:
-            return sa.true()
-        case (True, *_):
-            return row_beyond([id])
-        case _:
-            return sa.false() if key.descending else sa.true()
-
-
-def part(rows: sa.Select[Any], key: SortKey, number: int) -> sa.Select[Any]:
-    """The first rows of a part, with what orders them among those of the other."""
-    numbered = rows.add_columns(sa.literal_column(str(number)).label("part"), key.column.label("part_key"))
+def numbered(part: sa.Select[Any], key: SortKey, number: int) -> sa.Select[Any]:
+    numbered = part.add_columns(sa.literal_column(str(number)).label("part"), key.column.label("part_key"))
     return numbered.limit(LIMIT).subquery().select()

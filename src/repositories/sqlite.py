@@ -40,6 +40,10 @@ DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
 ERASING: Final = ("PRAGMA secure_delete=ON",)
 """What is deleted is overwritten with zeros, so that an erased person is in the file no more."""
 
+REWRITTEN_BYTES: Final = 64 * 1024 * 1024
+"""Up to this size the file is rewritten after an erasure: when SQLite splits a page it leaves copies of the rows that
+it moved, which nothing overwrites. Rewriting more would keep other writes waiting: that is for an operator (VACUUM)."""
+
 EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
 NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
 READ_ONLY: Final = ("PRAGMA query_only=ON",)
@@ -159,8 +163,15 @@ def begin_and(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Conne
     return work(connection)
 
 
-def checkpoint(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+def rewrite(connection: sqlite3.Connection) -> None:
+    """Whatever comes in between, the erasure is committed: there is nothing to refuse any more."""
+    with suppress(sqlite3.Error):
+        ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
+        ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
+        if pages * page_bytes <= REWRITTEN_BYTES:
+            connection.execute("VACUUM").close()
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
 
 def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
@@ -296,15 +307,15 @@ class SqliteDatabase:
         return True  # one process writes, and it knows the names that are held
 
     async def scrub(self) -> None:
-        """Empty the log, which still has what was erased, into the file, where it is overwritten (secure_delete).
+        """Rewrite the file if it is not too large, and empty the log, which still has what was erased, into it.
 
-        If other writes hold the connection for too long, a later checkpoint does it.
+        If other writes hold the connection for too long, a later erasure does it.
         """
         with suppress(sa.exc.TimeoutError):
             async with self._writer.connect() as connection:
                 driver = (await connection.get_raw_connection()).driver_connection
                 assert isinstance(driver, Connection)  # noqa: S101
-                await driver.trip(checkpoint)
+                await driver.trip(rewrite)
 
     async def is_ready(self) -> bool:
         try:

@@ -35,7 +35,7 @@ class SqlReadingUnit:
 
     @classmethod
     def on(cls, lane: Lane, scans: Lane) -> "SqlReadingUnit":
-        return cls(users=SqlReadUsers(lane, scans), changes=SqlChanges(lane), keys=SqlReadKeys(lane))
+        return cls(users=SqlReadUsers(lane, scans), changes=SqlChanges(lane, scans), keys=SqlReadKeys(lane))
 
 
 class SqlUnitOfWork:
@@ -43,13 +43,14 @@ class SqlUnitOfWork:
 
     def __init__(self, database: Database, session: AsyncSession, occasion: Occasion, clock: Clock) -> None:
         self.now = clock()
+        occasion.seq = None  # that of a unit that was contended in its COMMIT
         self._database = database
         self._session = session
         self._occasion = occasion
         self._journal = Journal()
         self._lane = SessionLane(session, database.refuse)
         self.users = SqlUsers(self._lane, self._journal, self.now)
-        self.changes = SqlChanges(self._lane)
+        self.changes = SqlChanges(self._lane, scans=self._lane)
         self.keys = SqlKeys(self._lane, self._journal, self.now)
 
     async def commit(self) -> None:
@@ -107,8 +108,8 @@ class SqlUnitsOfWork:
         ((seq,),) = await self._database.reader.rows(LAST_SEQ)
         return int(seq)
 
-    async def changed(self, since: int, within_s: float) -> None:
-        await self._feed.wait_beyond(since, within_s)
+    async def changed(self, since: int, within_s: float) -> float:
+        return await self._feed.wait_beyond(since, within_s)
 
     def release(self) -> None:
         self._feed.release()

@@ -1,15 +1,15 @@
 """What can be done with users."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 
 from domain.changes import differ
-from domain.errors import Conflict, Contended, NotFound
+from domain.errors import Conflict, NotFound
 from domain.filters import Filter
 from domain.keys import Scope, require_scopes
 from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort
 from domain.users import NewUser, User, UserKey, Users
 from domain.values import JsonObject
-from domain.versions import Expected, require_version
+from domain.versions import NOT_THERE, Expected, require_version
 from domain.work import Occasion, UnitsOfWork
 from services.retry import run_again
 
@@ -57,20 +57,28 @@ class UserService:
         async with self.units.reading() as work:
             return await work.users.count(filter)
 
-    @run_again
-    async def put(self, new: NewUser, *, expected: Expected = None, only_create: bool = False) -> tuple[User, bool]:
+    async def put(
+        self, new: NewUser, *, expected: Expected = None, unwanted: Collection[int] = ()
+    ) -> tuple[User, bool]:
         """Create the user of this external id or replace its profile; and whether it was created.
 
-        Raises `Stale` if there is one and `only_create` asks for none, or if there is none and some version is
-        `expected`.
+        Raises `Stale` if its version is not an expected one, or an unwanted one; before there is one, that is
+        `NOT_THERE`.
         """
+        try:
+            return await self._put(new, expected, unwanted)
+        except Conflict:  # with itself perhaps, created by another request this moment: then there is one to replace
+            return await self._put(new, expected, unwanted)
+
+    @run_again
+    async def _put(self, new: NewUser, expected: Expected, unwanted: Collection[int]) -> tuple[User, bool]:
         async with self.units.writing(self.occasion) as work:
             user = await find_or_none(work.users, new)
             if user is None:
-                require_version(0, expected)
-                user, replaced = await add_unless_overtaken(work.users, new), None
+                require_version(NOT_THERE, expected, unwanted)
+                user, replaced = await work.users.add(new), None
             else:
-                require_version(user.version, () if only_create else expected)
+                require_version(user.version, expected, unwanted)
                 replaced = user.replaced(new)
             if replaced and not differ(user, replaced):
                 return user, False
@@ -128,13 +136,3 @@ async def find_or_none(users: Users, new: NewUser) -> User | None:
         return await users.find("external_id", str(new.external_id))
     except NotFound:
         return None
-
-
-async def add_unless_overtaken(users: Users, new: NewUser) -> User:
-    """Add a user that was not there a moment ago. If it is there now, the work is to be run again."""
-    try:
-        return await users.add(new)
-    except Conflict as conflict:
-        if conflict.field == "external_id":
-            raise Contended("Another request created it first.") from conflict
-        raise

@@ -23,23 +23,12 @@ def own_settings_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
 
 
-class NoDatabase:
-    """In the place of a database where the units of work need none."""
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def is_ready(self) -> bool:
-        return True
-
-
 @asynccontextmanager
 async def serving(container: Container) -> AsyncIterator[AsyncClient]:
-    app = create_app(container)
+    app = create_app(container, open_at_home=True)
     async with (
         app.router.lifespan_context(app),
-        AsyncClient(transport=ASGITransport(app=app), base_url="http://roster.test") as client,
+        AsyncClient(transport=ASGITransport(app=app), base_url="http://localhost") as client,
     ):
         yield client
 
@@ -61,7 +50,6 @@ def in_memory() -> Container:
     """The container of a server without a database."""
     return Container(
         settings=providers.Object(Settings()),
-        database=providers.Object(NoDatabase()),
         units=providers.Object(MemoryUnitsOfWork()),
     )
 

@@ -75,14 +75,17 @@ async def test_a_wrong_method_is_a_405_with_every_right_one(
 
 
 async def test_a_body_announced_too_large_is_refused_unread(client: AsyncClient) -> None:
-    class Body:
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            pytest.fail("was read")
+    read = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(True)
+        yield b""
 
     size = str(api.routing.MAX_BODY_BYTES + 1)
-    refused = await client.post("/users/", content=Body(), headers={**JSON, "content-length": size})
+    refused = await client.post("/users/", content=body(), headers={**JSON, "content-length": size})
 
     problem_in(refused, 413, "too_large")
+    assert read == []
 
 
 async def test_a_body_that_turns_out_too_large_is_read_no_further(client: AsyncClient) -> None:
@@ -320,10 +323,10 @@ def test_every_refusal_has_a_status(refusal: type[Refusal]) -> None:
 
 
 async def test_a_server_that_drains_or_lost_its_database_is_not_ready(in_memory: Container) -> None:
-    app = create_app(in_memory)
+    app = create_app(in_memory, open_at_home=True)
     async with (
         app.router.lifespan_context(app),
-        AsyncClient(transport=ASGITransport(app=app), base_url="http://roster.test") as client,
+        AsyncClient(transport=ASGITransport(app=app), base_url="http://localhost") as client,
     ):
         assert (await client.get("/health/ready")).json() == {"status": "ok"}
         app.state.draining = True

@@ -299,17 +299,23 @@ async def test_a_limit_out_of_bounds_is_refused(client: AsyncClient, limit: str)
     assert refused.json()["errors"][0]["pointer"] == "/query/limit"
 
 
-def forged(payload: bytes, of: str = "/users?") -> str:
+LIST = "/users?"
+"""What cursors of the list without a filter and a sort are made for."""
+
+
+def forged(payload: bytes) -> str:
     """A cursor with a checksum that is right, as anybody can compute it."""
-    return urlsafe_b64encode(check(payload, of) + payload).decode().rstrip("=")
+    return urlsafe_b64encode(check(payload, LIST) + payload).decode().rstrip("=")
 
 
-GOOD = write_cursor((1,), "/users?")
+GOOD = write_cursor((1,), LIST)
 BAD_CURSORS = {
-    "foreign": write_cursor((1,), "/groups?"),
+    "empty": "",
+    "of another list": write_cursor((1,), "/groups?"),
+    "of another sort": write_cursor(("alice", 1), "/users?sort=name"),
     "cut": GOOD[:-1],
     "flipped": ("B" if GOOD[0] != "B" else "C") + GOOD[1:],
-    "of another spelling": GOOD[:4] + "!" + GOOD[4:],
+    "spelled in another way": GOOD[:4] + "!" + GOOD[4:],
     "padded": GOOD + "=",
     "garbage": "garbage",
     "not ASCII": "€",
@@ -318,24 +324,38 @@ BAD_CURSORS = {
     "forged: nothing": forged(b""),
     "forged: not JSON": forged(b"{"),
     "forged: not UTF-8": forged(b"\xff"),
-    "forged: no list": forged(b"1"),
-    "forged: empty": forged(b"[]"),
+    "forged: no array": forged(b"1"),
+    "forged: too few": forged(b"[]"),
+    "forged: too many": forged(b"[1,1]"),
+    "forged: null": forged(b"[null]"),
     "forged: true": forged(b"[true]"),
     "forged: 1.0": forged(b"[1.0]"),
     "forged: text": forged(b'["1"]'),
-    "forged: null": forged(b"[null]"),
-    "forged: one key too many": forged(b"[1,2]"),
-    "forged: beyond 64 bits": forged(b"[" + b"9" * 30 + b"]"),
-    "forged: with blanks": forged(b"[ 1 ]"),
-    "forged: nested": forged(b"[" * 3000),
+    "forged: beyond 64 bits": forged(b"[999999999999999999999999999999]"),
+    "forged: thousands of digits": forged(b"[" + b"9" * 3000 + b"]"),
+    "forged: tens of thousands of digits": forged(b"[" + b"9" * 5000 + b"]"),
+    "forged: deep": forged(b"[" * 3000),
+    "forged: an object": forged(b"{}"),
+    "forged: NaN": forged(b"[NaN]"),
 }
 
 
 @pytest.mark.parametrize("cursor", BAD_CURSORS.values(), ids=BAD_CURSORS.keys())
-async def test_a_cursor_that_is_none_of_this_list_is_refused(database_client: AsyncClient, cursor: str) -> None:
-    refused = await database_client.get("/users/", params={"cursor": cursor})
+async def test_a_cursor_that_is_none_of_this_list_is_refused(client: AsyncClient, cursor: str) -> None:
+    refused = await client.get("/users/", params={"cursor": cursor})
 
     assert (refused.status_code, refused.json()["code"]) == (400, "malformed")
+
+
+async def test_a_cursor_that_nobody_touched_is_taken(client: AsyncClient) -> None:
+    for name in ("Alice", "Bob"):
+        await create(client, name=name)
+
+    first = await client.get("/users/?limit=1")
+
+    assert first.links["next"]["url"] == f"/users/?limit=1&cursor={GOOD}"
+    for cursor in (GOOD, forged(b"[1]")):
+        assert (await client.get("/users", params={"cursor": cursor})).json() == [{"id": 2, "name": "Bob"}]
 
 
 async def test_head_is_get_without_the_body(database_client: AsyncClient) -> None:

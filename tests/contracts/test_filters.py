@@ -7,15 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from domain.errors import Malformed
 from domain.filters import Filter
 from domain.grammar import parse_filter
-from domain.pages import BY_ID, Sort, parse_sort
-from domain.users import ATTRIBUTES, FIELDS, NAME, ReadUsers, Status, User
+from domain.pages import BY_ID, Position, Sort, parse_sort
+from domain.users import ATTRIBUTES, FIELDS, NAME, NewUser, ReadUsers, Status, User
 from domain.values import fold
+from domain.work import Occasion, UnitsOfWork
 from repositories.database import Database
 from repositories.memory import MemoryReadUsers, Tables
 from repositories.postgres import PostgresDatabase
@@ -108,6 +111,7 @@ terms = st.one_of(
     term(PATHS, "eq ne", st.sampled_from(["true", "false"])),
     term([*FIELDS.keys() - {"attributes"}, *PATHS], "eq ne", st.just("null")),
     term([*FIELDS.keys() - {"attributes"}, *PATHS], "pr", st.just("")),
+    term(PATHS, "pr", st.just("")),
 )  # fmt: skip
 filters = st.recursive(
     terms,
@@ -166,6 +170,7 @@ async def walked(store: ReadUsers, filter: Filter | None, sort: Sort, limit: int
         after = json.loads(json.dumps(sort.position(users[-1])))
         users = await store.list(filter=filter, sort=sort, after=tuple(after), limit=limit)
         found += [user.id for user in users]
+        assert len(found) <= 100, "the pages come to no end"
     return found
 
 
@@ -206,3 +211,57 @@ async def test_pages_of_any_sort_put_together_are_the_whole_list_in_every_store(
         for name, store in stores.all().items():
             assert await ids(store, sort=sort) == expected, (name, text)
             assert await walked(store, None, sort, limit) == expected, (name, text)
+
+
+OCCASION = Occasion(actor="tester", request_id="r1")
+
+
+@pytest.mark.parametrize("text", ["id", "name", "-name", "email", "-email", "status,-name", "-created_at"])
+async def test_writes_between_pages_neither_skip_nor_double_the_other_users(units: UnitsOfWork, text: str) -> None:
+    sort = parse_sort(text, FIELDS)
+    for number in range(6):
+        await add(units, f"m{number}", f"m{number}")
+        await add(units, f"n{number}", None)
+    seen: list[str] = []
+    page = await page_after(units, sort, None)
+    while page:
+        seen += [user.name for user in page]
+        await remove(units, page[-1].id)  # where the next page begins
+        await add(units, f"a{len(seen)}", None if len(seen) % 2 else f"a{len(seen)}")
+        page = await page_after(units, sort, sort.position(page[-1])) if len(seen) < 40 else []
+    assert len(seen) == len(set(seen))
+    assert {name for name in seen if name[0] in "mn"} == {f"{letter}{number}" for letter in "mn" for number in range(6)}
+
+
+async def page_after(units: UnitsOfWork, sort: Sort, after: Position | None) -> Sequence[User]:
+    async with units.reading() as work:
+        return await work.users.list(sort=sort, after=after, limit=3)
+
+
+async def add(units: UnitsOfWork, name: str, email: str | None) -> None:
+    async with units.writing(OCCASION) as work:
+        await work.users.add(NewUser(name=name, email=email))
+        await work.commit()
+
+
+async def remove(units: UnitsOfWork, id: int) -> None:
+    async with units.writing(OCCASION) as work:
+        await work.users.save((await work.users.get(id)).deleted(work.now))
+        await work.commit()
+
+
+async def test_a_writing_unit_filters_and_sorts_what_it_wrote_itself(units: UnitsOfWork) -> None:
+    async with units.writing(OCCASION) as work:
+        for name in ("b", "C", "a"):
+            await work.users.add(NewUser(name=name, attributes={"n": [1, 2.5]}))
+        filter = parse_filter('attributes.n gt 2 and not (name eq "B")', FIELDS)
+        found = await work.users.list(filter=filter, sort=parse_sort("-name", FIELDS), limit=9)
+        assert [user.name for user in found] == ["C", "a"]
+        assert await work.users.count(filter) == 2
+
+
+async def test_a_position_of_another_sort_is_malformed(units: UnitsOfWork) -> None:
+    async with units.reading() as work:
+        for sort, after in (("id", ("a",)), ("name", (5,)), ("created_at", ("noon", 5)), ("-email", (None, None))):
+            with pytest.raises(Malformed):
+                await work.users.list(sort=parse_sort(sort, FIELDS), after=after, limit=1)

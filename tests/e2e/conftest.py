@@ -52,20 +52,20 @@ class Roster:
     def errors(self) -> str:
         return "\n".join(self.complained)
 
-    async def event(self, name: str) -> dict[str, Any]:
-        """The first line of the log about some event, once it is there."""
+    async def line(self, wanted: Callable[[str], bool]) -> str:
+        """The first line of its output that is wanted, once it is there."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
                 self._news.clear()
-                for event in self.events:
-                    if event["event"] == name:
-                        return event
+                for line in self.said:
+                    if wanted(line):
+                        return line
                 if all(reader.done() for reader in self._readers):
-                    pytest.fail(f"It ended without saying {name}: {self.said} {self.complained}")
+                    pytest.fail(f"It ended without saying it: {self.said} {self.complained}")
                 await self._news.wait()
 
     async def url(self) -> str:
-        return str((await self.event("serving"))["api"])
+        return str(json.loads(await self.line(lambda line: '"event": "serving"' in line))["api"])
 
     async def address(self) -> tuple[str, int]:
         host, _, port = (await self.url()).removeprefix("http://").rpartition(":")

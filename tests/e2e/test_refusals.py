@@ -42,20 +42,19 @@ async def test_workers_on_sqlite_refuse(serve: "Run", sqlite_url: str) -> None:
     assert "--database-url" in line
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-async def test_a_port_that_is_taken_is_named(serve: "Run", run: "Run", postgres_url: str, workers: str) -> None:
+async def test_a_port_that_is_taken_is_named(run: "Run", sqlite_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        line = await complaint_of(await run("serve", "--port", port, "--workers", workers, database_url=postgres_url))
+        line = await complaint_of(await run("serve", "--port", port, database_url=sqlite_url))
 
     assert f"127.0.0.1 port {port}" in line
     assert "--port" in line
 
 
 async def test_a_host_that_is_none_is_named(run: "Run", sqlite_url: str) -> None:
-    for host in ("no.such.host.invalid", "192.0.2.1", "::ffff"):
-        line = await complaint_of(await run("serve", "--port", "0", "--host", host, database_url=sqlite_url))
-        assert f"{host} port 0" in line
+    line = await complaint_of(await run("serve", "--port", "0", "--host", "192.0.2.1", database_url=sqlite_url))
+
+    assert "192.0.2.1 port 0" in line
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -65,13 +64,12 @@ async def test_a_postgres_behind_the_head_names_the_command(serve: "Run", bare_p
     assert "roster db upgrade" in line
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-async def test_a_postgres_out_of_reach_is_named_without_the_password(serve: "Run", workers: str) -> None:
+async def test_a_postgres_out_of_reach_is_named_without_the_password(serve: "Run") -> None:
     with socket.socket() as closed:  # bound, and never listened on
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
         url = f"postgresql://roster:{SECRET}@127.0.0.1:{port}/directory"
-        line = await complaint_of(await serve(url, "--workers", workers))
+        line = await complaint_of(await serve(url))
 
     assert "PostgreSQL, directory at 127.0.0.1 cannot be reached" in line
 
@@ -81,24 +79,6 @@ async def test_a_database_that_is_not_there_is_named(serve: "Run", postgres_url:
 
     assert "no_roster_test" in line
     assert "does not exist" in line
-
-
-BAD_URLS = [
-    f"postgresql://roster:{SECRET}/x@host/directory",
-    f"postgresql://roster:{SECRET}@host:port/directory",
-    f"mysql://roster:{SECRET}@host/directory",
-    f"{SECRET}",
-    "sqlite://",
-    "sqlite:///:memory:",
-    "",
-    f"postgresql://roster:{SECRET}@no.such.host.invalid/directory",
-    f"postgresql://roster:{SECRET}@127.0.0.1/directory?sslmode=perhaps",
-]
-
-
-@pytest.mark.parametrize("url", BAD_URLS)
-async def test_a_url_that_is_none_is_refused_without_being_repeated(serve: "Run", url: str) -> None:
-    await complaint_of(await serve(url))
 
 
 async def test_a_file_that_is_no_database_is_refused_and_left_alone(

@@ -14,7 +14,7 @@ async def test_tells_what_happened_in_its_order(users: UserService, changes: Cha
     bob = await users.create(NewUser(name="Bob"))
     await users.patch(alice.id, {"name": "Alicia"})
     await users.delete(bob.id)
-    told = await changes.list(since=0, limit=10)
+    told = (await changes.list(since=0, limit=10)).changes
     assert [(change.entity_id, change.action) for change in told] == [
         (alice.id, Action.CREATED),
         (bob.id, Action.CREATED),
@@ -26,17 +26,17 @@ async def test_tells_what_happened_in_its_order(users: UserService, changes: Cha
 async def test_goes_on_after_the_last_number_seen(users: UserService, changes: ChangeService) -> None:
     for number in range(3):
         await users.create(NewUser(name=f"User {number}"))
-    [first] = await changes.list(since=0, limit=1)
-    rest = await changes.list(since=first.seq, limit=10)
+    [first] = (await changes.list(since=0, limit=1)).changes
+    rest = (await changes.list(since=first.seq, limit=10)).changes
     assert [change.entity_id for change in rest] == [2, 3]
-    assert await changes.list(since=rest[-1].seq, limit=10) == []
+    assert (await changes.list(since=rest[-1].seq, limit=10)).changes == []
 
 
 async def test_tells_the_history_of_one_user(users: UserService, changes: ChangeService) -> None:
     alice = await users.create(NewUser(name="Alice"))
     await users.create(NewUser(name="Bob"))
     await users.patch(alice.id, {"name": "Alicia"})
-    told = await changes.list_of_user(alice.id, since=0, limit=10)
+    told = (await changes.list_of_user(alice.id, since=0, limit=10)).changes
     assert [(change.version, change.after) for change in told[1:]] == [(2, {"name": "Alicia"})]
     assert {change.entity_id for change in told} == {alice.id}
 
@@ -44,7 +44,7 @@ async def test_tells_the_history_of_one_user(users: UserService, changes: Change
 async def test_tells_the_history_of_a_deleted_user_too(users: UserService, changes: ChangeService) -> None:
     alice = await users.create(NewUser(name="Alice"))
     await users.delete(alice.id)
-    assert [change.action for change in await changes.list_of_user(alice.id, since=0, limit=10)] == [
+    assert [change.action for change in (await changes.list_of_user(alice.id, since=0, limit=10)).changes] == [
         Action.CREATED,
         Action.DELETED,
     ]
@@ -54,8 +54,8 @@ async def test_a_history_that_was_read_to_its_end_is_empty_not_missing(
     users: UserService, changes: ChangeService
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
-    [change] = await changes.list_of_user(alice.id, since=0, limit=10)
-    assert await changes.list_of_user(alice.id, since=change.seq, limit=10) == []
+    [change] = (await changes.list_of_user(alice.id, since=0, limit=10)).changes
+    assert (await changes.list_of_user(alice.id, since=change.seq, limit=10)).changes == []
 
 
 @pytest.mark.parametrize("id", [0, -1, 1, 2**53, 2**63, 2**70])

@@ -74,7 +74,7 @@ CHECKS: Final[dict[str, Check]] = {
     "services.users.UserService.create": keeps_a_created_user,
     "services.users.UserService.patch": keeps_a_patch,
     "services.users.UserService.delete": keeps_a_deletion,
-    "services.users.UserService.put": keeps_what_was_put,
+    "services.users.UserService._put": keeps_what_was_put,
     "services.users.UserService.restore": keeps_a_restoration,
     "services.users.UserService.purge": keeps_an_erasure,
 }

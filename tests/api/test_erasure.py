@@ -1,0 +1,123 @@
+"""What was erased is in no file of SQLite's any more, with the server running and its database open."""
+
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from httpx2 import AsyncClient
+
+import repositories.sqlite
+from api.container import Container
+
+ALICE = {
+    "name": "Alice Wonderland",
+    "email": "Alice.Secret@Example.org",
+    "username": "AliceTheSecret",
+    "external_id": "hr-secret-4711",
+    "attributes": {"diagnosis": "a very private matter", "long": "carroll" * 2000},
+}
+NOW = "2026-01-01T00:00:00.000000+00:00"
+LATER = {"name": "Alice Looking-Glass", "attributes": {"address": "7 Rabbit Hole"}}
+SECRETS = (
+    "Alice.Secret@Example.org", "alice.secret@example.org", "AliceTheSecret", "alicethesecret", "hr-secret-4711",
+    "Alice Wonderland", "alice wonderland", "Looking-Glass", "looking-glass", "a very private matter",
+    "carrollcarroll", "7 Rabbit Hole",
+)  # fmt: skip
+
+
+def traces(folder: Path, secret: str) -> int:
+    """How often the files of the database hold a text."""
+    return sum(file.read_bytes().count(secret.encode()) for file in files(folder))
+
+
+def files(folder: Path) -> Sequence[Path]:
+    return sorted(folder.glob("roster.db*"))
+
+
+@pytest.fixture
+def container(container_at: Callable[[str], Container], sqlite_url: str) -> Container:
+    return container_at(sqlite_url)
+
+
+@pytest.fixture
+async def client(
+    container: Container, client_of: Callable[[Container], AbstractAsyncContextManager[AsyncClient]]
+) -> AsyncIterator[AsyncClient]:
+    async with client_of(container) as client:
+        yield client
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_no_file_holds_what_was_erased(client: AsyncClient, tmp_path: Path, deleted: bool) -> None:
+    await client.post("/users/", json={"name": "Bob Kept", "email": "bob.kept@example.org"})
+    await client.post("/users/", json=ALICE, headers={"idempotency-key": "create-alice"})
+    await client.patch("/users/2", json=LATER)
+    if deleted:
+        await client.delete("/users/2")
+    assert {file.name for file in files(tmp_path)} >= {"roster.db", "roster.db-wal", "roster.db-shm"}
+    assert [secret for secret in SECRETS if not traces(tmp_path, secret)] == []
+
+    assert (await client.delete("/users/2?purge=true")).status_code == 204
+
+    assert [secret for secret in SECRETS if traces(tmp_path, secret)] == []
+    assert traces(tmp_path, "bob.kept@example.org")
+    assert (await client.get("/users/1")).json()["email"] == "bob.kept@example.org"
+
+
+async def test_a_deletion_alone_keeps_everything(client: AsyncClient, tmp_path: Path) -> None:
+    await client.post("/users/", json=ALICE)
+    await client.delete("/users/1")
+    assert [secret for secret in SECRETS[:5] if not traces(tmp_path, secret)] == []
+
+
+async def test_an_erasure_that_is_only_tried_keeps_everything(client: AsyncClient, tmp_path: Path) -> None:
+    await client.post("/users/", json=ALICE)
+    await client.delete("/users/1?purge=true&dry_run=true")
+    assert [secret for secret in SECRETS[:5] if not traces(tmp_path, secret)] == []
+
+
+async def someone_with_a_copy(container: Container, folder: Path) -> str:
+    """The username of one of very many users that is in the file once more than in its row and in its index.
+
+    A page that is full is split, and the rows that move to another one stay behind as well, where nothing points.
+    """
+    dice = random.Random(1)
+    names = [f"{dice.getrandbits(64):016x}" for _ in range(2000)]
+    async with container.database().session() as session:
+        insert = (
+            "INSERT INTO users (name, name_key, username, username_key, status, attributes, created_at, updated_at,"
+            " version) VALUES ('N', 'n', :name, :name, 'active', '{}', :now, :now, 1)"
+        )
+        await session.execute(sa.text(insert), [{"name": name, "now": NOW} for name in names])
+        await session.commit()
+    with closing(sqlite3.connect(folder / "roster.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+    content = (folder / "roster.db").read_bytes()
+    return next(name for name in names if content.count(name.encode()) > 3)
+
+
+async def erase(client: AsyncClient, username: str) -> None:
+    user = (await client.get(f"/users/by/username/{username}?fields=id")).json()["id"]
+    assert (await client.delete(f"/users/{user}?purge=true")).status_code == 204
+    assert (await client.get("/users/?count=true&limit=1")).headers["x-total-count"] == "1999"
+
+
+async def test_no_file_holds_a_copy_that_a_split_page_left(
+    container: Container, client: AsyncClient, tmp_path: Path
+) -> None:
+    username = await someone_with_a_copy(container, tmp_path)
+    await erase(client, username)
+    assert not traces(tmp_path, username)
+
+
+async def test_without_rewriting_the_file_a_copy_stays(
+    container: Container, client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories.sqlite, "REWRITTEN_BYTES", 0)
+    username = await someone_with_a_copy(container, tmp_path)
+    await erase(client, username)
+    assert traces(tmp_path, username)

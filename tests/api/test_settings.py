@@ -1,0 +1,120 @@
+"""What an operator sets, where it may come from, and that bad values are not repeated."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import api.server
+from api.cli import app
+from api.settings import Settings
+
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def started_with(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings of each server that would have been started."""
+    started: list[Settings] = []
+    monkeypatch.setattr(api.server, "serve", started.append)
+    return started
+
+
+def test_a_flag_goes_before_the_environment_before_the_file_before_the_default(
+    started_with: list[Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def port(*flags: str) -> int:
+        result = CliRunner().invoke(app, ["serve", *flags])
+        assert result.exit_code == 0, result.output
+        return started_with.pop().port
+
+    assert port() == 8000
+    (tmp_path / ".env").write_text("ROSTER_PORT=1001\nROSTER_HOST=192.0.2.1\n")
+    assert port() == 1001
+    monkeypatch.setenv("ROSTER_PORT", "1002")
+    assert port() == 1002
+    assert port("--port", "1003") == 1003
+    assert port() == 1002
+
+
+@pytest.mark.parametrize("flag", ["host", "port", "workers", "database_url"])
+def test_each_flag_sets_its_setting(started_with: list[Settings], flag: str) -> None:
+    value = {"port": "9", "workers": "7"}.get(flag, "something")
+
+    result = CliRunner().invoke(app, ["serve", f"--{flag.replace('_', '-')}", value])
+
+    assert result.exit_code == 0, result.output
+    assert str(getattr(started_with[0], flag)) == value
+
+
+BAD: list[tuple[str, Any]] = [
+    ("PORT", SECRET),
+    ("PORT", "65536"),
+    ("WORKERS", "0"),
+    ("POOL_SIZE", "-1"),
+    ("POOL_TIMEOUT_S", "nan"),
+    ("DRAIN_S", "inf"),
+    ("SHUTDOWN_S", "0.5"),
+    ("LOG_FORMAT", SECRET),
+    ("LOG_LEVEL", SECRET),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_bad_value_is_named_and_not_repeated(
+    started_with: list[Settings], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"ROSTER_{name}", value)
+
+    result = CliRunner().invoke(app, ["serve"])
+
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith(f"roster: ROSTER_{name}: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert SECRET not in result.output
+    assert started_with == []
+
+
+def test_every_bad_value_is_named_at_once(started_with: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_PORT", "x")
+    monkeypatch.setenv("ROSTER_WORKERS", "x")
+
+    result = CliRunner().invoke(app, ["serve"])
+
+    assert [line.split()[1] for line in result.stderr.splitlines()] == ["ROSTER_PORT:", "ROSTER_WORKERS:"]
+
+
+def test_settings_do_not_show_the_url_with_its_password() -> None:
+    assert SECRET not in repr(Settings(database_url=f"postgresql://roster:{SECRET}@host/directory"))
+
+
+def test_the_environment_of_a_worker_gives_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(port=1, workers=2, drain_s=1.5, log_level="debug", database_url="postgresql://a:b%40c@d/e")
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings() == settings
+
+
+BAD_URLS = [
+    f"postgresql://roster:{SECRET}/x@host/directory",
+    f"postgresql://roster:{SECRET}@host:port/directory",
+    f"mysql://roster:{SECRET}@host/directory",
+    f"{SECRET}",
+    "sqlite://",
+    "sqlite:///:memory:",
+    "",
+    f"postgresql://roster:{SECRET}@no.such.host.invalid/directory",
+    f"postgresql://roster:{SECRET}@127.0.0.1/directory?sslmode=perhaps",
+]
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_a_url_that_is_none_is_refused_without_being_repeated(url: str) -> None:
+    result = CliRunner().invoke(app, ["db", "status", "--database-url", url])
+
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("roster: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert SECRET not in result.output

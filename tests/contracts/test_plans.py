@@ -1,0 +1,161 @@
+"""How lists are read: which index serves, read off the plans of both databases, and which lane."""
+
+import pytest
+import sqlalchemy as sa
+
+from domain.grammar import parse_filter
+from domain.pages import Position, parse_sort
+from domain.users import FIELDS
+from repositories.lanes import Parameters, Rows, compiled_written, prepare
+from repositories.pages import Query, page
+from repositories.postgres import PostgresDatabase
+from repositories.sqlite import SqliteDatabase
+from repositories.users import LISTING, SqlReadUsers
+
+FILL = """
+    INSERT INTO users (name, name_key, email, email_key, username_key, external_id, status, attributes,
+                       created_at, updated_at, version)
+    SELECT 'n' || n, 'n' || n, 'e' || n, CASE WHEN n % 3 > 0 THEN 'e' || n END, CASE WHEN n % 50 > 0 THEN 'u' || n END,
+           'x' || n, CASE WHEN n % 100 = 0 THEN 'suspended' ELSE 'active' END, '{"a": 1}',
+           timestamptz '2026-01-01' + n * interval '1 minute', timestamptz '2026-01-01' + n * interval '1 minute', 1
+    FROM generate_series(1, 6000) AS n
+"""
+
+AT = "2026-01-03T00:00:00Z"
+
+FILTERS = {
+    ('email eq "e77"', "id"): "uq_users_email_key",
+    ('username eq "u77" and attributes.a gt 0', "name"): "uq_users_username_key",
+    ('external_id eq "x77" and not (name sw "x")', "id"): "uq_users_external_id",
+    ('status eq "suspended"', "id"): "ix_users_status_id",
+    (f'created_at gt "{AT}" and created_at lt "2026-01-03T00:10:00Z"', "id"): "ix_users_created_at_id",
+    (f'created_at ge "{AT}"', "created_at"): "ix_users_created_at_id",
+    ('updated_at le "2026-01-01T00:10:00Z"', "-updated_at"): "ix_users_updated_at_id",
+}
+
+PAGES: dict[tuple[str, Position | None], str] = {
+    ("name", None): "ix_users_name_key_id",
+    ("name", ("n5", 5)): "ix_users_name_key_id",
+    ("-name", ("n5", 5)): "ix_users_name_key_id",
+    ("status", ("active", 5)): "ix_users_status_id",
+    ("-created_at", (AT, 5)): "ix_users_created_at_id",
+    ("updated_at", (AT, 5)): "ix_users_updated_at_id",
+    ("email", None): "uq_users_email_key",
+    ("email", ("e5", 5)): "uq_users_email_key",
+    ("-email", None): "uq_users_email_key",
+    ("-username", (None, 5)): "uq_users_username_key",
+    ("-external_id", ("x5", 5)): "uq_users_external_id",
+    ("-id", (5,)): "PRIMARY KEY",
+}
+
+
+def filtered(text: str, sort: str) -> Query:
+    return page(LISTING, parse_filter(text, FIELDS), parse_sort(sort, FIELDS), None, 10)
+
+
+def sorted_by(text: str, after: Position | None) -> Query:
+    return page(LISTING, None, parse_sort(text, FIELDS), after, 10)
+
+
+async def sqlite_plan(database: SqliteDatabase, query: Query) -> str:
+    prepared = prepare(query.statement, database._writer.dialect)
+    assert database._reading is not None
+    rows = await database._reading.execute_fetchall(
+        "EXPLAIN QUERY PLAN " + prepared.sql, prepared.arguments(query.parameters)
+    )
+    return "\n".join(row[3] for row in rows)
+
+
+async def postgres_plan(database: PostgresDatabase, query: Query) -> str:
+    """Of a table with rows enough for a scan of it to be the worse plan."""
+    async with database.session() as session:
+        await session.execute(sa.text(FILL))
+        await session.execute(sa.text("ANALYZE users"))
+        await session.commit()
+    prepared = prepare(query.statement, database._writer.dialect)
+    assert database._reading is not None
+    rows = await database._reading.fetch("EXPLAIN " + prepared.sql, *prepared.arguments(query.parameters))
+    return "\n".join(row[0] for row in rows)
+
+
+@pytest.mark.parametrize(("text", "sort"), FILTERS)
+async def test_a_filter_by_a_key_uses_its_index_on_sqlite(sqlite: SqliteDatabase, text: str, sort: str) -> None:
+    plan = await sqlite_plan(sqlite, filtered(text, sort))
+    assert f"SEARCH users USING INDEX {FILTERS[text, sort]}" in plan
+
+
+@pytest.mark.parametrize(("text", "sort"), FILTERS)
+async def test_a_filter_by_a_key_uses_its_index_on_postgres(postgres: PostgresDatabase, text: str, sort: str) -> None:
+    plan = await postgres_plan(postgres, filtered(text, sort))
+    assert f" using {FILTERS[text, sort]} on users" in plan
+    assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize(("text", "after"), PAGES)
+async def test_a_page_begins_in_its_index_on_sqlite(sqlite: SqliteDatabase, text: str, after: Position | None) -> None:
+    plan = await sqlite_plan(sqlite, sorted_by(text, after))
+    reads = [line for line in plan.splitlines() if " users" in line]
+    assert all(PAGES[text, after] in line for line in reads), plan
+    assert after is None or all("SEARCH" in line for line in reads), plan
+    assert "TEMP B-TREE" not in plan.removesuffix("SCAN anon_1\nUSE TEMP B-TREE FOR ORDER BY"), plan  # of the few
+
+
+@pytest.mark.parametrize(("text", "after"), PAGES)
+async def test_a_page_begins_in_its_index_on_postgres(
+    postgres: PostgresDatabase, text: str, after: Position | None
+) -> None:
+    plan = await postgres_plan(postgres, sorted_by(text, after))
+    assert f" using {PAGES[text, after].replace('PRIMARY KEY', 'pk_users')} on users" in plan
+    assert "Seq Scan" not in plan
+    assert "Bitmap" not in plan  # it loses the order, and reads all before it sorts them
+
+
+async def test_a_composed_statement_is_compiled_once_for_its_shape(sqlite: SqliteDatabase) -> None:
+    one, other = filtered('name eq "a"', "name"), filtered('name eq "b"', "name")
+    assert one.statement is other.statement
+    assert one.parameters != other.parameters
+    assert one.statement is not filtered('name gt "b"', "name").statement
+    assert filtered("attributes.a eq 1", "id").statement is not filtered('attributes.a eq "1"', "id").statement
+
+
+async def test_many_filters_displace_no_written_statement(sqlite: SqliteDatabase) -> None:
+    before = compiled_written.cache_info()
+    for number in range(20):
+        await sqlite.reader.rows(*filtered(f"attributes.a{number} pr", "id")[:2])
+    assert compiled_written.cache_info() == before
+
+
+class Recorder:
+    """A lane that answers nothing, and counts."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        self.asked += 1
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("text", "sort", "scans"),
+    [
+        (None, "id", False),
+        (None, "-email", False),
+        (None, "status,name", True),
+        (None, "-name,id", True),
+        ('email eq "a"', "name", False),
+        ('name sw "a" and external_id eq "a"', "id", False),
+        ('email eq "a" or external_id eq "a"', "id", True),
+        ('not (email eq "a")', "id", True),
+        ("attributes.a pr", "id", True),
+    ],
+)
+async def test_what_may_read_the_whole_table_takes_the_lane_for_scans(text: str | None, sort: str, scans: bool) -> None:
+    lane, scanning = Recorder(), Recorder()
+    filter = None if text is None else parse_filter(text, FIELDS)
+    await SqlReadUsers(lane, scanning).list(filter=filter, sort=parse_sort(sort, FIELDS), limit=1)
+    assert (lane.asked, scanning.asked) == ((0, 1) if scans else (1, 0))
+
+
+async def test_scans_have_a_connection_of_their_own_on_sqlite(sqlite: SqliteDatabase) -> None:
+    assert sqlite.scans._connection is not sqlite.reader._connection
