@@ -14,6 +14,7 @@ from domain.values import Text, is_id
 
 NAME: Final = Text(max=200)
 
+FIRST_ID: Final = 1
 RANDOM_LENGTH: Final = 32
 """Characters of 62 kinds: 190 bits."""
 
@@ -128,6 +129,9 @@ class Digest:
     hash: bytes
     until: datetime | None = None
 
+    def is_valid_at(self, now: datetime) -> bool:
+        return self.until is None or now < self.until
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -191,8 +195,15 @@ class Keys(ReadKeys, Protocol):
         """The new key, with an id that was never given out before. It has no secret yet."""
         ...
 
+    async def add_first(self, new: NewKey) -> Key:
+        """The first key of all, with `FIRST_ID`. Raises `Conflict` if there is one."""
+        ...
+
     async def save(self, key: Key) -> Key:
-        """The key as it is now kept, one version on. Raises `Stale` and `NotFound` as users do."""
+        """The key as it is now kept, one version on; when it was used last is not saved by this.
+
+        Raises `Stale` and `NotFound` as users do.
+        """
         ...
 
     async def keep_digests(self, id: int, digests: Sequence[Digest]) -> None:
@@ -204,5 +215,5 @@ class Keys(ReadKeys, Protocol):
         ...
 
     async def has_other_admin(self, than: int, at: datetime) -> bool:
-        """Whether another key than this one may administer keys at this time."""
+        """Whether another key than this one may administer keys at this time. It stays so until the unit ends."""
         ...

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from domain.changes import Journal
 from domain.errors import NotFound, Stale
-from domain.keys import Credentials, Digest, Key, NewKey, Scope
+from domain.keys import FIRST_ID, Credentials, Digest, Key, NewKey, Scope
 from domain.values import is_id
 from repositories.lanes import Lane, Row, bounded
 from repositories.schema import BigId, Instant, Json, metadata
@@ -53,8 +53,9 @@ CREDENTIALS: Final = sa.select(keys.c.hash, keys.c.old_hash, keys.c.old_until, *
     keys.c.id == sa.bindparam("id")
 )
 ANY: Final = sa.select(keys.c.id).limit(1)
-ALL_UNREVOKED: Final = sa.select(*KEY).where(UNREVOKED)
+ALL_UNREVOKED_TO_WRITE: Final = sa.select(*KEY).where(UNREVOKED).order_by(keys.c.id).with_for_update()
 ADD: Final = sa.insert(keys).returning(keys.c.id)
+RENUMBER: Final = sa.update(keys).where(keys.c.id == sa.bindparam("drawn_id")).values(id=FIRST_ID)
 SAVE: Final = (
     sa.update(keys)
     .where(keys.c.id == sa.bindparam("saved_id"), keys.c.version == sa.bindparam("saved_version"))
@@ -105,6 +106,14 @@ class SqlKeys(SqlReadKeys):
         return await self._one(GET_TO_WRITE, id)
 
     async def add(self, new: NewKey) -> Key:
+        return self._added(await self._draw(new), new)
+
+    async def add_first(self, new: NewKey) -> Key:
+        if (drawn := await self._draw(new)) != FIRST_ID:  # where ids that are not kept are not given out again
+            await self._lane.rows(RENUMBER, {"drawn_id": drawn})
+        return self._added(FIRST_ID, new)
+
+    async def _draw(self, new: NewKey) -> int:
         values = {
             "name": new.name,
             "scopes": list(new.scopes),
@@ -114,13 +123,16 @@ class SqlKeys(SqlReadKeys):
             "version": 1,
         }
         ((id,),) = await self._lane.rows(ADD, values)
+        return int(id)
+
+    def _added(self, id: int, new: NewKey) -> Key:
         key = Key(id, new.name, new.scopes, self._now, self._now, version=1, expires_at=new.expires_at)
         self._journal.added(key)
         return key
 
     async def save(self, key: Key) -> Key:
         before = await self._one(GET_TO_WRITE, key.id)
-        saved = replace(key, updated_at=self._now, version=key.version + 1)
+        saved = replace(key, updated_at=self._now, version=key.version + 1, last_used_at=before.last_used_at)
         values = {
             "name": saved.name,
             "scopes": list(saved.scopes),
@@ -147,7 +159,7 @@ class SqlKeys(SqlReadKeys):
         await self._lane.rows(TOUCH, {"kept_id": id, "used_at": at})
 
     async def has_other_admin(self, than: int, at: datetime) -> bool:
-        others = [key_of(row) for row in await self._lane.rows(ALL_UNREVOKED)]
+        others = [key_of(row) for row in await self._lane.rows(ALL_UNREVOKED_TO_WRITE)]
         return any(key.id != than and Scope.KEYS_ADMIN in key.scopes and key.is_valid_at(at) for key in others)
 
 

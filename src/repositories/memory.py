@@ -201,11 +201,16 @@ class MemoryKeys(MemoryReadKeys):
         self._journal.added(key)
         return key
 
+    async def add_first(self, new: NewKey) -> Key:
+        if self._tables.keys:
+            raise Conflict("id")
+        return await self.add(new)
+
     async def save(self, key: Key) -> Key:
         before = await self.get(key.id)
         if before.version != key.version:
             raise Stale("The key was changed meanwhile.")
-        saved = replace(key, updated_at=self._now, version=key.version + 1)
+        saved = replace(key, updated_at=self._now, version=key.version + 1, last_used_at=before.last_used_at)
         self._tables.keys[key.id] = replace(self._tables.keys[key.id], key=saved)
         self._journal.saved(before, saved)
         return saved

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from domain.errors import Conflict, NotFound
+from domain.errors import Conflict, Contended, Fault, Invalid, NotFound
 from domain.keys import (
+    FIRST_ID,
     Digest,
     Key,
+    Keys,
     LastAdminKey,
     NewKey,
     Randomness,
@@ -53,14 +55,14 @@ class KeyService:
     async def seed(self, secret: str) -> Key | None:
         """The first key, for everything, with a secret that is known already; None if there are keys.
 
-        The secret has to be that of key 1, as `write_secret` writes it. Raises `Conflict` if it is not.
+        Raises `Invalid` if it is not the secret of a first key, as `write_secret` writes it.
         """
+        if id_in(secret) != FIRST_ID:
+            raise Invalid([Fault("/secret", "invalid", "Must be the secret of a first key.")])
         async with self.units.writing(self.occasion) as work:
             if await work.keys.any():
                 return None
-            key = await work.keys.add(NewKey(name="bootstrap", scopes=tuple(Scope)))
-            if id_in(secret) != key.id:
-                raise Conflict("id")
+            key = await add_unless_overtaken(work.keys, NewKey(name="bootstrap", scopes=tuple(Scope)))
             await work.keys.keep_digests(key.id, [Digest(digest_of(secret))])
             await work.commit()
         self._forget()
@@ -102,6 +104,14 @@ class KeyService:
             await work.keys.save(key.revoked(work.now))
             await work.commit()
         self._forget()
+
+
+async def add_unless_overtaken(keys: Keys, new: NewKey) -> Key:
+    """Add the first key. If there is one now, that a moment ago was not there, the work is to be run again."""
+    try:
+        return await keys.add_first(new)
+    except Conflict as conflict:
+        raise Contended("Another process seeded it first.") from conflict
 
 
 def living(key: Key) -> Key:
