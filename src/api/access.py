@@ -1,11 +1,11 @@
 """Who calls, and whether they may: from the Authorization header to the occasion of a service."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from time import monotonic
 from typing import Annotated, Any, Final, Generic, TypeVar, get_type_hints
-from urllib.parse import urlsplit
 
 from fastapi import Query, Request, params
 
@@ -22,8 +22,10 @@ MAX_FAILURES: Final = 20
 WINDOW_S: Final = 60
 MAX_ADDRESSES: Final = 10_000
 
-FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
-"""Whoever sends one of these speaks for somebody else, who may be anywhere."""
+FORWARDED: Final = ("forwarded", "x-forwarded-", "x-real-ip", "x-client-ip", "x-original-", "x-rewrite-", "via")
+"""Whoever sends a header that begins like this speaks for somebody else, who may be anywhere."""
+
+HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{0,5})?", re.ASCII | re.IGNORECASE)
 
 SECURITY_SCHEME: Final = "key"
 """The name in the OpenAPI document."""
@@ -81,12 +83,16 @@ class NeedsToWrite(Needs[S]):
 
 
 def scope_of(endpoint: Callable[..., Any]) -> Scope:
-    """The scope that a route's function needs, by the service that it asks for. A route without one is a defect."""
-    for hint in get_type_hints(endpoint, include_extras=True).values():
-        for declared in getattr(hint, "__metadata__", ()):
-            if isinstance(declared, params.Depends) and isinstance(declared.dependency, Needs):
-                return declared.dependency.scope
-    raise TypeError(f"{endpoint.__name__} says nowhere which scope it needs")
+    """The scope that a route's function needs, by the service that it asks for. A route of none or two is a defect."""
+    declared = [
+        each.dependency.scope
+        for hint in get_type_hints(endpoint, include_extras=True).values()
+        for each in getattr(hint, "__metadata__", ())
+        if isinstance(each, params.Depends) and isinstance(each.dependency, Needs)
+    ]
+    if len(set(declared)) != 1:
+        raise TypeError(f"{endpoint.__name__} needs one scope, and asks for {len(set(declared))}")
+    return declared[0]
 
 
 async def admit(request: Request, scope: Scope) -> None:
@@ -125,29 +131,35 @@ def secret_in(authorization: str) -> str:
 def is_at_home(request: Request) -> bool:
     """Whether a request without a key comes from this machine, and from no web page of another.
 
-    The server says whether it listens on loopback only. The Host tells a page that reaches it by DNS rebinding, the
-    Origin one that sends what it cannot read, and forwarding headers a proxy.
+    The server says whether it listens on loopback only. The Host tells a page that reaches it by DNS rebinding, what
+    browsers say of a request's origin one that sends what it cannot read, and forwarding headers a proxy.
     """
-    if not request.app.state.open_at_home or any(name in request.headers for name in FORWARDED):
+    if not request.app.state.open_at_home or any(name.startswith(FORWARDED) for name in request.headers):
         return False
-    origin = request.headers.get("origin")
-    return is_own(request.headers.get("host", "")) and (origin is None or is_own(urlsplit(origin).netloc))
+    hosts = request.headers.getlist("host")
+    return len(hosts) == 1 and is_own(hosts[0]) and is_from_own_page(request, hosts[0])
 
 
-def is_own(netloc: str) -> bool:
-    try:
-        return is_loopback(urlsplit(f"//{netloc}").hostname or "")
-    except ValueError:
-        return False
+def is_own(host: str) -> bool:
+    """Whether a Host header names this machine."""
+    match = HOST.fullmatch(host)
+    return match is not None and is_loopback(match[1])
+
+
+def is_from_own_page(request: Request, host: str) -> bool:
+    """Whether it is from no web page, or from one that this server itself has served."""
+    origins = {origin.lower() for origin in request.headers.getlist("origin")}
+    sites = set(request.headers.getlist("sec-fetch-site"))
+    return origins <= {f"http://{host.lower()}", f"https://{host.lower()}"} and sites <= {"same-origin", "none"}
 
 
 def network_of(request: Request) -> str:
     """The client's address; of IPv6 the network, for a client has all of its addresses."""
     host = request.client.host if request.client else ""
     try:
-        address = ip_address(host)
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         return host
-    if isinstance(address, IPv6Address):
-        return str(ip_network(f"{address}/64", strict=False))
-    return host
+    if not isinstance(address, IPv6Address):
+        return host
+    return str(address.ipv4_mapped or IPv6Network((address, 64), strict=False))
