@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Path, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
 
 from api.answers import documented_headers, json_answer, written
 from api.dependencies import Keys, KeysToWrite
@@ -14,7 +15,7 @@ from api.problems import documented
 from api.routing import PlainInteger, Router
 from domain.keys import NAME, Key, NewKey, Scope
 from domain.pages import BY_ID, DEFAULT_LIMIT
-from domain.values import MAX_ID
+from domain.values import MAX_ID, instant
 from services.keys import DEFAULT_OVERLAP, MAX_OVERLAP
 
 router = Router("/keys", "keys")
@@ -39,6 +40,15 @@ Secret = Annotated[
 ]
 
 
+def time_in(text: object) -> datetime | None:
+    """The time that an RFC 3339 text means, in UTC. Pydantic would take numbers as well."""
+    if text is None:
+        return None
+    if not isinstance(text, str) or (time := instant(text)) is None:
+        raise PydanticKnownError("datetime_parsing", {"error": "not a time of RFC 3339"})
+    return time
+
+
 class KeyIn(BaseModel):
     """A key to be created."""
 
@@ -48,7 +58,9 @@ class KeyIn(BaseModel):
 
     name: Name
     scopes: Scopes
-    expires_at: Annotated[AwareDatetime | None, Field(description="From when on it is no good, RFC 3339")] = None
+    expires_at: Annotated[
+        AwareDatetime | None, BeforeValidator(time_in), Field(description="From when on it is no good, RFC 3339")
+    ] = None
 
     def new_key(self) -> NewKey:
         return NewKey(name=self.name, scopes=tuple(self.scopes), expires_at=self.expires_at)
@@ -75,6 +87,7 @@ class KeyWithSecret(KeyOut):
 
 DEFAULT_OVERLAP_S: Final = int(DEFAULT_OVERLAP.total_seconds())
 SHOWN: Final = tuple(KeyOut.model_fields)
+NOT_KEPT: Final = {"Cache-Control": "no-store"}
 CREATED: Final = documented_headers(Location="Where the key is", Roster_Seq="The number of the change", Dry_Run="true")
 
 KeyId = Annotated[int, PlainInteger, Path(description="The id of a key", ge=1, le=MAX_ID)]
@@ -93,7 +106,7 @@ async def create_key(request: Request, keys: KeysToWrite, body: KeyIn) -> Respon
     """Create a key, with scopes that the caller has. The first one locks the door: every later call needs one."""
     key, secret = await keys.create(body.new_key())
     location = f"{request.scope.get('root_path', '')}/keys/{key.id}"
-    return json_answer({**shown(key), "secret": secret}, 201, {**written(keys), "Location": location})
+    return json_answer({**shown(key), "secret": secret}, 201, {**written(keys), **NOT_KEPT, "Location": location})
 
 
 @router.get("/", response_model=list[KeyOut], responses=documented(400, 422))
@@ -113,7 +126,7 @@ async def get_key(keys: Keys, id: KeyId) -> Response:
 async def rotate_key(keys: KeysToWrite, id: KeyId, overlap: Overlap = DEFAULT_OVERLAP_S) -> Response:
     """Give a key a new secret. For as long as they overlap, the one before is good as well."""
     key, secret = await keys.rotate(id, overlap=timedelta(seconds=overlap))
-    return json_answer({**shown(key), "secret": secret}, headers=written(keys))
+    return json_answer({**shown(key), "secret": secret}, headers={**written(keys), **NOT_KEPT})
 
 
 @router.delete("/{id}", status_code=204, response_class=Response, responses=documented(404, 409, 422))
