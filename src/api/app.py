@@ -1,10 +1,12 @@
 """The app: the routes, and around them what every answer has in common."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -31,6 +33,14 @@ TAGS = [
 ]
 
 
+REQUEST_ID: Final = "X-Request-Id"
+EXPOSED: Final = (
+    "Dry-Run", "ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "Roster-Seq", "WWW-Authenticate",
+    REQUEST_ID, "X-Total-Count",
+)  # fmt: skip
+"""The headers of an answer that such a page may read, besides those that any may."""
+
+
 def create_app(container: Container, *, open_at_home: bool = False) -> FastAPI:
     """An app on the parts of this container. Several apps in one process have nothing in common.
 
@@ -46,7 +56,10 @@ def create_app(container: Container, *, open_at_home: bool = False) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        middleware=[Middleware(Edge, hosts=items_of(container.settings().allowed_hosts))],
+        middleware=[
+            Middleware(Edge, hosts=items_of(container.settings().allowed_hosts)),
+            *web_pages(items_of(container.settings().cors_origins)),
+        ],
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.container = container
@@ -56,20 +69,27 @@ def create_app(container: Container, *, open_at_home: bool = False) -> FastAPI:
     for router in (users.router, changes.router, keys.router, health.router):
         app.router.routes.extend(router.routes)  # include_router would match every request twice
     add_docs(app)
-    add_web_pages(app, items_of(container.settings().cors_origins))
     add_problem_handlers(app)
     return app
 
 
-def add_web_pages(app: FastAPI, origins: list[str]) -> None:
+class WebPages(CORSMiddleware):
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """What is allowed stands in the headers: the browser itself refuses the rest."""
+        headers = super().preflight_response(request_headers=request_headers).headers
+        allowed = {name: value for name, value in headers.items() if not name.startswith("content-")}
+        return Response(status_code=204, headers=allowed)
+
+
+def web_pages(origins: list[str]) -> Iterator[Middleware]:
     """Let the pages of these origins call the API from a browser. Nobody's, if there are none."""
     if origins:
-        app.add_middleware(
-            CORSMiddleware,
+        yield Middleware(
+            WebPages,
             allow_origins=origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key"],
-            expose_headers=["ETag", "Link", "Location", "Retry-After", "Roster-Seq", "X-Request-Id", "X-Total-Count"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", REQUEST_ID],
+            expose_headers=EXPOSED,
         )
 
 
