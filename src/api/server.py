@@ -25,7 +25,7 @@ from api.logs import configure_logs, is_for_console
 from api.problems import CODES, MEDIA_TYPE, title_of
 from api.routing import BODY_TIMEOUT_S
 from api.settings import Settings
-from domain.errors import Conflict, NotReady
+from domain.errors import Invalid, NotReady
 from domain.work import Occasion
 
 HEAD_TIMEOUT_S: Final = 10
@@ -158,8 +158,8 @@ async def serve_alone(settings: Settings) -> None:
     container = Container(settings=providers.Object(settings))
     units = container.units()
     await units.start()  # before the server does, which would tell of a refusal by a traceback
-    await lock_the_door(container)
     try:
+        await lock_the_door(container)
         with listen(settings) as listener:
             announce(settings, listener, container.database())
             app = create_app(container, open_at_home=settings.is_at_home())
@@ -171,7 +171,7 @@ async def serve_alone(settings: Settings) -> None:
 async def lock_the_door(container: Container) -> None:
     """Seed the first key, if there is to be one. Raises `NotReady` if anybody could come in from outside."""
     settings = container.settings()
-    if secret := settings.bootstrap_secret():
+    if (secret := settings.bootstrap_secret()) is not None:
         await seed(container, secret)
     if not settings.is_at_home() and not await container.access().is_locked():
         raise NotReady(
@@ -183,8 +183,8 @@ async def lock_the_door(container: Container) -> None:
 async def seed(container: Container, secret: str) -> None:
     try:
         await container.keys(Occasion(actor="bootstrap", request_id="-")).seed(secret)
-    except Conflict as error:
-        raise NotReady("The bootstrap key is not of the form. Make one: roster keys generate") from error
+    except Invalid:
+        raise NotReady("The bootstrap key is not of the form. Make one: roster keys generate") from None
 
 
 def serve_with_workers(settings: Settings) -> None:

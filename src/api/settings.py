@@ -2,10 +2,13 @@
 
 from enum import StrEnum
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, FilePath, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.errors import NotReady
 
 
 class LogFormat(StrEnum):
@@ -53,13 +56,21 @@ class Settings(BaseSettings):
         return {f"ROSTER_{name.upper()}": plain(value) for name, value in self if value is not None}
 
     def bootstrap_secret(self) -> str | None:
+        """Raises `NotReady` if it is in a file that cannot be read."""
         if self.bootstrap_key_file is not None:
-            return self.bootstrap_key_file.read_text().strip()
+            return text_of(self.bootstrap_key_file)
         return None if self.bootstrap_key is None else self.bootstrap_key.get_secret_value()
 
     def is_at_home(self) -> bool:
         """Whether only this machine can reach the address that is listened on."""
         return is_loopback(self.host)
+
+
+def text_of(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError):  # whose own message may hold some of it
+        raise NotReady(f"{file} cannot be read as text.") from None
 
 
 def plain(value: object) -> str:
