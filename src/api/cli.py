@@ -1,11 +1,12 @@
-"""The command line: `roster serve`, `roster db`, `roster version`."""
+"""The command line: `roster serve`, `roster db`, `roster keys`, `roster version`."""
 
 import asyncio
 import json
+import os
+import pwd
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from getpass import getuser
 from importlib.metadata import version as version_of
 from typing import Annotated, Any, NoReturn, TypeVar
 from uuid import uuid4
@@ -19,7 +20,7 @@ from api.container import Container, random_characters
 from api.keys import shown
 from api.settings import Settings
 from domain.errors import Invalid, NotReady, Refusal
-from domain.keys import Key, NewKey, Scope, write_secret
+from domain.keys import FIRST_ID, Key, LastAdminKey, NewKey, Scope, write_secret
 from domain.pages import MAX_LIMIT
 from domain.values import MAX_ID
 from domain.work import Occasion
@@ -126,7 +127,7 @@ def create_key(
     expires_at = None if expires is None else datetime.now(UTC) + duration(expires)
     new = lawful(lambda: NewKey(name=name, scopes=tuple(scope), expires_at=expires_at))
     key, secret = in_service(lambda service: service.create(new), database_url)
-    show([{**shown(key), "secret": secret}], as_json=json)
+    show({**shown(key), "secret": secret}, as_json=json)
 
 
 @keys.command("list")
@@ -147,7 +148,7 @@ def rotate_key(id: KeyId, overlap: Overlap = "24h", json: Json = False, database
     """Give a key a new secret and show it, this once."""
     span = duration(overlap)
     key, secret = in_service(lambda service: service.rotate(id, overlap=span), database_url)
-    show([{**shown(key), "secret": secret}], as_json=json)
+    show({**shown(key), "secret": secret}, as_json=json)
 
 
 @keys.command("revoke")
@@ -160,7 +161,7 @@ def revoke_key(id: KeyId, force: Force = False, database_url: DatabaseUrl = None
 @keys.command("generate")
 def generate_key() -> None:
     """Make up a secret for ROSTER_BOOTSTRAP_KEY, by which a new directory gets its first key. Nothing is stored."""
-    typer.echo(write_secret(1, random_characters()))
+    typer.echo(write_secret(FIRST_ID, random_characters()))
 
 
 def in_service(act: Callable[[KeyService], Awaitable[T]], database_url: str | None) -> T:
@@ -170,7 +171,7 @@ def in_service(act: Callable[[KeyService], Awaitable[T]], database_url: str | No
         units = container.units()
         await units.start()
         try:
-            occasion = Occasion(actor=f"cli:{getuser()}", request_id=uuid4().hex)
+            occasion = Occasion(actor=f"cli:{os_user()}", request_id=uuid4().hex)
             return await act(container.keys(occasion))
         finally:
             await units.stop()
@@ -181,6 +182,14 @@ def in_service(act: Callable[[KeyService], Awaitable[T]], database_url: str | No
         refuse(*reasons_of(refusal))
 
 
+def os_user() -> str:
+    """Who runs this, as the system knows: the environment says what anybody likes."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container, users may be mere numbers
+        return str(os.getuid())
+
+
 def lawful(make: Callable[[], T]) -> T:
     try:
         return make()
@@ -189,7 +198,13 @@ def lawful(make: Callable[[], T]) -> T:
 
 
 def reasons_of(refusal: Refusal) -> list[str]:
-    return [fault.detail for fault in refusal.faults] if isinstance(refusal, Invalid) else [refusal.detail]
+    match refusal:
+        case Invalid(faults=faults):
+            return [f"{fault.pointer.removeprefix('/')}: {fault.detail}" for fault in faults]
+        case LastAdminKey(detail=detail):
+            return [f"{detail} With --force it is revoked all the same."]
+        case _:
+            return [refusal.detail]
 
 
 def duration(text: str) -> timedelta:
@@ -199,11 +214,11 @@ def duration(text: str) -> timedelta:
     return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[match[2]]: int(match[1])})
 
 
-def show(items: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+def show(found: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(to_json(items, indent=2).decode())
+        typer.echo(to_json(found, indent=2).decode())
         return
-    for item in items:
+    for item in [found] if isinstance(found, Mapping) else found:
         typer.echo("\n".join(f"{name:<13} {readable(value)}" for name, value in item.items() if value is not None))
         typer.echo()
 
@@ -211,7 +226,8 @@ def show(items: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 def readable(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    text = ", ".join(value) if isinstance(value, tuple) else str(value)
+    return text if text.isprintable() else ascii(text)  # a name may hold what a terminal would obey
 
 
 @app.command()
