@@ -195,6 +195,8 @@ def state_of(entity: Entity | None) -> dict[str, JsonValue]:
 
 def plain(value: Any) -> JsonValue:
     """A field's value as JSON has it: times in RFC 3339, UTC."""
+    if isinstance(value, tuple):
+        return [plain(each) for each in value]
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return str(value) if isinstance(value, StrEnum) else value

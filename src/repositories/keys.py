@@ -80,8 +80,8 @@ class SqlReadKeys:
 
     async def credentials(self, id: int) -> Credentials | None:
         for hash, old_hash, old_until, *row in await self._lane.rows(CREDENTIALS, {"id": id}) if is_id(id) else ():
-            digests = [Digest(hash)] if hash else []
-            return Credentials(key_of(row), [*digests, Digest(old_hash, old_until)] if old_hash else digests)
+            kept = ((hash, None), (old_hash, old_until))
+            return Credentials(key_of(row), tuple(Digest(hash, until) for hash, until in kept if hash))
         return None
 
     async def any(self) -> bool:
