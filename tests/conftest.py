@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,26 @@ async def fresh_postgres_url(postgres_server: str) -> str:
     name = f"roster_test_{os.getpid()}_fresh"
     await create_postgres_database(postgres_server, name)
     return sa.make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+
+
+class MovedTime:
+    """Clocks that stand still until a test moves them."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+        self.ticks = 1000.0
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.ticks += seconds
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.ticks
+
+
+@pytest.fixture
+def time() -> MovedTime:
+    return MovedTime()

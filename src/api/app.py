@@ -1,18 +1,23 @@
 """The app: the routes, and around them what every answer has in common."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
-from api import changes, health, users
+from api import changes, health, keys, users
+from api.access import Failures
 from api.container import Container
 from api.docs import add_docs
 from api.edge import Edge
 from api.health import drain_on_sigterm
 from api.problems import add_problem_handlers
+from api.settings import items_of
 
 DESCRIPTION = """\
 Who a product's people are, what changed, and who changed it.
@@ -27,12 +32,25 @@ most 64 KiB."""
 TAGS = [
     {"name": "users", "description": "The people of the directory."},
     {"name": "changes", "description": "The record of every write, and the feed to follow it."},
+    {"name": "keys", "description": "Who may call, and for what. The first key locks the door."},
     {"name": "health", "description": "For load balancers and orchestrators."},
 ]
 
 
-def create_app(container: Container) -> FastAPI:
-    """An app on the parts of this container. Several apps in one process have nothing in common."""
+REQUEST_ID: Final = "X-Request-Id"
+EXPOSED: Final = (
+    "Dry-Run", "ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "Roster-Seq", "WWW-Authenticate",
+    REQUEST_ID, "X-Total-Count",
+)  # fmt: skip
+"""The headers of an answer that such a page may read, besides those that any may."""
+
+
+def create_app(container: Container, *, open_at_home: bool = False) -> FastAPI:
+    """An app on the parts of this container. Several apps in one process have nothing in common.
+
+    `open_at_home` lets callers on this machine in without a key, while there are no keys at all. It is for a server
+    that listens on loopback only, and knows it.
+    """
     app = FastAPI(
         title="Roster",
         version=version("roster"),
@@ -42,16 +60,41 @@ def create_app(container: Container) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        middleware=[Middleware(Edge)],
+        middleware=[
+            Middleware(Edge, hosts=items_of(container.settings().allowed_hosts)),
+            *web_pages(items_of(container.settings().cors_origins)),
+        ],
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.container = container
     app.state.draining = False
-    for router in (users.router, changes.router, health.router):
+    app.state.failures = Failures()
+    app.state.open_at_home = open_at_home
+    for router in (users.router, changes.router, keys.router, health.router):
         app.router.routes.extend(router.routes)  # include_router would match every request twice
     add_docs(app)
     add_problem_handlers(app)
     return app
+
+
+class WebPages(CORSMiddleware):
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """What is allowed stands in the headers: the browser itself refuses the rest."""
+        headers = super().preflight_response(request_headers=request_headers).headers
+        allowed = {name: value for name, value in headers.items() if not name.startswith("content-")}
+        return Response(status_code=204, headers=allowed)
+
+
+def web_pages(origins: list[str]) -> Iterator[Middleware]:
+    """Let the pages of these origins call the API from a browser. Nobody's, if there are none."""
+    if origins:
+        yield Middleware(
+            WebPages,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", REQUEST_ID],
+            expose_headers=EXPOSED,
+        )
 
 
 @asynccontextmanager

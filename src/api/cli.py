@@ -1,24 +1,38 @@
-"""The command line: `roster serve`, `roster db`, `roster version`."""
+"""The command line: `roster serve`, `roster db`, `roster keys`, `roster version`."""
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+import os
+import pwd
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as version_of
 from typing import Annotated, Any, NoReturn, TypeVar
+from uuid import uuid4
 
 import typer
 from dependency_injector import providers
 from pydantic import ValidationError
+from pydantic_core import to_json
 
-from api.container import Container
+from api.container import Container, random_characters
+from api.keys import shown
 from api.settings import Settings
-from domain.errors import NotReady
+from domain.errors import Invalid, NotReady, Refusal
+from domain.keys import FIRST_ID, Key, LastAdminKey, NewKey, Scope, write_secret
+from domain.pages import MAX_LIMIT
+from domain.values import MAX_ID
+from domain.work import Occasion
+from services.keys import KeyService
 
 T = TypeVar("T")
 
 app = typer.Typer(name="roster", help="A user directory service.", no_args_is_help=True, add_completion=False)
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
+keys = typer.Typer(help="API keys: who may call, and for what.", no_args_is_help=True)
 app.add_typer(db, name="db")
+app.add_typer(keys, name="keys")
 
 
 def told(field: str) -> str | None:
@@ -94,6 +108,126 @@ def status(database_url: DatabaseUrl = None) -> None:
     text, at_head = in_directory(run, database_url)
     typer.echo(text)
     raise typer.Exit(0 if at_head else 1)
+
+
+Name = Annotated[str, typer.Argument(help="Who uses the key, for people")]
+KeyId = Annotated[int, typer.Argument(help="The id of the key, as list shows it", min=1, max=MAX_ID)]
+Scopes = Annotated[list[Scope], typer.Option("--scope", help="What the key is good for; name as many as it takes")]
+Expires = Annotated[str | None, typer.Option(help="After how many days, hours or minutes, as in 90d, 12h, 30m")]
+Overlap = Annotated[str, typer.Option(help="For how long the secret before is good as well, as in 24h")]
+Force = Annotated[bool, typer.Option(help="Revoke it though it is the last one that may administer keys")]
+Json = Annotated[bool, typer.Option("--json", help="Say it in JSON")]
+
+
+@keys.command("create")
+def create_key(
+    name: Name, scope: Scopes, expires: Expires = None, json: Json = False, database_url: DatabaseUrl = None
+) -> None:
+    """Create a key and show its secret, this once. The first key locks the door."""
+    expires_at = None if expires is None else datetime.now(UTC) + duration(expires)
+    new = lawful(lambda: NewKey(name=name, scopes=tuple(scope), expires_at=expires_at))
+    key, secret = in_service(lambda service: service.create(new), database_url)
+    show({**shown(key), "secret": secret}, as_json=json)
+
+
+@keys.command("list")
+def list_keys(json: Json = False, database_url: DatabaseUrl = None) -> None:
+    """List the keys that are not revoked, without their secrets."""
+
+    async def every(service: KeyService) -> list[Key]:
+        found: list[Key] = []
+        while (page := await service.list(after=found[-1].id if found else 0, limit=MAX_LIMIT)).items:
+            found += page.items
+        return found
+
+    show([shown(key) for key in in_service(every, database_url)], as_json=json)
+
+
+@keys.command("rotate")
+def rotate_key(id: KeyId, overlap: Overlap = "24h", json: Json = False, database_url: DatabaseUrl = None) -> None:
+    """Give a key a new secret and show it, this once."""
+    span = duration(overlap)
+    key, secret = in_service(lambda service: service.rotate(id, overlap=span), database_url)
+    show({**shown(key), "secret": secret}, as_json=json)
+
+
+@keys.command("revoke")
+def revoke_key(id: KeyId, force: Force = False, database_url: DatabaseUrl = None) -> None:
+    """Revoke a key. A server that runs notices within 5 seconds."""
+    in_service(lambda service: service.revoke(id, force=force), database_url)
+    typer.echo(f"Key {id} is revoked.")
+
+
+@keys.command("generate")
+def generate_key() -> None:
+    """Make up a secret for ROSTER_BOOTSTRAP_KEY, by which a new directory gets its first key. Nothing is stored."""
+    typer.echo(write_secret(FIRST_ID, random_characters()))
+
+
+def in_service(act: Callable[[KeyService], Awaitable[T]], database_url: str | None) -> T:
+    """Do something with the keys, in the name of whoever sits at this machine."""
+
+    async def run(container: Container) -> T:
+        units = container.units()
+        await units.start()
+        try:
+            occasion = Occasion(actor=f"cli:{os_user()}", request_id=uuid4().hex)
+            return await act(container.keys(occasion))
+        finally:
+            await units.stop()
+
+    try:
+        return in_directory(run, database_url)
+    except Refusal as refusal:
+        refuse(*reasons_of(refusal))
+
+
+def os_user() -> str:
+    """Who runs this, as the system knows: the environment says what anybody likes."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container, users may be mere numbers
+        return str(os.getuid())
+
+
+def lawful(make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except Invalid as invalid:
+        refuse(*reasons_of(invalid))
+
+
+def reasons_of(refusal: Refusal) -> list[str]:
+    match refusal:
+        case Invalid(faults=faults):
+            return [f"{fault.pointer.removeprefix('/')}: {fault.detail}" for fault in faults]
+        case LastAdminKey(detail=detail):
+            return [f"{detail} With --force it is revoked all the same."]
+        case _:
+            return [refusal.detail]
+
+
+def duration(text: str) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,5})([dhm])", text)
+    if match is None:
+        refuse(f"{text!r} is no duration: write 90d, 12h or 30m.")
+    return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[match[2]]: int(match[1])})
+
+
+def show(found: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(to_json(found, indent=2).decode())
+        return
+    for item in [found] if isinstance(found, Mapping) else found:
+        typer.echo("\n".join(f"{name:<13} {readable(value)}" for name, value in item.items() if value is not None))
+        typer.echo()
+
+
+def readable(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    text = ", ".join(value) if isinstance(value, tuple) else str(value)
+    return text if text.isprintable() else ascii(text)  # a name may hold what a terminal would obey
 
 
 @app.command()

@@ -4,16 +4,26 @@ To replace a part, in a test or in a product built on this one, override its pro
 `Container(units=providers.Object(MemoryUnitsOfWork()))`.
 """
 
+import secrets
+import time
+
 from dependency_injector import containers, providers
 
 from api.settings import Settings
+from domain.keys import DIGITS, RANDOM_LENGTH
 from domain.work import utc_now
 from repositories.database import Database, database_at
 from repositories.work import SqlUnitsOfWork
+from services.access import Access
 from services.changes import ChangeService
+from services.keys import KeyService
 from services.users import UserService
 
 __all__ = ["Container", "Database"]
+
+
+def random_characters() -> str:
+    return "".join(secrets.choice(DIGITS) for _ in range(RANDOM_LENGTH))
 
 
 class Container(containers.DeclarativeContainer):
@@ -30,5 +40,8 @@ class Container(containers.DeclarativeContainer):
     )
     clock = providers.Object(utc_now)
     units = providers.Singleton(SqlUnitsOfWork, database, clock)
+    access = providers.Singleton(Access, units, providers.Object(time.monotonic), clock)
+    randomness = providers.Object(random_characters)
+    keys = providers.Factory(KeyService, units, randomness, access.provided.forget)
     users = providers.Factory(UserService, units)
     changes = providers.Factory(ChangeService, units)

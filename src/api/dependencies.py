@@ -1,12 +1,14 @@
-"""Hands a route the service it asks for, for the occasion of its request."""
+"""Hands a route the service it asks for, for the occasion of its request. Each says which scope that needs."""
 
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Request
 
+from api.access import Needs, NeedsToWrite
 from api.container import Container
-from domain.work import Occasion
+from domain.keys import Scope
 from services.changes import ChangeService
+from services.keys import KeyService
 from services.users import UserService
 
 
@@ -15,28 +17,8 @@ def container_of(request: Request) -> Container:
     return container
 
 
-def occasion_of(request: Request, *, dry_run: bool = False) -> Occasion:
-    return Occasion(actor="anonymous", request_id=request.state.request_id, dry_run=dry_run)
-
-
-DryRun = Annotated[bool, Query(description="Answer as if it were done, and store nothing", examples=[True])]
-
-# Async functions, though they wait for nothing: FastAPI would run others in a thread.
-
-
-async def user_service(request: Request) -> UserService:
-    return container_of(request).users(occasion_of(request))
-
-
-async def user_service_to_write(request: Request, dry_run: DryRun = False) -> UserService:
-    request.state.dry_run = dry_run  # for refusals to say so
-    return container_of(request).users(occasion_of(request, dry_run=dry_run))
-
-
-async def change_service(request: Request) -> ChangeService:
-    return container_of(request).changes(occasion_of(request))
-
-
-Users = Annotated[UserService, Depends(user_service)]
-UsersToWrite = Annotated[UserService, Depends(user_service_to_write)]
-Changes = Annotated[ChangeService, Depends(change_service)]
+Users = Annotated[UserService, Depends(Needs(lambda parts: parts.users, Scope.USERS_READ))]
+UsersToWrite = Annotated[UserService, Depends(NeedsToWrite(lambda parts: parts.users, Scope.USERS_WRITE))]
+Changes = Annotated[ChangeService, Depends(Needs(lambda parts: parts.changes, Scope.CHANGES_READ))]
+Keys = Annotated[KeyService, Depends(Needs(lambda parts: parts.keys, Scope.KEYS_ADMIN))]
+KeysToWrite = Annotated[KeyService, Depends(NeedsToWrite(lambda parts: parts.keys, Scope.KEYS_ADMIN))]

@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import structlog
@@ -13,20 +14,41 @@ from api.problems import CODES, problem
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
+GUARDS: Final = (
+    (b"cache-control", b"private, no-cache"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
 log = structlog.get_logger("roster.access")
 
 
 class Edge:
     """Pure ASGI. HEAD is answered as GET without the body (RFC 9110, section 9.3.2)."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
         self.app = app
+        self.hosts = frozenset(host.lower().encode() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await Exchange(self.app, scope, send).run(receive)
+        app = self.app if not self.hosts or host_of(scope) in self.hosts else another_host
+        await Exchange(app, scope, send).run(receive)
+
+
+def host_of(scope: Scope) -> bytes:
+    """The name in the Host header, without the port."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return re.sub(rb":[0-9]*$", b"", bytes(host).lower())
+
+
+async def another_host(scope: Scope, receive: Receive, send: Send) -> None:
+    detail = "This server does not answer to that Host name."
+    await problem(Request(scope), 421, "another_host", detail)(scope, receive, send)
 
 
 class Exchange:
@@ -57,7 +79,8 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            own = (b"x-request-id", self.request_id.encode())
+            message["headers"] = [*message["headers"], own, *guards_beside(message["headers"])]
         elif self.method == "HEAD":
             message = {**message, "body": b""}
         await self.send_on(message)
@@ -76,8 +99,15 @@ class Exchange:
             operation=getattr(route, "name", None),
             status=self.status,
             ms=round(seconds * 1000, 1),
+            actor=self.scope["state"].get("actor", "anonymous"),
             client=client[0] if client else None,
         )
+
+
+def guards_beside(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The headers that keep browsers from making more of an answer than it is; a page has some of its own."""
+    given = {name for name, _ in headers}
+    return (guard for guard in GUARDS if guard[0] not in given)
 
 
 def request_id_of(scope: Scope) -> str:

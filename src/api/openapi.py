@@ -6,7 +6,8 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.problems import DETAILS, MEDIA_TYPE, Problem, name_of, title_of
+from api.access import NO_KEY, SECURITY_SCHEME
+from api.problems import CHALLENGE, DETAILS, MEDIA_TYPE, Problem, name_of, title_of
 from api.routing import BODY_TIMEOUT_S, MAX_BODY_BYTES
 
 REQUEST_ID: Final = "8d1f5a0c6b7e4f0d9a3c2b1e0f9d8c7b"
@@ -39,11 +40,14 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
         "A filter": example(400, "malformed", "There is no such field to filter by.", position=0),
         "A cursor": example(400, "malformed", "The cursor is not one of this list."),
     },
+    401: {"No valid key": example(401, "unauthenticated", NO_KEY)},
+    403: {"Another scope": example(403, "forbidden", "This needs the scope users:write.")},
     404: {"Never there, or erased": example(404, "not_found", "There is no user with this id.")},
     408: {"Too slow": example(408, "too_slow", "The body took too long to arrive.")},
     409: {
         "A key is taken": example(409, "conflict", TAKEN, errors=[fault("/body/email", "taken", TAKEN)]),
         "Under way": example(409, "in_flight", "A request with this idempotency key is under way. Ask again shortly."),
+        "The last key": example(409, "last_admin_key", "This is the last key that may administer keys."),
     },
     410: {"Deleted": example(410, "gone", "This user is deleted.")},
     412: {"Another version": example(412, "stale", "It is not at the version that was asked for.")},
@@ -66,6 +70,9 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
             422, "idempotency_key_reused", "This idempotency key was used for another request."
         ),
     },
+    429: {
+        "Wrong keys": example(429, "too_many_failures", "Too many wrong keys came from this address. Try again later.")
+    },
     503: {
         "Busy": example(503, "busy", "The database is busy. Try again shortly."),
         "Uncertain": example(
@@ -85,15 +92,19 @@ OTHERS: Final[Mapping[str, Example]] = {
 MEANINGS: Final[Mapping[int, str]] = {
     400: "The request cannot be read: the body is not JSON, the cursor is of another list, or the filter or sort makes "
     "no sense, from the character at `position` on.",
+    401: "There is no key, or none that is valid. It is not said which.",
+    403: "The key has not the scope that the detail names.",
     404: "Nothing of that name was ever here, or it was erased.",
     408: f"The body took longer than {BODY_TIMEOUT_S} seconds to arrive.",
-    409: "Another one has this key, which `errors` names; or a request with this idempotency key is under way.",
+    409: "Another one has this key, which `errors` names; or a request with this idempotency key is under way; "
+    "or this is the last key that may administer keys.",
     410: "It was here and is deleted. It can be restored.",
     412: "It is not of the version that If-Match or If-None-Match asks for.",
     413: f"The body is larger than {MAX_BODY_BYTES} bytes.",
     415: "The body is of another media type than those listed here.",
     422: "Values are not of their form or break a rule: `errors` has them all. Or the idempotency key was used for "
     "another request.",
+    429: "Too many wrong keys came from this address. A good one is taken all the same.",
     503: "Too much is going on: try again after Retry-After seconds. Without that header the connection to the "
     "database broke while committing: read first whether the change was stored.",
 }
@@ -110,14 +121,17 @@ HEADERS: Final[Mapping[str, Any]] = {
         {**TEXT, "pattern": "^[A-Za-z0-9._-]{1,64}$"},
         REQUEST_ID,
     ),
+    "WWW-Authenticate": header("How to say who calls", TEXT, CHALLENGE),
     "Retry-After": header("In how many seconds to try again", {"type": "integer", "minimum": 1}, 1),
     "Allow": header("With a 405: every method that this path knows", TEXT, "GET, HEAD, POST"),
     "Accept": header("The media type to send", TEXT, "application/json"),
     "Accept-Patch": header("The same for a PATCH", TEXT, "application/merge-patch+json, application/json"),
 }
 SAID_WITH: Final[Mapping[int, tuple[str, ...]]] = {
+    401: ("WWW-Authenticate",),
     409: ("Retry-After",),
     415: ("Accept", "Accept-Patch"),
+    429: ("Retry-After",),
     503: ("Retry-After",),
 }
 
@@ -134,10 +148,12 @@ PARAMETERS: Final = {
 }
 
 SECURITY_SCHEMES: Final = {
-    "key": {
+    SECURITY_SCHEME: {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key, `Authorization: Bearer rk_...`. Not asked for yet.",
+        "bearerFormat": "rk_<id>_<secret>",
+        "description": "An API key. The scope that a call needs stands with it. While there is no key at all, a "
+        "server that listens on loopback only takes calls from its own machine without one.",
     }
 }
 
@@ -151,7 +167,6 @@ def described(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
         )
-        document["security"] = [{}, {"key": []}]
         document["components"] = components(document["components"]["schemas"])
         for item in document["paths"].values():
             for operation in item.values():

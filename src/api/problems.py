@@ -27,6 +27,7 @@ from domain.errors import (
     Stale,
     Uncertain,
 )
+from domain.keys import Forbidden, LastAdminKey, TooManyFailures, Unauthenticated
 from domain.once import InFlight, KeyReused
 from domain.values import escape
 
@@ -34,19 +35,23 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 STATUS: Final[Mapping[type[Refusal], int]] = {
     Malformed: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
     Gone: 410,
     InFlight: 409,
+    LastAdminKey: 409,
     Stale: 412,
     KeyReused: 422,
+    TooManyFailures: 429,
     Invalid: 422,
     Busy: 503,
     Contended: 503,
     Uncertain: 503,
 }
 
-RETRY_AFTER_S: Final[Mapping[type[Refusal], int]] = {Busy: 1, Contended: 1, InFlight: 1}
+RETRY_AFTER_S: Final[Mapping[type[Refusal], int]] = {Busy: 1, Contended: 1, InFlight: 1, TooManyFailures: 60}
 """Not for Uncertain: sent again blindly, the request might be carried out twice."""
 
 CODES: Final[Mapping[int, str]] = {
@@ -63,6 +68,7 @@ CODES: Final[Mapping[int, str]] = {
 NEWER_TITLES: Final[Mapping[int, str]] = {413: "Content Too Large", 422: "Unprocessable Content"}
 """As RFC 9110 has them, on Pythons before 3.13 too: answers and openapi.json are the same everywhere."""
 
+CHALLENGE: Final = 'Bearer realm="roster"'
 MAX_ERRORS: Final = 50
 MAX_POINTER: Final = 200
 
@@ -146,7 +152,9 @@ def problem(
 async def refused(request: Request, refusal: Refusal) -> Response:
     status = STATUS[type(refusal)]
     retry_after = RETRY_AFTER_S.get(type(refusal))
-    headers = {"Retry-After": str(retry_after)} if retry_after else None
+    headers = {"Retry-After": str(retry_after)} if retry_after else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
     return problem(
         request,
         status,

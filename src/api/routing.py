@@ -1,4 +1,4 @@
-"""Routes that are strict about what they read: unknown query parameters, media types, sizes, slow and odd bodies."""
+"""Routes that are strict: about who calls, and about parameters, media types, sizes, slow and odd bodies."""
 
 import asyncio
 import json
@@ -14,6 +14,9 @@ from fastapi.routing import APIRoute
 from pydantic import BeforeValidator
 from pydantic_core import PydanticKnownError
 from starlette.exceptions import HTTPException
+
+from api.access import SECURITY_SCHEME, admit, scope_of
+from api.problems import documented
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 BODY_TIMEOUT_S: Final = 20
@@ -136,8 +139,10 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         known = frozenset(query_names(self.dependant))
+        scope = scope_of(self.endpoint)
 
         async def handle_strictly(request: Request) -> Response:
+            await admit(request, scope)
             if request.scope["query_string"]:
                 refuse_unknown_parameters(request, known)
             return await handle(StrictRequest(request.scope, request.receive))
@@ -171,6 +176,9 @@ class Router(APIRouter):
         super().__init__(prefix=prefix, tags=[tag], route_class=StrictRoute, generate_unique_id_function=operation_id)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        security = [{SECURITY_SCHEME: [scope_of(endpoint)]}]
+        options["openapi_extra"] = {**(options.get("openapi_extra") or {}), "security": security}
+        options["responses"] = {**documented(401, 403, 429), **(options.get("responses") or {})}
         super().add_api_route(path, endpoint, **options)
         if path.endswith("/"):
             super().add_api_route(path.removesuffix("/"), endpoint, **{**options, "include_in_schema": False})

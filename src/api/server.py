@@ -25,7 +25,8 @@ from api.logs import configure_logs, is_for_console
 from api.problems import CODES, MEDIA_TYPE, title_of
 from api.routing import BODY_TIMEOUT_S
 from api.settings import Settings
-from domain.errors import NotReady
+from domain.errors import Invalid, NotReady
+from domain.work import Occasion
 
 HEAD_TIMEOUT_S: Final = 10
 """How long a request's line and headers may take to arrive, from the connection's or their first byte."""
@@ -187,11 +188,32 @@ async def serve_alone(settings: Settings) -> None:
     units = container.units()
     await units.start()  # before the server does, which would tell of a refusal by a traceback
     try:
+        await lock_the_door(container)
         with listen(settings) as listener:
             announce(settings, listener, container.database())
-            await Server(config_of(settings, create_app(container))).serve(sockets=[listener])
+            app = create_app(container, open_at_home=settings.is_at_home())
+            await Server(config_of(settings, app)).serve(sockets=[listener])
     finally:
         await units.stop()
+
+
+async def lock_the_door(container: Container) -> None:
+    """Seed the first key, if there is to be one. Raises `NotReady` if anybody could come in from outside."""
+    settings = container.settings()
+    if (secret := settings.bootstrap_secret()) is not None:
+        await seed(container, secret)
+    if not settings.is_at_home() and not await container.access().is_locked():
+        raise NotReady(
+            f"Without any key the directory would be open to whoever reaches {settings.host}. Create one first: "
+            "roster keys create admin --scope keys:admin; or listen on 127.0.0.1, or set ROSTER_BOOTSTRAP_KEY."
+        )
+
+
+async def seed(container: Container, secret: str) -> None:
+    try:
+        await container.keys(Occasion(actor="bootstrap", request_id="-")).seed(secret)
+    except Invalid:
+        raise NotReady("The bootstrap key is not of the form. Make one: roster keys generate") from None
 
 
 def serve_with_workers(settings: Settings) -> None:
@@ -199,23 +221,27 @@ def serve_with_workers(settings: Settings) -> None:
     if settings.database_url.startswith("sqlite"):
         raise NotReady("SQLite is for one server process. For more workers set a postgresql:// --database-url.")
     os.environ.update(settings.environment())
-    database = Container(settings=providers.Object(settings)).database()
-    uvloop.run(require_head(database))
+    container = Container(settings=providers.Object(settings))
+    uvloop.run(look_before(container))
     listener = listen(settings)
-    announce(settings, listener, database)
+    announce(settings, listener, container.database())
     config = config_of(settings, "api.server:worker", factory=True, workers=settings.workers)
     Multiprocess(config, sockets=[listener]).run()
 
 
-async def require_head(database: Database) -> None:
-    (await database.status()).require_head()
-    await database.stop()
+async def look_before(container: Container) -> None:
+    """Start once here, for whatever is wrong to be said once and not by each worker."""
+    await container.units().start()
+    try:
+        await lock_the_door(container)
+    finally:
+        await container.units().stop()
 
 
 def worker() -> FastAPI:
     settings = Settings()
     configure_logs(settings)
-    return create_app(Container())
+    return create_app(Container(), open_at_home=settings.is_at_home())
 
 
 def config_of(settings: Settings, app: FastAPI | str, **options: Any) -> uvicorn.Config:

@@ -1,10 +1,14 @@
 """What an operator can set: by flag, by environment (`ROSTER_...`), in `.env`, in this order."""
 
 from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, FilePath, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.errors import NotReady
 
 
 class LogFormat(StrEnum):
@@ -39,9 +43,55 @@ class Settings(BaseSettings):
     shutdown_s: Annotated[
         int, Field(ge=1, le=300, description="How long requests in flight may take to finish after that")
     ] = 30
+    bootstrap_key: Annotated[
+        SecretStr | None, Field(description="The secret of the first key, seeded while there are none", repr=False)
+    ] = None
+    bootstrap_key_file: Annotated[FilePath | None, Field(description="A file that holds it instead")] = None
+    allowed_hosts: Annotated[
+        str, Field(description="The Host names that are answered, with commas between them; empty for all")
+    ] = ""
+    cors_origins: Annotated[
+        str, Field(description="Web origins whose pages may call, with commas between them; empty for none")
+    ] = ""
     log_format: Annotated[LogFormat, Field(description="auto: console on a terminal, else json")] = LogFormat.AUTO
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="debug to error")] = "info"
 
     def environment(self) -> dict[str, str]:
         """These settings as the environment variables that would give them."""
-        return {f"ROSTER_{name.upper()}": str(value) for name, value in self}
+        return {f"ROSTER_{name.upper()}": plain(value) for name, value in self if value is not None}
+
+    def bootstrap_secret(self) -> str | None:
+        """Raises `NotReady` if it is in a file that cannot be read."""
+        if self.bootstrap_key_file is not None:
+            return text_of(self.bootstrap_key_file)
+        return None if self.bootstrap_key is None else self.bootstrap_key.get_secret_value()
+
+    def is_at_home(self) -> bool:
+        """Whether only this machine can reach the address that is listened on."""
+        return is_loopback(self.host)
+
+
+def text_of(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError):  # whose own message may hold some of it
+        raise NotReady(f"{file} cannot be read as text.") from None
+
+
+def plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, without a port, is this machine's own."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def items_of(text: str) -> list[str]:
+    """The items of a setting that has commas between them."""
+    return [item.strip() for item in text.split(",") if item.strip()]

@@ -152,13 +152,18 @@ def action_of(before: Entity | None, after: Entity | None) -> Action:
         return Action.CREATED
     if after is None:
         return Action.PURGED
-    match getattr(before, "deleted_at", None), getattr(after, "deleted_at", None):
+    match ended_at(before), ended_at(after):
         case None, datetime():
             return Action.DELETED
         case datetime(), None:
             return Action.RESTORED
         case _:
             return Action.UPDATED
+
+
+def ended_at(entity: Entity) -> datetime | None:
+    """When it was deleted or, if that is what is done with its kind, revoked."""
+    return getattr(entity, "deleted_at", None) or getattr(entity, "revoked_at", None)
 
 
 def difference(before: Entity | None, after: Entity | None) -> tuple[JsonObject | None, JsonObject | None]:
@@ -178,7 +183,7 @@ def differ(before: Entity, after: Entity) -> bool:
     return difference(before, after) != ({}, {})
 
 
-BOOKKEEPING = frozenset({"id", "version", "created_at", "updated_at"})
+BOOKKEEPING = frozenset({"id", "version", "created_at", "updated_at", "last_used_at"})
 
 
 def state_of(entity: Entity | None) -> dict[str, JsonValue]:
@@ -190,6 +195,8 @@ def state_of(entity: Entity | None) -> dict[str, JsonValue]:
 
 def plain(value: Any) -> JsonValue:
     """A field's value as JSON has it: times in RFC 3339, UTC."""
+    if isinstance(value, tuple):
+        return [plain(each) for each in value]
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return str(value) if isinstance(value, StrEnum) else value

@@ -1,12 +1,13 @@
 """Units of work: one transaction each, begun by a service method and committed as its last step."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 from domain.changes import ReadChanges
+from domain.keys import Keys, ReadKeys, Scope
 from domain.once import Once
 from domain.users import ReadUsers, Users
 
@@ -27,6 +28,9 @@ class Occasion:
 
     actor: str
     request_id: str
+    scopes: Collection[Scope] | None = None
+    """What the actor may do; None for everything."""
+
     dry_run: bool = False
     once: Once | None = None
     seq: int | None = None
@@ -39,6 +43,8 @@ class ReadingUnit(Protocol):
     def users(self) -> ReadUsers: ...
     @property
     def changes(self) -> ReadChanges: ...
+    @property
+    def keys(self) -> ReadKeys: ...
 
 
 class UnitOfWork(Protocol):
@@ -48,6 +54,8 @@ class UnitOfWork(Protocol):
     def users(self) -> Users: ...
     @property
     def changes(self) -> ReadChanges: ...
+    @property
+    def keys(self) -> Keys: ...
 
     @property
     def now(self) -> datetime:

@@ -7,8 +7,8 @@ commit loses data exactly as in SQL. Units that write take turns, as they do on 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from copy import copy, deepcopy
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from functools import cmp_to_key
 from typing import Any, Final
@@ -16,6 +16,7 @@ from typing import Any, Final
 from domain.changes import Change, Journal
 from domain.errors import Conflict, Gone, NotFound, Stale
 from domain.filters import Filter, matches
+from domain.keys import Credentials, Digest, Key, NewKey, Scope
 from domain.once import REMEMBERED_FOR, InFlightKeys, Once, answer_again
 from domain.pages import BY_ID, Keys, Position, Sort
 from domain.users import NewUser, User, UserKey
@@ -43,16 +44,17 @@ class Tables:
 
     users: dict[int, User] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    keys: dict[int, Credentials] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     last_user_id: int = 0
 
     def copy(self) -> "Tables":
         """Entities are frozen, so a copy of what holds them is a snapshot."""
-        return replace(self, users=dict(self.users), changes=list(self.changes), answers=dict(self.answers))
+        return replace(self, **{each.name: copy(getattr(self, each.name)) for each in fields(self)})
 
     def become(self, other: "Tables") -> None:
-        self.users, self.changes, self.answers = other.users, other.changes, other.answers
-        self.last_user_id = other.last_user_id
+        for each in fields(self):
+            setattr(self, each.name, getattr(other, each.name))
 
 
 class MemoryReadUsers:
@@ -166,10 +168,74 @@ class MemoryChanges:
         return len(self._tables.changes)
 
 
+class MemoryReadKeys:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def get(self, id: int) -> Key:
+        if id not in self._tables.keys:
+            raise NotFound("There is no key with this id.")
+        return self._tables.keys[id].key
+
+    async def list(self, *, after: int = 0, limit: int) -> Sequence[Key]:
+        keys = (each.key for id, each in sorted(self._tables.keys.items()) if id > after)
+        return [key for key in keys if key.revoked_at is None][: max(0, limit)]
+
+    async def credentials(self, id: int) -> Credentials | None:
+        return self._tables.keys.get(id)
+
+    async def any(self) -> bool:
+        return bool(self._tables.keys)
+
+
+class MemoryKeys(MemoryReadKeys):
+    def __init__(self, tables: Tables, journal: Journal, now: datetime) -> None:
+        super().__init__(tables)
+        self._journal = journal
+        self._now = now
+
+    async def add(self, new: NewKey) -> Key:
+        id = len(self._tables.keys) + 1  # none is ever removed
+        key = Key(id, new.name, new.scopes, self._now, self._now, version=1, expires_at=new.expires_at)
+        self._tables.keys[id] = Credentials(key, ())
+        self._journal.added(key)
+        return key
+
+    async def add_first(self, new: NewKey) -> Key:
+        if self._tables.keys:
+            raise Conflict("id")
+        return await self.add(new)
+
+    async def save(self, key: Key) -> Key:
+        before = await self.get(key.id)
+        if before.version != key.version:
+            raise Stale("The key was changed meanwhile.")
+        saved = replace(key, updated_at=self._now, version=key.version + 1, last_used_at=before.last_used_at)
+        self._tables.keys[key.id] = replace(self._tables.keys[key.id], key=saved)
+        self._journal.saved(before, saved)
+        return saved
+
+    async def keep_digests(self, id: int, digests: Sequence[Digest]) -> None:
+        self._tables.keys[id] = replace(self._tables.keys[id], digests=tuple(digests))
+
+    async def touch(self, id: int, at: datetime) -> None:
+        kept = self._tables.keys[id]
+        self._tables.keys[id] = replace(kept, key=replace(kept.key, last_used_at=at))
+
+    async def has_other_admin(self, than: int, at: datetime) -> bool:
+        others = [each.key for id, each in self._tables.keys.items() if id != than]
+        return any(Scope.KEYS_ADMIN in key.scopes and key.is_valid_at(at) for key in others)
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryReadingUnit:
     users: MemoryReadUsers
     changes: MemoryChanges
+    keys: MemoryReadKeys
+
+    @classmethod
+    def on(cls, tables: Tables) -> "MemoryReadingUnit":
+        return cls(users=MemoryReadUsers(tables), changes=MemoryChanges(tables), keys=MemoryReadKeys(tables))
 
 
 class MemoryUnitOfWork:
@@ -182,6 +248,7 @@ class MemoryUnitOfWork:
         self._journal = Journal()
         self.users = MemoryUsers(self._tables, self._journal, self.now)
         self.changes = MemoryChanges(self._tables)
+        self.keys = MemoryKeys(self._tables, self._journal, self.now)
 
     def find_answer(self, once: Once) -> None:
         kept = self._tables.answers.get((self._occasion.actor, once.key))
@@ -224,12 +291,11 @@ class MemoryUnitsOfWork:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[MemoryReadingUnit]:
-        yield MemoryReadingUnit(users=MemoryReadUsers(self._tables), changes=MemoryChanges(self._tables))
+        yield MemoryReadingUnit.on(self._tables)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[MemoryReadingUnit]:
-        tables = self._tables.copy()
-        yield MemoryReadingUnit(users=MemoryReadUsers(tables), changes=MemoryChanges(tables))
+        yield MemoryReadingUnit.on(self._tables.copy())
 
     @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[MemoryUnitOfWork]:

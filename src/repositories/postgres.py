@@ -250,6 +250,8 @@ def refuse(error: Exception) -> Refusal | None:
 
 
 def field_of(constraint: str) -> str:
-    """`uq_users_email_key` guards the field email, whose folded form is the key."""
+    """`uq_users_email_key` guards the field email, whose folded form is the key; `pk_users` guards the id."""
+    if constraint.startswith("pk_"):
+        return "id"
     _, _, column = constraint.removeprefix("uq_").partition("_")
     return column.removesuffix("_key")

@@ -409,7 +409,7 @@ def refuse(error: Exception) -> Refusal | None:
     if isinstance(error, sa.exc.TimeoutError):
         return Busy("Too many writes are waiting. Try again shortly.")
     code = code_of(error)
-    if code == "SQLITE_CONSTRAINT_UNIQUE":
+    if code in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"):
         return Conflict(field_in(str(error)))
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return Contended("Another process is writing.")

@@ -17,7 +17,8 @@ from repositories.answers import find_answer, forget_answers, keep_answer
 from repositories.changes import LAST_SEQ, SqlChanges, append, redact
 from repositories.database import Database
 from repositories.feed import Feed
-from repositories.lanes import SessionLane
+from repositories.keys import SqlKeys, SqlReadKeys
+from repositories.lanes import Lane, SessionLane
 from repositories.users import SqlReadUsers, SqlUsers
 
 PAUSE_S: Final = 0.04
@@ -30,6 +31,11 @@ class SqlReadingUnit:
 
     users: SqlReadUsers
     changes: SqlChanges
+    keys: SqlReadKeys
+
+    @classmethod
+    def on(cls, lane: Lane, scans: Lane) -> "SqlReadingUnit":
+        return cls(users=SqlReadUsers(lane, scans), changes=SqlChanges(lane, scans), keys=SqlReadKeys(lane))
 
 
 class SqlUnitOfWork:
@@ -45,6 +51,7 @@ class SqlUnitOfWork:
         self._lane = SessionLane(session, database.refuse)
         self.users = SqlUsers(self._lane, self._journal, self.now)
         self.changes = SqlChanges(self._lane, scans=self._lane)
+        self.keys = SqlKeys(self._lane, self._journal, self.now)
 
     async def commit(self) -> None:
         who = self._occasion
@@ -109,13 +116,12 @@ class SqlUnitsOfWork:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlReadingUnit]:
-        lane = self._database.reader
-        yield SqlReadingUnit(SqlReadUsers(lane, self._database.scans), SqlChanges(lane, self._database.scans))
+        yield SqlReadingUnit.on(self._database.reader, self._database.scans)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqlReadingUnit]:
         async with self._database.snapshot() as lane:
-            yield SqlReadingUnit(SqlReadUsers(lane, scans=lane), SqlChanges(lane, scans=lane))
+            yield SqlReadingUnit.on(lane, lane)
 
     @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[SqlUnitOfWork]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from domain.changes import differ
 from domain.errors import Conflict, NotFound
 from domain.filters import Filter
+from domain.keys import Scope, require_scopes
 from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort
 from domain.users import NewUser, User, UserKey, Users
 from domain.values import JsonObject
@@ -121,7 +122,8 @@ class UserService:
 
     @run_again
     async def purge(self, id: int, *, expected: Expected = None) -> None:
-        """Erase a user, deleted or not, and what its old changes say of it."""
+        """Erase a user, deleted or not, and what its old changes say of it. Needs a scope of its own."""
+        require_scopes([Scope.USERS_PURGE], self.occasion.scopes)
         async with self.units.writing(self.occasion) as work:
             user = await work.users.get(id, deleted=True)
             require_version(user.version, expected)

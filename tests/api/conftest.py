@@ -30,10 +30,10 @@ def own_settings_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def serving(container: Container) -> AsyncIterator[AsyncClient]:
-    app = create_app(container)
+    app = create_app(container, open_at_home=True)
     async with (
         app.router.lifespan_context(app),
-        AsyncClient(transport=ASGITransport(app=app), base_url="http://roster.test") as client,
+        AsyncClient(transport=ASGITransport(app=app), base_url="http://localhost") as client,
     ):
         yield client
 

@@ -141,7 +141,7 @@ async def test_no_request_makes_the_server_fail(database_client: AsyncClient, se
     await refuse_nothing_by_failing(
         database_client,
         sent.method,
-        f"http://roster.test{sent.path}?{sent.query}",
+        f"http://localhost{sent.path}?{sent.query}",
         content=sent.body,
         headers={name: value.encode("latin-1") for name, value in headers.items()},
     )

@@ -323,10 +323,10 @@ def test_every_refusal_has_a_status(refusal: type[Refusal]) -> None:
 
 
 async def test_a_server_that_drains_or_lost_its_database_is_not_ready(in_memory: Container) -> None:
-    app = create_app(in_memory)
+    app = create_app(in_memory, open_at_home=True)
     async with (
         app.router.lifespan_context(app),
-        AsyncClient(transport=ASGITransport(app=app), base_url="http://roster.test") as client,
+        AsyncClient(transport=ASGITransport(app=app), base_url="http://localhost") as client,
     ):
         assert (await client.get("/health/ready")).json() == {"status": "ok"}
         app.state.draining = True

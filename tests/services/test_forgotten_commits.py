@@ -14,12 +14,16 @@ import pytest
 
 import services
 from domain.errors import Gone, NotFound, Refusal
+from domain.keys import FIRST_ID, RANDOM_LENGTH, NewKey, Scope, write_secret
 from domain.users import NewUser
 from domain.work import Occasion
 from repositories.memory import MemoryUnitsOfWork
+from services.access import Access
+from services.keys import KeyService
 from services.users import UserService
 
 OCCASION: Final = Occasion(actor="tester", request_id="r1")
+ADMIN: Final = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
 COMMIT: Final = ast.dump(ast.parse("await work.commit()").body[0])
 
 Check = Callable[[Any, MemoryUnitsOfWork], Awaitable[None]]
@@ -70,7 +74,64 @@ async def keeps_an_erasure(service: UserService, units: MemoryUnitsOfWork) -> No
         await others.get(alice.id)
 
 
+def key_service(kind: Any, units: MemoryUnitsOfWork) -> Any:
+    return kind(units, lambda: "r" * RANDOM_LENGTH, lambda: None, OCCASION)
+
+
+def access(kind: Any, units: MemoryUnitsOfWork) -> Any:
+    return kind(units, lambda: 0.0)
+
+
+async def keeps_a_created_key(service: KeyService, units: MemoryUnitsOfWork) -> None:
+    _, secret = await service.create(ADMIN)
+    assert (await access(Access, units).key_of(secret)).name == "admin"
+
+
+async def keeps_a_seeded_key(service: KeyService, units: MemoryUnitsOfWork) -> None:
+    secret = write_secret(FIRST_ID, "s" * RANDOM_LENGTH)
+    await service.seed(secret)
+    assert (await access(Access, units).key_of(secret)).name == "bootstrap"
+
+
+async def keeps_a_rotation(service: KeyService, units: MemoryUnitsOfWork) -> None:
+    others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, OCCASION)
+    key, _ = await others.create(ADMIN)
+    _, secret = await service.rotate(key.id)
+    assert (await access(Access, units).key_of(secret)).rotated_at is not None
+
+
+async def keeps_a_revocation(service: KeyService, units: MemoryUnitsOfWork) -> None:
+    others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, OCCASION)
+    key, _ = await others.create(ADMIN)
+    await service.revoke(key.id, force=True)
+    assert (await others.get(key.id)).revoked_at is not None
+
+
+async def keeps_the_note_of_a_use(service: Access, units: MemoryUnitsOfWork) -> None:
+    others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, OCCASION)
+    key, secret = await others.create(ADMIN)
+    await service.key_of(secret)
+    assert (await others.get(key.id)).last_used_at is not None
+
+
+MAKERS: Final[dict[str, Callable[[Any, MemoryUnitsOfWork], Any]]] = {"KeyService": key_service, "Access": access}
+"""How to make the services that take other parts than units and an occasion."""
+
+
+def of_an_occasion(kind: Any, units: MemoryUnitsOfWork) -> Any:
+    return kind(units, OCCASION)
+
+
+def made(kind: Any, units: MemoryUnitsOfWork) -> Any:
+    return MAKERS.get(kind.__name__, of_an_occasion)(kind, units)
+
+
 CHECKS: Final[dict[str, Check]] = {
+    "services.access.Access._note_use": keeps_the_note_of_a_use,
+    "services.keys.KeyService.create": keeps_a_created_key,
+    "services.keys.KeyService.seed": keeps_a_seeded_key,
+    "services.keys.KeyService.rotate": keeps_a_rotation,
+    "services.keys.KeyService.revoke": keeps_a_revocation,
     "services.users.UserService.create": keeps_a_created_user,
     "services.users.UserService.patch": keeps_a_patch,
     "services.users.UserService.delete": keeps_a_deletion,
@@ -148,11 +209,11 @@ def method(request: pytest.FixtureRequest) -> str:
 async def test_what_a_method_did_is_kept(method: str, units: MemoryUnitsOfWork) -> None:
     path, service, _ = method.rsplit(".", 2)
     whole = getattr(importlib.import_module(path), service)
-    await CHECKS[method](whole(units, OCCASION), units)
+    await CHECKS[method](made(whole, units), units)
 
 
 async def test_a_forgotten_commit_is_noticed(method: str, units: MemoryUnitsOfWork) -> None:
-    forgetful = without_commit(method)(units, OCCASION)
+    forgetful = made(without_commit(method), units)
     with pytest.raises((AssertionError, Refusal, pytest.fail.Exception)):
         await CHECKS[method](forgetful, units)
 

@@ -1,0 +1,141 @@
+"""API keys over HTTP: bodies and routes."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import Path, Query, Request, Response
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
+
+from api.answers import documented_headers, json_answer, written
+from api.dependencies import Keys, KeysToWrite
+from api.lists import Cursor, Limit, listed, position_in
+from api.problems import documented
+from api.routing import PlainInteger, Router
+from domain.keys import NAME, Key, NewKey, Scope
+from domain.pages import BY_ID, DEFAULT_LIMIT
+from domain.values import MAX_ID, instant
+from services.keys import DEFAULT_OVERLAP, MAX_OVERLAP
+
+router = Router("/keys", "keys")
+
+Name = Annotated[
+    str,
+    Field(
+        description="Who uses it, for people",
+        examples=["nightly import"],
+        json_schema_extra={"minLength": 1, "maxLength": NAME.max},
+    ),
+]
+Scopes = Annotated[
+    list[Scope], Field(description="What it is good for", examples=[[Scope.USERS_READ]], min_length=1, max_length=50)
+]
+Secret = Annotated[
+    str,
+    Field(
+        description="What to send as Authorization: Bearer. Shown this once, and kept by nobody but you",
+        examples=["rk_1_0123456789abcdefghijklmnopqrstuvABCDEF"],
+    ),
+]
+
+
+def time_in(text: object) -> datetime | None:
+    """The time that an RFC 3339 text means, in UTC. Pydantic would take numbers as well."""
+    if text is None:
+        return None
+    if not isinstance(text, str) or (time := instant(text)) is None:
+        raise PydanticKnownError("datetime_parsing", {"error": "not a time of RFC 3339"})
+    return time
+
+
+class KeyIn(BaseModel):
+    """A key to be created."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "import", "scopes": ["users:write"]}]}
+    )
+
+    name: Name
+    scopes: Scopes
+    expires_at: Annotated[
+        AwareDatetime | None, BeforeValidator(time_in), Field(description="From when on it is no good, RFC 3339")
+    ] = None
+
+    def new_key(self) -> NewKey:
+        return NewKey(name=self.name, scopes=tuple(self.scopes), expires_at=self.expires_at)
+
+
+class KeyOut(BaseModel):
+    """A key, without its secret."""
+
+    id: Annotated[int, Field(ge=1, le=MAX_ID, examples=[1])]
+    name: Name
+    scopes: Scopes
+    created_at: Annotated[datetime, Field(description="When it was created")]
+    expires_at: Annotated[datetime | None, Field(description="From when on it is no good")]
+    rotated_at: Annotated[datetime | None, Field(description="When it was given its present secret, if not the first")]
+    revoked_at: Annotated[datetime | None, Field(description="When it was revoked")]
+    last_used_at: Annotated[datetime | None, Field(description="When it was used last, to within some minutes")]
+
+
+class KeyWithSecret(KeyOut):
+    """A key, with its secret for this once."""
+
+    secret: Secret
+
+
+DEFAULT_OVERLAP_S: Final = int(DEFAULT_OVERLAP.total_seconds())
+SHOWN: Final = tuple(KeyOut.model_fields)
+NOT_KEPT: Final = {"Cache-Control": "no-store"}
+CREATED: Final = documented_headers(Location="Where the key is", Roster_Seq="The number of the change", Dry_Run="true")
+
+KeyId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a key")]
+Overlap = Annotated[
+    int,
+    Field(ge=0, le=int(MAX_OVERLAP.total_seconds())),
+    PlainInteger,
+    Query(description="For how many seconds the secret before is good as well"),
+]
+
+
+@router.post("/", status_code=201, response_model=KeyWithSecret, responses={201: CREATED, **documented(400, 415, 422)})
+async def create_key(request: Request, keys: KeysToWrite, body: KeyIn) -> Response:
+    """Create a key, with scopes that the caller has. The first one locks the door: every later call needs one."""
+    key, secret = await keys.create(body.new_key())
+    location = f"{request.scope.get('root_path', '')}/keys/{key.id}"
+    return json_answer({**shown(key), "secret": secret}, 201, {**written(keys), **NOT_KEPT, "Location": location})
+
+
+@router.get("/", response_model=list[KeyOut], responses=documented(400, 422))
+async def list_keys(request: Request, keys: Keys, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
+    """List the keys that are not revoked, by id."""
+    (after,) = position_in(request, cursor, BY_ID) or (0,)
+    return listed(request, await keys.list(after=int(after or 0), limit=limit), shown, BY_ID, None)
+
+
+@router.get("/{id}", response_model=KeyOut, responses=documented(404, 422))
+async def get_key(keys: Keys, id: KeyId) -> Response:
+    """One key, a revoked one too."""
+    return json_answer(shown(await keys.get(id)))
+
+
+@router.post("/{id}/rotate", response_model=KeyWithSecret, responses=documented(404, 422))
+async def rotate_key(keys: KeysToWrite, id: KeyId, overlap: Overlap = DEFAULT_OVERLAP_S) -> Response:
+    """Give a key a new secret. For as long as they overlap, the one before is good as well."""
+    key, secret = await keys.rotate(id, overlap=timedelta(seconds=overlap))
+    return json_answer({**shown(key), "secret": secret}, headers={**written(keys), **NOT_KEPT})
+
+
+@router.delete("/{id}", status_code=204, response_class=Response, responses=documented(404, 409, 422))
+async def revoke_key(keys: KeysToWrite, id: KeyId) -> Response:
+    """Revoke a key, in this process at once and in every other within 5 seconds.
+
+    The last key that may administer keys is a 409: only the command line revokes it.
+    """
+    await keys.revoke(id)
+    return Response(status_code=204, headers=written(keys))
+
+
+def shown(key: Key) -> Mapping[str, Any]:
+    return {name: getattr(key, name) for name in SHOWN}

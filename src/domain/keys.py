@@ -1,0 +1,219 @@
+"""API keys: who may call, for what, until when. What is kept of a secret is a hash, in a store's own columns."""
+
+import re
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import ClassVar, Final, Protocol
+
+from domain.errors import Fault, Invalid, Refusal
+from domain.values import Text, is_id
+
+NAME: Final = Text(max=200)
+
+FIRST_ID: Final = 1
+RANDOM_LENGTH: Final = 32
+"""Characters of 62 kinds: 190 bits."""
+
+CHECKSUM_LENGTH: Final = 6
+DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+SECRET: Final = re.compile(
+    rf"rk_([1-9][0-9]{{0,15}})_([0-9A-Za-z]{{{RANDOM_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
+)
+
+Randomness = Callable[[], str]
+"""Gives `RANDOM_LENGTH` characters of `DIGITS` that nobody can guess."""
+
+
+class Scope(StrEnum):
+    """What a key may be good for."""
+
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    USERS_PURGE = "users:purge"
+    GROUPS_READ = "groups:read"
+    GROUPS_WRITE = "groups:write"
+    CHANGES_READ = "changes:read"
+    KEYS_ADMIN = "keys:admin"
+    SCIM = "scim"
+
+
+class Unauthenticated(Refusal):
+    """No key, or none that is valid. It does not say which."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(Refusal):
+    code = "forbidden"
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(f"This needs the scope {scope}.")
+        self.scope = scope
+
+
+class TooManyFailures(Refusal):
+    code = "too_many_failures"
+
+
+class LastAdminKey(Refusal):
+    code = "last_admin_key"
+
+
+def require_scopes(wanted: Iterable[Scope], held: Collection[Scope] | None) -> None:
+    """Raises `Forbidden` naming the first scope that is not held. None holds them all."""
+    for scope in wanted:
+        if held is not None and scope not in held:
+            raise Forbidden(scope)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A key to be created. Raises `Invalid` with every rule that it breaks."""
+
+    name: str
+    scopes: tuple[Scope, ...]
+    expires_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if faults := list(self._faults()):
+            raise Invalid(faults)
+        object.__setattr__(self, "scopes", tuple(sorted(map(Scope, set(self.scopes)))))
+
+    def _faults(self) -> Iterator[Fault]:
+        yield from NAME.faults("/name", self.name)
+        if not self.scopes:
+            yield Fault("/scopes", "too_short", "A key is for something: name at least one scope.")
+        if unknown := set(self.scopes) - set(Scope):
+            yield Fault("/scopes", "not_allowed", f"Scopes are {', '.join(Scope)}; {len(unknown)} are not.")
+
+    def require_future(self, now: datetime) -> None:
+        if self.expires_at is not None and self.expires_at <= now:
+            raise Invalid([Fault("/expires_at", "out_of_range", "Must be in the future.")])
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as it is kept, without its secret."""
+
+    kind: ClassVar[str] = "key"
+
+    id: int
+    name: str
+    scopes: tuple[Scope, ...]
+    created_at: datetime
+    updated_at: datetime
+    version: int
+    expires_at: datetime | None = None
+    rotated_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+    def is_valid_at(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def rotated(self, at: datetime) -> "Key":
+        return replace(self, rotated_at=at)
+
+    def revoked(self, at: datetime) -> "Key":
+        return replace(self, revoked_at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """The hash of a secret, and until when it counts; None for as long as its key does."""
+
+    hash: bytes
+    until: datetime | None = None
+
+    def is_valid_at(self, now: datetime) -> bool:
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A key with the hashes of its secrets: its own, and during a rotation the one before."""
+
+    key: Key
+    digests: Sequence[Digest]
+
+
+def write_secret(id: int, random: str) -> str:
+    """The secret of a key: `rk_<id>_<random><checksum>`, which scanners for lost secrets can tell from other text."""
+    body = f"rk_{id}_{random}"
+    return body + checksum(body)
+
+
+def id_in(secret: str) -> int | None:
+    """The id in a secret; None if it is not of the form, or mistyped."""
+    match = SECRET.fullmatch(secret)
+    if match is None or checksum(secret[:-CHECKSUM_LENGTH]) != match[3] or not is_id(id := int(match[1])):
+        return None
+    return id
+
+
+def checksum(body: str) -> str:
+    number, written = zlib.crc32(body.encode()), ""
+    for _ in range(CHECKSUM_LENGTH):
+        number, digit = divmod(number, len(DIGITS))
+        written = DIGITS[digit] + written
+    return written
+
+
+def digest_of(secret: str) -> bytes:
+    """One round is enough: the secret is random, and too long to be guessed."""
+    return sha256(secret.encode()).digest()
+
+
+class ReadKeys(Protocol):
+    """What a store of keys answers."""
+
+    async def get(self, id: int) -> Key:
+        """The key of that id, a revoked one too. Raises `NotFound`."""
+        ...
+
+    async def list(self, *, after: int = 0, limit: int) -> Sequence[Key]:
+        """At most `limit` keys that are not revoked, with ids above `after`, by rising id."""
+        ...
+
+    async def credentials(self, id: int) -> Credentials | None:
+        """A key with the hashes of its secrets; None if there is no such key."""
+        ...
+
+    async def any(self) -> bool:
+        """Whether there ever was a key, revoked ones included: then the door is locked."""
+        ...
+
+
+class Keys(ReadKeys, Protocol):
+    """A store of keys within one unit of work. Nothing is kept unless the unit commits."""
+
+    async def add(self, new: NewKey) -> Key:
+        """The new key, with an id that was never given out before. It has no secret yet."""
+        ...
+
+    async def add_first(self, new: NewKey) -> Key:
+        """The first key of all, with `FIRST_ID`. Raises `Conflict` if there is one."""
+        ...
+
+    async def save(self, key: Key) -> Key:
+        """The key as it is now kept, one version on; when it was used last is not saved by this.
+
+        Raises `Stale` and `NotFound` as users do.
+        """
+        ...
+
+    async def keep_digests(self, id: int, digests: Sequence[Digest]) -> None:
+        """Replace the hashes of a key's secrets, one or two: the newer first."""
+        ...
+
+    async def touch(self, id: int, at: datetime) -> None:
+        """Note when a key was used last. That is no change of it."""
+        ...
+
+    async def has_other_admin(self, than: int, at: datetime) -> bool:
+        """Whether another key than this one may administer keys at this time. It stays so until the unit ends."""
+        ...

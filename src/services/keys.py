@@ -1,0 +1,120 @@
+"""What can be done with API keys."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from domain.errors import Conflict, Contended, Fault, Invalid, NotFound
+from domain.keys import (
+    FIRST_ID,
+    Digest,
+    Key,
+    Keys,
+    LastAdminKey,
+    NewKey,
+    Randomness,
+    Scope,
+    digest_of,
+    id_in,
+    require_scopes,
+    write_secret,
+)
+from domain.pages import Page
+from domain.work import Occasion, UnitsOfWork
+from services.retry import run_again
+
+MAX_OVERLAP: Final = timedelta(days=30)
+DEFAULT_OVERLAP: Final = timedelta(hours=24)
+
+
+class KeyService:
+    """`forget` is called when a key was changed: whoever remembers keys is to look at them anew."""
+
+    def __init__(
+        self, units: UnitsOfWork, randomness: Randomness, forget: Callable[[], None], occasion: Occasion
+    ) -> None:
+        self.units = units
+        self.occasion = occasion
+        self._randomness = randomness
+        self._forget = forget
+
+    @run_again
+    async def create(self, new: NewKey) -> tuple[Key, str]:
+        """The key and its secret, which nobody can be told again. A key grants no scope that it has not itself."""
+        require_scopes(new.scopes, self.occasion.scopes)
+        async with self.units.writing(self.occasion) as work:
+            new.require_future(work.now)
+            key = await work.keys.add(new)
+            secret = write_secret(key.id, self._randomness())
+            await work.keys.keep_digests(key.id, [Digest(digest_of(secret))])
+            await work.commit()
+        self._forget()
+        return key, secret
+
+    @run_again
+    async def seed(self, secret: str) -> Key | None:
+        """The first key, for everything, with a secret that is known already; None if there are keys.
+
+        Raises `Invalid` if it is not the secret of a first key, as `write_secret` writes it.
+        """
+        if id_in(secret) != FIRST_ID:
+            raise Invalid([Fault("/secret", "invalid", "Must be the secret of a first key.")])
+        async with self.units.writing(self.occasion) as work:
+            if await work.keys.any():
+                return None
+            key = await add_unless_overtaken(work.keys, NewKey(name="bootstrap", scopes=tuple(Scope)))
+            await work.keys.keep_digests(key.id, [Digest(digest_of(secret))])
+            await work.commit()
+        self._forget()
+        return key
+
+    @run_again
+    async def get(self, id: int) -> Key:
+        async with self.units.reading() as work:
+            return await work.keys.get(id)
+
+    @run_again
+    async def list(self, *, after: int = 0, limit: int) -> Page[Key]:
+        async with self.units.reading() as work:
+            return Page.of(await work.keys.list(after=after, limit=limit + 1), limit)
+
+    @run_again
+    async def rotate(self, id: int, *, overlap: timedelta = DEFAULT_OVERLAP) -> tuple[Key, str]:
+        """Give a key a new secret. For as long as they overlap the one before is good as well."""
+        async with self.units.writing(self.occasion) as work:
+            key = living(await work.keys.get(id))
+            require_scopes(key.scopes, self.occasion.scopes)
+            credentials = await work.keys.credentials(id)
+            before = [Digest(credentials.digests[0].hash, work.now + overlap)] if credentials else []
+            secret = write_secret(id, self._randomness())
+            key = await work.keys.save(key.rotated(work.now))
+            await work.keys.keep_digests(id, [Digest(digest_of(secret)), *before])
+            await work.commit()
+        self._forget()
+        return key, secret
+
+    @run_again
+    async def revoke(self, id: int, *, force: bool = False) -> None:
+        """End a key. The last one that may administer keys only by `force`."""
+        async with self.units.writing(self.occasion) as work:
+            key = living(await work.keys.get(id))
+            is_admin = Scope.KEYS_ADMIN in key.scopes
+            if is_admin and not force and not await work.keys.has_other_admin(than=id, at=work.now):
+                raise LastAdminKey("This is the last key that may administer keys.")
+            await work.keys.save(key.revoked(work.now))
+            await work.commit()
+        self._forget()
+
+
+async def add_unless_overtaken(keys: Keys, new: NewKey) -> Key:
+    """Add the first key. If there is one now, that a moment ago was not there, the work is to be run again."""
+    try:
+        return await keys.add_first(new)
+    except Conflict as conflict:
+        raise Contended("Another process seeded it first.") from conflict
+
+
+def living(key: Key) -> Key:
+    if key.revoked_at is not None:
+        raise NotFound("There is no key with this id.")
+    return key

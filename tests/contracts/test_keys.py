@@ -1,0 +1,331 @@
+"""What every store of keys promises."""
+
+import asyncio
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from domain.changes import Action, Change
+from domain.errors import Conflict, NotFound, Stale
+from domain.keys import FIRST_ID, Credentials, Digest, Key, LastAdminKey, NewKey, Scope, digest_of, write_secret
+from domain.work import Occasion, UnitsOfWork
+from services.keys import KeyService
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ADMIN = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
+READER = NewKey(name="reader", scopes=(Scope.USERS_READ, Scope.CHANGES_READ), expires_at=NOON)
+OUT_OF_RANGE = [0, -1, 2**53, 2**63, 2**70]
+
+
+@pytest.fixture
+def keys(units: UnitsOfWork, occasion: Occasion) -> KeyService:
+    """With secrets that are known beforehand."""
+    return KeyService(units, randomness=lambda: "r" * 32, forget=lambda: None, occasion=occasion)
+
+
+async def add(units: UnitsOfWork, occasion: Occasion, new: NewKey = ADMIN) -> Key:
+    async with units.writing(occasion) as work:
+        key = await work.keys.add(new)
+        await work.commit()
+    return key
+
+
+async def kept(units: UnitsOfWork, id: int) -> Key:
+    async with units.reading() as work:
+        return await work.keys.get(id)
+
+
+async def credentials(units: UnitsOfWork, id: int) -> Credentials | None:
+    async with units.reading() as work:
+        return await work.keys.credentials(id)
+
+
+async def listed(units: UnitsOfWork, after: int = 0, limit: int = 10) -> list[int]:
+    async with units.reading() as work:
+        return [key.id for key in await work.keys.list(after=after, limit=limit)]
+
+
+async def feed(units: UnitsOfWork) -> list[Change]:
+    async with units.reading() as work:
+        return list(await work.changes.list(limit=100))
+
+
+async def test_gives_back_what_was_added(units: UnitsOfWork, occasion: Occasion) -> None:
+    async with units.writing(occasion) as work:
+        added = await work.keys.add(READER)
+        assert await work.keys.get(added.id) == added
+        await work.commit()
+
+    assert await kept(units, added.id) == added == Key(
+        id=added.id,
+        name="reader",
+        scopes=(Scope.CHANGES_READ, Scope.USERS_READ),
+        created_at=work.now,
+        updated_at=work.now,
+        version=1,
+        expires_at=NOON,
+    )  # fmt: skip
+    assert {type(scope) for scope in (await kept(units, added.id)).scopes} == {Scope}
+
+
+async def test_what_is_not_committed_is_not_kept(units: UnitsOfWork, occasion: Occasion) -> None:
+    async with units.writing(occasion) as work:
+        added = await work.keys.add(ADMIN)
+    with pytest.raises(NotFound):
+        await kept(units, added.id)
+    async with units.reading() as reading:
+        assert not await reading.keys.any()
+    assert await feed(units) == []
+
+
+@pytest.mark.parametrize("id", [1, 7, *OUT_OF_RANGE])
+async def test_an_id_that_was_never_given_out_is_not_found(units: UnitsOfWork, occasion: Occasion, id: int) -> None:
+    assert await credentials(units, id) is None
+    with pytest.raises(NotFound):
+        await kept(units, id)
+    async with units.writing(occasion) as work:
+        assert await work.keys.credentials(id) is None
+        with pytest.raises(NotFound):
+            await work.keys.get(id)
+        with pytest.raises(NotFound):
+            await work.keys.save(Key(id, "n", (Scope.SCIM,), NOON, NOON, 1))
+
+
+async def test_ids_rise_and_are_never_given_out_twice(units: UnitsOfWork, occasion: Occasion, keys: KeyService) -> None:
+    one, two = await add(units, occasion), await add(units, occasion)
+    await keys.revoke(two.id)
+    three = await add(units, occasion)
+    assert one.id < two.id < three.id
+
+
+async def test_the_list_is_of_keys_that_are_not_revoked_by_id(units: UnitsOfWork, occasion: Occasion) -> None:
+    ids = [(await add(units, occasion, new)).id for new in (ADMIN, READER, ADMIN, READER)]
+    async with units.writing(occasion) as work:
+        await work.keys.save((await work.keys.get(ids[1])).revoked(work.now))
+        await work.commit()
+    left = [ids[0], ids[2], ids[3]]
+    assert await listed(units) == left
+    assert await listed(units, limit=2) == left[:2]
+    assert await listed(units, after=left[0], limit=1) == [left[1]]
+    assert await listed(units, after=left[2]) == []
+    assert await listed(units, limit=0) == []
+    assert await listed(units, after=2**70) == []
+    assert (await kept(units, ids[1])).revoked_at == work.now
+
+
+async def test_a_saved_key_is_one_version_on_and_updated_now(units: UnitsOfWork, occasion: Occasion) -> None:
+    key = await add(units, occasion)
+    async with units.writing(occasion) as work:
+        saved = await work.keys.save(replace(key, name="other", scopes=(Scope.SCIM,), expires_at=NOON))
+        await work.commit()
+    assert saved == replace(key, name="other", scopes=(Scope.SCIM,), expires_at=NOON, version=2, updated_at=work.now)
+    assert await kept(units, key.id) == saved
+
+
+async def test_a_key_that_was_changed_meanwhile_is_stale(units: UnitsOfWork, occasion: Occasion) -> None:
+    key = await add(units, occasion)
+    async with units.writing(occasion) as work:
+        await work.keys.save(key.rotated(work.now))
+        with pytest.raises(Stale):
+            await work.keys.save(key.revoked(work.now))
+        await work.commit()
+    assert (await kept(units, key.id)).revoked_at is None
+
+
+async def test_a_new_key_has_no_secret(units: UnitsOfWork, occasion: Occasion) -> None:
+    key = await add(units, occasion)
+    assert await credentials(units, key.id) == Credentials(key, ())
+
+
+async def test_digests_replace_those_before_the_newer_first(units: UnitsOfWork, occasion: Occasion) -> None:
+    key, other = await add(units, occasion), await add(units, occasion)
+    one, two = Digest(b"\x00\xff" * 16), Digest(b"\x01" * 32, NOON)
+    for digests in ([one], [one, two], [Digest(b"\x02" * 32)]):
+        async with units.writing(occasion) as work:
+            await work.keys.keep_digests(key.id, digests)
+            found = await work.keys.credentials(key.id)
+            assert found is not None
+            assert found.digests == tuple(digests)
+            await work.commit()
+        assert await credentials(units, key.id) == Credentials(key, tuple(digests))
+    assert await credentials(units, other.id) == Credentials(other, ())
+
+
+async def test_there_is_any_key_once_there_was_one(units: UnitsOfWork, occasion: Occasion) -> None:
+    async with units.reading() as reading:
+        assert not await reading.keys.any()
+    key = await add(units, occasion)
+    async with units.writing(occasion) as work:
+        assert await work.keys.any()
+        await work.keys.save(key.revoked(work.now))
+        await work.commit()
+    async with units.reading() as reading:
+        assert await reading.keys.any()
+
+
+async def test_a_touch_is_no_change(units: UnitsOfWork, occasion: Occasion) -> None:
+    key, other = await add(units, occasion), await add(units, occasion)
+    told = await feed(units)
+    async with units.writing(occasion) as work:
+        await work.keys.touch(key.id, NOON)
+        await work.commit()
+    assert await kept(units, key.id) == replace(key, last_used_at=NOON)
+    assert await kept(units, other.id) == other
+    assert await feed(units) == told
+    assert occasion.seq is None
+
+
+async def test_a_touch_is_not_undone_by_who_saves_what_was_read_before_it(
+    units: UnitsOfWork, occasion: Occasion
+) -> None:
+    key = await add(units, occasion)
+    async with units.writing(occasion) as work:
+        await work.keys.touch(key.id, NOON)
+        await work.commit()
+    async with units.writing(occasion) as work:
+        saved = await work.keys.save(key.rotated(work.now))
+        await work.commit()
+    assert await kept(units, key.id) == saved
+    assert saved.last_used_at == NOON
+
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("other", "counts"),
+    [
+        (NewKey(name="admin", scopes=(Scope.KEYS_ADMIN, Scope.SCIM)), True),
+        (NewKey(name="lasting", scopes=(Scope.KEYS_ADMIN,), expires_at=NOON + MINUTE), True),
+        (NewKey(name="expired", scopes=(Scope.KEYS_ADMIN,), expires_at=NOON), False),
+        (NewKey(name="other scopes", scopes=tuple(set(Scope) - {Scope.KEYS_ADMIN})), False),
+        (None, False),
+    ],
+)
+async def test_another_admin_is_a_valid_key_that_may_administer_keys(
+    units: UnitsOfWork, occasion: Occasion, other: NewKey | None, counts: bool
+) -> None:
+    key = await add(units, occasion)
+    if other is not None:
+        await add(units, occasion, other)
+    async with units.writing(occasion) as work:
+        assert await work.keys.has_other_admin(than=key.id, at=NOON) is counts
+
+
+async def test_a_revoked_admin_is_no_other_admin(units: UnitsOfWork, occasion: Occasion) -> None:
+    key, other = await add(units, occasion), await add(units, occasion)
+    async with units.writing(occasion) as work:
+        assert await work.keys.has_other_admin(than=key.id, at=work.now)
+        await work.keys.save(other.revoked(work.now))
+        assert not await work.keys.has_other_admin(than=key.id, at=work.now)
+
+
+async def test_the_first_key_has_the_first_id_whatever_was_drawn_before(units: UnitsOfWork, occasion: Occasion) -> None:
+    async with units.writing(occasion) as undone:
+        await undone.keys.add(ADMIN)
+    async with units.writing(occasion) as work:
+        first = await work.keys.add_first(ADMIN)
+        await work.commit()
+    assert first.id == FIRST_ID
+    assert await kept(units, FIRST_ID) == first
+    assert (await feed(units))[0].entity_id == FIRST_ID
+    assert (await add(units, occasion)).id > FIRST_ID
+
+
+async def test_there_is_no_second_first_key(units: UnitsOfWork, occasion: Occasion) -> None:
+    first = await add(units, occasion)
+    assert first.id == FIRST_ID
+    async with units.writing(occasion) as work:
+        with pytest.raises(Conflict) as refused:
+            await work.keys.add_first(READER)
+    assert refused.value.field == "id"
+    assert await kept(units, FIRST_ID) == first
+
+
+async def test_each_write_is_a_change_without_any_secret(
+    units: UnitsOfWork, keys: KeyService, occasion: Occasion
+) -> None:
+    await keys.create(ADMIN)
+    key, secret = await keys.create(NewKey(name="importer", scopes=(Scope.USERS_WRITE,)))
+    async with units.writing(occasion) as touch:
+        await touch.keys.touch(key.id, touch.now)
+        await touch.commit()
+    rotated, _ = await keys.rotate(key.id)
+    await keys.revoke(key.id)
+
+    revoked = await kept(units, key.id)
+    told = [change for change in await feed(units) if change.entity_id == key.id]
+    assert [(change.kind, change.action, change.version, change.actor) for change in told] == [
+        ("key", Action.CREATED, 1, "tester"),
+        ("key", Action.UPDATED, 2, "tester"),
+        ("key", Action.DELETED, 3, "tester"),
+    ]
+    assert (told[0].before, told[0].after) == (None, {"name": "importer", "scopes": ["users:write"]})
+    assert (told[1].before, told[1].after) == ({"rotated_at": None}, {"rotated_at": z(rotated.rotated_at)})
+    assert (told[2].before, told[2].after) == ({"revoked_at": None}, {"revoked_at": z(revoked.revoked_at)})
+    text = json.dumps([asdict(change) for change in told], default=str)
+    assert "rrrr" in secret
+    for private in ("rrrr", "rk_", digest_of(secret).hex(), "hash", "digest", "last_used_at"):
+        assert private not in text
+
+
+def z(time: datetime | None) -> str:
+    assert time is not None
+    return time.isoformat().replace("+00:00", "Z")
+
+
+async def test_a_dry_run_leaves_no_key_and_no_other_secret(units: UnitsOfWork, keys: KeyService) -> None:
+    key, _ = await keys.create(ADMIN)
+    before = await credentials(units, key.id)
+    dry = KeyService(units, lambda: "d" * 32, lambda: None, Occasion(actor="tester", request_id="r2", dry_run=True))
+    shown, secret = await dry.create(READER_TO_COME)
+    await dry.rotate(key.id)
+    with pytest.raises(LastAdminKey):
+        await dry.revoke(key.id)
+    await dry.revoke(key.id, force=True)
+    assert (shown.name, secret.startswith("rk_")) == ("later", True)
+    assert await credentials(units, key.id) == before
+    assert await listed(units) == [key.id]
+    assert len(await feed(units)) == 1
+
+
+READER_TO_COME = NewKey(name="later", scopes=(Scope.USERS_READ,), expires_at=datetime(9999, 1, 1, tzinfo=UTC))
+
+
+async def test_of_the_last_two_admins_revoked_at_once_one_stays(units: UnitsOfWork, keys: KeyService) -> None:
+    for _ in range(3):
+        ids = [(await keys.create(ADMIN))[0].id for _ in range(2)]
+        async with asyncio.timeout(60):
+            results = await asyncio.gather(*(keys.revoke(id) for id in ids), return_exceptions=True)
+        assert sorted(type(result).__name__ for result in results) == ["LastAdminKey", "NoneType"]
+        [left] = (await keys.list(limit=10)).items
+        await keys.revoke(left.id, force=True)
+
+
+async def test_many_rotations_at_once_leave_one_newest_and_one_before(units: UnitsOfWork, occasion: Occasion) -> None:
+    letters = iter("abcdefgh")
+    keys = KeyService(units, lambda: next(letters) * 32, lambda: None, occasion)
+    key, _ = await keys.create(ADMIN)
+    async with asyncio.timeout(60):
+        rotations = await asyncio.gather(*(keys.rotate(key.id) for _ in range(4)))
+    newest, before = (secret for _, secret in sorted(rotations, key=lambda each: -each[0].version)[:2])
+    found = await credentials(units, key.id)
+    assert found is not None
+    assert [each.hash for each in found.digests] == [digest_of(newest), digest_of(before)]
+
+
+async def test_of_many_who_seed_at_once_one_does(units: UnitsOfWork, occasion: Occasion) -> None:
+    """Each in the name of another process: they know nothing of each other."""
+    secret = write_secret(FIRST_ID, "s" * 32)
+    services = [KeyService(units, lambda: "r" * 32, lambda: None, replace(occasion)) for _ in range(8)]
+    async with asyncio.timeout(60):
+        seeded = await asyncio.gather(*(service.seed(secret) for service in services))
+    assert [key.id for key in seeded if key] == [FIRST_ID]
+    assert await listed(units) == [FIRST_ID]
+    found = await credentials(units, FIRST_ID)
+    assert found is not None
+    assert found.digests == (Digest(digest_of(secret)),)
+    assert found.key.scopes == tuple(sorted(Scope))
+    assert len(await feed(units)) == 1

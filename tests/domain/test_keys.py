@@ -1,0 +1,153 @@
+"""What a secret looks like, and the rules of keys."""
+
+import math
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.errors import Invalid
+from domain.keys import (
+    DIGITS,
+    RANDOM_LENGTH,
+    Digest,
+    Forbidden,
+    Key,
+    NewKey,
+    Scope,
+    digest_of,
+    id_in,
+    require_scopes,
+    write_secret,
+)
+from domain.values import MAX_ID
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+ids = st.integers(1, MAX_ID)
+randoms = st.text(DIGITS, min_size=RANDOM_LENGTH, max_size=RANDOM_LENGTH)
+secrets = st.builds(write_secret, ids, randoms)
+
+
+@given(id=ids, random=randoms)
+def test_the_id_in_a_secret_is_the_one_that_was_written(id: int, random: str) -> None:
+    secret = write_secret(id, random)
+
+    assert id_in(secret) == id
+    assert re.fullmatch(rf"rk_{id}_{random}[0-9A-Za-z]{{6}}", secret)
+
+
+@given(secret=secrets, place=st.integers(0), character=st.one_of(st.sampled_from(DIGITS + "_-"), st.characters()))
+def test_a_secret_with_any_one_character_changed_is_none(secret: str, place: int, character: str) -> None:
+    place %= len(secret)
+    changed = secret[:place] + character + secret[place + 1 :]
+
+    assert id_in(changed) is None or changed == secret
+
+
+@pytest.mark.parametrize("secret", [write_secret(1, "a" * RANDOM_LENGTH), write_secret(MAX_ID, "Zz9" * 10 + "00")])
+def test_no_other_digit_at_any_place_makes_another_secret(secret: str) -> None:
+    changed = [secret[:place] + digit + secret[place + 1 :] for place in range(len(secret)) for digit in DIGITS]
+
+    assert {id_in(each) for each in changed if each != secret} == {None}
+
+
+@given(st.one_of(st.text(), st.binary().map(lambda data: data.decode("latin-1")), st.from_regex(r"rk_\d+_\w+")))
+def test_what_is_no_secret_has_no_id(text: str) -> None:
+    assert id_in(text) is None
+
+
+@pytest.mark.parametrize("id", ["0", "01", "-1", "1.0", "", "９", str(MAX_ID + 1), "9" * 40])  # noqa: RUF001
+def test_an_id_that_is_none_is_in_no_secret(id: str) -> None:
+    secret = write_secret(0, "a" * RANDOM_LENGTH).replace("rk_0_", f"rk_{id}_")
+    assert id_in(secret) is None
+
+
+@given(secrets)
+def test_blanks_around_a_secret_are_not_of_it(secret: str) -> None:
+    assert [id_in(each) for each in (f" {secret}", f"{secret}\n", f"{secret} ", secret.upper())] == [None] * 4
+
+
+def test_a_secret_cannot_be_guessed() -> None:
+    assert len(set(DIGITS)) == len(DIGITS)
+    assert RANDOM_LENGTH * math.log2(len(DIGITS)) >= 160
+
+
+def test_secrets_that_differ_have_digests_that_differ() -> None:
+    one, other = (digest_of(write_secret(1, digit * RANDOM_LENGTH)) for digit in "ab")
+
+    assert one != other
+    assert len(one) == 32
+
+
+def test_a_new_key_has_every_fault_that_it_has() -> None:
+    with pytest.raises(Invalid) as refused:
+        NewKey(name=" ", scopes=())
+
+    assert [fault.pointer for fault in refused.value.faults] == ["/name", "/scopes"]
+
+
+def test_a_scope_that_there_is_not_is_refused_without_being_repeated() -> None:
+    with pytest.raises(Invalid) as refused:
+        NewKey(name="n", scopes=("users:read", "users:steal"))  # type: ignore[arg-type]
+
+    [fault] = refused.value.faults
+    assert (fault.pointer, fault.code) == ("/scopes", "not_allowed")
+    assert "steal" not in fault.detail
+
+
+def test_scopes_are_kept_once_each_in_their_order() -> None:
+    new = NewKey(name="n", scopes=(Scope.USERS_WRITE, Scope.CHANGES_READ, Scope.USERS_WRITE))
+
+    assert new.scopes == (Scope.CHANGES_READ, Scope.USERS_WRITE)
+
+
+@pytest.mark.parametrize(("seconds", "lawful"), [(-1, False), (0, False), (1, True)])
+def test_a_key_expires_in_the_future(seconds: int, lawful: bool) -> None:
+    new = NewKey(name="n", scopes=(Scope.SCIM,), expires_at=NOON + timedelta(seconds=seconds))
+
+    if lawful:
+        new.require_future(NOON)
+    else:
+        with pytest.raises(Invalid):
+            new.require_future(NOON)
+
+
+def test_a_key_is_valid_until_it_expires_or_is_revoked() -> None:
+    key = Key(1, "n", (Scope.SCIM,), NOON, NOON, 1)
+    expiring = replace(key, expires_at=NOON + timedelta(seconds=1))
+
+    assert key.is_valid_at(datetime.max.replace(tzinfo=UTC))
+    assert expiring.is_valid_at(NOON)
+    assert not expiring.is_valid_at(NOON + timedelta(seconds=1))
+    assert not key.revoked(NOON).is_valid_at(NOON)
+    assert not expiring.revoked(NOON).is_valid_at(NOON)
+
+
+def test_a_digest_counts_until_its_end() -> None:
+    digest = Digest(b"", NOON)
+
+    assert Digest(b"").is_valid_at(NOON)
+    assert digest.is_valid_at(NOON - timedelta(seconds=1))
+    assert not digest.is_valid_at(NOON)
+
+
+def test_the_first_scope_that_is_not_held_is_named() -> None:
+    with pytest.raises(Forbidden, match="needs the scope users:write") as refused:
+        require_scopes([Scope.USERS_READ, Scope.USERS_WRITE, Scope.SCIM], {Scope.USERS_READ})
+
+    assert refused.value.scope is Scope.USERS_WRITE
+    require_scopes([Scope.USERS_READ], {Scope.USERS_READ})
+
+
+@pytest.mark.parametrize("held", [(), [], set()])
+def test_who_holds_nothing_may_do_nothing(held: list[Scope]) -> None:
+    with pytest.raises(Forbidden):
+        require_scopes([Scope.USERS_READ], held)
+
+
+def test_none_holds_every_scope() -> None:
+    require_scopes(Scope, None)

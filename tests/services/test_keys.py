@@ -1,0 +1,254 @@
+"""What can be done with keys, by whom, and when a secret is good."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+
+from domain.errors import Invalid, NotFound
+from domain.keys import FIRST_ID, Forbidden, LastAdminKey, NewKey, Scope, Unauthenticated, id_in, write_secret
+from domain.work import Occasion
+from repositories.memory import MemoryUnitsOfWork
+from services.access import Access
+from services.keys import DEFAULT_OVERLAP, KeyService
+
+if TYPE_CHECKING:
+    from tests.conftest import MovedTime
+
+ADMIN = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
+READER = NewKey(name="reader", scopes=(Scope.USERS_READ,))
+
+
+@pytest.fixture
+def units(time: "MovedTime") -> MemoryUnitsOfWork:
+    return MemoryUnitsOfWork(time.clock)
+
+
+@pytest.fixture
+def access(units: MemoryUnitsOfWork, time: "MovedTime") -> Access:
+    return Access(units, time.monotonic, time.clock)
+
+
+def randoms() -> Iterator[str]:
+    return (f"{number:032}" for number in count())
+
+
+@pytest.fixture
+def keys(units: MemoryUnitsOfWork, access: Access, occasion: Occasion) -> KeyService:
+    numbers = randoms()
+    return KeyService(units, lambda: next(numbers), access.forget, occasion)
+
+
+def held_by(keys: KeyService, *scopes: Scope) -> KeyService:
+    """The same, asked by a key of these scopes."""
+    caller = Occasion(actor="key:9", request_id="r2", scopes=scopes)
+    return KeyService(keys.units, keys._randomness, keys._forget, caller)
+
+
+async def test_a_created_key_is_good_for_its_secret(keys: KeyService, access: Access) -> None:
+    key, secret = await keys.create(READER)
+
+    assert id_in(secret) == key.id
+    assert (await access.key_of(secret)).id == key.id
+    assert (await keys.get(key.id)).scopes == (Scope.USERS_READ,)
+
+
+async def test_no_two_keys_have_the_same_secret(keys: KeyService) -> None:
+    assert len({(await keys.create(READER))[1] for _ in range(3)}) == 3
+
+
+async def test_nothing_but_the_answer_holds_the_secret(keys: KeyService, units: MemoryUnitsOfWork) -> None:
+    key, secret = await keys.create(READER)
+    random = secret.split("_")[2]
+
+    async with units.reading() as work:
+        shown = [repr(await work.keys.credentials(key.id)), repr(await work.changes.list(limit=9)), repr(key)]
+    assert [each for each in shown if random[:32] in each or "rk_" in each] == []
+
+
+async def test_a_key_does_not_begin_expired(keys: KeyService, time: "MovedTime") -> None:
+    with pytest.raises(Invalid):
+        await keys.create(NewKey(name="late", scopes=(Scope.SCIM,), expires_at=time.now))
+
+    assert (await keys.list(limit=9)).items == []
+
+
+@pytest.mark.parametrize("scope", Scope)
+async def test_no_key_grants_a_scope_that_it_lacks(keys: KeyService, scope: Scope) -> None:
+    others = held_by(keys, *set(Scope) - {scope})
+
+    with pytest.raises(Forbidden) as refused:
+        await others.create(NewKey(name="more", scopes=(Scope.KEYS_ADMIN, scope)))
+    assert refused.value.scope is scope
+    assert (await keys.list(limit=9)).items == []
+    created, _ = await held_by(keys, scope).create(NewKey(name="same", scopes=(scope,)))
+    assert created.scopes == (scope,)
+
+
+@pytest.mark.parametrize("scope", Scope)
+async def test_no_key_rotates_one_that_has_a_scope_that_it_lacks(
+    keys: KeyService, access: Access, scope: Scope
+) -> None:
+    key, secret = await keys.create(NewKey(name="other", scopes=(scope,)))
+
+    with pytest.raises(Forbidden):
+        await held_by(keys, *set(Scope) - {scope}).rotate(key.id)
+    assert (await access.key_of(secret)).rotated_at is None
+    _, newer = await held_by(keys, scope).rotate(key.id)
+    assert (await access.key_of(newer)).id == key.id
+
+
+async def test_both_secrets_are_good_while_they_overlap(keys: KeyService, access: Access, time: "MovedTime") -> None:
+    key, before = await keys.create(READER)
+    rotated, after = await keys.rotate(key.id, overlap=timedelta(minutes=10))
+
+    assert rotated.rotated_at == time.now
+    assert before != after
+    time.pass_by(599)
+    for secret in (before, after):
+        assert (await access.key_of(secret)).id == key.id
+    time.pass_by(1)  # the one before was looked up a moment ago
+    with pytest.raises(Unauthenticated):
+        await access.key_of(before)
+    assert (await access.key_of(after)).id == key.id
+
+
+async def test_a_secret_before_is_good_for_a_day_if_nothing_else_is_said(
+    keys: KeyService, access: Access, time: "MovedTime"
+) -> None:
+    key, before = await keys.create(READER)
+    await keys.rotate(key.id)
+
+    time.pass_by(24 * 60 * 60 - 1)
+    assert timedelta(hours=24) == DEFAULT_OVERLAP
+    assert (await access.key_of(before)).id == key.id
+    time.pass_by(1)
+    with pytest.raises(Unauthenticated):
+        await access.key_of(before)
+
+
+async def test_without_an_overlap_the_secret_before_ends_at_once(keys: KeyService, access: Access) -> None:
+    key, before = await keys.create(READER)
+    await access.key_of(before)
+    await keys.rotate(key.id, overlap=timedelta(0))
+
+    with pytest.raises(Unauthenticated):
+        await access.key_of(before)
+
+
+async def test_two_rotations_leave_the_newest_two_secrets(keys: KeyService, access: Access) -> None:
+    key, first = await keys.create(READER)
+    (_, second), (_, third) = await keys.rotate(key.id), await keys.rotate(key.id)
+
+    with pytest.raises(Unauthenticated):
+        await access.key_of(first)
+    for secret in (second, third):
+        assert (await access.key_of(secret)).id == key.id
+
+
+async def test_a_revoked_key_is_neither_good_nor_listed_nor_revoked_again(keys: KeyService, access: Access) -> None:
+    key, secret = await keys.create(READER)
+    _, newer = await keys.rotate(key.id)
+    await keys.revoke(key.id)
+
+    for each in (secret, newer):
+        with pytest.raises(Unauthenticated):
+            await access.key_of(each)
+    assert (await keys.list(limit=9)).items == []
+    assert (await keys.get(key.id)).revoked_at is not None
+    for again in (keys.revoke(key.id), keys.rotate(key.id)):
+        with pytest.raises(NotFound):
+            await again
+
+
+async def test_the_last_admin_key_is_revoked_by_force_only(keys: KeyService, access: Access) -> None:
+    key, secret = await keys.create(ADMIN)
+    await keys.create(READER)
+
+    with pytest.raises(LastAdminKey):
+        await keys.revoke(key.id)
+    assert (await access.key_of(secret)).id == key.id
+    await keys.revoke(key.id, force=True)
+    with pytest.raises(Unauthenticated):
+        await access.key_of(secret)
+
+
+async def test_an_admin_key_that_expired_is_not_enough_to_revoke_the_other(keys: KeyService, time: "MovedTime") -> None:
+    expiring = NewKey(name="short", scopes=(Scope.KEYS_ADMIN,), expires_at=time.now + timedelta(hours=1))
+    await keys.create(expiring)
+    key, _ = await keys.create(ADMIN)
+
+    time.pass_by(3600)
+    with pytest.raises(LastAdminKey):
+        await keys.revoke(key.id)
+
+
+async def test_other_keys_are_revoked_whether_there_is_an_admin_or_not(keys: KeyService) -> None:
+    key, _ = await keys.create(READER)
+
+    await keys.revoke(key.id)
+
+    assert (await keys.list(limit=9)).items == []
+
+
+async def test_every_change_is_told_to_whoever_remembers_keys(units: MemoryUnitsOfWork, occasion: Occasion) -> None:
+    told: list[str] = []
+    numbers = randoms()
+    keys = KeyService(units, lambda: next(numbers), lambda: told.append("forget"), occasion)
+
+    await keys.seed(write_secret(FIRST_ID, "s" * 32))
+    assert len(told) == 1
+    key, _ = await keys.create(READER)
+    assert len(told) == 2
+    await keys.rotate(key.id)
+    assert len(told) == 3
+    await keys.revoke(key.id)
+    assert len(told) == 4
+    await keys.seed(write_secret(FIRST_ID, "s" * 32))
+    await keys.list(limit=9)
+    assert len(told) == 4
+
+
+async def test_a_seeded_key_is_good_for_everything_with_the_secret_that_is_known(
+    keys: KeyService, access: Access
+) -> None:
+    secret = write_secret(FIRST_ID, "s" * 32)
+    seeded = await keys.seed(secret)
+
+    assert seeded is not None
+    assert (seeded.id, set(seeded.scopes), seeded.expires_at) == (FIRST_ID, set(Scope), None)
+    assert (await access.key_of(secret)).id == FIRST_ID
+
+
+async def test_nothing_is_seeded_where_there_ever_was_a_key(keys: KeyService, access: Access) -> None:
+    key, _ = await keys.create(ADMIN)
+    await keys.revoke(key.id, force=True)
+    secret = write_secret(FIRST_ID, "s" * 32)
+
+    assert await keys.seed(secret) is None
+    with pytest.raises(Unauthenticated):
+        await access.key_of(secret)
+    assert (await keys.list(limit=9)).items == []
+
+
+@pytest.mark.parametrize(
+    "secret", ["", "secret", "rk_1_", write_secret(FIRST_ID, "s" * 32)[:-1], write_secret(2, "s" * 32)]
+)
+async def test_what_is_no_secret_of_a_first_key_is_not_seeded(keys: KeyService, access: Access, secret: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        await keys.seed(secret)
+
+    assert "s" * 32 not in repr(refused.value.faults)
+    assert not await access.is_locked()
+
+
+async def test_keys_are_listed_by_pages(keys: KeyService) -> None:
+    ids = [(await keys.create(READER))[0].id for _ in range(3)]
+
+    first = await keys.list(limit=2)
+    second = await keys.list(after=ids[1], limit=2)
+
+    assert ([key.id for key in first.items], first.more) == (ids[:2], True)
+    assert ([key.id for key in second.items], second.more) == (ids[2:], False)
