@@ -62,7 +62,7 @@ async def served_at_a_port(container: Container) -> AsyncIterator[Served]:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        server = uvicorn.Server(config_of(Settings(), create_app(container)))
+        server = uvicorn.Server(config_of(Settings(), create_app(container, open_at_home=True)))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listener]))
             try:
