@@ -30,7 +30,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
         self.app = app
-        self.hosts = frozenset(host.lower().encode() for host in hosts)
+        self.hosts = frozenset(name_in(host.encode()) for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,9 +41,12 @@ class Edge:
 
 
 def host_of(scope: Scope) -> bytes:
-    """The name in the Host header, without the port."""
-    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-    return re.sub(rb":[0-9]*$", b"", bytes(host).lower())
+    return name_in(next((value for name, value in scope["headers"] if name == b"host"), b""))
+
+
+def name_in(host: bytes) -> bytes:
+    """The name in a Host header, without the port."""
+    return re.sub(rb":[0-9]*\Z", b"", host.lower())
 
 
 async def another_host(scope: Scope, receive: Receive, send: Send) -> None:

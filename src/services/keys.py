@@ -80,7 +80,12 @@ class KeyService:
 
     @run_again
     async def rotate(self, id: int, *, overlap: timedelta = DEFAULT_OVERLAP) -> tuple[Key, str]:
-        """Give a key a new secret. For as long as they overlap the one before is good as well."""
+        """Give a key a new secret. For as long as they overlap the one before is good as well.
+
+        Raises `Invalid` if that is longer than `MAX_OVERLAP`.
+        """
+        if not timedelta(0) <= overlap <= MAX_OVERLAP:
+            raise Invalid([Fault("/overlap", "out_of_range", f"Must be at most {MAX_OVERLAP.days} days.")])
         async with self.units.writing(self.occasion) as work:
             key = living(await work.keys.get(id))
             require_scopes(key.scopes, self.occasion.scopes)

@@ -6,18 +6,28 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
 from dependency_injector import providers
-from httpx2 import ASGITransport, AsyncClient
+from fastapi import FastAPI
+from httpx2 import ASGITransport, AsyncClient, Response
 
+from api.access import Failures
 from api.app import create_app
 from api.container import Container
 from api.server import config_of
 from api.settings import Settings
+from domain.keys import Key, NewKey, Scope
+from domain.work import Occasion
 from repositories.memory import MemoryUnitsOfWork
+from services.access import Access
+
+if TYPE_CHECKING:
+    from tests.conftest import MovedTime
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +123,51 @@ async def database_client(database_url: str, container_at: Callable[[str], Conta
     """A client of a fresh directory on each engine."""
     async with serving(container_at(database_url)) as client:
         yield client
+
+
+class Directory:
+    """A directory in memory, served at home, whose clocks are moved by hand; and what is asked of it, by whom."""
+
+    def __init__(self, time: "MovedTime", **settings: Any) -> None:
+        units = MemoryUnitsOfWork(time.clock)
+        self.time = time
+        self.container = Container(
+            settings=providers.Object(Settings(**settings)),
+            units=providers.Object(units),
+            access=providers.Singleton(Access, units, time.monotonic, time.clock),
+        )
+        self.app = self.served(open_at_home=True)
+
+    def served(self, **options: Any) -> FastAPI:
+        app = create_app(self.container, **options)
+        app.state.failures = Failures(self.time.monotonic)
+        return app
+
+    async def key(self, *scopes: Scope, expires_at: datetime | None = None) -> tuple[Key, str]:
+        """A new key, made on the command line."""
+        service = self.container.keys(Occasion(actor="cli:tester", request_id="-"))
+        created: tuple[Key, str] = await service.create(NewKey(name="n", scopes=scopes, expires_at=expires_at))
+        return created
+
+    async def revoke(self, key: Key) -> None:
+        await self.container.keys(Occasion(actor="cli:tester", request_id="-")).revoke(key.id, force=True)
+
+    async def ask(
+        self, method: str, path: str, *, key: str | None = None, address: str = "127.0.0.1", **options: Any
+    ) -> Response:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        options["headers"] = {**headers, **options.get("headers", {})}
+        transport = ASGITransport(app=self.app, client=(address, 50000))
+        async with AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.request(method, path, **options)
+
+
+@pytest.fixture
+def directory(time: "MovedTime") -> Directory:
+    return Directory(time)
+
+
+@pytest.fixture
+def directory_with(time: "MovedTime") -> Callable[..., Directory]:
+    """The same with settings."""
+    return lambda **settings: Directory(time, **settings)

@@ -12,7 +12,7 @@ from domain.keys import FIRST_ID, Forbidden, LastAdminKey, NewKey, Scope, Unauth
 from domain.work import Occasion
 from repositories.memory import MemoryUnitsOfWork
 from services.access import Access
-from services.keys import DEFAULT_OVERLAP, KeyService
+from services.keys import DEFAULT_OVERLAP, MAX_OVERLAP, KeyService
 
 if TYPE_CHECKING:
     from tests.conftest import MovedTime
@@ -136,6 +136,16 @@ async def test_without_an_overlap_the_secret_before_ends_at_once(keys: KeyServic
 
     with pytest.raises(Unauthenticated):
         await access.key_of(before)
+
+
+@pytest.mark.parametrize("overlap", [timedelta(seconds=-1), MAX_OVERLAP + timedelta(seconds=1)])
+async def test_an_overlap_has_its_bounds(keys: KeyService, overlap: timedelta) -> None:
+    key, _ = await keys.create(READER)
+
+    with pytest.raises(Invalid):
+        await keys.rotate(key.id, overlap=overlap)
+    assert (await keys.get(key.id)).rotated_at is None
+    await keys.rotate(key.id, overlap=MAX_OVERLAP)
 
 
 async def test_two_rotations_leave_the_newest_two_secrets(keys: KeyService, access: Access) -> None:
