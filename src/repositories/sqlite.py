@@ -11,7 +11,8 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
-from repositories.lanes import Lane, Parameters, Rows, Snapshots, prepare
+from repositories.lanes import Lane, Parameters, Prepared, Rows, Snapshots, prepare
 from repositories.migrations import SchemaStatus
 
 T = TypeVar("T")
@@ -33,6 +34,10 @@ BUSY_TIMEOUT_MS: Final = 3000
 """How long a statement waits while another process (a command beside the server) writes."""
 
 INTERRUPT_EVERY_S: Final = 0.01
+
+SCAN_TIMEOUT_S: Final = 15
+STEPS_BETWEEN_LOOKS: Final = 10_000
+"""How many instructions SQLite carries out between two looks at the clock: fractions of a millisecond."""
 
 DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
 """FULL, since NORMAL loses every write since the last checkpoint when the power fails."""
@@ -84,6 +89,11 @@ class Connection(aiosqlite.Connection):
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         begins, self._begins = self._begins, False
         return await self.trip(partial(begin_and, work) if begins else work)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Read something that others' reads may stand behind: whoever is cancelled leaves it to come to its end."""
+        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return result
 
     async def commit(self) -> None:
         # Not to be interrupted: whoever is cancelled here has committed or has not, and the connection knows.
@@ -174,6 +184,16 @@ def rewrite(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
 
+def fetch_in_time(sql: str, arguments: Sequence[Any], seconds: float, connection: sqlite3.Connection) -> list[Any]:
+    """All rows. Interrupted, as SQLite calls it, when the time is over."""
+    deadline = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
+    try:
+        return connection.execute(sql, arguments).fetchall()
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
 def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False)
     for pragma in pragmas:
@@ -191,10 +211,20 @@ class SqliteLane:
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, self._dialect)
         try:
-            rows = await self._connection.execute_fetchall(prepared.sql, prepared.arguments(parameters))
+            rows = await self._fetch(prepared, prepared.arguments(parameters))
         except sqlite3.Error as error:
             raise (refuse(error) or error) from error
         return prepared.read(list(rows))
+
+    async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Iterable[Any]:
+        return await self._connection.execute_fetchall(prepared.sql, arguments)
+
+
+class ScanLane(SqliteLane):
+    """Reads that may take long, each for `SCAN_TIMEOUT_S` at the most: those behind it wait for the connection."""
+
+    async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Iterable[Any]:
+        return await self._connection.read(partial(fetch_in_time, prepared.sql, arguments, SCAN_TIMEOUT_S))
 
 
 class SqliteDatabase:
@@ -235,7 +265,7 @@ class SqliteDatabase:
     @property
     def scans(self) -> SqliteLane:
         assert self._scanning is not None, "the database was not started"  # noqa: S101
-        return SqliteLane(self._scanning, self._writer.dialect)
+        return ScanLane(self._scanning, self._writer.dialect)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqliteLane]:
@@ -243,7 +273,7 @@ class SqliteDatabase:
             connection = await self._open_to_read()
             try:
                 await connection.execute_fetchall("BEGIN")
-                yield SqliteLane(connection, self._writer.dialect)
+                yield ScanLane(connection, self._writer.dialect)
             finally:
                 await connection.close()
 
@@ -383,6 +413,8 @@ def refuse(error: Exception) -> Refusal | None:
         return Conflict(field_in(str(error)))
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return Contended("Another process is writing.")
+    if code == "SQLITE_INTERRUPT":
+        return Busy("This takes too long. Ask for less, or by a key.")
     if code == "SQLITE_FULL":
         return Busy("The database has no room left.")
     return None

@@ -1,11 +1,14 @@
 """What every record of changes promises."""
 
+from dataclasses import replace
 from datetime import UTC
+from typing import Final
 
 import pytest
 
-from domain.changes import Action, Change
+from domain.changes import FIELDS, Action, Change
 from domain.errors import Conflict, Refusal
+from domain.grammar import parse_filter
 from domain.users import NewUser, Status
 from domain.work import Occasion, UnitsOfWork
 from services.users import UserService
@@ -155,6 +158,110 @@ async def test_a_refusal_leaves_the_record_as_it_was(
         with pytest.raises(Refusal):
             await refused
     assert await feed(units) == told
+
+
+async def test_an_erasure_keeps_of_every_change_of_a_user_only_that_it_was(
+    units: UnitsOfWork, users: UserService
+) -> None:
+    alice = await users.create(NewUser(name="Alice", email="a@b.c"))
+    await users.create(NewUser(name="Bob"))
+    await users.patch(alice.id, {"name": "Alicia"})
+    await users.delete(alice.id)
+    await users.restore(alice.id)
+    told = await feed(units)
+    async with units.writing(Occasion(actor="eraser", request_id="r9")) as work:
+        await work.users.remove(await work.users.get(alice.id))
+        await work.commit()
+    *old, last = await feed(units)
+    assert old == [
+        replace(change, before=None, after=None) if change.entity_id == alice.id else change for change in told
+    ]
+    assert [change.action for change in old] == ["created", "created", "updated", "deleted", "restored"]
+    assert last == Change(
+        seq=last.seq, kind="user", entity_id=alice.id, version=5, action=Action.PURGED,
+        actor="eraser", request_id="r9", at=work.now, before=None, after=None,
+    )  # fmt: skip
+
+
+async def test_an_erasure_that_is_not_committed_erases_nothing(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    told = await feed(units)
+    async with units.writing(occasion) as work:
+        await work.users.remove(alice)
+    async with units.writing(replace(occasion, dry_run=True)) as tried:
+        await tried.users.remove(alice)
+        await tried.commit()
+    assert await feed(units) == told
+    assert await users.get(alice.id) == alice
+
+
+async def test_who_is_added_and_erased_in_a_unit_leaves_no_change(units: UnitsOfWork, occasion: Occasion) -> None:
+    async with units.writing(occasion) as work:
+        await work.users.remove(await work.users.add(NewUser(name="Alice")))
+        await work.commit()
+    assert await feed(units) == []
+    assert occasion.seq is None
+
+
+async def test_an_occasion_knows_the_number_of_what_its_last_unit_wrote(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    async with units.writing(occasion) as work:
+        alice = await work.users.add(NewUser(name="Alice"))
+        await work.users.add(NewUser(name="Bob"))
+        await work.commit()
+    assert occasion.seq == (await feed(units))[-1].seq
+    await users.patch(alice.id, {"name": "Alice"})
+    assert occasion.seq is None
+
+
+async def test_the_last_number_is_that_of_the_last_change(units: UnitsOfWork, users: UserService) -> None:
+    async with units.reading() as work:
+        assert await work.changes.last() == 0
+        for name in ("Alice", "Bob"):
+            await users.create(NewUser(name=name))
+            assert await work.changes.last() == (await feed(units))[-1].seq
+
+
+FILTERS: Final = [
+    ('action eq "updated"', [2, 5]),
+    ('kind eq "user" and not (action eq "created")', [2, 3, 5]),
+    ('kind eq "group"', []),
+    ('actor eq "tester"', [0, 2, 3]),
+    ('actor eq "Tester"', []),
+    ('actor gt "Z" and actor lt "ZZZ"', [1]),
+    ('request_id sw "r"', [0, 2, 3, 4, 5]),
+    ("version ge 2", [2, 3, 5]),
+    ("entity_id eq {bob}", [1]),
+    ("entity_id ne {bob} and version eq 1", [0, 4]),
+    ("seq gt {seq}", [3, 4, 5]),
+    ('at ge "{at}"', [4, 5]),
+    ('at lt "{at}"', [0, 1, 2, 3]),
+]
+
+
+async def test_lists_what_matches_a_filter(units: UnitsOfWork, users: UserService) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    bob = await UserService(units, Occasion(actor="ZZ", request_id="s1")).create(NewUser(name="Bob"))
+    await users.patch(alice.id, {"name": "Alicia"})
+    await users.delete(alice.id)
+    somebody = UserService(units, Occasion(actor="somebody", request_id="r2"))
+    carol = await somebody.create(NewUser(name="Carol"))
+    await somebody.patch(carol.id, {"name": "Carola"})
+    told = await feed(units)
+    at = told[4].at.isoformat()
+    for expression, matching in FILTERS:
+        filter = parse_filter(expression.format(bob=bob.id, seq=told[2].seq, at=at), FIELDS)
+        expected = [told[number] for number in matching]
+        async with units.reading() as work:
+            assert await work.changes.list(filter=filter, limit=10) == expected
+            assert await work.changes.list(filter=filter, limit=1) == expected[:1]
+            assert await work.changes.list(filter=filter, limit=0) == []
+            for since in (told[0].seq, told[3].seq, 2**53, 2**70, -1):
+                later = [change for change in expected if change.seq > since]
+                assert await work.changes.list(filter=filter, since=since, limit=10) == later
 
 
 async def add_two(units: UnitsOfWork, occasion: Occasion) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from domain.errors import Conflict, Gone, Malformed, NotFound, Stale
-from domain.users import NewUser, Status, User
+from domain.users import NewUser, Status, User, UserKey
 from domain.values import JsonObject
 from domain.work import Occasion, UnitsOfWork
 from services.users import UserService
@@ -282,6 +282,125 @@ async def test_lists_by_rising_id_above_a_given_one(units: UnitsOfWork, users: U
         assert await work.users.list(after=(created[1].id,), limit=1) == living[1:2]
         assert await work.users.list(after=(living[2].id,), limit=10) == []
         assert await work.users.list(limit=0) == []
+
+
+async def test_gets_a_deleted_user_who_asks_for_such_too(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    alice, bob = [await users.create(NewUser(name=name)) for name in ("Alice", "Bob")]
+    await users.delete(alice.id)
+    async with units.writing(occasion) as work:
+        tombstone = await work.users.get(alice.id, deleted=True)
+        assert await work.users.get(bob.id, deleted=True) == bob
+    assert tombstone == replace(alice, version=2, updated_at=tombstone.updated_at, deleted_at=tombstone.updated_at)
+    async with units.reading() as reading:
+        assert await reading.users.get(alice.id, deleted=True) == tombstone
+        with pytest.raises(NotFound):
+            await reading.users.get(bob.id + 1, deleted=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "kept", "asked", "other"),
+    [
+        ("email", "Alice@Example.org", " ALICE@EXAMPLE.ORG ", "alice@example.com"),
+        ("username", "Straße", "STRASSE", "Strase"),
+        ("username", "ΣΊΣΥΦΟΣ", "σίσυφος", "σισυφος"),
+        ("username", "İstanbul", "i\u0307stanbul", "istanbul"),
+        ("username", "Istanbul", "istanbul", "ıstanbul"),  # noqa: RUF001
+        ("username", "ﬁ", "FI", "f"),
+        ("username", "e\u0301", "É", "e"),
+        ("external_id", "Straße", "Straße", "STRASSE"),
+        ("external_id", "a/b%2F ?#é😀", "a/b%2F ?#é😀", "a/b/ ?#é😀"),
+        ("external_id", " x", " x", "x"),
+    ],
+)
+async def test_finds_a_user_by_the_form_of_its_key(
+    *, units: UnitsOfWork, users: UserService, occasion: Occasion, key: UserKey, kept: str, asked: str, other: str
+) -> None:
+    await users.create(NewUser(name="Bob"))
+    alice = await users.create(NewUser(**keyed("Alice", key, kept)))
+    async with units.reading() as work, units.writing(occasion) as writing:
+        for store in (work.users, writing.users):
+            assert await store.find(key, kept) == await store.find(key, asked) == alice
+            for nobody in (other, "", "\x00", f"{kept}\x00", "\ud800", "x" * 5000):
+                with pytest.raises(NotFound):
+                    await store.find(key, nobody)
+
+
+@pytest.mark.parametrize("key", ["email", "username", "external_id"])
+async def test_finds_whoever_has_the_key_now(
+    units: UnitsOfWork, users: UserService, occasion: Occasion, key: UserKey
+) -> None:
+    alice = await users.create(NewUser(**keyed("Alice", key, "key")))
+    await users.delete(alice.id)
+    with pytest.raises(NotFound):
+        await users.find(key, "key")
+    bob = await users.create(NewUser(**keyed("Bob", key, "key")))
+    assert await users.find(key, "key") == bob
+    async with units.writing(occasion) as work:
+        await work.users.save(bob.revised(**{key: "other"}))
+        with pytest.raises(NotFound):
+            await work.users.find(key, "key")
+        carol = await work.users.add(NewUser(**keyed("Carol", key, "key")))
+        assert await work.users.find(key, "key") == carol
+    assert await users.find(key, "key") == bob
+
+
+async def test_a_deleted_user_is_saved_back_to_life_if_its_keys_are_free(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    alice = await users.create(NewUser(name="Alice", email="a", username="b", external_id="c"))
+    await users.delete(alice.id)
+    restored = await users.restore(alice.id)
+    assert restored == replace(alice, version=3, updated_at=restored.updated_at)
+    assert await users.find("email", "A") == await users.find("external_id", "c") == restored
+    await users.delete(alice.id)
+    for key, value in (("email", "A"), ("username", "B"), ("external_id", "c")):
+        thief = await users.create(NewUser(**keyed("Eve", key, value)))
+        with pytest.raises(Conflict) as conflict:
+            await users.restore(alice.id)
+        assert conflict.value.field == key
+        await users.delete(thief.id)
+    assert (await users.restore(alice.id)).version == 5
+
+
+async def test_an_erased_user_was_never_there_and_its_id_is_not_given_out_again(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    alice = await users.create(NewUser(name="Alice", email="key"))
+    async with units.writing(occasion) as work:
+        await work.users.remove(alice)
+        with pytest.raises(NotFound):
+            await work.users.get(alice.id, deleted=True)
+        with pytest.raises(NotFound):
+            await work.users.find("email", "key")
+        with pytest.raises(NotFound):
+            await work.users.save(alice)
+        with pytest.raises(NotFound):
+            await work.users.remove(alice)
+        assert await users.get(alice.id) == alice
+        await work.commit()
+    async with units.reading() as reading:
+        with pytest.raises(NotFound):
+            await reading.users.get(alice.id, deleted=True)
+        assert await reading.users.list(limit=10) == []
+    assert (await users.create(NewUser(name="Bob", email="key"))).id > alice.id
+
+
+async def test_an_erasure_of_another_version_is_stale(
+    units: UnitsOfWork, users: UserService, occasion: Occasion
+) -> None:
+    alice = await users.create(NewUser(name="Alice"))
+    await users.delete(alice.id)
+    async with units.writing(occasion) as work:
+        with pytest.raises(Stale):
+            await work.users.remove(alice)
+        with pytest.raises(NotFound):
+            await work.users.remove(replace(alice, id=alice.id + 1))
+        await work.users.remove(await work.users.get(alice.id, deleted=True))
+        await work.commit()
+    with pytest.raises(NotFound):
+        await users.restore(alice.id)
 
 
 async def test_refuses_a_position_that_no_user_can_have(units: UnitsOfWork, users: UserService) -> None:

@@ -142,3 +142,21 @@ async def test_a_reading_unit_cannot_write(units: UnitsOfWork) -> None:
     async with units.reading() as work:
         assert not {"add", "save"} & set(dir(work.users))
         assert not hasattr(work, "commit")
+
+
+async def test_a_snapshot_stays_at_the_moment_of_its_first_answer(units: UnitsOfWork, users: UserService) -> None:
+    alice, bob = [await users.create(NewUser(name=name)) for name in ("Alice", "Bob")]
+    before = await everything(units)
+    async with units.snapshot() as work:
+        assert await work.users.count() == 2
+        await users.patch(alice.id, {"name": "Alicia"})
+        await users.delete(bob.id)
+        await users.create(NewUser(name="Carol"))
+        assert await work.users.list(limit=10) == before[0]
+        assert await work.users.get(bob.id) == bob
+        assert await work.changes.list(limit=10) == before[1]
+        assert await work.users.count() == 2
+        assert [user.name for user in (await users.list(limit=10)).items] == ["Alicia", "Carol"]
+    async with units.snapshot() as work:
+        assert await work.users.count() == 2
+        assert [user.name for user in await work.users.list(limit=10)] == ["Alicia", "Carol"]

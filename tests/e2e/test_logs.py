@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import pytest
 from httpx2 import AsyncClient
 
 if TYPE_CHECKING:
@@ -73,11 +72,8 @@ def said(roster: "Roster") -> str:
     return "\n".join([*roster.said, *roster.complained]).lower()
 
 
-@pytest.mark.parametrize("log_level", ["info", "debug"])
-async def test_nothing_that_a_client_sent_is_in_the_log(
-    serve: "Run", http: AsyncClient, sqlite_url: str, log_level: str
-) -> None:
-    roster = await serve(sqlite_url, log_level=log_level)
+async def test_nothing_that_a_client_sent_is_in_the_log(serve: "Run", http: AsyncClient, sqlite_url: str) -> None:
+    roster = await serve(sqlite_url, log_level="debug")
     asked = await ask_all_sorts(http, await roster.url())
     assert await roster.stop() == 0
 

@@ -42,7 +42,7 @@ async def kill_amid_creates(roster: "Roster", http: AsyncClient, *, after: int) 
     """Kill the server while clients create users, once some creates are acknowledged and others on their way."""
     url = await roster.url()
     acknowledged = Acknowledged(after)
-    async with asyncio.timeout(30), asyncio.TaskGroup() as clients:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as clients:
         for client in range(CLIENTS):
             clients.create_task(acknowledged.collect(http, url, client))
         await acknowledged.are_enough.wait()

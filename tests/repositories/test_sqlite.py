@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 
+import repositories.sqlite
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from domain.users import NewUser
 from domain.work import Occasion
@@ -323,3 +324,15 @@ async def test_a_conflict_names_the_field_of_each_unique_index(sqlite: SqliteDat
 )
 def test_knows_the_versions_with_the_wal_reset_bug(version: tuple[int, ...], sound: bool) -> None:
     assert (warning_about(version) is None) is sound
+
+
+async def test_a_scan_that_takes_too_long_is_refused_and_the_next_one_is_answered(
+    sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories.sqlite, "SCAN_TIMEOUT_S", 0.01)
+    first = sa.select(sa.literal(1).label("i")).cte("n", recursive=True)
+    endless = sa.select(sa.func.max(first.union_all(sa.select(first.c.i + 1)).c.i))
+    async with asyncio.timeout(10):
+        with pytest.raises(Busy):
+            await sqlite.scans.rows(endless)
+        assert await sqlite.scans.rows(sa.select(sa.literal(1))) == [(1,)]

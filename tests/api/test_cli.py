@@ -1,0 +1,36 @@
+"""The commands that need no server."""
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from api.cli import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_document_of_the_api_is_the_one_in_the_repository() -> None:
+    result = CliRunner().invoke(app, ["openapi"])
+
+    assert (result.exit_code, result.stdout) == (0, (ROOT / "openapi.json").read_text())
+
+
+def test_the_version_is_that_of_the_api() -> None:
+    result = CliRunner().invoke(app, ["version"])
+
+    document = json.loads((ROOT / "openapi.json").read_text())
+    assert (result.exit_code, result.stdout) == (0, document["info"]["version"] + "\n")
+
+
+def test_status_says_where_the_schema_is_and_what_to_do(tmp_path: Path) -> None:
+    url = ["--database-url", f"sqlite:///{tmp_path}/roster.db"]
+
+    before = CliRunner().invoke(app, ["db", "status", *url])
+    assert (before.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "roster db upgrade" in before.stdout
+
+    upgraded = CliRunner().invoke(app, ["db", "upgrade", *url])
+    after = CliRunner().invoke(app, ["db", "status", *url])
+    assert (upgraded.exit_code, after.exit_code) == (0, 0)
+    assert "roster db upgrade" not in after.stdout
