@@ -135,16 +135,13 @@ SAID_WITH: Final[Mapping[int, tuple[str, ...]]] = {
     503: ("Retry-After",),
 }
 
-PARAMETERS: Final = {
-    "X-Request-Id": {
-        "name": "X-Request-Id",
-        "in": "header",
-        "required": False,
-        "description": "A name for this request, of 1 to 64 of the characters `A-Z a-z 0-9 . _ -`. It comes back in "
-        "the answer and stands in the log and in the change. Any other is replaced by a new one",
-        "schema": TEXT,
-        "example": "checkout-7f3a",
-    }
+REQUEST_ID_PARAMETER: Final = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "required": False,
+    "description": "A name for this request, of 1 to 64 of the characters `A-Z a-z 0-9 . _ -`. It comes back in the "
+    "answer and stands in the log and in the change. Any other is replaced by a new one",
+    "schema": {**TEXT, "examples": ["checkout-7f3a"]},
 }
 
 SECURITY_SCHEMES: Final = {
@@ -157,6 +154,7 @@ SECURITY_SCHEMES: Final = {
     }
 }
 
+HEALTH: Final = "health"
 WITH_BODY: Final = (408, 413)
 WITH_DATABASE: Final = (503,)
 
@@ -171,7 +169,6 @@ def described(app: FastAPI) -> dict[str, Any]:
         for item in document["paths"].values():
             for operation in item.values():
                 complete(operation)
-            item["parameters"] = [reference("parameters", "X-Request-Id")]
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -182,7 +179,6 @@ def components(schemas: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "schemas": {**schemas, **problem.pop("$defs"), "Problem": problem},
         "responses": {**responses, name_of("default"): other_refusals()},
-        "parameters": PARAMETERS,
         "headers": HEADERS,
         "securitySchemes": SECURITY_SCHEMES,
     }
@@ -210,6 +206,8 @@ def refusal_of(description: str, examples: Mapping[str, Example], *headers: str)
 
 
 def complete(operation: dict[str, Any]) -> None:
+    if HEALTH in operation["tags"]:
+        operation["security"] = []
     responses = operation["responses"]
     for status in statuses_of_all_like(operation):
         responses.setdefault(str(status), reference("responses", name_of(status)))
@@ -223,17 +221,21 @@ def complete(operation: dict[str, Any]) -> None:
             }
     for parameter in operation.get("parameters", ()):
         tidy(parameter)
+    operation["parameters"] = [*operation.get("parameters", ()), REQUEST_ID_PARAMETER]
 
 
 def statuses_of_all_like(operation: Mapping[str, Any]) -> Iterator[int]:
     if "requestBody" in operation:
         yield from WITH_BODY
-    if "health" not in operation["tags"]:
+    if HEALTH not in operation["tags"]:
         yield from WITH_DATABASE
 
 
 def tidy(parameter: dict[str, Any]) -> None:
-    """A parameter that may be left out is not null for that: there is no null in a URL or in a header."""
+    """A parameter that may be left out is not null for that: there is no null in a URL or in a header.
+
+    Its example stays in the schema: with one of a parameter's own, /docs would fill in dry runs and preconditions.
+    """
     schema = parameter["schema"]
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
@@ -241,5 +243,3 @@ def tidy(parameter: dict[str, Any]) -> None:
         schema.update(options[0])
     schema.pop("title", None)
     schema.pop("description", None)  # the parameter has it
-    if examples := schema.pop("examples", None):
-        parameter["example"] = examples[0]

@@ -94,7 +94,7 @@ class Reader:
 
 @asynccontextmanager
 async def app_on(container: Container) -> AsyncIterator[FastAPI]:
-    app = create_app(container)
+    app = create_app(container, open_at_home=True)
     async with app.router.lifespan_context(app):
         yield app
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
@@ -378,3 +379,14 @@ async def test_an_id_has_one_spelling(client: AsyncClient, id: str) -> None:
         refused = await client.get(path)
         assert refused.status_code == 422
         assert refused.json()["errors"][0]["pointer"] == "/path/id"
+
+
+@pytest.mark.parametrize("key", ["a\nb", "a\r\n", "\na", "a/b", "%2F", "?", "a b"])
+async def test_a_key_of_any_characters_is_found_by_its_path(database_client: AsyncClient, key: str) -> None:
+    path = f"/users/by/external-id/{quote(key, safe='')}"
+
+    put = await database_client.put(path, json={"name": "Alice"})
+    found = await database_client.get(path)
+
+    assert put.status_code == 201
+    assert found.json() == {"id": 1, "name": "Alice", "external_id": key}
