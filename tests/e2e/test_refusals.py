@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from domain.keys import FIRST_ID, write_secret
+
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
@@ -18,7 +20,7 @@ async def complaint_of(roster: "Roster") -> str:
     assert len(roster.complained) == 1, roster.complained
     (line,) = roster.complained
     assert line.startswith("roster: ")
-    assert line.endswith((".", "roster db upgrade"))
+    assert line.endswith((".", "roster db upgrade", "roster keys generate"))
     assert "Traceback" not in "".join(roster.said)
     assert SECRET not in line + "".join(roster.said)
     return line
@@ -52,9 +54,18 @@ async def test_a_port_that_is_taken_is_named(run: "Run", sqlite_url: str) -> Non
 
 
 async def test_a_host_that_is_none_is_named(run: "Run", sqlite_url: str) -> None:
-    line = await complaint_of(await run("serve", "--port", "0", "--host", "192.0.2.1", database_url=sqlite_url))
+    host, key = "no.such.host.invalid", write_secret(FIRST_ID, "s" * 32)
+    line = await complaint_of(
+        await run("serve", "--port", "0", "--host", host, database_url=sqlite_url, bootstrap_key=key)
+    )
 
-    assert "192.0.2.1 port 0" in line
+    assert f"{host} port 0" in line
+
+
+async def test_a_bad_bootstrap_key_is_refused_without_being_repeated(serve: "Run", sqlite_url: str) -> None:
+    line = await complaint_of(await serve(sqlite_url, bootstrap_key=f"rk_1_{SECRET}"))
+
+    assert "roster keys generate" in line
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
