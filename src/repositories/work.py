@@ -17,7 +17,7 @@ from repositories.answers import find_answer, forget_answers, keep_answer
 from repositories.changes import LAST_SEQ, SqlChanges, append, redact
 from repositories.database import Database
 from repositories.feed import Feed
-from repositories.lanes import SessionLane
+from repositories.lanes import Lane, SessionLane
 from repositories.users import SqlReadUsers, SqlUsers
 
 PAUSE_S: Final = 0.04
@@ -30,6 +30,10 @@ class SqlReadingUnit:
 
     users: SqlReadUsers
     changes: SqlChanges
+
+    @classmethod
+    def on(cls, lane: Lane, scans: Lane) -> "SqlReadingUnit":
+        return cls(users=SqlReadUsers(lane, scans), changes=SqlChanges(lane, scans))
 
 
 class SqlUnitOfWork:
@@ -109,13 +113,12 @@ class SqlUnitsOfWork:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlReadingUnit]:
-        lane = self._database.reader
-        yield SqlReadingUnit(SqlReadUsers(lane, self._database.scans), SqlChanges(lane, self._database.scans))
+        yield SqlReadingUnit.on(self._database.reader, self._database.scans)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqlReadingUnit]:
         async with self._database.snapshot() as lane:
-            yield SqlReadingUnit(SqlReadUsers(lane, scans=lane), SqlChanges(lane, scans=lane))
+            yield SqlReadingUnit.on(lane, lane)
 
     @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[SqlUnitOfWork]:
