@@ -11,9 +11,9 @@ from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from functools import cmp_to_key
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
-from domain.changes import Change, Journal
+from domain.changes import Change, Entity, Journal
 from domain.errors import Conflict, Gone, NotFound, Stale
 from domain.filters import Filter, matches
 from domain.keys import Credentials, Digest, Key, NewKey, Scope
@@ -38,15 +38,92 @@ class Answer:
     at: datetime
 
 
+E = TypeVar("E", bound=Entity)
+
+
+@dataclass(slots=True)
+class Table(Generic[E]):
+    """The entities of one kind. It takes in and gives out copies: entities are frozen, what they hold may not be.
+
+    `keys` are the fields that tell entities apart that are not deleted, each with the form in which it does.
+    """
+
+    kind: str
+    keys: Mapping[str, Callable[[str], str]]
+    rows: dict[int, E] = field(default_factory=dict)
+    last_id: int = 0
+
+    def __copy__(self) -> "Table[E]":
+        return replace(self, rows=dict(self.rows))
+
+    def next_id(self) -> int:
+        self.last_id += 1
+        return self.last_id
+
+    def get(self, id: int) -> E:
+        return deepcopy(self._row(id))
+
+    def find(self, key: str, value: str) -> E:
+        form = self.keys[key]
+        for row in self.living():
+            taken = getattr(row, key)
+            if taken is not None and form(taken) == form(value):
+                return deepcopy(row)
+        raise NotFound(f"There is no {self.kind} with this {key}.")
+
+    def living(self, filter: Filter | None = None) -> Sequence[E]:
+        return [row for row in self.rows.values() if is_living(row) and matches(filter, row)]
+
+    def page(self, filter: Filter | None, sort: Sort, after: Position | None, limit: int) -> Sequence[E]:
+        rows = sorted(((sort.keys_of(row), row) for row in self.living(filter)), key=in_order_of(sort))
+        last = None if after is None else sort.keys_at(after)
+        following = [row for keys, row in rows if last is None or sort.compare(keys, last) > 0]
+        return deepcopy(following[: max(0, limit)])
+
+    def keep(self, entity: E) -> E:
+        """What is now kept, for the journal. Raises `Conflict`."""
+        if is_living(entity):
+            self._refuse_taken_keys(entity)
+        self.rows[entity.id] = kept = deepcopy(entity)
+        return kept
+
+    def at_version(self, entity: E) -> E:
+        """What is kept of it, for the journal. Raises `Stale` and `NotFound`."""
+        kept = self._row(entity.id)
+        if kept.version != entity.version:
+            raise Stale(f"The {self.kind} was changed meanwhile.")
+        return kept
+
+    def _row(self, id: int) -> E:
+        if id not in self.rows:
+            raise NotFound(f"There is no {self.kind} with this id.")
+        return self.rows[id]
+
+    def _refuse_taken_keys(self, entity: E) -> None:
+        others = [other for other in self.living() if other.id != entity.id]
+        for key, form in self.keys.items():
+            value = getattr(entity, key)
+            if value is not None and form(value) in {form(taken) for o in others if (taken := getattr(o, key))}:
+                raise Conflict(key)
+
+
+def is_living(entity: Entity) -> bool:
+    return getattr(entity, "deleted_at", None) is None
+
+
+def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
+    """A key for `sorted`, of items that stand behind their sort keys."""
+    return cmp_to_key(lambda one, other: sort.compare(one[0], other[0]))
+
+
 @dataclass(slots=True)
 class Tables:
     """What is committed. Ids and sequence numbers count on, whatever is removed."""
 
-    users: dict[int, User] = field(default_factory=dict)
+    users: Table[User] = field(default_factory=lambda: Table(User.kind, USER_KEYS))
     changes: list[Change] = field(default_factory=list)
     keys: dict[int, Credentials] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
-    last_user_id: int = 0
 
     def copy(self) -> "Tables":
         """Entities are frozen, so a copy of what holds them is a snapshot."""
@@ -62,42 +139,21 @@ class MemoryReadUsers:
         self._tables = tables
 
     async def get(self, id: int, *, deleted: bool = False) -> User:
-        user = self._find(id)
+        user = self._tables.users.get(id)
         if user.deleted_at is not None and not deleted:
             raise Gone("This user is deleted.")
-        return deepcopy(user)
+        return user
 
     async def find(self, key: UserKey, value: str) -> User:
-        form = USER_KEYS[key]
-        for user in self._tables.users.values():
-            taken = getattr(user, key)
-            if user.deleted_at is None and taken is not None and form(taken) == form(value):
-                return deepcopy(user)
-        raise NotFound(f"There is no user with this {key}.")
+        return self._tables.users.find(key, value)
 
     async def list(
         self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
     ) -> Sequence[User]:
-        rows = sorted(((sort.keys_of(user), user) for user in self._matching(filter)), key=in_order_of(sort))
-        last = None if after is None else sort.keys_at(after)
-        following = [user for keys, user in rows if last is None or sort.compare(keys, last) > 0]
-        return deepcopy(following[: max(0, limit)])
+        return self._tables.users.page(filter, sort, after, limit)
 
     async def count(self, filter: Filter | None = None) -> int:
-        return len(self._matching(filter))
-
-    def _matching(self, filter: Filter | None) -> Sequence[User]:
-        return [user for user in self._tables.users.values() if user.deleted_at is None and matches(filter, user)]
-
-    def _find(self, id: int) -> User:
-        if id not in self._tables.users:
-            raise NotFound("There is no user with this id.")
-        return self._tables.users[id]
-
-
-def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
-    """A key for `sorted`, of items that stand behind their sort keys."""
-    return cmp_to_key(lambda one, other: sort.compare(one[0], other[0]))
+        return len(self._tables.users.living(filter))
 
 
 class MemoryUsers(MemoryReadUsers):
@@ -107,40 +163,20 @@ class MemoryUsers(MemoryReadUsers):
         self._now = now
 
     async def add(self, new: NewUser) -> User:
-        self._tables.last_user_id += 1
-        id = self._tables.last_user_id
+        id = self._tables.users.next_id()
         user = User(id=id, created_at=self._now, updated_at=self._now, version=1, **asdict(new))
-        self._keep(user)
-        self._journal.added(user)
-        return deepcopy(user)
+        self._journal.added(self._tables.users.keep(user))
+        return user
 
     async def save(self, user: User) -> User:
-        before = self._find(user.id)
-        if before.version != user.version:
-            raise Stale("The user was changed meanwhile.")
-        saved = replace(deepcopy(user), updated_at=self._now, version=user.version + 1)
-        self._keep(saved)
-        self._journal.saved(before, saved)
-        return deepcopy(saved)
+        before = self._tables.users.at_version(user)
+        saved = replace(user, updated_at=self._now, version=user.version + 1)
+        self._journal.saved(before, self._tables.users.keep(saved))
+        return saved
 
     async def remove(self, user: User) -> None:
-        before = self._find(user.id)
-        if before.version != user.version:
-            raise Stale("The user was changed meanwhile.")
-        del self._tables.users[user.id]
-        self._journal.removed(before)
-
-    def _keep(self, user: User) -> None:
-        if user.deleted_at is None:
-            self._refuse_taken_keys(user)
-        self._tables.users[user.id] = user
-
-    def _refuse_taken_keys(self, user: User) -> None:
-        others = [other for other in self._tables.users.values() if other.deleted_at is None and other.id != user.id]
-        for key, form in USER_KEYS.items():
-            value = getattr(user, key)
-            if value is not None and form(value) in {form(taken) for o in others if (taken := getattr(o, key))}:
-                raise Conflict(key)
+        self._journal.removed(self._tables.users.at_version(user))
+        del self._tables.users.rows[user.id]
 
 
 class MemoryChanges:

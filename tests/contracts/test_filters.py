@@ -144,8 +144,9 @@ class Stores:
 
 async def stores_of(users: Sequence[User], sqlite: Database, postgres: Database) -> Stores:
     """Three stores that hold the same."""
-    memory = MemoryReadUsers(Tables(users={user.id: user for user in users}))
-    return Stores(memory, await store_in(sqlite, users), await store_in(postgres, users))
+    tables = Tables()
+    tables.users.rows.update((user.id, user) for user in users)
+    return Stores(MemoryReadUsers(tables), await store_in(sqlite, users), await store_in(postgres, users))
 
 
 async def store_in(database: Database, users: Sequence[User]) -> ReadUsers:

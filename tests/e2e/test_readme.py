@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote
 
 import pytest
 from httpx2 import AsyncClient
@@ -39,26 +40,34 @@ def calls_in(page: str) -> Iterator[Call]:
 async def answer_to(http: AsyncClient, command: str, url: str) -> tuple[int, str]:
     """What curl would get: the options that it knows here are those that the page needs."""
     words = iter(shlex.split(command)[1:])
-    method, target, headers, body = None, "", {}, None
+    method, target, headers, data, in_query = None, "", {}, [], False
     for word in words:
         match word:
             case "-s" | "-sS" | "--silent":
                 pass
+            case "-G" | "-sG" | "--get":
+                in_query = True
             case "-X" | "--request":
                 method = next(words)
             case "-H" | "--header":
                 name, _, value = next(words).partition(":")
                 headers[name] = value.strip()
             case "-d" | "--data" | "--json":
-                body = next(words)
+                data.append(next(words))
+            case "--data-urlencode":
+                name, _, value = next(words).partition("=")
+                data.append(f"{name}={quote(value)}")
             case _ if word.startswith("-"):
                 pytest.fail(f"not understood here: {word}")
             case _:
                 target = word
     target = re.sub(r"^(http://)?(localhost|127\.0\.0\.1):8000", url, target)
     assert target.startswith(url), f"another host: {command}"
+    if in_query:
+        target, data = f"{target}?{'&'.join(data)}", []
+    body = "&".join(data) or None
     answer = await http.request(method or ("POST" if body else "GET"), target, headers=headers, content=body)
-    return answer.status_code, answer.text
+    return answer.status_code, answer.text.removesuffix("\n")  # the end of a stream's line, which no comment shows
 
 
 async def test_every_curl_of_the_readme_gets_the_answer_that_stands_there(
