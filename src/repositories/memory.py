@@ -16,7 +16,7 @@ from typing import Any, Final
 from domain.changes import Change, Journal
 from domain.errors import Conflict, Gone, NotFound, Stale
 from domain.filters import Filter, matches
-from domain.keys import Credentials, Digest, Key, NewKey, Scope
+from domain.keys import Digest, Key, NewKey, Scope
 from domain.once import REMEMBERED_FOR, InFlightKeys, Once, answer_again
 from domain.pages import BY_ID, Keys, Position, Sort
 from domain.users import NewUser, User, UserKey
@@ -38,13 +38,19 @@ class Answer:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class KeptKey:
+    key: Key
+    digests: Sequence[Digest] = ()
+
+
 @dataclass(slots=True)
 class Tables:
     """What is committed. Ids and sequence numbers count on, whatever is removed."""
 
     users: dict[int, User] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
-    keys: dict[int, Credentials] = field(default_factory=dict)
+    keys: dict[int, KeptKey] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     last_user_id: int = 0
 
@@ -181,8 +187,8 @@ class MemoryReadKeys:
         keys = (each.key for id, each in sorted(self._tables.keys.items()) if id > after)
         return [key for key in keys if key.revoked_at is None][: max(0, limit)]
 
-    async def credentials(self, id: int) -> Credentials | None:
-        return self._tables.keys.get(id)
+    async def digests(self, id: int) -> Sequence[Digest]:
+        return list(self._tables.keys[id].digests) if id in self._tables.keys else []
 
     async def any(self) -> bool:
         return bool(self._tables.keys)
@@ -197,7 +203,7 @@ class MemoryKeys(MemoryReadKeys):
     async def add(self, new: NewKey) -> Key:
         id = len(self._tables.keys) + 1  # none is ever removed
         key = Key(id, new.name, new.scopes, self._now, self._now, version=1, expires_at=new.expires_at)
-        self._tables.keys[id] = Credentials(key, ())
+        self._tables.keys[id] = KeptKey(key)
         self._journal.added(key)
         return key
 
