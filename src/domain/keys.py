@@ -133,14 +133,6 @@ class Digest:
         return self.until is None or now < self.until
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A key with the hashes of its secrets: its own, and during a rotation the one before."""
-
-    key: Key
-    digests: Sequence[Digest]
-
-
 def write_secret(id: int, random: str) -> str:
     """The secret of a key: `rk_<id>_<random><checksum>`, which scanners for lost secrets can tell from other text."""
     body = f"rk_{id}_{random}"
@@ -179,8 +171,11 @@ class ReadKeys(Protocol):
         """At most `limit` keys that are not revoked, with ids above `after`, by rising id."""
         ...
 
-    async def credentials(self, id: int) -> Credentials | None:
-        """A key with the hashes of its secrets; None if there is no such key."""
+    async def digests(self, id: int) -> Sequence[Digest]:
+        """The hashes of a key's secrets: its own, and after a rotation the one before. None, if there is no such key.
+
+        It takes as long to find that there is none.
+        """
         ...
 
     async def any(self) -> bool:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from domain.changes import Journal
 from domain.errors import NotFound, Stale
-from domain.keys import FIRST_ID, Credentials, Digest, Key, NewKey, Scope
+from domain.keys import FIRST_ID, Digest, Key, NewKey, Scope
 from domain.values import is_id
 from repositories.lanes import Lane, Row, bounded
 from repositories.schema import BigId, Instant, Json, metadata
@@ -49,9 +49,12 @@ GET_TO_WRITE: Final = GET.with_for_update()
 LIST: Final = (
     sa.select(*KEY).where(UNREVOKED, keys.c.id > sa.bindparam("after")).order_by(keys.c.id).limit(sa.bindparam("limit"))
 )
-CREDENTIALS: Final = sa.select(keys.c.hash, keys.c.old_hash, keys.c.old_until, *KEY).where(
-    keys.c.id == sa.bindparam("id")
+ONE: Final = sa.select(sa.literal_column("1").label("one")).subquery("one")
+DIGESTS: Final = sa.select(keys.c.hash, keys.c.old_hash, keys.c.old_until).select_from(
+    ONE.outerjoin(keys, keys.c.id == sa.bindparam("id"))
 )
+"""One row in any case: there is no telling by the time it takes whether there is such a key."""
+
 ANY: Final = sa.select(keys.c.id).limit(1)
 ALL_UNREVOKED_TO_WRITE: Final = sa.select(*KEY).where(UNREVOKED).order_by(keys.c.id).with_for_update()
 ADD: Final = sa.insert(keys).returning(keys.c.id)
@@ -78,11 +81,9 @@ class SqlReadKeys:
         rows = await self._lane.rows(LIST, {"after": bounded(after), "limit": bounded(limit)})
         return [key_of(row) for row in rows]
 
-    async def credentials(self, id: int) -> Credentials | None:
-        for hash, old_hash, old_until, *row in await self._lane.rows(CREDENTIALS, {"id": id}) if is_id(id) else ():
-            kept = ((hash, None), (old_hash, old_until))
-            return Credentials(key_of(row), tuple(Digest(hash, until) for hash, until in kept if hash))
-        return None
+    async def digests(self, id: int) -> Sequence[Digest]:
+        ((hash, old_hash, old_until),) = await self._lane.rows(DIGESTS, {"id": bounded(id)})
+        return [Digest(each, until) for each, until in ((hash, None), (old_hash, old_until)) if each]
 
     async def any(self) -> bool:
         return bool(await self._lane.rows(ANY))

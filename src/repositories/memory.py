@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 from domain.changes import Change, Entity, Journal
 from domain.errors import Conflict, Gone, NotFound, Stale
 from domain.filters import Filter, matches
-from domain.keys import Credentials, Digest, Key, NewKey, Scope
+from domain.keys import Digest, Key, NewKey, Scope
 from domain.once import REMEMBERED_FOR, InFlightKeys, Once, answer_again
 from domain.pages import BY_ID, Keys, Position, Sort
 from domain.users import NewUser, User, UserKey
@@ -116,13 +116,19 @@ def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
     return cmp_to_key(lambda one, other: sort.compare(one[0], other[0]))
 
 
+@dataclass(frozen=True, slots=True)
+class KeptKey:
+    key: Key
+    digests: Sequence[Digest] = ()
+
+
 @dataclass(slots=True)
 class Tables:
     """What is committed. Ids and sequence numbers count on, whatever is removed."""
 
     users: Table[User] = field(default_factory=lambda: Table(User.kind, USER_KEYS))
     changes: list[Change] = field(default_factory=list)
-    keys: dict[int, Credentials] = field(default_factory=dict)
+    keys: dict[int, KeptKey] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
@@ -217,8 +223,8 @@ class MemoryReadKeys:
         keys = (each.key for id, each in sorted(self._tables.keys.items()) if id > after)
         return [key for key in keys if key.revoked_at is None][: max(0, limit)]
 
-    async def credentials(self, id: int) -> Credentials | None:
-        return self._tables.keys.get(id)
+    async def digests(self, id: int) -> Sequence[Digest]:
+        return list(self._tables.keys[id].digests) if id in self._tables.keys else []
 
     async def any(self) -> bool:
         return bool(self._tables.keys)
@@ -233,7 +239,7 @@ class MemoryKeys(MemoryReadKeys):
     async def add(self, new: NewKey) -> Key:
         id = len(self._tables.keys) + 1  # none is ever removed
         key = Key(id, new.name, new.scopes, self._now, self._now, version=1, expires_at=new.expires_at)
-        self._tables.keys[id] = Credentials(key, ())
+        self._tables.keys[id] = KeptKey(key)
         self._journal.added(key)
         return key
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from domain.errors import Refusal
-from domain.keys import Credentials, Digest, Key, Unauthenticated, digest_of, id_in
+from domain.keys import Digest, Key, Unauthenticated, digest_of, id_in
 from domain.work import Clock, Occasion, UnitsOfWork, utc_now
 from services.retry import run_again
 
@@ -75,20 +75,13 @@ class Access:
         self._remembered.pop(digest, None)
         if (id := id_in(secret)) is None:
             raise Unauthenticated(NOT_VALID)
-        key, kept = self._key_with(digest, await self._credentials(id))
+        key, kept = await self._key_with(digest, id)
+        if not key.is_valid_at(now := self._clock()) or not kept.is_valid_at(now):
+            raise Unauthenticated(NOT_VALID)
         if generation == self._generation:
             self._remember(digest, Remembered(key, looked_at + REMEMBERED_FOR_S, earlier(key.expires_at, kept.until)))
         await self._touch(key)
         return key
-
-    def _key_with(self, digest: bytes, credentials: Credentials | None) -> tuple[Key, Digest]:
-        """The key, if the digest is one of its own. Takes as long for a key that does not exist."""
-        now = self._clock()
-        kept = ([*credentials.digests] if credentials else []) + [NOBODY, NOBODY]
-        matches = [each for each in kept[:2] if hmac.compare_digest(digest, each.hash)]
-        if not credentials or not matches or not credentials.key.is_valid_at(now) or not matches[0].is_valid_at(now):
-            raise Unauthenticated(NOT_VALID)
-        return credentials.key, matches[0]
 
     def _remember(self, digest: bytes, remembered: Remembered) -> None:
         self._remembered[digest] = remembered
@@ -109,9 +102,14 @@ class Access:
             return  # the caller is not to be refused for a note that may as well be taken later
 
     @run_again
-    async def _credentials(self, id: int) -> Credentials | None:
+    async def _key_with(self, digest: bytes, id: int) -> tuple[Key, Digest]:
+        """The key of this id, if the digest is one of its own. It takes as long to say no to an id that is none."""
         async with self.units.reading() as work:
-            return await work.keys.credentials(id)
+            kept = [*await work.keys.digests(id), NOBODY, NOBODY][:2]
+            matches = [each for each in kept if hmac.compare_digest(digest, each.hash)]
+            if not matches:
+                raise Unauthenticated(NOT_VALID)
+            return await work.keys.get(id), matches[0]
 
     @run_again
     async def _has_keys(self) -> bool:

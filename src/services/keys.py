@@ -89,8 +89,7 @@ class KeyService:
         async with self.units.writing(self.occasion) as work:
             key = living(await work.keys.get(id))
             require_scopes(key.scopes, self.occasion.scopes)
-            credentials = await work.keys.credentials(id)
-            before = [Digest(credentials.digests[0].hash, work.now + overlap)] if credentials else []
+            before = [Digest(each.hash, work.now + overlap) for each in (await work.keys.digests(id))[:1]]
             secret = write_secret(id, self._randomness())
             key = await work.keys.save(key.rotated(work.now))
             await work.keys.keep_digests(id, [Digest(digest_of(secret)), *before])

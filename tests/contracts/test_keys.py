@@ -9,7 +9,7 @@ import pytest
 
 from domain.changes import Action, Change
 from domain.errors import Conflict, NotFound, Stale
-from domain.keys import FIRST_ID, Credentials, Digest, Key, LastAdminKey, NewKey, Scope, digest_of, write_secret
+from domain.keys import FIRST_ID, Digest, Key, LastAdminKey, NewKey, Scope, digest_of, write_secret
 from domain.work import Occasion, UnitsOfWork
 from services.keys import KeyService
 
@@ -37,9 +37,9 @@ async def kept(units: UnitsOfWork, id: int) -> Key:
         return await work.keys.get(id)
 
 
-async def credentials(units: UnitsOfWork, id: int) -> Credentials | None:
+async def digests(units: UnitsOfWork, id: int) -> list[Digest]:
     async with units.reading() as work:
-        return await work.keys.credentials(id)
+        return list(await work.keys.digests(id))
 
 
 async def listed(units: UnitsOfWork, after: int = 0, limit: int = 10) -> list[int]:
@@ -82,11 +82,11 @@ async def test_what_is_not_committed_is_not_kept(units: UnitsOfWork, occasion: O
 
 @pytest.mark.parametrize("id", [1, 7, *OUT_OF_RANGE])
 async def test_an_id_that_was_never_given_out_is_not_found(units: UnitsOfWork, occasion: Occasion, id: int) -> None:
-    assert await credentials(units, id) is None
+    assert await digests(units, id) == []
     with pytest.raises(NotFound):
         await kept(units, id)
     async with units.writing(occasion) as work:
-        assert await work.keys.credentials(id) is None
+        assert list(await work.keys.digests(id)) == []
         with pytest.raises(NotFound):
             await work.keys.get(id)
         with pytest.raises(NotFound):
@@ -136,21 +136,20 @@ async def test_a_key_that_was_changed_meanwhile_is_stale(units: UnitsOfWork, occ
 
 async def test_a_new_key_has_no_secret(units: UnitsOfWork, occasion: Occasion) -> None:
     key = await add(units, occasion)
-    assert await credentials(units, key.id) == Credentials(key, ())
+    assert await digests(units, key.id) == []
 
 
 async def test_digests_replace_those_before_the_newer_first(units: UnitsOfWork, occasion: Occasion) -> None:
     key, other = await add(units, occasion), await add(units, occasion)
     one, two = Digest(b"\x00\xff" * 16), Digest(b"\x01" * 32, NOON)
-    for digests in ([one], [one, two], [Digest(b"\x02" * 32)]):
+    for new in ([one], [one, two], [Digest(b"\x02" * 32)]):
         async with units.writing(occasion) as work:
-            await work.keys.keep_digests(key.id, digests)
-            found = await work.keys.credentials(key.id)
-            assert found is not None
-            assert found.digests == tuple(digests)
+            await work.keys.keep_digests(key.id, new)
+            assert list(await work.keys.digests(key.id)) == new
             await work.commit()
-        assert await credentials(units, key.id) == Credentials(key, tuple(digests))
-    assert await credentials(units, other.id) == Credentials(other, ())
+        assert await digests(units, key.id) == new
+    assert await kept(units, key.id) == key
+    assert await digests(units, other.id) == []
 
 
 async def test_there_is_any_key_once_there_was_one(units: UnitsOfWork, occasion: Occasion) -> None:
@@ -278,7 +277,7 @@ def z(time: datetime | None) -> str:
 
 async def test_a_dry_run_leaves_no_key_and_no_other_secret(units: UnitsOfWork, keys: KeyService) -> None:
     key, _ = await keys.create(ADMIN)
-    before = await credentials(units, key.id)
+    before = await digests(units, key.id)
     dry = KeyService(units, lambda: "d" * 32, lambda: None, Occasion(actor="tester", request_id="r2", dry_run=True))
     shown, secret = await dry.create(READER_TO_COME)
     await dry.rotate(key.id)
@@ -286,7 +285,8 @@ async def test_a_dry_run_leaves_no_key_and_no_other_secret(units: UnitsOfWork, k
         await dry.revoke(key.id)
     await dry.revoke(key.id, force=True)
     assert (shown.name, secret.startswith("rk_")) == ("later", True)
-    assert await credentials(units, key.id) == before
+    assert await digests(units, key.id) == before
+    assert await kept(units, key.id) == key
     assert await listed(units) == [key.id]
     assert len(await feed(units)) == 1
 
@@ -311,9 +311,7 @@ async def test_many_rotations_at_once_leave_one_newest_and_one_before(units: Uni
     async with asyncio.timeout(60):
         rotations = await asyncio.gather(*(keys.rotate(key.id) for _ in range(4)))
     newest, before = (secret for _, secret in sorted(rotations, key=lambda each: -each[0].version)[:2])
-    found = await credentials(units, key.id)
-    assert found is not None
-    assert [each.hash for each in found.digests] == [digest_of(newest), digest_of(before)]
+    assert [each.hash for each in await digests(units, key.id)] == [digest_of(newest), digest_of(before)]
 
 
 async def test_of_many_who_seed_at_once_one_does(units: UnitsOfWork, occasion: Occasion) -> None:
@@ -324,8 +322,6 @@ async def test_of_many_who_seed_at_once_one_does(units: UnitsOfWork, occasion: O
         seeded = await asyncio.gather(*(service.seed(secret) for service in services))
     assert [key.id for key in seeded if key] == [FIRST_ID]
     assert await listed(units) == [FIRST_ID]
-    found = await credentials(units, FIRST_ID)
-    assert found is not None
-    assert found.digests == (Digest(digest_of(secret)),)
-    assert found.key.scopes == tuple(sorted(Scope))
+    assert await digests(units, FIRST_ID) == [Digest(digest_of(secret))]
+    assert (await kept(units, FIRST_ID)).scopes == tuple(sorted(Scope))
     assert len(await feed(units)) == 1

@@ -64,7 +64,7 @@ async def test_nothing_but_the_answer_holds_the_secret(keys: KeyService, units: 
     random = secret.split("_")[2]
 
     async with units.reading() as work:
-        shown = [repr(await work.keys.credentials(key.id)), repr(await work.changes.list(limit=9)), repr(key)]
+        shown = [repr(await work.keys.digests(key.id)), repr(await work.changes.list(limit=9)), repr(key)]
     assert [each for each in shown if random[:32] in each or "rk_" in each] == []
 
 
