@@ -49,7 +49,8 @@ async def answer_once(
 
 
 async def fingerprint_of(request: Request) -> str:
-    asked = (request.method, request.scope["path"], request.scope["query_string"].decode("latin-1"))
+    path = request.scope["path"].rstrip("/")  # either spelling of a collection is the same request
+    asked = (request.method, path, request.scope["query_string"].decode("latin-1"))
     return sha256("\n".join(asked).encode() + b"\n" + await request.body()).hexdigest()
 
 

@@ -33,6 +33,9 @@ HEAD_TIMEOUT_S: Final = 10
 REST_TIMEOUT_S: Final = BODY_TIMEOUT_S + 5
 """The same for the rest of it, whether anybody reads it or not; who reads it answers 408 before that."""
 
+STALL_TIMEOUT_S: Final = 30
+"""How long a client may take none of what it is sent."""
+
 MAX_HEAD_BYTES: Final = 64 * 1024
 PIECE_BYTES: Final = 8 * 1024
 KEEP_ALIVE_S: Final = 5
@@ -49,11 +52,37 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_body = False
         self._timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
         self._expect_more_within(HEAD_TIMEOUT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_no_more()
+        self._watch_no_stall()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_stall()
+
+    def resume_writing(self) -> None:
+        self._watch_no_stall()
+        super().resume_writing()
+
+    def _watch_stall(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(STALL_TIMEOUT_S, self._cut_off_if_stalled, unsent)
+
+    def _watch_no_stall(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _cut_off_if_stalled(self, unsent: int) -> None:
+        """Closed in good order, a connection would wait for ever for its client to take what is still unsent."""
+        if self.transport.get_write_buffer_size() < unsent:
+            self._watch_stall()
+        else:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Takes heads in small pieces: the parser tells how long one is only when it is complete."""

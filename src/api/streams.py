@@ -83,7 +83,7 @@ async def stream(
     columns: Sequence[str],
 ) -> Response:
     """Answer with all that the batches hold. What is wrong with the first batch is still refused in good form."""
-    first = await anext(batches, ())
+    first = await anext(batches, None) or ()  # a tuple for a default makes CPython 3.11 fail
     if request.state.method == "HEAD":
         await batches.aclose()
         return without_length(Response(media_type=media_type, headers=VARY))

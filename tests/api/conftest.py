@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -43,21 +44,38 @@ def client_of() -> Callable[[Container], AbstractAsyncContextManager[AsyncClient
     return serving
 
 
+@dataclass(frozen=True)
+class Served:
+    """A server that serves until the block ends."""
+
+    port: int
+    server: uvicorn.Server
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
 @asynccontextmanager
-async def served_at_a_port(container: Container) -> AsyncIterator[str]:
+async def served_at_a_port(container: Container) -> AsyncIterator[Served]:
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # so that asyncio sends at once what is short
         listener.bind(("127.0.0.1", 0))
         listener.listen()
+        port = listener.getsockname()[1]
         server = uvicorn.Server(config_of(Settings(), create_app(container)))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listener]))
-            yield "http://{}:{}".format(*listener.getsockname())
-            server.should_exit = True
+            try:
+                async with AsyncClient() as http:
+                    await http.get(f"http://127.0.0.1:{port}/health/live")  # waits until it is there
+                yield Served(port, server)
+            finally:
+                server.should_exit = True
 
 
 @pytest.fixture
-def served() -> Callable[[Container], AbstractAsyncContextManager[str]]:
-    """Serves an app on the parts of a container, as the server process does, and gives its URL."""
+def served() -> Callable[[Container], AbstractAsyncContextManager[Served]]:
+    """Serves an app on the parts of a container, as the server process does, and says where."""
     return served_at_a_port
 
 

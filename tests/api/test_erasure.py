@@ -51,8 +51,12 @@ async def client(
         yield client
 
 
-@pytest.mark.parametrize("deleted", [False, True])
-async def test_no_file_holds_what_was_erased(client: AsyncClient, tmp_path: Path, deleted: bool) -> None:
+@pytest.mark.parametrize("rewritten_bytes", [repositories.sqlite.REWRITTEN_BYTES, 0], ids=["rewritten", "not"])
+@pytest.mark.parametrize("deleted", [False, True], ids=["living", "deleted"])
+async def test_no_file_holds_what_was_erased(
+    client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool, rewritten_bytes: int
+) -> None:
+    monkeypatch.setattr(repositories.sqlite, "REWRITTEN_BYTES", rewritten_bytes)
     await client.post("/users/", json={"name": "Bob Kept", "email": "bob.kept@example.org"})
     await client.post("/users/", json=ALICE, headers={"idempotency-key": "create-alice"})
     await client.patch("/users/2", json=LATER)

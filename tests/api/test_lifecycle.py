@@ -1,6 +1,6 @@
 """From creation to erasure, over HTTP, on both databases."""
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from httpx2 import AsyncClient, Response
@@ -46,15 +46,18 @@ async def test_a_suspended_user_is_still_found_and_keeps_its_keys(database_clien
     assert (await database_client.post("/users/", json={"name": "Eve", "username": "ALICE"})).status_code == 409
 
 
-@pytest.mark.parametrize("status", ["deleted", "Active", "", 1, True, ["active"]])
-async def test_there_is_no_other_status(database_client: AsyncClient, status: object) -> None:
+BAD_STATUSES: Final = ["deleted", "Active", "", 1, True, ["active"]]
+
+
+async def test_there_is_no_other_status(database_client: AsyncClient) -> None:
     alice = await create(database_client, name="Alice")
 
-    refused = await database_client.patch(alice, json={"status": status})
+    for status in BAD_STATUSES:
+        refused = await database_client.patch(alice, json={"status": status})
 
-    assert refused.status_code == 422
-    assert refused.json()["errors"][0]["pointer"] == "/body/status"
-    assert (await database_client.get(alice)).headers["etag"] == '"1"'
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["pointer"] == "/body/status"
+        assert (await database_client.get(alice)).headers["etag"] == '"1"'
 
 
 async def test_a_deleted_user_is_hidden_wherever_users_are_looked_for(database_client: AsyncClient) -> None:

@@ -5,14 +5,14 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from api.container import Container
 
 ROOT: Final = Path(__file__).parents[2]
 DEADLINE_S: Final = 300
 
-Serving = Callable[[Container], AbstractAsyncContextManager[str]]
+Serving = Callable[[Container], AbstractAsyncContextManager[Any]]
 
 
 async def found_by_schemathesis(url: str, folder: Path) -> tuple[int | None, str]:
@@ -32,9 +32,9 @@ async def test_schemathesis_finds_nothing(
     database_url: str, container_at: Callable[[str], Container], served: Serving, tmp_path: Path
 ) -> None:
     container = container_at(database_url)
-    async with served(container) as url:
+    async with served(container) as server:
         container.units().release()  # whoever asks to wait for a change is answered at once
-        code, report = await found_by_schemathesis(url, tmp_path)
+        code, report = await found_by_schemathesis(server.url, tmp_path)
 
     assert code == 0, report
     assert "14 passed" in report, report

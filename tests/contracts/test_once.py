@@ -1,5 +1,6 @@
 """What every directory promises of work that is to be done once."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +26,13 @@ class MovingClock:
 
     def __call__(self) -> datetime:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+async def bound() -> AsyncIterator[None]:
+    """An end for a unit that would wait for another one of its own test."""
+    async with asyncio.timeout(30):
+        yield
 
 
 @pytest.fixture

@@ -1,0 +1,142 @@
+"""Dry runs of every write, on both databases: the answer of the true call, and nothing stored."""
+
+from typing import Any, Final
+
+import pytest
+from httpx2 import AsyncClient, Response
+
+HELD: Final = "alice@example.org"
+WRITES: Final[dict[str, tuple[str, str, Any]]] = {
+    "create": ("POST", "/users/", {"name": "Dora", "email": "d@e.f", "attributes": {"a": [1]}}),
+    "create and show": ("POST", "/users/?fields=name,version", {"name": "Dora"}),
+    "patch": ("PATCH", "/users/1", {"name": "Alicia", "email": None}),
+    "patch of nothing": ("PATCH", "/users/1", {"name": "Alice"}),
+    "put anew": ("PUT", "/users/by/external-id/new", {"name": "Dora"}),
+    "put over": ("PUT", "/users/by/external-id/x", {"name": "Bobby"}),
+    "put of nothing": ("PUT", "/users/by/external-id/x", {"name": "Bob"}),
+    "delete": ("DELETE", "/users/1", None),
+    "purge": ("DELETE", "/users/1?purge=true", None),
+    "purge of a deleted one": ("DELETE", "/users/3?purge=true", None),
+    "restore": ("POST", "/users/3/restore", None),
+    "restore of a living one": ("POST", "/users/1/restore", None),
+}
+REFUSED: Final[dict[str, tuple[str, str, Any, int]]] = {
+    "a taken key": ("POST", "/users/", {"name": "Eve", "email": HELD.upper()}, 409),
+    "a taken key for a patch": ("PATCH", "/users/2", {"email": HELD}, 409),
+    "a taken key for a put": ("PUT", "/users/by/external-id/new", {"name": "Eve", "email": HELD}, 409),
+    "a key taken meanwhile": ("POST", "/users/4/restore", None, 409),
+    "a broken rule": ("POST", "/users/", {"name": " "}, 422),
+    "a wrong type": ("PATCH", "/users/1", {"name": 1}, 422),
+    "an unknown field": ("PATCH", "/users/1", {"nmae": "Eve"}, 422),
+    "a bad path": ("DELETE", "/users/0", None, 422),
+    "nobody": ("PATCH", "/users/99", {"name": "Eve"}, 404),
+    "nobody to purge": ("DELETE", "/users/99?purge=true", None, 404),
+    "nobody to restore": ("POST", "/users/99/restore", None, 404),
+    "a deleted one": ("DELETE", "/users/3", None, 410),
+    "another version": ("PATCH", "/users/1", {"name": "Eve"}, 412),
+}
+
+
+@pytest.fixture
+async def client(database_client: AsyncClient) -> AsyncClient:
+    """Of a directory with two users and two deleted ones, of whom one's e-mail was taken since."""
+    await database_client.post("/users/", json={"name": "Alice", "username": "alice"})
+    await database_client.post("/users/", json={"name": "Bob", "external_id": "x"})
+    for email in ("carol@example.org", HELD):
+        deleted = await database_client.post("/users/", json={"name": "Carol", "email": email})
+        await database_client.delete(deleted.headers["location"])
+    await database_client.patch("/users/1", json={"email": HELD})
+    return database_client
+
+
+async def everything(client: AsyncClient) -> list[bytes]:
+    """All that is stored, as far as anybody can see."""
+    paths = ("/users/?fields=*", "/changes/", "/users/3/changes/")
+    return [(await client.get(path)).content for path in paths]
+
+
+async def ask(client: AsyncClient, method: str, path: str, body: Any, *, dry: bool) -> Response:
+    params = dict(part.split("=") for part in path.partition("?")[2].split("&") if part)
+    stale = {"if-match": '"1"'} if body == {"name": "Eve"} else {}
+    if dry:
+        params["dry_run"] = "true"
+    return await client.request(method, path.partition("?")[0], params=params, json=body, headers=stale)
+
+
+def told(answer: Response) -> dict[str, str]:
+    """The headers but for those that are of this exchange or of its time."""
+    but = ("x-request-id", "roster-seq", "dry-run", "last-modified", "location", "content-length")
+    return {name: value for name, value in answer.headers.items() if name not in but}
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_dry_run_answers_as_the_write_would_and_stores_nothing(client: AsyncClient, write: str) -> None:
+    before = await everything(client)
+
+    tried = await ask(client, *WRITES[write], dry=True)
+    assert await everything(client) == before
+    done = await ask(client, *WRITES[write], dry=False)
+
+    assert (tried.status_code, told(tried)) == (done.status_code, told(done))
+    assert shown(tried) == shown(done)
+    assert tried.headers["dry-run"] == "true"
+    assert "roster-seq" not in tried.headers
+    assert "dry-run" not in done.headers
+    assert ("roster-seq" in done.headers) is ("nothing" not in write and "living" not in write)
+
+
+def shown(answer: Response) -> Any:
+    """The body. The id of a new user is not compared: PostgreSQL counts on for what was only tried."""
+    body: dict[str, Any] = answer.json() if answer.content else {}
+    return {name: value for name, value in body.items() if name != "id" or answer.status_code != 201}
+
+
+async def test_a_dry_run_is_refused_as_the_write_would_be(client: AsyncClient) -> None:
+    before = await everything(client)
+    for call, (*request, status) in REFUSED.items():
+        tried = await ask(client, *request, dry=True)
+        refused = await ask(client, *request, dry=False)
+
+        assert tried.status_code == refused.status_code == status, call
+        assert {**tried.json(), "request_id": ""} == {**refused.json(), "request_id": ""}
+        assert (tried.headers["dry-run"], "dry-run" in refused.headers) == ("true", False), call
+    assert await everything(client) == before
+
+
+async def test_a_dry_run_with_an_idempotency_key_is_not_the_call_with_that_key(client: AsyncClient) -> None:
+    key = {"idempotency-key": "create-dora"}
+    for _ in range(2):
+        tried = await client.post("/users/?dry_run=true", json={"name": "Dora"}, headers=key)
+        assert (tried.status_code, tried.headers["dry-run"]) == (201, "true")
+    created = await client.post("/users/", json={"name": "Dora"}, headers=key)
+    assert "idempotency-replayed" not in created.headers
+    assert len((await client.get("/users/")).json()) == 3
+
+
+@pytest.mark.parametrize("word", ["false", "0"])
+async def test_a_dry_run_that_is_none_stores(client: AsyncClient, word: str) -> None:
+    created = await client.post(f"/users/?dry_run={word}", json={"name": "Dora"})
+    assert "dry-run" not in created.headers
+    assert (await client.get(created.headers["location"])).status_code == 200
+
+
+async def test_what_is_neither_yes_nor_no_stores_nothing(client: AsyncClient) -> None:
+    for query in ("dry_run=", "dry_run=maybe", "dryrun=true"):
+        assert (await client.post(f"/users/?{query}", json={"name": "Dora"})).status_code == 422
+    assert len((await client.get("/users/")).json()) == 2
+
+
+async def test_only_writes_are_tried(client: AsyncClient) -> None:
+    for path in ("/users/", "/users/1", "/users/by/username/alice", "/changes/"):
+        refused = await client.get(f"{path}?dry_run=true")
+        assert (refused.status_code, "dry-run" in refused.headers) == (422, False)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_on_sqlite_no_number_is_used_up(client: AsyncClient) -> None:
+    for _ in range(3):
+        tried = await client.post("/users/?dry_run=true", json={"name": "Dora"})
+        assert (tried.json()["id"], tried.headers["location"]) == (5, "/users/5")
+    created = await client.post("/users/", json={"name": "Dora"})
+    last = (await client.get("/changes/")).json()[-1]
+    assert (created.json()["id"], last["seq"], created.headers["roster-seq"]) == (5, 8, "8")
