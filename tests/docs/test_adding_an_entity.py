@@ -1,0 +1,100 @@
+"""What docs/adding-an-entity.md shows fits the source as it is, and works."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "docs" / "adding-an-entity.md"
+
+BLOCK: Final = re.compile(
+    r"^`(?P<path>\S+\.py)`[^\n`]*:\n\n```python\n(?P<text>.*?)^```$|^```diff\n(?P<diff>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+HUNK: Final = re.compile(r"^@@ .*\n", re.MULTILINE)
+CHANGED_FILE: Final = re.compile(r"^--- a/(?P<path>\S+)\n\+\+\+ b/(?P=path)\n", re.MULTILINE)
+
+
+def follow(page: str, folder: Path) -> Iterator[str]:
+    """Do what the page says, from its beginning to its end. Tells which files it has written."""
+    for block in BLOCK.finditer(page):
+        if block["diff"] is None:
+            file = folder / block["path"]
+            assert not file.exists(), f"{block['path']} is to be new"
+            file.write_text(block["text"])
+            yield block["path"]
+        else:
+            yield from change(block["diff"], folder)
+
+
+def change(diff: str, folder: Path) -> Iterator[str]:
+    _, *parts = CHANGED_FILE.split(diff)
+    for path, hunks in zip(parts[::2], parts[1::2], strict=True):
+        text, at = (folder / path).read_text(), 0
+        for hunk in HUNK.split(hunks)[1:]:
+            before, after = sides(hunk)
+            at = text.find(before, at)
+            assert at >= 0, f"{path} does not hold, or not in this order:\n{before}"
+            text = text[:at] + after + text[at + len(before) :]
+            at += len(after)
+        (folder / path).write_text(text)
+        yield path
+
+
+def sides(hunk: str) -> tuple[str, str]:
+    """What a hunk finds, and what it leaves. An empty line of context has lost its blank, as Markdown likes it."""
+    lines = [line or " " for line in hunk.removesuffix("\n").split("\n")]
+    before = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
+    after = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
+    return before, after
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the project, to work in."""
+    for folder in ("src", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "schemathesis.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    return tmp_path
+
+
+def run(copy: Path, *command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=copy,
+        env={
+            "PYTHONPATH": str(copy / "src"),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },  # which take longer than the tests
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_entity_and_the_operation_work(copy: Path) -> None:
+    followed = set(follow(PAGE.read_text(), copy))
+    tests = sorted(path for path in followed if path.startswith(("tests/contracts/", "tests/services/")))
+
+    assert len(tests) == 3
+    run(copy, "ruff", "check", "--no-cache", ".")
+    run(copy, "ruff", "format", "--no-cache", "--check", ".")
+    run(copy, "pytest", "-q", "-k", "not postgres", "-p", "anyio", "-p", "xdist.plugin", *tests)
+    run(copy, "api.cli", "openapi")
+
+
+def test_an_example_that_no_longer_fits_is_noticed(copy: Path) -> None:
+    work = copy / "src" / "domain" / "work.py"
+    work.write_text(work.read_text().replace("def users(self) -> ReadUsers", "def people(self) -> ReadUsers"))
+
+    with pytest.raises(AssertionError, match=r"domain/work\.py does not hold"):
+        list(follow(PAGE.read_text(), copy))
