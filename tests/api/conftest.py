@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import uvicorn
@@ -54,6 +54,10 @@ def client_of() -> Callable[[Container], AbstractAsyncContextManager[AsyncClient
     return serving
 
 
+DEADLINE_S: Final = 30
+"""How long a server may take to start on a slow machine."""
+
+
 @dataclass(frozen=True)
 class Served:
     """A server that serves until the block ends."""
@@ -73,14 +77,14 @@ async def served_at_a_port(container: Container) -> AsyncIterator[Served]:
         listener.listen()
         port = listener.getsockname()[1]
         server = uvicorn.Server(config_of(Settings(), create_app(container, open_at_home=True)))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.serve(sockets=[listener]))
-            try:
-                async with AsyncClient() as http:
-                    await http.get(f"http://127.0.0.1:{port}/health/live")  # waits until it is there
-                yield Served(port, server)
-            finally:
-                server.should_exit = True
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            async with AsyncClient(timeout=DEADLINE_S) as http:
+                await http.get(f"http://127.0.0.1:{port}/health/live")  # waits until it is there
+            yield Served(port, server)
+        finally:
+            server.should_exit = True
+            await serving
 
 
 @pytest.fixture
