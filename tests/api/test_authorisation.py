@@ -102,7 +102,7 @@ def test_the_document_tells_the_scope(operation: str) -> None:
     method, path = OPERATIONS[operation]
     scope = EXPECTED[operation]
 
-    assert DOCUMENT["paths"][path][method.lower()].get("security") == ([{"key": [scope]}] if scope else None)
+    assert DOCUMENT["paths"][path][method.lower()]["security"] == ([{"key": [scope]}] if scope else [])
     assert DOCUMENT["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
 
 

@@ -112,7 +112,7 @@ async def app(container: Container) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 async def reading(app: FastAPI) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(transport=ASGITransport(app=app), base_url="http://roster.test") as client:
+    async with AsyncClient(transport=ASGITransport(app=app), base_url="http://localhost") as client:
         yield client
 
 
@@ -522,7 +522,7 @@ async def test_a_connection_whose_client_does_not_read_is_cut_off(
         await insert_users(container, 50_000)
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            request = f"GET /users/?fields=* HTTP/1.1\r\nhost: roster.test\r\naccept: {NDJSON}\r\n\r\n"
+            request = f"GET /users/?fields=* HTTP/1.1\r\nhost: localhost\r\naccept: {NDJSON}\r\n\r\n"
             client.sendall(request.encode())
             await come_true(has_one)
             await come_true(has_none)
