@@ -142,10 +142,11 @@ class StrictRoute(APIRoute):
         scope = scope_of(self.endpoint)
 
         async def handle_strictly(request: Request) -> Response:
-            await admit(request, scope)
+            strict = StrictRequest(request.scope, request.receive)
+            await admit(strict, scope)
             if request.scope["query_string"]:
-                refuse_unknown_parameters(request, known)
-            return await handle(StrictRequest(request.scope, request.receive))
+                refuse_unknown_parameters(strict, known)
+            return await handle(strict)
 
         return handle_strictly
 
