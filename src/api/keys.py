@@ -90,12 +90,12 @@ SHOWN: Final = tuple(KeyOut.model_fields)
 NOT_KEPT: Final = {"Cache-Control": "no-store"}
 CREATED: Final = documented_headers(Location="Where the key is", Roster_Seq="The number of the change", Dry_Run="true")
 
-KeyId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a key")]
+KeyId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a key", examples=[1])]
 Overlap = Annotated[
     int,
     Field(ge=0, le=int(MAX_OVERLAP.total_seconds())),
     PlainInteger,
-    Query(description="For how many seconds the secret before is good as well"),
+    Query(description="For how many seconds the secret before is good as well", examples=[3600]),
 ]
 
 
