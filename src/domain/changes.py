@@ -183,7 +183,7 @@ def differ(before: Entity, after: Entity) -> bool:
     return difference(before, after) != ({}, {})
 
 
-BOOKKEEPING = frozenset({"id", "version", "created_at", "updated_at", "last_used_at"})
+BOOKKEEPING = frozenset({"id", "version", "created_at", "updated_at"})
 
 
 def state_of(entity: Entity | None) -> dict[str, JsonValue]:
