@@ -50,7 +50,8 @@ class Reader:
         scope = {
             "type": "http", "asgi": {"spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
             "path": "/users/", "raw_path": b"/users/", "root_path": "", "scheme": "http",
-            "query_string": query.encode(), "headers": [(b"accept", accept.encode())], "client": ("test", 1),
+            "query_string": query.encode(), "client": ("test", 1),
+            "headers": [(b"host", b"localhost"), (b"accept", accept.encode())],
         }  # fmt: skip
         self.served = asyncio.ensure_future(app(scope, self._receive, self._send))
 
