@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -21,6 +21,8 @@ GUARDS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
+
+GUARDED: Final = frozenset(name for name, _ in GUARDS)
 
 log = structlog.get_logger("roster.access")
 
@@ -107,10 +109,13 @@ class Exchange:
         )
 
 
-def guards_beside(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+def guards_beside(headers: Headers) -> Headers:
     """The headers that keep browsers from making more of an answer than it is; a page has some of its own."""
-    given = {name for name, _ in headers}
-    return (guard for guard in GUARDS if guard[0] not in given)
+    given = GUARDED.intersection([name for name, _ in headers])
+    return [guard for guard in GUARDS if guard[0] not in given] if given else GUARDS
 
 
 def request_id_of(scope: Scope) -> str:

@@ -5,6 +5,9 @@ import json
 import math
 import re
 from collections.abc import Callable, Coroutine, Iterator
+from copy import copy
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -131,30 +134,74 @@ PlainInteger = BeforeValidator(one_spelling)
 Stands behind the bounds, `Annotated[int, Field(ge=1), PlainInteger]`: before it, they are missing in the schema."""
 
 
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Sent = frozenset[str | bytes]
+"""What a request has of what its route knows: query parameters by their names, headers by theirs, as on the wire."""
+
+HANDLERS_KEPT: Final = 64
+
+
 class StrictRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
         self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)  # `{key:path}` takes line breaks as well
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-        known = frozenset(query_names(self.dependant))
+    def get_route_handler(self) -> Handler:
+        queries, headers = frozenset(query_names(self.dependant)), frozenset(header_names(self.dependant))
         scope = scope_of(self.endpoint)
+        handler_of = lru_cache(HANDLERS_KEPT)(self._handler_of)
 
         async def handle_strictly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
             await admit(strict, scope)
+            sent: set[str | bytes] = {name for name, _ in request.scope["headers"] if name in headers}
             if request.scope["query_string"]:
-                refuse_unknown_parameters(strict, known)
-            return await handle(strict)
+                sent.update(strict.query_params)
+                refuse_unknown_parameters(strict, queries)
+            return await handler_of(frozenset(sent))(strict)
 
         return handle_strictly
+
+    def _handler_of(self, sent: Sent) -> Handler:
+        """FastAPI's handler for requests that sent these parameters, and leave the others to the function's defaults.
+
+        FastAPI spends some 8 µs on each parameter that a route declares, sent or not: a fifth of a GET by id, and a
+        quarter of a list, which has twelve.
+        """
+        route = copy(self)
+        route.dependant = with_parameters(self.dependant, sent)
+        return super(StrictRoute, route).get_route_handler()
+
+
+def with_parameters(dependant: Dependant, sent: Sent) -> Dependant:
+    """The same without the optional parameters that were not sent."""
+    return replace(
+        dependant,
+        query_params=[each for each in dependant.query_params if each.alias in sent or is_required(each)],
+        header_params=[each for each in dependant.header_params if wire_name(each) in sent or is_required(each)],
+        dependencies=[with_parameters(each, sent) for each in dependant.dependencies],
+    )
 
 
 def query_names(dependant: Dependant) -> Iterator[str]:
     yield from (parameter.alias for parameter in dependant.query_params)
     for each in dependant.dependencies:
         yield from query_names(each)
+
+
+def header_names(dependant: Dependant) -> Iterator[bytes]:
+    yield from map(wire_name, dependant.header_params)
+    for each in dependant.dependencies:
+        yield from header_names(each)
+
+
+def wire_name(header: Any) -> bytes:
+    name: str = header.alias
+    return name.lower().encode()
+
+
+def is_required(parameter: Any) -> bool:
+    return bool(parameter.field_info.is_required())
 
 
 def refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
