@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -125,13 +126,10 @@ async def empty_postgres_url(postgres_server: str, anyio_backend: str) -> str:
 
 
 async def create_postgres_database(server_url: str, name: str) -> None:
-    server = database_for_tests(server_url, serving=False)
-    assert isinstance(server, PostgresDatabase)
-    async with server.session() as session:
-        connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-        await connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
-        await connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
-    await server.stop()
+    server = await asyncpg.connect(server_url)
+    await server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    await server.execute(f'CREATE DATABASE "{name}"')
+    await server.close()
 
 
 @pytest.fixture
@@ -139,11 +137,10 @@ async def postgres(empty_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
     """The session's database, emptied and started."""
     database = database_for_tests(empty_postgres_url)
     assert isinstance(database, PostgresDatabase)
-    async with database.session() as session:
-        tables = ", ".join(metadata.tables)
-        await session.execute(sa.text(f"TRUNCATE {tables} RESTART IDENTITY"))
-        await session.commit()
     await database.start()
+    async with database.transaction() as lane:
+        tables = ", ".join(metadata.tables)
+        await lane.rows(sa.text(f"TRUNCATE {tables} RESTART IDENTITY"), last=True)
     yield database
     await database.stop()
 

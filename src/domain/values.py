@@ -139,6 +139,8 @@ def escape(key: str) -> str:
 
 def same(one: JsonValue, other: JsonValue) -> bool:
     """Whether two values are written alike as JSON: Python's == takes 1, 1.0 and true for one another."""
+    if one is None or isinstance(one, str):
+        return one == other
     return json.dumps(one) == json.dumps(other)
 
 

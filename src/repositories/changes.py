@@ -1,15 +1,16 @@
 """Changes in SQL: the table, its store, and how a unit of work appends to it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from domain.changes import BY_SEQ, Action, Change, Entity, NewChange
 from domain.filters import Filter
 from domain.values import is_id
-from repositories.lanes import Lane, Row, Rows, bounded
+from repositories.lanes import Lane, Row, Rows, Transaction, bounded
 from repositories.pages import Listing, Query, page
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
@@ -36,7 +37,7 @@ CHANGE: Final = tuple(
 )
 """The columns of a Change, in the order of its fields."""
 
-APPEND: Final = sa.insert(changes).returning(changes.c.seq)
+COLUMNS: Final = tuple(each.name for each in fields(NewChange))
 LISTING: Final = Listing(
     columns=CHANGE,
     keys={
@@ -96,12 +97,32 @@ class SqlChanges:
         return await lane.rows(query.statement, query.parameters)
 
 
-async def append(lane: Lane, new: Iterable[NewChange]) -> int | None:
-    """Number and keep these changes; the number of the last, if there is any."""
+async def append(
+    lane: Transaction, new: Sequence[NewChange], order: sa.Select[Any] | None, *, last: bool
+) -> int | None:
+    """Number and keep these changes; the number of the last, if there is any. With the `last` the lane commits.
+
+    `order` is what a database runs before each is numbered, if commits could overtake each other there.
+    """
     seq = None
     for change in new:
-        ((seq,),) = await lane.rows(APPEND, asdict(change))
+        ends = last and change is new[-1]
+        ((seq,),) = await lane.rows(append_after(order), row_of(change), last=ends)
     return seq
+
+
+@cache
+def append_after(order: sa.Select[Any] | None) -> sa.Insert:
+    if order is None:
+        return sa.insert(changes).returning(changes.c.seq)
+    columns = [changes.c[name] for name in COLUMNS]
+    values = sa.select(*[sa.bindparam(column.name, type_=column.type) for column in columns])
+    turn = order.cte("turn").prefix_with("MATERIALIZED", dialect="postgresql")
+    return sa.insert(changes).from_select(columns, values.select_from(turn)).returning(changes.c.seq)
+
+
+def row_of(change: NewChange) -> Mapping[str, Any]:
+    return {name: getattr(change, name) for name in COLUMNS}
 
 
 async def redact(lane: Lane, entity: Entity) -> None:

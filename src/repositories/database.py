@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.errors import NotReady, Refusal
-from repositories.lanes import Lane
+from domain.errors import NotReady
+from repositories.lanes import Lane, Transaction
 from repositories.migrations import SchemaStatus
 from repositories.postgres import PostgresDatabase
 from repositories.sqlite import SqliteDatabase
@@ -40,12 +39,12 @@ class Database(Protocol):
         ...
 
     @property
-    def order_commits(self) -> sa.Select[Any] | None:
-        """What a transaction runs before it numbers its changes, where commits may overtake each other."""
+    def commit_order(self) -> sa.Select[Any] | None:
+        """What runs before a change is numbered, where commits could overtake each other; else nothing."""
         ...
 
-    def session(self) -> AsyncSession:
-        """The way of a writing unit of work: nothing begins before its first statement."""
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """The way of a writing unit of work. Leaving it undoes what was not committed. Raises `Busy`."""
         ...
 
     async def claim(self, lane: Lane, name: str) -> bool:
@@ -70,14 +69,6 @@ class Database(Protocol):
 
     async def is_ready(self) -> bool:
         """Whether reads are answered and the schema is at its head."""
-        ...
-
-    def refuse(self, error: Exception) -> Refusal | None:
-        """Which refusal a driver's error is; None if it is a defect."""
-        ...
-
-    def refuse_commit(self, error: Exception) -> Refusal | None:
-        """The same for an error of COMMIT, whose outcome may be unknown: `Uncertain`."""
         ...
 
 

@@ -1,21 +1,28 @@
 """PostgreSQL over asyncpg: the same pair, one pool that writes in transactions and one that reads in autocommit."""
 
-import json
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
 from repositories.lanes import MAX_SNAPSHOTS, Lane, Parameters, Rows, Snapshots, prepare
 from repositories.migrations import SchemaStatus
+from repositories.schema import read_json
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
+
+    Connection = PoolConnectionProxy[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+
+DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
 CONNECT_TIMEOUT_S: Final = 5
 
@@ -39,6 +46,13 @@ SCHEMA_LOCK: Final = COMMIT_ORDER_LOCK + 1
 
 CLAIM: Final = sa.select(sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("name"), 0)))
 
+DRIVER_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a command on a connection whose end has come in, and was not yet looked at
+    OSError,  # time-outs too
+)
+
 CONTENDED: Final = {"40001", "40P01"}  # serialization failure, deadlock
 CONNECTION_LOST: Final = ("08", "57P01", "57P02", "57P03", "25P03")  # by class or code
 OVERLOADED: Final = {"53300", "55P03", "57014"}  # too many connections, lock and statement time-outs
@@ -48,12 +62,11 @@ NO_ROOM: Final = {"53100", "53200"}
 class ConnectionLane:
     """Reads on one connection, in the transaction that it is in."""
 
-    def __init__(self, connection: "PoolConnectionProxy[asyncpg.Record]", dialect: sa.Dialect) -> None:
+    def __init__(self, connection: "Connection") -> None:
         self._connection = connection
-        self._dialect = dialect
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
-        prepared = prepare(statement, self._dialect)
+        prepared = prepare(statement, DIALECT, parameters)
         with refusing():
             return prepared.read(await self._connection.fetch(prepared.sql, *prepared.arguments(parameters)))
 
@@ -61,22 +74,79 @@ class ConnectionLane:
 class PostgresLane:
     """Reads straight on the driver, each statement on a connection of its own."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", dialect: sa.Dialect, timeout_s: float) -> None:
-        self._pool = pool
-        self._dialect = dialect
-        self._timeout_s = timeout_s
+    def __init__(self, connections: "Connections") -> None:
+        self._connections = connections
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        async with self._connections.one() as connection:
+            return await ConnectionLane(connection).rows(statement, parameters)
+
+
+class PostgresTransaction(ConnectionLane):
+    """A transaction on a connection of its own. It begins as its first statement comes."""
+
+    def __init__(self, connection: "Connection") -> None:
+        super().__init__(connection)
+        self._begun = False
+
+    async def rows(self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False) -> Rows:
+        if not self._begun:
+            with refusing():
+                await self._connection.execute("BEGIN")
+            self._begun = True
+        rows = await super().rows(statement, parameters)
+        if last:
+            await self.commit()
+        return rows
+
+    async def commit(self) -> None:
+        if not self._begun:
+            return
+        with refusing(refuse_commit):
+            done = await self._connection.execute("COMMIT")
+        self._begun = False
+        if done != "COMMIT":  # what the server says when an earlier statement had failed
+            raise RuntimeError(f"COMMIT was answered by {done}")
+
+    async def rollback(self) -> None:
+        """A connection that cannot even do this is lost, and the pool makes another one."""
+        if not self._begun:
+            return
+        self._begun = False
+        try:
+            await self._connection.execute("ROLLBACK")
+        except DRIVER_ERRORS:
+            with suppress(asyncpg.InterfaceError):
+                self._connection.terminate()
+
+
+class Connections:
+    """A pool, whose callers wait so long for a connection and no longer."""
+
+    def __init__(self, pool: "Pool", timeout_s: float) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def one(self) -> "AsyncIterator[Connection]":
+        """Raises `Busy`, and `Contended` if one cannot be made."""
         with refusing():
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                return await ConnectionLane(connection, self._dialect).rows(statement, parameters)
+            async with asyncio.timeout(self._timeout_s):  # the pool's own would take a task for each connection
+                connection = await self._pool.acquire()
+        try:
+            yield connection
+        finally:
+            await self._pool.release(connection)
 
 
 class PostgresDatabase:
     """The directory in a PostgreSQL database."""
 
     warning = None
-    order_commits = sa.select(sa.func.pg_advisory_xact_lock(COMMIT_ORDER_LOCK))
+    commit_order = sa.select(sa.func.pg_advisory_xact_lock(COMMIT_ORDER_LOCK))
     """Taken just before the change rows are numbered, so that what commits later has the higher number: a reader
     of the feed that remembers one number misses nothing. Numbers drawn without it become visible in any order."""
 
@@ -84,27 +154,15 @@ class PostgresDatabase:
         self.name = f"PostgreSQL, {url.database} at {url.host or 'a local socket'}"
         self._pool_size = pool_size
         self._pool_timeout_s = pool_timeout_s
-        self._reading: asyncpg.Pool[asyncpg.Record] | None = None
-        self._streaming: asyncpg.Pool[asyncpg.Record] | None = None
-        self._snapshots = Snapshots()
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._writer = create_async_engine(
-            url,
-            async_creator=self._connect,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=pool_timeout_s,
-            hide_parameters=True,  # they are not for logs
-        )
-
-    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like."""
-        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=dict(SESSION))
+        self._writing: Connections | None = None
+        self._reading: Connections | None = None
+        self._streaming: Connections | None = None
+        self._snapshots = Snapshots()
 
     @property
     def reader(self) -> PostgresLane:
-        assert self._reading is not None, "the database was not started"  # noqa: S101
-        return PostgresLane(self._reading, self._writer.dialect, self._pool_timeout_s)
+        return PostgresLane(started(self._reading))
 
     @property
     def scans(self) -> PostgresLane:
@@ -112,16 +170,21 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[ConnectionLane]:
-        assert self._streaming is not None, "the database was not started"  # noqa: S101
         async with self._snapshots.place(), AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(started(self._streaming).one())
             with refusing():
-                connection = await stack.enter_async_context(self._streaming.acquire(timeout=self._pool_timeout_s))
                 await stack.enter_async_context(connection.transaction(isolation="repeatable_read", readonly=True))
                 await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SNAPSHOT_IDLE_S}s'")
-            yield ConnectionLane(connection, self._writer.dialect)
+            yield ConnectionLane(connection)
 
-    def session(self) -> AsyncSession:
-        return AsyncSession(self._writer)
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PostgresTransaction]:
+        async with started(self._writing).one() as connection:
+            transaction = PostgresTransaction(connection)
+            try:
+                yield transaction
+            finally:
+                await transaction.rollback()
 
     async def start(self) -> None:
         """Open the pools. Raises `NotReady` if the schema is behind: upgrading is a step of its own here."""
@@ -129,25 +192,26 @@ class PostgresDatabase:
             return
         (await self.status()).require_head()
         with self._reached():
-            self._reading = await self._pool(min_size=1, max_size=self._pool_size)
-            self._streaming = await self._pool(min_size=0, max_size=MAX_SNAPSHOTS)  # no short read waits for them
+            self._reading = await self._pool(READ_ONLY, min_size=1, max_size=self._pool_size)
+            self._writing = await self._pool(SESSION, min_size=0, max_size=self._pool_size)
+            self._streaming = await self._pool(READ_ONLY, min_size=0, max_size=MAX_SNAPSHOTS)  # nobody waits for them
 
-    def _pool(self, *, min_size: int, max_size: int) -> "asyncpg.Pool[asyncpg.Record]":
-        return asyncpg.create_pool(
+    async def _pool(self, session: Mapping[str, str], *, min_size: int, max_size: int) -> Connections:
+        pool = asyncpg.create_pool(
             self._dsn,
             min_size=min_size,
             max_size=max_size,
             timeout=CONNECT_TIMEOUT_S,
-            server_settings=dict(READ_ONLY),
-            init=read_json,
+            server_settings=dict(session),
+            init=read_json_as_stored,
             reset=leave_as_is,
         )
+        return Connections(await pool, self._pool_timeout_s)
 
     async def stop(self) -> None:
-        for pool in filter(None, (self._reading, self._streaming)):
-            await pool.close()
-        self._reading = self._streaming = None
-        await self._writer.dispose()
+        for connections in filter(None, (self._reading, self._writing, self._streaming)):
+            await connections.close()
+        self._reading = self._writing = self._streaming = None
 
     async def upgrade(self) -> None:
         """Bring the schema to its head. Several processes may do so at once."""
@@ -163,9 +227,15 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of SQLAlchemy's, for Alembic, in a transaction."""
+        engine = create_async_engine("postgresql+asyncpg://", async_creator=self._connect, poolclass=sa.NullPool)
         with self._reached():
-            async with self._writer.begin() as connection:
+            async with engine.begin() as connection:
                 yield connection
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like."""
+        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=dict(SESSION))
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -190,63 +260,57 @@ class PostgresDatabase:
             return False
         return bool(current == migrations.head())
 
-    def refuse(self, error: Exception) -> Refusal | None:
-        return refuse(error)
 
-    def refuse_commit(self, error: Exception) -> Refusal | None:
-        if is_lost(error) or code_of(error) == "40003":
-            return Uncertain("The connection broke while committing. The change may have been stored or not.")
-        return refuse(error)
+def started(connections: Connections | None) -> Connections:
+    assert connections is not None, "the database was not started"  # noqa: S101
+    return connections
 
 
-@contextmanager
-def refusing() -> Iterator[None]:
-    try:
-        yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise (refuse(error) or error) from error
-
-
-async def read_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    await connection.set_type_codec("json", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+async def read_json_as_stored(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=read_json)
 
 
 async def leave_as_is(connection: Any) -> None:
-    """No reset between reads: a reading connection holds no state, and the round trip costs as much as a read."""
-
-
-def original_of(error: Exception) -> Any:
-    """The driver's own error, with its code and the name of the constraint."""
-    adapted = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    return getattr(adapted, "__cause__", None) or adapted
-
-
-def code_of(error: Exception) -> str:
-    return getattr(original_of(error), "sqlstate", None) or ""
-
-
-def is_lost(error: Exception) -> bool:
-    invalidated = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
-    original = original_of(error)
-    return (
-        invalidated
-        or isinstance(original, OSError | asyncpg.InterfaceError)
-        or code_of(error).startswith(CONNECTION_LOST)
-    )
+    """No reset between uses: no connection here keeps a state, and the round trip costs as much as a read."""
 
 
 def refuse(error: Exception) -> Refusal | None:
     """Which refusal an error of the driver is; None if it is a defect."""
     code = code_of(error)
     if code == "23505":
-        return Conflict(field_of(original_of(error).constraint_name))
-    if isinstance(error, sa.exc.TimeoutError | TimeoutError) or code in OVERLOADED:
+        return Conflict(field_of(getattr(error, "constraint_name", "")))
+    if isinstance(error, TimeoutError) or code in OVERLOADED:
         return Busy("The database is busy. Try again shortly.")
     if code in NO_ROOM:
         return Busy("The database has no room left.")
     if code in CONTENDED or is_lost(error):
         return Contended("The database asked to run this again.")
     return None
+
+
+def refuse_commit(error: Exception) -> Refusal | None:
+    """The same for an error of a COMMIT."""
+    if is_lost(error) or code_of(error) == "40003":
+        return Uncertain("The connection broke while committing. The change may have been stored or not.")
+    return refuse(error)
+
+
+def code_of(error: Exception) -> str:
+    return getattr(error, "sqlstate", None) or ""
+
+
+def is_lost(error: Exception) -> bool:
+    return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError) or code_of(
+        error
+    ).startswith(CONNECTION_LOST)
+
+
+@contextmanager
+def refusing(refuse: Callable[[Exception], Refusal | None] = refuse) -> Iterator[None]:
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise (refuse(error) or error) from error
 
 
 def field_of(constraint: str) -> str:

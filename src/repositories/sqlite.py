@@ -12,28 +12,25 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
-import aiosqlite
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
 from repositories.lanes import Lane, Parameters, Prepared, Rows, Snapshots, prepare
 from repositories.migrations import SchemaStatus
+from repositories.schema import read_json
+from repositories.sqlite_connection import Connection, fetch, open_file, run, step
 
 T = TypeVar("T")
 
-BUSY_TIMEOUT_MS: Final = 3000
-"""How long a statement waits while another process (a command beside the server) writes."""
-
-INTERRUPT_EVERY_S: Final = 0.01
+DIALECT: Final = SQLiteDialect_aiosqlite(json_deserializer=read_json)
 
 SCAN_TIMEOUT_S: Final = 15
 STEPS_BETWEEN_LOOKS: Final = 10_000
@@ -51,126 +48,12 @@ it moved, which nothing overwrites. Rewriting more would keep other writes waiti
 
 EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
 NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
-READ_ONLY: Final = ("PRAGMA query_only=ON",)
+TO_READ: Final = (*EVERYWHERE, *NO_CHECKPOINTS, "PRAGMA query_only=ON")
+
+NOT_STARTED: Final = "the database was not started"
 
 WAL_RESET_FIXED_IN: Final = (3, 51, 3)
 """Before it, two connections that write or checkpoint in the same instant may corrupt a file. Hence one writer."""
-
-
-class Connection(aiosqlite.Connection):
-    """A connection whose statements take one trip to the driver's thread: execute, fetch and close together.
-
-    The stock one takes a trip for each, and a task cancelled between them leaves the statement open and with it
-    the file locked until the garbage collector comes by. Here a cancelled task interrupts its statement and waits
-    until it has left the connection. The connection is therefore not to be shared by tasks, except to read through
-    `execute_fetchall`, which interrupts nothing.
-    """
-
-    def __init__(self, path: Path, pragmas: Iterable[str]) -> None:
-        super().__init__(partial(open_file, path, tuple(pragmas)), iter_chunk_size=64)
-        self._thread.daemon = True
-        self._begins = False
-
-    async def _connect(self) -> aiosqlite.Connection:
-        try:
-            return await super()._connect()
-        except sqlite3.Error:
-            # The driver has told its thread to end but does not wait: it would report to a loop that may be closed.
-            await asyncio.to_thread(self._thread.join)
-            raise
-
-    def begin(self) -> None:
-        """Have the next statement begin a transaction in the same trip."""
-        self._begins = True
-
-    def cursor(self) -> "OneTripCursor":  # type: ignore[override]
-        return OneTripCursor(self)
-
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        begins, self._begins = self._begins, False
-        return await self.trip(partial(begin_and, work) if begins else work)
-
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Read something that others' reads may stand behind: whoever is cancelled leaves it to come to its end."""
-        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
-        return result
-
-    async def commit(self) -> None:
-        # Not to be interrupted: whoever is cancelled here has committed or has not, and the connection knows.
-        if self._begins or not self.in_transaction:
-            self._begins = False
-        else:
-            await self.trip(sqlite3.Connection.commit, interruptible=False)
-
-    async def rollback(self) -> None:
-        if self._begins or not self.in_transaction:
-            self._begins = False
-        else:
-            await self.trip(sqlite3.Connection.rollback, interruptible=False)
-
-    async def trip(self, work: Callable[[sqlite3.Connection], T], *, interruptible: bool = True) -> T:
-        """Do something on the driver's thread. If the task is cancelled meanwhile, nothing of it goes on."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._tx.put_nowait((future, partial(work, self._conn)))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                if interruptible:
-                    self._conn.interrupt()
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([future], timeout=INTERRUPT_EVERY_S)
-            future.exception()  # seen, not raised: the cancellation is
-            raise
-
-
-class OneTripCursor:
-    """The part of a driver's cursor that SQLAlchemy asks for."""
-
-    arraysize = 1
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.description: Any = None
-        self.rowcount = -1
-        self.lastrowid: int | None = None
-        self._rows: list[Any] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> None:
-        await self._connection.run(partial(self._execute, sqlite3.Cursor.execute, sql, parameters))
-
-    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> None:
-        await self._connection.run(partial(self._execute, sqlite3.Cursor.executemany, sql, parameters))
-
-    def _execute(
-        self, method: Callable[..., Any], sql: str, parameters: Iterable[Any], connection: sqlite3.Connection
-    ) -> None:
-        cursor = connection.cursor()
-        try:
-            method(cursor, sql, parameters)
-            self._rows = cursor.fetchall()
-            self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
-        finally:
-            cursor.close()
-
-    async def fetchall(self) -> list[Any]:
-        return self._rows
-
-    async def close(self) -> None:
-        """Nothing is left open after `execute`."""
-
-
-def begin_and(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
-    connection.execute("BEGIN IMMEDIATE").close()
-    return work(connection)
 
 
 def rewrite(connection: sqlite3.Connection) -> None:
@@ -194,91 +77,122 @@ def fetch_in_time(sql: str, arguments: Sequence[Any], seconds: float, connection
         connection.set_progress_handler(None, 0)
 
 
-def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False)
-    for pragma in pragmas:
-        connection.execute(pragma).close()
-    return connection
-
-
 class SqliteLane:
-    """Reads straight on the driver. Tasks share the connection, so that its thread serves several per wake-up."""
+    """Reads that share a connection, so that its thread serves several per wake-up."""
 
-    def __init__(self, connection: Connection, dialect: sa.Dialect) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._dialect = dialect
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
-        prepared = prepare(statement, self._dialect)
-        try:
-            rows = await self._fetch(prepared, prepared.arguments(parameters))
-        except sqlite3.Error as error:
-            raise (refuse(error) or error) from error
-        return prepared.read(list(rows))
+        prepared = prepare(statement, DIALECT, parameters)
+        with refusing():
+            return prepared.read(await self._fetch(prepared, prepared.arguments(parameters)))
 
-    async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Iterable[Any]:
-        return await self._connection.execute_fetchall(prepared.sql, arguments)
+    async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Rows:
+        return await self._connection.read(partial(fetch, prepared.sql, arguments))
 
 
 class ScanLane(SqliteLane):
     """Reads that may take long, each for `SCAN_TIMEOUT_S` at the most: those behind it wait for the connection."""
 
-    async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Iterable[Any]:
+    async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Rows:
         return await self._connection.read(partial(fetch_in_time, prepared.sql, arguments, SCAN_TIMEOUT_S))
+
+
+class SqliteTransaction:
+    """A transaction on the connection that writes, which is this one's alone meanwhile.
+
+    It begins as IMMEDIATE in the same trip as its first statement, and ends in that of the last.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._begun = False
+
+    async def rows(self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False) -> Rows:
+        prepared = prepare(statement, DIALECT, parameters)
+        arguments = prepared.arguments(parameters)
+        # A COMMIT is not to be interrupted: whoever is cancelled here has committed or has not.
+        rows = await self._trip(partial(step, prepared.sql, arguments, not self._begun, last), interruptible=not last)
+        self._begun = not last
+        return prepared.read(rows)
+
+    async def commit(self) -> None:
+        if self._begun:
+            await self._trip(partial(run, "COMMIT"), interruptible=False)
+            self._begun = False
+
+    async def rollback(self) -> None:
+        self._begun = False
+        if self._connection.in_transaction:
+            await self._trip(partial(run, "ROLLBACK"), interruptible=False)
+
+    async def _trip(self, work: Callable[[sqlite3.Connection], T], *, interruptible: bool) -> T:
+        with refusing():
+            return await self._connection.trip(work, interruptible=interruptible)
 
 
 class SqliteDatabase:
     """The directory in one file. With `serving` it takes the file's lock: one server process for each file."""
 
-    order_commits = None  # one writer at a time: they are in order
+    commit_order = None  # one writer at a time: they are in order
 
     def __init__(self, path: Path, *, serving: bool, pool_timeout_s: float) -> None:
         self.name = f"SQLite {sqlite3.sqlite_version}, {path}"
         self.warning = warning_about(sqlite3.sqlite_version_info)
         self._path = path
         self._serving = serving
+        self._pool_timeout_s = pool_timeout_s
         self._lock: int | None = None
+        self._writing: Connection | None = None
         self._reading: Connection | None = None
         self._scanning: Connection | None = None
+        self._turns = asyncio.Lock()
         self._snapshots = Snapshots()
         self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
-        self._writer = self._engine((*self._durable, *EVERYWHERE, *ERASING), pool_timeout_s)
-
-    def _engine(self, pragmas: Iterable[str], pool_timeout_s: float) -> AsyncEngine:
-        """An engine with a single connection, whose transactions begin as IMMEDIATE."""
-        engine = create_async_engine(
-            sa.URL.create("sqlite+aiosqlite", database=str(self._path)),
-            async_creator=partial(Connection, self._path, pragmas),
-            pool_size=1,
-            max_overflow=0,
-            pool_timeout=pool_timeout_s,
-            hide_parameters=True,  # they are not for logs
-        )
-        sa.event.listen(engine.sync_engine, "begin", begin_immediately)
-        return engine
 
     @property
     def reader(self) -> SqliteLane:
-        assert self._reading is not None, "the database was not started"  # noqa: S101
-        return SqliteLane(self._reading, self._writer.dialect)
+        assert self._reading is not None, NOT_STARTED  # noqa: S101
+        return SqliteLane(self._reading)
 
     @property
     def scans(self) -> SqliteLane:
-        assert self._scanning is not None, "the database was not started"  # noqa: S101
-        return ScanLane(self._scanning, self._writer.dialect)
+        assert self._scanning is not None, NOT_STARTED  # noqa: S101
+        return ScanLane(self._scanning)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqliteLane]:
         async with self._snapshots.place():
-            connection = await self._open_to_read()
+            connection = await self._open(TO_READ)
             try:
-                await connection.execute_fetchall("BEGIN")
-                yield ScanLane(connection, self._writer.dialect)
+                await connection.read(partial(run, "BEGIN"))
+                yield ScanLane(connection)
             finally:
                 await connection.close()
 
-    def session(self) -> AsyncSession:
-        return AsyncSession(self._writer)
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
+        async with self._turn() as connection:
+            transaction = SqliteTransaction(connection)
+            try:
+                yield transaction
+            finally:
+                await transaction.rollback()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[Connection]:
+        """The connection that writes, for one task at a time, in the order in which they ask for it."""
+        assert self._writing is not None, NOT_STARTED  # noqa: S101
+        try:
+            async with asyncio.timeout(self._pool_timeout_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Busy("Too many writes are waiting. Try again shortly.") from None
+        try:
+            yield self._writing
+        finally:
+            self._turns.release()
 
     async def start(self) -> None:
         if self._reading is not None:
@@ -288,50 +202,58 @@ class SqliteDatabase:
             self._lock = lock(self._path)
         try:
             await self.upgrade()
-            self._scanning = await self._open_to_read()
-            self._reading = await self._open_to_read()
+            self._writing = await self._open((*self._durable, *EVERYWHERE, *ERASING))
+            self._scanning = await self._open(TO_READ)
+            self._reading = await self._open(TO_READ)
         except BaseException:
             await self.stop()
             raise
 
-    async def _open_to_read(self) -> Connection:
-        connection = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
+    async def _open(self, pragmas: Sequence[str]) -> Connection:
+        connection = Connection(self._path, pragmas)
         await connection
         return connection
 
     async def stop(self) -> None:
-        for connection in filter(None, (self._reading, self._scanning)):
+        for connection in filter(None, (self._reading, self._scanning, self._writing)):
             await connection.close()
-        self._reading = self._scanning = None
-        await self._writer.dispose()
+        self._reading = self._scanning = self._writing = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     async def upgrade(self) -> None:
         """Bring the schema to its head, with foreign keys off: altering a table by copying it would cascade."""
-        engine = self._engine(self._durable, BUSY_TIMEOUT_MS / 1000)
-        try:
-            async with self._opened(engine) as connection:
-                await connection.run_sync(migrations.upgrade)
-                await connection.run_sync(check_foreign_keys)
-        finally:
-            await engine.dispose()
+        await asyncio.to_thread(self._upgrade)
+
+    def _upgrade(self) -> None:
+        with self._opened() as connection:
+            migrations.upgrade(connection)
+            check_foreign_keys(connection)
 
     async def status(self) -> SchemaStatus:
         if not self._path.exists():  # nor is it to, for having been asked about
             return SchemaStatus(current=None, head=migrations.head(), known=True)
-        async with self._opened(self._writer) as connection:
-            return await connection.run_sync(migrations.status)
+        return await asyncio.to_thread(self._status)
 
-    @asynccontextmanager
-    async def _opened(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    def _status(self) -> SchemaStatus:
+        with self._opened() as connection:
+            return migrations.status(connection)
+
+    @contextmanager
+    def _opened(self) -> Iterator[sa.Connection]:
+        """A connection of SQLAlchemy's, for Alembic, in a transaction that writes."""
         create_private(self._path)
+        engine = sa.create_engine(
+            "sqlite://", creator=partial(open_file, self._path, self._durable), poolclass=sa.NullPool
+        )
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         try:
-            async with engine.begin() as connection:
+            with engine.begin() as connection:
                 yield connection
-        except sa.exc.DatabaseError as error:
-            raise NotReady(f"{self._path} cannot be opened as a SQLite database: {error.orig}.") from error
+        except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+            reason = error.orig if isinstance(error, sa.exc.DatabaseError) else error
+            raise NotReady(f"{self._path} cannot be opened as a SQLite database: {reason}.") from error
 
     async def claim(self, lane: Lane, name: str) -> bool:  # noqa: ARG002
         return True  # one process writes, and it knows the names that are held
@@ -341,11 +263,9 @@ class SqliteDatabase:
 
         If other writes hold the connection for too long, a later erasure does it.
         """
-        with suppress(sa.exc.TimeoutError):
-            async with self._writer.connect() as connection:
-                driver = (await connection.get_raw_connection()).driver_connection
-                assert isinstance(driver, Connection)  # noqa: S101
-                await driver.trip(rewrite)
+        with suppress(Busy):
+            async with self._turn() as connection:
+                await connection.trip(rewrite)
 
     async def is_ready(self) -> bool:
         try:
@@ -353,20 +273,6 @@ class SqliteDatabase:
         except (Refusal, sqlite3.Error):
             return False
         return bool(current == migrations.head())
-
-    def refuse(self, error: Exception) -> Refusal | None:
-        return refuse(error)
-
-    def refuse_commit(self, error: Exception) -> Refusal | None:
-        if code_of(error) == "SQLITE_IOERR_FSYNC":
-            return Uncertain("The disk did not confirm the change. It may have been stored or not.")
-        return refuse(error)
-
-
-def begin_immediately(connection: sa.Connection) -> None:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, Connection)  # noqa: S101
-    driver.begin()
 
 
 def check_foreign_keys(connection: sa.Connection) -> None:
@@ -399,16 +305,17 @@ def lock(path: Path) -> int:
     return descriptor
 
 
-def code_of(error: Exception) -> str:
-    original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    return getattr(original, "sqlite_errorname", "")
+@contextmanager
+def refusing() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise (refuse(error) or error) from error
 
 
-def refuse(error: Exception) -> Refusal | None:
+def refuse(error: sqlite3.Error) -> Refusal | None:
     """Which refusal an error of the driver is; None if it is a defect."""
-    if isinstance(error, sa.exc.TimeoutError):
-        return Busy("Too many writes are waiting. Try again shortly.")
-    code = code_of(error)
+    code = getattr(error, "sqlite_errorname", "")
     if code in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"):
         return Conflict(field_in(str(error)))
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -417,6 +324,8 @@ def refuse(error: Exception) -> Refusal | None:
         return Busy("This takes too long. Ask for less, or by a key.")
     if code == "SQLITE_FULL":
         return Busy("The database has no room left.")
+    if code == "SQLITE_IOERR_FSYNC":
+        return Uncertain("The disk did not confirm the change. It may have been stored or not.")
     return None
 
 

@@ -16,6 +16,7 @@ from domain.users import NewUser, Status, User, UserKey
 from domain.values import flaw_in, fold, is_id
 from repositories.lanes import Lane, Row, Rows, bounded
 from repositories.pages import Listing, Query, page, total
+from repositories.rows import maker
 from repositories.schema import BigId, Instant, Json, Key, metadata
 
 users: Final = sa.Table(
@@ -223,9 +224,13 @@ def living(user: User) -> User:
     return user
 
 
+make_user: Final = maker(User)
+STATUSES: Final = {status.value: status for status in Status}
+
+
 def user_of(row: Row) -> User:
     id, name, created_at, updated_at, version, email, username, external_id, status, attributes, deleted_at = row
-    return User(
+    return make_user(
         id,
         name,
         created_at,
@@ -234,7 +239,7 @@ def user_of(row: Row) -> User:
         email,
         username,
         external_id,
-        Status(status),
+        STATUSES[status],
         attributes,
         deleted_at,
     )

@@ -7,9 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from domain.changes import Journal
 from domain.once import IN_FLIGHT, InFlight, InFlightKeys, Once
 from domain.work import Clock, Occasion, utc_now
@@ -18,7 +15,7 @@ from repositories.changes import LAST_SEQ, SqlChanges, append, redact
 from repositories.database import Database
 from repositories.feed import Feed
 from repositories.keys import SqlKeys, SqlReadKeys
-from repositories.lanes import Lane, SessionLane
+from repositories.lanes import Lane, Transaction
 from repositories.users import SqlReadUsers, SqlUsers
 
 PAUSE_S: Final = 0.04
@@ -39,47 +36,42 @@ class SqlReadingUnit:
 
 
 class SqlUnitOfWork:
-    """One AsyncSession in one transaction, which begins with the first statement."""
+    """One transaction, which begins with the first statement."""
 
-    def __init__(self, database: Database, session: AsyncSession, occasion: Occasion, clock: Clock) -> None:
+    def __init__(self, database: Database, lane: Transaction, occasion: Occasion, clock: Clock) -> None:
         self.now = clock()
         occasion.seq = None  # that of a unit that was contended in its COMMIT
         self._database = database
-        self._session = session
+        self._lane = lane
         self._occasion = occasion
         self._journal = Journal()
-        self._lane = SessionLane(session, database.refuse)
-        self.users = SqlUsers(self._lane, self._journal, self.now)
-        self.changes = SqlChanges(self._lane, scans=self._lane)
-        self.keys = SqlKeys(self._lane, self._journal, self.now)
+        self.users = SqlUsers(lane, self._journal, self.now)
+        self.changes = SqlChanges(lane, scans=lane)
+        self.keys = SqlKeys(lane, self._journal, self.now)
 
     async def commit(self) -> None:
         who = self._occasion
-        seq = await self._record(who)
+        await self._erase()
+        changes = list(self._journal.changes(actor=who.actor, request_id=who.request_id, at=self.now))
+        ends = bool(changes) and not (who.dry_run or who.once)
+        seq = await append(self._lane, changes, self._database.commit_order, last=ends)
         if who.dry_run:
-            await self._session.rollback()
+            await self._lane.rollback()
             return
         if who.once and seq and (written := self._journal.last):
             await keep_answer(self._lane, who.actor, who.once, written=written, seq=seq, now=self.now)
-        await self._commit()
+        if not ends:
+            await self._lane.commit()
         who.seq = seq
 
-    async def _record(self, who: Occasion) -> int | None:
+    async def _erase(self) -> None:
         for removed in self._journal.removed_entities:
             await redact(self._lane, removed)
             await forget_answers(self._lane, removed)
-        changes = list(self._journal.changes(actor=who.actor, request_id=who.request_id, at=self.now))
-        if changes and self._database.order_commits is not None:
-            await self._lane.rows(self._database.order_commits)
-        return await append(self._lane, changes)
 
-    async def _commit(self) -> None:
-        try:
-            await self._session.commit()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise (self._database.refuse_commit(error) or error) from error
-        if self._journal.removed_entities:
-            await self._database.scrub()
+    @property
+    def has_erased(self) -> bool:
+        return bool(self._journal.removed_entities) and self._occasion.seq is not None
 
     async def require_first(self, once: Once) -> None:
         """Raises the answer if this was done before, `InFlight` if another process is at it."""
@@ -127,11 +119,13 @@ class SqlUnitsOfWork:
     async def writing(self, occasion: Occasion) -> AsyncIterator[SqlUnitOfWork]:
         once = None if occasion.dry_run else occasion.once
         with self._in_flight.claim(occasion.actor, once):
-            async with self._database.session() as session:
-                work = SqlUnitOfWork(self._database, session, occasion, self._clock)
+            async with self._database.transaction() as lane:
+                work = SqlUnitOfWork(self._database, lane, occasion, self._clock)
                 if once:
                     await work.require_first(once)
                 yield work
+        if work.has_erased:
+            await self._database.scrub()
         if occasion.seq is not None:
             self._feed.committed(occasion.seq)
 

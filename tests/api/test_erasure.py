@@ -91,13 +91,14 @@ async def someone_with_a_copy(container: Container, folder: Path) -> str:
     """
     dice = random.Random(1)
     names = [f"{dice.getrandbits(64):016x}" for _ in range(2000)]
-    async with container.database().session() as session:
-        insert = (
+    async with container.database().transaction() as lane:
+        insert = sa.text(
             "INSERT INTO users (name, name_key, username, username_key, status, attributes, created_at, updated_at,"
             " version) VALUES ('N', 'n', :name, :name, 'active', '{}', :now, :now, 1)"
         )
-        await session.execute(sa.text(insert), [{"name": name, "now": NOW} for name in names])
-        await session.commit()
+        for name in names:
+            await lane.rows(insert, {"name": name, "now": NOW})
+        await lane.commit()
     with closing(sqlite3.connect(folder / "roster.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
     content = (folder / "roster.db").read_bytes()

@@ -40,6 +40,7 @@ async def elsewhere(container: Container, database_url: str) -> AsyncIterator[Un
     """The same database, as another process has it."""
     settings = providers.Object(Settings(database_url=database_url, pool_size=2))
     other = Container(settings=settings, serving=providers.Object(False))
+    await other.units().start()
     yield other.units()
     await other.units().stop()
 

@@ -188,8 +188,8 @@ async def test_an_answer_is_remembered_for_24_hours(client: AsyncClient, clock: 
 
 
 async def remembered(container: Container) -> list[str]:
-    async with container.database().session() as session:
-        return list((await session.scalars(sa.select(answers.c.key).order_by(answers.c.key))).all())
+    rows = await container.database().reader.rows(sa.select(answers.c.key).order_by(answers.c.key))
+    return [key for (key,) in rows]
 
 
 async def test_each_write_with_a_key_clears_some_old_answers_away(
@@ -197,10 +197,11 @@ async def test_each_write_with_a_key_clears_some_old_answers_away(
 ) -> None:
     many = [f"{number:08}" for number in range(CLEANED_AT_ONCE + 50)]
     row = {"actor": "a", "fingerprint": "f", "answer": "{}", "kind": "user", "entity_id": 7, "at": clock.now}
-    async with container.database().session() as session:
-        await session.execute(sa.insert(answers), [{**row, "key": key} for key in many])
-        await session.execute(sa.insert(answers), {**row, "key": "young", "at": clock.now + timedelta(hours=1)})
-        await session.commit()
+    async with container.database().transaction() as lane:
+        for key in many:
+            await lane.rows(sa.insert(answers), {**row, "key": key})
+        young = {**row, "key": "young", "at": clock.now + timedelta(hours=1)}
+        await lane.rows(sa.insert(answers), young, last=True)
     clock.now += timedelta(hours=24)
 
     await client.post("/users/", json={"name": "Bob"})

@@ -123,15 +123,15 @@ MOMENT: Final = "2026-01-01T00:00:00.000000+00:00"
 
 async def insert_users(container: Container, count: int) -> None:
     """Straight into the table, called u1 and so on."""
-    async with container.database().session() as session:
-        await session.execute(
+    async with container.database().transaction() as lane:
+        await lane.rows(
             sa.text(
                 "INSERT INTO users (name, name_key, status, attributes, created_at, updated_at, version) "
                 f"{NUMBERS} SELECT 'u' || i, 'u' || i, 'active', '{{}}', '{MOMENT}', '{MOMENT}', 1 FROM n"
             ),
             {"count": count},
+            last=True,
         )
-        await session.commit()
 
 
 async def no_snapshot_is_open(container: Container) -> None:

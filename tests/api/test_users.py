@@ -14,6 +14,7 @@ from httpx2 import AsyncClient, Response
 
 from api.container import Container
 from api.cursors import CHECK_BYTES, check, write_cursor
+from repositories.sqlite import SqliteDatabase
 
 RICH = {
     "name": "Alice",
@@ -247,16 +248,16 @@ async def test_the_feed_goes_on_where_its_link_says(database_client: AsyncClient
 
 async def insert_users(container: Container, count: int) -> None:
     """Straight into the table: a thousand requests would tell nothing more."""
-    now = {"postgresql": "now()"}
-    async with container.database().session() as session:
-        dialect = session.get_bind().dialect.name
-        moment = now.get(dialect, "'2026-01-01T00:00:00.000000+00:00'")
-        insert = (
+    database = container.database()
+    moment = "'2026-01-01T00:00:00.000000+00:00'" if isinstance(database, SqliteDatabase) else "now()"
+    async with database.transaction() as lane:
+        insert = sa.text(
             "INSERT INTO users (name, name_key, status, attributes, created_at, updated_at, version) "
             f"VALUES (:name, :name, 'active', '{{}}', {moment}, {moment}, 1)"
         )
-        await session.execute(sa.text(insert), [{"name": f"u{number}"} for number in range(1, count + 1)])
-        await session.commit()
+        for number in range(1, count + 1):
+            await lane.rows(insert, {"name": f"u{number}"})
+        await lane.commit()
 
 
 @pytest.mark.parametrize("limit", [None, 1, 7, 999, 1000])

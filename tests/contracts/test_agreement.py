@@ -132,10 +132,9 @@ class Storyteller:
 
 
 async def emptied(database: Database) -> None:
-    async with database.session() as session:
-        for table in ("users", "changes"):
-            await session.execute(sa.text(f"DELETE FROM {table}"))
-        await session.commit()
+    async with database.transaction() as lane:
+        await lane.rows(sa.text("DELETE FROM users"))
+        await lane.rows(sa.text("DELETE FROM changes"), last=True)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

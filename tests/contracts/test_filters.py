@@ -152,11 +152,11 @@ async def stores_of(users: Sequence[User], sqlite: Database, postgres: Database)
 async def store_in(database: Database, users: Sequence[User]) -> ReadUsers:
     bookkeeping = ("id", "created_at", "updated_at", "deleted_at", "version")
     rows = [{**row_of(user), **{name: getattr(user, name) for name in bookkeeping}} for user in users]
-    async with database.session() as session:
-        await session.execute(sa.delete(table))
-        if rows:
-            await session.execute(sa.insert(table), rows)
-        await session.commit()
+    async with database.transaction() as lane:
+        await lane.rows(sa.delete(table))
+        for row in rows:
+            await lane.rows(sa.insert(table), row)
+        await lane.commit()
     return SqlReadUsers(database.reader, database.scans)
 
 

@@ -8,7 +8,9 @@ from domain.pages import Position, parse_sort
 from domain.users import FIELDS
 from repositories.lanes import Parameters, Rows, compiled_written, prepare
 from repositories.pages import Query, page
+from repositories.postgres import DIALECT as POSTGRES
 from repositories.postgres import PostgresDatabase
+from repositories.sqlite import DIALECT as SQLITE
 from repositories.sqlite import SqliteDatabase
 from repositories.users import LISTING, SqlReadUsers
 
@@ -58,7 +60,7 @@ def sorted_by(text: str, after: Position | None) -> Query:
 
 
 async def sqlite_plan(database: SqliteDatabase, query: Query) -> str:
-    prepared = prepare(query.statement, database._writer.dialect)
+    prepared = prepare(query.statement, SQLITE, None)
     assert database._reading is not None
     rows = await database._reading.execute_fetchall(
         "EXPLAIN QUERY PLAN " + prepared.sql, prepared.arguments(query.parameters)
@@ -68,13 +70,13 @@ async def sqlite_plan(database: SqliteDatabase, query: Query) -> str:
 
 async def postgres_plan(database: PostgresDatabase, query: Query) -> str:
     """Of a table with rows enough for a scan of it to be the worse plan."""
-    async with database.session() as session:
-        await session.execute(sa.text(FILL))
-        await session.execute(sa.text("ANALYZE users"))
-        await session.commit()
-    prepared = prepare(query.statement, database._writer.dialect)
+    async with database.transaction() as lane:
+        await lane.rows(sa.text(FILL))
+        await lane.rows(sa.text("ANALYZE users"), last=True)
+    prepared = prepare(query.statement, POSTGRES, None)
     assert database._reading is not None
-    rows = await database._reading.fetch("EXPLAIN " + prepared.sql, *prepared.arguments(query.parameters))
+    async with database._reading.one() as connection:
+        rows = await connection.fetch("EXPLAIN " + prepared.sql, *prepared.arguments(query.parameters))
     return "\n".join(row[0] for row in rows)
 
 

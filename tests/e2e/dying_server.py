@@ -6,25 +6,31 @@ Says which by its first argument; the others are those of `roster`.
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from api.cli import app
 from repositories.work import SqlUnitOfWork
 
 MOMENT = sys.argv.pop(1)
 
-commit = SqlUnitOfWork._commit
+write = SqlUnitOfWork.commit
 
 
-async def commit_and_die(work: SqlUnitOfWork) -> None:
-    dies = work._occasion.once is not None
-    if dies and MOMENT == "before":
+async def commit_and_die(commit: Callable[[], Awaitable[None]]) -> None:
+    if MOMENT == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    await commit(work)
-    if dies and MOMENT == "after":
-        os.kill(os.getpid(), signal.SIGKILL)
+    await commit()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def write_and_die(work: SqlUnitOfWork) -> None:
+    if work._occasion.once is not None:
+        work._lane.commit = partial(commit_and_die, work._lane.commit)  # type: ignore[method-assign]
+    await write(work)
 
 
 if __name__ == "__main__":
     assert MOMENT in ("before", "after")
-    SqlUnitOfWork._commit = commit_and_die  # type: ignore[assignment, method-assign]
+    SqlUnitOfWork.commit = write_and_die  # type: ignore[assignment, method-assign]
     app()

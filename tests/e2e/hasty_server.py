@@ -8,26 +8,37 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from unittest.mock import patch
 
+import sqlalchemy as sa
 from dependency_injector import providers
 
 import api.server
 from api.cli import app
 from api.container import Container
 from domain.work import Occasion
+from repositories.lanes import Parameters, Rows, Transaction
 from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
 
 LATER = AsyncExitStack()
 
 
-class Hasty(SqlUnitOfWork):
-    async def _commit(self) -> None: ...
+class Hasty:
+    """A transaction that does all but the last thing."""
+
+    def __init__(self, lane: Transaction) -> None:
+        self._lane = lane
+
+    async def rows(self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False) -> Rows:
+        return await self._lane.rows(statement, parameters or {})
+
+    async def commit(self) -> None: ...
+    async def rollback(self) -> None: ...
 
 
 class HastyUnits(SqlUnitsOfWork):
     @asynccontextmanager
     async def writing(self, occasion: Occasion) -> AsyncIterator[SqlUnitOfWork]:
-        session = await LATER.enter_async_context(self._database.session())
-        yield Hasty(self._database, session, occasion, self._clock)
+        lane = await LATER.enter_async_context(self._database.transaction())
+        yield SqlUnitOfWork(self._database, Hasty(lane), occasion, self._clock)
 
 
 class HastyContainer(Container):

@@ -7,7 +7,7 @@ import asyncio
 import gc
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, closing
 from typing import Any, Final
 
@@ -18,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from domain.users import NewUser
 from domain.work import Occasion
 from repositories.database import Database
-from repositories.lanes import SessionLane
 from repositories.postgres import PostgresDatabase
 from repositories.sqlite import SqliteDatabase
 from repositories.work import SqlUnitsOfWork
@@ -51,10 +50,6 @@ class Halt:
 
     def go_on(self) -> None:
         self._go_on.set()
-
-
-async def driver_of(session: AsyncSession) -> Any:
-    return (await (await session.connection()).get_raw_connection()).driver_connection
 
 
 async def cancel(task: "asyncio.Task[Any]", halt: Halt) -> None:
@@ -104,43 +99,57 @@ def no_collector() -> Iterator[None]:
     gc.collect()
 
 
-async def cancelled_in_a_read(session_of: Callable[[], AsyncSession], file: str, read: str, *, holds: bool) -> bool:
-    """Whether the file is locked after a task was cancelled in the middle of a SELECT in its transaction."""
+async def is_locked_after(work: Coroutine[Any, Any, None], halt: Halt, file: str) -> bool:
+    """Whether the file is locked after a task was cancelled in the middle of a statement in its transaction."""
+    assert not is_locked(file)
+    await cancel(asyncio.create_task(work), halt)
+    return is_locked(file)
+
+
+async def locked_by(sqlite: SqliteDatabase, file: str, statement: str, *, holds: bool) -> bool:
     halt = Halt(holds=holds)
+    assert sqlite._writing is not None
+    await sqlite._writing.create_function("halt", 0, halt)
 
     async def work() -> None:
-        async with session_of() as session:
-            await (await driver_of(session)).create_function("halt", 0, halt)
-            await session.execute(sa.text(read))
+        async with sqlite.transaction() as lane:
+            await lane.rows(sa.text(statement))
 
-    assert not is_locked(file)
-    await cancel(asyncio.create_task(work()), halt)
-    return is_locked(file)
+    return await is_locked_after(work(), halt, file)
 
 
 @pytest.mark.usefixtures("no_collector")
 async def test_the_drivers_own_cursor_leaves_the_file_locked(stock: AsyncEngine, sqlite_file: str) -> None:
     """The twin of the tests below: without our connection, what they look for is there."""
-    assert await cancelled_in_a_read(lambda: AsyncSession(stock), sqlite_file, FEW_ROWS, holds=True)
+    halt = Halt(holds=True)
+
+    async def work() -> None:
+        async with AsyncSession(stock) as session:
+            driver = (await (await session.connection()).get_raw_connection()).driver_connection
+            assert driver is not None
+            await driver.create_function("halt", 0, halt)
+            await session.execute(sa.text(FEW_ROWS))
+
+    assert await is_locked_after(work(), halt, sqlite_file)
 
 
 @pytest.mark.usefixtures("no_collector")
 async def test_a_cancelled_read_unlocks_the_file(sqlite: SqliteDatabase, sqlite_file: str) -> None:
-    assert not await cancelled_in_a_read(sqlite.session, sqlite_file, FEW_ROWS, holds=True)
+    assert not await locked_by(sqlite, sqlite_file, FEW_ROWS, holds=True)
     await next_writer_proceeds(sqlite)
 
 
 @pytest.mark.usefixtures("no_collector")
 async def test_a_cancelled_read_without_end_is_ended(sqlite: SqliteDatabase, sqlite_file: str) -> None:
     endless = f"{ENDLESS} SELECT max(i) FROM n"
-    assert not await cancelled_in_a_read(sqlite.session, sqlite_file, endless, holds=False)
+    assert not await locked_by(sqlite, sqlite_file, endless, holds=False)
     await next_writer_proceeds(sqlite)
 
 
 @pytest.mark.usefixtures("no_collector")
 async def test_a_cancelled_write_without_end_is_ended_and_undone(sqlite: SqliteDatabase, sqlite_file: str) -> None:
     endless = f"INSERT INTO changes (seq) {ENDLESS} SELECT i FROM n"
-    assert not await cancelled_in_a_read(sqlite.session, sqlite_file, endless, holds=False)
+    assert not await locked_by(sqlite, sqlite_file, endless, holds=False)
     await next_writer_proceeds(sqlite)
 
 
@@ -149,13 +158,13 @@ async def test_a_creation_cancelled_at_any_statement_is_whole_or_nothing(
     sqlite: SqliteDatabase, sqlite_file: str, statement: str
 ) -> None:
     halt = Halt(holds=True, at=statement)
-    async with sqlite.session() as session:
-        driver = await driver_of(session)
-    await driver.set_trace_callback(halt)
+    assert sqlite._writing is not None
+    await sqlite._writing.set_trace_callback(halt)
     users = UserService(SqlUnitsOfWork(sqlite), OCCASION)
     await cancel(asyncio.ensure_future(users.create(NewUser(name="Alice"))), halt)
     assert not is_locked(sqlite_file)
-    assert await users_and_changes(sqlite) == ((1, 1) if statement == "COMMIT" else (0, 0))
+    whole = statement in ("INSERT INTO changes", "COMMIT")  # they go in one trip, which is not interrupted
+    assert await users_and_changes(sqlite) == ((1, 1) if whole else (0, 0))
     await next_writer_proceeds(sqlite)
 
 
@@ -180,8 +189,7 @@ async def test_writers_cancelled_while_they_wait_for_a_connection_keep_nobody_wa
     users = UserService(SqlUnitsOfWork(database), OCCASION)
     async with AsyncExitStack() as held:
         for _ in range(1 if isinstance(database, SqliteDatabase) else 8):
-            session = await held.enter_async_context(database.session())
-            await session.execute(sa.select(1))
+            await held.enter_async_context(database.transaction())
         waiting = [asyncio.ensure_future(users.create(NewUser(name="Alice"))) for _ in range(5)]
         for _ in range(5):
             await asyncio.sleep(0)  # they come as far as they can
@@ -201,7 +209,7 @@ async def test_a_cancelled_statement_unlocks_its_rows(postgres: PostgresDatabase
     async def work() -> None:
         async with units.writing(OCCASION) as unit:
             await unit.users.get(alice.id)
-            await SessionLane(unit._session, postgres.refuse).rows(sa.text("SELECT pg_sleep(60)"))
+            await unit._lane.rows(sa.text("SELECT pg_sleep(60)"))
 
     task = asyncio.create_task(work())
     async with asyncio.timeout(10):
@@ -228,12 +236,13 @@ SLEEPY_COMMIT: Final = (
 @pytest.fixture
 async def sleepy_commit(postgres: PostgresDatabase) -> AsyncIterator[None]:
     """A COMMIT that takes a minute once a user was added."""
-    async with postgres.session() as session, session.begin():
+    async with postgres.transaction() as lane:
         for statement in SLEEPY_COMMIT:
-            await session.execute(sa.text(statement))
+            await lane.rows(sa.text(statement))
+        await lane.commit()
     yield
-    async with postgres.session() as session, session.begin():
-        await session.execute(sa.text("DROP FUNCTION IF EXISTS sleep CASCADE"))
+    async with postgres.transaction() as lane:
+        await lane.rows(sa.text("DROP FUNCTION IF EXISTS sleep CASCADE"), last=True)
 
 
 @pytest.mark.usefixtures("sleepy_commit")
@@ -246,8 +255,8 @@ async def test_a_commit_cancelled_under_way_is_whole_or_nothing(postgres: Postgr
     async with asyncio.timeout(AT_ONCE_S):
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with postgres.session() as session, session.begin():
-            await session.execute(sa.text("DROP FUNCTION sleep CASCADE"))
+        async with postgres.transaction() as lane:
+            await lane.rows(sa.text("DROP FUNCTION sleep CASCADE"), last=True)
         assert await users_and_changes(postgres) == (0, 0)
         await users.create(NewUser(name="Bob", email="key"))
 
@@ -255,9 +264,8 @@ async def test_a_commit_cancelled_under_way_is_whole_or_nothing(postgres: Postgr
 async def seen_asleep(postgres: PostgresDatabase) -> None:
     """Returns when a session of the server is in the middle of pg_sleep."""
     asleep = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-    async with postgres.session() as session:
-        while not (await session.execute(asleep)).scalar_one():
-            await session.rollback()  # statistics stand still within a transaction
+    while await postgres.reader.rows(asleep) == [(0,)]:
+        pass
 
 
 async def next_writer_proceeds(database: Database) -> None:

@@ -37,8 +37,8 @@ class Numbered:
     def __init__(self, work: SqlUnitOfWork) -> None:
         self.numbered = asyncio.Event()
         self.go_on = asyncio.Event()
-        self._commit = work._commit
-        work._commit = self._wait_and_commit  # type: ignore[method-assign]
+        self._commit = work._lane.commit
+        work._lane.commit = self._wait_and_commit  # type: ignore[method-assign]
 
     async def _wait_and_commit(self) -> None:
         self.numbered.set()
@@ -91,7 +91,7 @@ async def test_without_the_order_of_commits_a_change_is_missed(
     postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The twin: the same two units, the same follower, and the lock not taken."""
-    monkeypatch.setattr(postgres, "order_commits", None)
+    monkeypatch.setattr(postgres, "commit_order", None)
     units = SqlUnitsOfWork(postgres)
     follower = Follower(units)
     async with units.writing(OCCASION) as older, units.writing(OCCASION) as newer:
@@ -138,9 +138,8 @@ async def test_a_unit_without_changes_takes_no_turn(postgres: PostgresDatabase) 
 
 async def seen_waiting_for_an_advisory_lock(postgres: PostgresDatabase) -> None:
     waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    async with postgres.session() as session:
-        while not (await session.execute(waiting)).scalar_one():
-            pass
+    while await postgres.reader.rows(waiting) == [(0,)]:
+        pass
 
 
 @pytest.mark.usefixtures("bound")
@@ -160,6 +159,5 @@ async def test_a_user_that_was_read_to_be_written_waits_for_its_writer(postgres:
 
 async def seen_waiting_for_a_row(postgres: PostgresDatabase) -> None:
     waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype IN ('tuple', 'transactionid') AND NOT granted")
-    async with postgres.session() as session:
-        while not (await session.execute(waiting)).scalar_one():
-            pass
+    while await postgres.reader.rows(waiting) == [(0,)]:
+        pass

@@ -15,7 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from domain.errors import NotReady
 from domain.users import NewUser
@@ -48,8 +48,16 @@ async def upgraded(fresh: Database) -> Database:
 
 @asynccontextmanager
 async def connected(database: Database) -> AsyncIterator[AsyncConnection]:
-    async with database.session() as session, session.begin():
-        yield await session.connection()
+    """A connection of SQLAlchemy's in a transaction."""
+    if isinstance(database, PostgresDatabase):
+        async with database._connected() as connection:
+            yield connection
+    else:
+        assert isinstance(database, SqliteDatabase)
+        engine = create_async_engine(f"sqlite+aiosqlite:///{database._path}")
+        async with engine.begin() as connection:
+            yield connection
+        await engine.dispose()
 
 
 async def step_down(database: Database) -> None:
