@@ -1,6 +1,7 @@
 """PostgreSQL over asyncpg: the same pair, one pool that writes in transactions and one that reads in autocommit."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
 from repositories.lanes import MAX_SNAPSHOTS, Lane, Parameters, Rows, Snapshots, prepare
+from repositories.meter import NO_METER, Kind, Meter, Pool
 from repositories.migrations import SchemaStatus
 
 if TYPE_CHECKING:
@@ -48,28 +50,65 @@ NO_ROOM: Final = {"53100", "53200"}
 class ConnectionLane:
     """Reads on one connection, in the transaction that it is in."""
 
-    def __init__(self, connection: "PoolConnectionProxy[asyncpg.Record]", dialect: sa.Dialect) -> None:
+    def __init__(
+        self, connection: "PoolConnectionProxy[asyncpg.Record]", dialect: sa.Dialect, meter: Meter, kind: Kind
+    ) -> None:
         self._connection = connection
         self._dialect = dialect
+        self._meter = meter
+        self._kind = kind
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, self._dialect)
-        with refusing():
-            return prepared.read(await self._connection.fetch(prepared.sql, *prepared.arguments(parameters)))
+        started = time.perf_counter()
+        try:
+            with refusing():
+                rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
+        finally:
+            self._meter.took(self._kind, time.perf_counter() - started)
+        return prepared.read(rows)
 
 
 class PostgresLane:
     """Reads straight on the driver, each statement on a connection of its own."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", dialect: sa.Dialect, timeout_s: float) -> None:
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", dialect: sa.Dialect, timeout_s: float, meter: Meter, kind: Kind
+    ) -> None:
         self._pool = pool
         self._dialect = dialect
         self._timeout_s = timeout_s
+        self._meter = meter
+        self._kind = kind
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         with refusing():
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                return await ConnectionLane(connection, self._dialect).rows(statement, parameters)
+            async with Lease(self._pool, self._timeout_s, self._meter, "read") as connection:
+                return await ConnectionLane(connection, self._dialect, self._meter, self._kind).rows(
+                    statement, parameters
+                )
+
+
+class Lease:
+    """A connection of a pool for as long as the block lasts."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", timeout_s: float, meter: Meter, name: Pool) -> None:
+        self._acquired = pool.acquire(timeout=timeout_s)
+        self._meter = meter
+        self._name = name
+
+    async def __aenter__(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        started = time.perf_counter()
+        try:
+            connection = await self._acquired.__aenter__()
+        finally:
+            self._meter.waited(self._name, time.perf_counter() - started)
+        self._meter.in_use(self._name, 1)
+        return connection
+
+    async def __aexit__(self, *error: Any) -> None:
+        self._meter.in_use(self._name, -1)
+        await self._acquired.__aexit__(*error)
 
 
 class PostgresDatabase:
@@ -80,12 +119,13 @@ class PostgresDatabase:
     """Taken just before the change rows are numbered, so that what commits later has the higher number: a reader
     of the feed that remembers one number misses nothing. Numbers drawn without it become visible in any order."""
 
-    def __init__(self, url: sa.URL, *, pool_size: int, pool_timeout_s: float) -> None:
+    def __init__(self, url: sa.URL, *, pool_size: int, pool_timeout_s: float, meter: Meter = NO_METER) -> None:
         self.name = f"PostgreSQL, {url.database} at {url.host or 'a local socket'}"
         self._pool_size = pool_size
         self._pool_timeout_s = pool_timeout_s
         self._reading: asyncpg.Pool[asyncpg.Record] | None = None
         self._streaming: asyncpg.Pool[asyncpg.Record] | None = None
+        self._meter = meter
         self._snapshots = Snapshots()
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._writer = create_async_engine(
@@ -103,22 +143,26 @@ class PostgresDatabase:
 
     @property
     def reader(self) -> PostgresLane:
-        assert self._reading is not None, "the database was not started"  # noqa: S101
-        return PostgresLane(self._reading, self._writer.dialect, self._pool_timeout_s)
+        return self._lane("read")
 
     @property
     def scans(self) -> PostgresLane:
-        return self.reader
+        return self._lane("scan")
+
+    def _lane(self, kind: Kind) -> PostgresLane:
+        assert self._reading is not None, "the database was not started"  # noqa: S101
+        return PostgresLane(self._reading, self._writer.dialect, self._pool_timeout_s, self._meter, kind)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[ConnectionLane]:
         assert self._streaming is not None, "the database was not started"  # noqa: S101
         async with self._snapshots.place(), AsyncExitStack() as stack:
             with refusing():
-                connection = await stack.enter_async_context(self._streaming.acquire(timeout=self._pool_timeout_s))
+                lease = Lease(self._streaming, self._pool_timeout_s, self._meter, "stream")
+                connection = await stack.enter_async_context(lease)
                 await stack.enter_async_context(connection.transaction(isolation="repeatable_read", readonly=True))
                 await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SNAPSHOT_IDLE_S}s'")
-            yield ConnectionLane(connection, self._writer.dialect)
+            yield ConnectionLane(connection, self._writer.dialect, self._meter, "scan")
 
     def session(self) -> AsyncSession:
         return AsyncSession(self._writer)
@@ -131,6 +175,8 @@ class PostgresDatabase:
         with self._reached():
             self._reading = await self._pool(min_size=1, max_size=self._pool_size)
             self._streaming = await self._pool(min_size=0, max_size=MAX_SNAPSHOTS)  # no short read waits for them
+        self._meter.size("read", self._pool_size)
+        self._meter.size("stream", MAX_SNAPSHOTS)
 
     def _pool(self, *, min_size: int, max_size: int) -> "asyncpg.Pool[asyncpg.Record]":
         return asyncpg.create_pool(

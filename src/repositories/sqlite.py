@@ -25,7 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
-from repositories.lanes import Lane, Parameters, Prepared, Rows, Snapshots, prepare
+from repositories.lanes import MAX_SNAPSHOTS, Lane, Parameters, Prepared, Rows, Snapshots, prepare
+from repositories.meter import NO_METER, Kind, Meter
 from repositories.migrations import SchemaStatus
 
 T = TypeVar("T")
@@ -202,18 +203,29 @@ def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
 
 
 class SqliteLane:
-    """Reads straight on the driver. Tasks share the connection, so that its thread serves several per wake-up."""
+    """Reads straight on the driver. Tasks share the connection, so that its thread serves several per wake-up.
 
-    def __init__(self, connection: Connection, dialect: sa.Dialect) -> None:
+    So nobody waits to be given it: what is in use are the reads under way, and their time is that in the queue too.
+    """
+
+    kind: Kind = "read"
+
+    def __init__(self, connection: Connection, dialect: sa.Dialect, meter: Meter) -> None:
         self._connection = connection
         self._dialect = dialect
+        self._meter = meter
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, self._dialect)
+        self._meter.in_use("read", 1)
+        started = time.perf_counter()
         try:
             rows = await self._fetch(prepared, prepared.arguments(parameters))
         except sqlite3.Error as error:
             raise (refuse(error) or error) from error
+        finally:
+            self._meter.took(self.kind, time.perf_counter() - started)
+            self._meter.in_use("read", -1)
         return prepared.read(list(rows))
 
     async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Iterable[Any]:
@@ -222,6 +234,8 @@ class SqliteLane:
 
 class ScanLane(SqliteLane):
     """Reads that may take long, each for `SCAN_TIMEOUT_S` at the most: those behind it wait for the connection."""
+
+    kind = "scan"
 
     async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Iterable[Any]:
         return await self._connection.read(partial(fetch_in_time, prepared.sql, arguments, SCAN_TIMEOUT_S))
@@ -232,7 +246,7 @@ class SqliteDatabase:
 
     order_commits = None  # one writer at a time: they are in order
 
-    def __init__(self, path: Path, *, serving: bool, pool_timeout_s: float) -> None:
+    def __init__(self, path: Path, *, serving: bool, pool_timeout_s: float, meter: Meter = NO_METER) -> None:
         self.name = f"SQLite {sqlite3.sqlite_version}, {path}"
         self.warning = warning_about(sqlite3.sqlite_version_info)
         self._path = path
@@ -240,6 +254,7 @@ class SqliteDatabase:
         self._lock: int | None = None
         self._reading: Connection | None = None
         self._scanning: Connection | None = None
+        self._meter = meter
         self._snapshots = Snapshots()
         self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
         self._writer = self._engine((*self._durable, *EVERYWHERE, *ERASING), pool_timeout_s)
@@ -260,21 +275,23 @@ class SqliteDatabase:
     @property
     def reader(self) -> SqliteLane:
         assert self._reading is not None, "the database was not started"  # noqa: S101
-        return SqliteLane(self._reading, self._writer.dialect)
+        return SqliteLane(self._reading, self._writer.dialect, self._meter)
 
     @property
     def scans(self) -> SqliteLane:
         assert self._scanning is not None, "the database was not started"  # noqa: S101
-        return ScanLane(self._scanning, self._writer.dialect)
+        return ScanLane(self._scanning, self._writer.dialect, self._meter)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqliteLane]:
         async with self._snapshots.place():
             connection = await self._open_to_read()
+            self._meter.in_use("stream", 1)
             try:
                 await connection.execute_fetchall("BEGIN")
-                yield ScanLane(connection, self._writer.dialect)
+                yield ScanLane(connection, self._writer.dialect, self._meter)
             finally:
+                self._meter.in_use("stream", -1)
                 await connection.close()
 
     def session(self) -> AsyncSession:
@@ -293,6 +310,7 @@ class SqliteDatabase:
         except BaseException:
             await self.stop()
             raise
+        self._meter.size("stream", MAX_SNAPSHOTS)
 
     async def _open_to_read(self) -> Connection:
         connection = Connection(self._path, (*EVERYWHERE, *NO_CHECKPOINTS, *READ_ONLY))
