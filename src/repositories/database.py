@@ -86,9 +86,7 @@ POSTGRES: Final = {"postgres", "postgresql", "postgresql+asyncpg"}
 SQLITE: Final = {"sqlite", "sqlite+aiosqlite"}
 
 
-def database_at(
-    url: str, *, serving: bool, pool_size: int, pool_timeout_s: float, meter: Meter = NO_METER
-) -> Database:
+def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: float, meter: Meter = NO_METER) -> Database:
     """The database of a URL: `sqlite:///file.db`, or `postgresql://user:password@host/name`.
 
     `serving` says that this process is the server, not a command beside it. Raises `NotReady` for other URLs.

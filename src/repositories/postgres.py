@@ -106,7 +106,7 @@ class Lease:
         self._meter.in_use(self._name, 1)
         return connection
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._meter.in_use(self._name, -1)
         await self._acquired.__aexit__(*error)
 
