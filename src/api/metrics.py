@@ -126,8 +126,8 @@ def shown(own: CollectorRegistry) -> CollectorRegistry:
 
 @contextmanager
 def shared_by_workers() -> Iterator[str]:
-    """A folder in which the workers that are started meanwhile keep their figures."""
-    with TemporaryDirectory(prefix="roster-metrics-") as folder:
+    """A folder in which the workers that are started meanwhile keep their figures, named for their parent."""
+    with TemporaryDirectory(prefix=f"roster-metrics-{os.getpid()}-") as folder:
         os.environ[SHARED_FOLDER] = folder
         try:
             yield folder
