@@ -6,10 +6,11 @@ A label has few values, all of Roster's own: operations, statuses, pools. Whatev
 import asyncio
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
@@ -24,8 +25,10 @@ from prometheus_client import (
     disable_created_metrics,
     exposition,
 )
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
 from api.answers import documented_headers
 from api.dependencies import container_of
@@ -115,13 +118,34 @@ def tell_of_build(registry: CollectorRegistry, engine: str) -> None:
 
 def shown(own: CollectorRegistry) -> CollectorRegistry:
     """What is told when somebody asks: of a worker the sums of all, for the next question goes to another one."""
-    if SHARED_FOLDER in os.environ:
+    if folder := os.environ.get(SHARED_FOLDER):
         everyone = CollectorRegistry()
-        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        everyone.register(FiguresOfWorkers(folder))
         return everyone
     ProcessCollector(registry=own)
     GCCollector(registry=own)
     return own
+
+
+class FiguresOfWorkers(Collector):
+    """The figures of all workers, by the files in their folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def collect(self) -> Iterable[Metric]:
+        """A file that a worker has opened just now is empty, on which the library would fail."""
+        files = [str(file) for file in self._folder.glob("*.db") if size_of(file)]
+        found: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return found
+
+
+def size_of(file: Path) -> int:
+    """0, if it was removed meanwhile: that of a worker that died."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
 from api.container import Container
-from api.metrics import Metrics
+from api.metrics import FiguresOfWorkers, Metrics
 from api.settings import Settings
 from domain.errors import Busy
 from domain.keys import Scope
@@ -271,6 +271,14 @@ def test_the_commands_start_without_what_keeps_figures() -> None:
 
     done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT / "src")}, check=False)
     assert done.returncode == 0
+
+
+def test_the_file_of_a_worker_that_has_just_begun_or_ended_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "histogram_1.db").touch()
+    (tmp_path / "gauge_livesum_2.db").symlink_to(tmp_path / "removed")
+    (tmp_path / "gauge_livesum_3.db").write_bytes(bytes(65536))
+
+    assert list(FiguresOfWorkers(str(tmp_path)).collect()) == []
 
 
 async def test_every_figure_that_the_readme_names_is_there(database_client: AsyncClient) -> None:

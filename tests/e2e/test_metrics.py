@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from httpx2 import AsyncClient, TransportError
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class Workers:
     async def get(self, path: str, **options: Any) -> str:
         """By a connection of its own, so that any worker may answer."""
         async with AsyncClient(timeout=120) as http:
-            return (await http.get(f"{self.url}{path}", **options)).text
+            answer = await http.get(f"{self.url}{path}", **options)
+            assert answer.status_code == 200, answer.text
+            return answer.text
 
     async def figure(self, name: str, **labels: str) -> float | None:
         families = text_string_to_metric_families(await self.get("/metrics"))
@@ -89,6 +92,8 @@ async def test_whichever_worker_is_asked_tells_of_all_requests(workers: Workers,
             assert await workers.users_listed() == 7
             assert await workers.figure("roster_requests_in_flight") == 1
             assert await workers.figure("roster_pool_size", pool="read") == 2 * POOL_SIZE
+    told = await workers.get("/metrics", headers={"accept": "application/openmetrics-text"})
+    assert "roster_request_seconds" in {family.name for family in openmetrics_families(told)}  # type: ignore[no-untyped-call]
     assert await roster.stop() == 0
     assert roster.complained == []
     assert workers.folders == []
