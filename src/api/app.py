@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from api import changes, health, keys, users
+from api import changes, health, keys, metrics, users
 from api.access import Failures
 from api.container import Container
 from api.docs import add_docs
@@ -33,7 +33,7 @@ TAGS = [
     {"name": "users", "description": "The people of the directory."},
     {"name": "changes", "description": "The record of every write, and the feed to follow it."},
     {"name": "keys", "description": "Who may call, and for what. The first key locks the door."},
-    {"name": "health", "description": "For load balancers and orchestrators."},
+    {"name": "health", "description": "For load balancers, orchestrators and monitoring."},
 ]
 
 
@@ -61,7 +61,7 @@ def create_app(container: Container, *, open_at_home: bool = False) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
         middleware=[
-            Middleware(Edge, hosts=items_of(container.settings().allowed_hosts)),
+            Middleware(Edge, metrics=container.metrics(), hosts=items_of(container.settings().allowed_hosts)),
             *web_pages(items_of(container.settings().cors_origins)),
         ],
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -70,7 +70,7 @@ def create_app(container: Container, *, open_at_home: bool = False) -> FastAPI:
     app.state.draining = False
     app.state.failures = Failures()
     app.state.open_at_home = open_at_home
-    for router in (users.router, changes.router, keys.router, health.router):
+    for router in (users.router, changes.router, keys.router, health.router, metrics.router):
         app.router.routes.extend(router.routes)  # include_router would match every request twice
     add_docs(app)
     add_problem_handlers(app)

@@ -72,6 +72,7 @@ def in_directory(run: Callable[[Container], Coroutine[Any, Any, T]], database_ur
 @app.command()
 def serve(host: Host = None, port: Port = None, workers: Workers = None, database_url: DatabaseUrl = None) -> None:
     """Serve the directory. Every flag can also be set in the environment, as ROSTER_HOST and so on."""
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # another program's: workers are told of a folder of their own
     from api.server import serve as serve_until_told_to_stop  # noqa: PLC0415  # the other commands start without it
 
     settings = settings_from(host=host, port=port, workers=workers, database_url=database_url)

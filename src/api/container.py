@@ -6,6 +6,7 @@ To replace a part, in a test or in a product built on this one, override its pro
 
 import secrets
 import time
+from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
 
@@ -13,11 +14,17 @@ from api.settings import Settings
 from domain.keys import DIGITS, RANDOM_LENGTH
 from domain.work import utc_now
 from repositories.database import Database, database_at
+from repositories.meter import NO_METER, Meter
 from repositories.work import SqlUnitsOfWork
 from services.access import Access
 from services.changes import ChangeService
 from services.keys import KeyService
 from services.users import UserService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from api.metrics import Metrics
 
 __all__ = ["Container", "Database"]
 
@@ -26,17 +33,30 @@ def random_characters() -> str:
     return "".join(secrets.choice(DIGITS) for _ in range(RANDOM_LENGTH))
 
 
+def metrics_of(engine: str) -> "Metrics":
+    from api.metrics import Metrics  # noqa: PLC0415  # the commands beside a server start without
+
+    return Metrics(engine)
+
+
+def meter_for(serving: bool, metrics: "Callable[[], Metrics]") -> Meter:
+    return metrics() if serving else NO_METER
+
+
 class Container(containers.DeclarativeContainer):
     """From settings to database to units of work to services. A service is built for each request's occasion."""
 
     settings = providers.Singleton(Settings)
     serving = providers.Object(True)
+    metrics = providers.Singleton(metrics_of, settings.provided.engine)
+    meter = providers.Singleton(meter_for, serving, metrics.provider)
     database = providers.Singleton(
         database_at,
         settings.provided.database_url,
         serving=serving,
         pool_size=settings.provided.pool_size,
         pool_timeout_s=settings.provided.pool_timeout_s,
+        meter=meter,
     )
     clock = providers.Object(utc_now)
     units = providers.Singleton(SqlUnitsOfWork, database, clock)

@@ -10,6 +10,7 @@ import structlog
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.metrics import NONE, Metrics
 from api.problems import CODES, problem
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -30,8 +31,9 @@ log = structlog.get_logger("roster.access")
 class Edge:
     """Pure ASGI. HEAD is answered as GET without the body (RFC 9110, section 9.3.2)."""
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, hosts: Iterable[str] = ()) -> None:
         self.app = app
+        self.metrics = metrics
         self.hosts = frozenset(name_in(host.encode()) for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +41,7 @@ class Edge:
             await self.app(scope, receive, send)
             return
         app = self.app if not self.hosts or host_of(scope) in self.hosts else another_host
-        await Exchange(app, scope, send).run(receive)
+        await Exchange(app, self.metrics, scope, send).run(receive)
 
 
 def host_of(scope: Scope) -> bytes:
@@ -59,8 +61,9 @@ async def another_host(scope: Scope, receive: Receive, send: Send) -> None:
 class Exchange:
     """One request and its answer."""
 
-    def __init__(self, app: ASGIApp, scope: Scope, send: Send) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, scope: Scope, send: Send) -> None:
         self.app = app
+        self.metrics = metrics
         self.send_on = send
         self.method = scope["method"]
         self.request_id = request_id_of(scope)
@@ -70,6 +73,7 @@ class Exchange:
 
     async def run(self, receive: Receive) -> None:
         structlog.contextvars.bind_contextvars(request_id=self.request_id)
+        self.metrics.began()
         started = time.perf_counter()
         try:
             await self.app(self.scope, receive, self.send)
@@ -79,7 +83,9 @@ class Exchange:
                 raise
             await self._answer_500(receive)
         finally:
-            self._log(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self.metrics.ended(getattr(self.scope.get("route"), "name", NONE), self.status, seconds)
+            self._log(seconds)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

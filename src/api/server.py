@@ -16,12 +16,14 @@ import uvicorn
 import uvloop
 from dependency_injector import providers
 from fastapi import FastAPI
+from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
 from api.container import Container, Database
 from api.logs import configure_logs, is_for_console
+from api.metrics import shared_by_workers
 from api.problems import CODES, MEDIA_TYPE, title_of
 from api.routing import BODY_TIMEOUT_S
 from api.settings import Settings
@@ -218,7 +220,7 @@ async def seed(container: Container, secret: str) -> None:
 
 def serve_with_workers(settings: Settings) -> None:
     """Several processes on one socket. They read their settings from the environment."""
-    if settings.database_url.startswith("sqlite"):
+    if settings.engine == "sqlite":
         raise NotReady("SQLite is for one server process. For more workers set a postgresql:// --database-url.")
     os.environ.update(settings.environment())
     container = Container(settings=providers.Object(settings))
@@ -226,7 +228,24 @@ def serve_with_workers(settings: Settings) -> None:
     listener = listen(settings)
     announce(settings, listener, container.database())
     config = config_of(settings, "api.server:worker", factory=True, workers=settings.workers)
-    Multiprocess(config, sockets=[listener]).run()
+    with shared_by_workers() as figures:
+        Workers(config, [listener], figures).run()
+
+
+class Workers(Multiprocess):
+    """The figures of a worker that is gone stay, but not what it had in flight and in use."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], figures: str) -> None:
+        super().__init__(config, sockets)
+        self._figures = figures
+        self._known: set[int | None] = set()
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        alive = {process.pid for process in self.processes}
+        for pid in self._known - alive:
+            mark_process_dead(pid, self._figures)  # type: ignore[no-untyped-call]
+        self._known = alive
 
 
 async def look_before(container: Container) -> None:

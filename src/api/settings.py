@@ -66,6 +66,11 @@ class Settings(BaseSettings):
             return text_of(self.bootstrap_key_file)
         return None if self.bootstrap_key is None else self.bootstrap_key.get_secret_value()
 
+    @property
+    def engine(self) -> str:
+        """The kind of the database, if the URL is good."""
+        return "sqlite" if self.database_url.startswith("sqlite") else "postgresql"
+
     def is_at_home(self) -> bool:
         """Whether only this machine can reach the address that is listened on."""
         return is_loopback(self.host)

@@ -35,16 +35,16 @@ VARY: Final = {"Vary": "Accept"}
 log = structlog.get_logger("roster")
 
 
-def media_type_for(accept: Sequence[str]) -> str:
-    """Which of the three the Accept headers (RFC 9110, section 12.5.1) prefer. JSON, if they are indifferent."""
+def media_type_for(accept: Sequence[str], offered: Sequence[str] = (JSON, NDJSON, CSV)) -> str:
+    """Which of those offered the Accept headers (RFC 9110, section 12.5.1) prefer; the first, if indifferent."""
     ranges = dict(quality_of(part) for line in accept for part in line.split(","))
 
     def quality(media_type: str) -> float:
         wider = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
         return next((ranges[each] for each in wider if each in ranges), 0)
 
-    best = max((JSON, NDJSON, CSV), key=quality)
-    return best if quality(best) else JSON
+    best = max(offered, key=quality)
+    return best if quality(best) else offered[0]
 
 
 def quality_of(part: str) -> tuple[str, float]:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from domain.errors import NotReady
 from repositories.lanes import Lane, Transaction
+from repositories.meter import NO_METER, Meter
 from repositories.migrations import SchemaStatus
 from repositories.postgres import PostgresDatabase
 from repositories.sqlite import SqliteDatabase
@@ -76,7 +77,7 @@ POSTGRES: Final = {"postgres", "postgresql", "postgresql+asyncpg"}
 SQLITE: Final = {"sqlite", "sqlite+aiosqlite"}
 
 
-def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: float) -> Database:
+def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: float, meter: Meter = NO_METER) -> Database:
     """The database of a URL: `sqlite:///file.db`, or `postgresql://user:password@host/name`.
 
     `serving` says that this process is the server, not a command beside it. Raises `NotReady` for other URLs.
@@ -84,12 +85,12 @@ def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: floa
     parsed = parse(url)
     if parsed.drivername in POSTGRES:
         asyncpg_url = parsed.set(drivername="postgresql+asyncpg")
-        return PostgresDatabase(asyncpg_url, pool_size=pool_size, pool_timeout_s=pool_timeout_s)
+        return PostgresDatabase(asyncpg_url, pool_size=pool_size, pool_timeout_s=pool_timeout_s, meter=meter)
     if parsed.drivername not in SQLITE:
         raise NotReady("The database URL begins with sqlite:/// or postgresql://.")
     if not parsed.database or parsed.database == ":memory:":
         raise NotReady("SQLite needs a file, as in sqlite:///roster.db: in memory all requests share a transaction.")
-    return SqliteDatabase(Path(parsed.database), serving=serving, pool_timeout_s=pool_timeout_s)
+    return SqliteDatabase(Path(parsed.database), serving=serving, pool_timeout_s=pool_timeout_s, meter=meter)
 
 
 def parse(url: str) -> sa.URL:

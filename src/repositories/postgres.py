@@ -1,6 +1,7 @@
 """PostgreSQL over asyncpg: the same pair, one pool that writes in transactions and one that reads in autocommit."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
 from repositories.lanes import MAX_SNAPSHOTS, Lane, Parameters, Rows, Snapshots, prepare
+from repositories.meter import NO_METER, Kind, Meter, Pool
 from repositories.migrations import SchemaStatus
 from repositories.schema import read_json
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Connection = PoolConnectionProxy[asyncpg.Record]
-    Pool = asyncpg.Pool[asyncpg.Record]
+    DriversPool = asyncpg.Pool[asyncpg.Record]
 
 DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
@@ -62,31 +64,39 @@ NO_ROOM: Final = {"53100", "53200"}
 class ConnectionLane:
     """Reads on one connection, in the transaction that it is in."""
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: "Connection", meter: Meter, kind: Kind) -> None:
         self._connection = connection
+        self._meter = meter
+        self._kind: Kind = kind
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
-        with refusing():
-            return prepared.read(await self._connection.fetch(prepared.sql, *prepared.arguments(parameters)))
+        started = time.perf_counter()
+        try:
+            with refusing():
+                rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
+        finally:
+            self._meter.took(self._kind, time.perf_counter() - started)
+        return prepared.read(rows)
 
 
 class PostgresLane:
     """Reads straight on the driver, each statement on a connection of its own."""
 
-    def __init__(self, connections: "Connections") -> None:
+    def __init__(self, connections: "Connections", kind: Kind) -> None:
         self._connections = connections
+        self._kind: Kind = kind
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         async with self._connections.one() as connection:
-            return await ConnectionLane(connection).rows(statement, parameters)
+            return await ConnectionLane(connection, self._connections.meter, self._kind).rows(statement, parameters)
 
 
 class PostgresTransaction(ConnectionLane):
     """A transaction on a connection of its own. It begins as its first statement comes."""
 
-    def __init__(self, connection: "Connection") -> None:
-        super().__init__(connection)
+    def __init__(self, connection: "Connection", meter: Meter) -> None:
+        super().__init__(connection, meter, "write")
         self._begun = False
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False) -> Rows:
@@ -102,8 +112,12 @@ class PostgresTransaction(ConnectionLane):
     async def commit(self) -> None:
         if not self._begun:
             return
-        with refusing(refuse_commit):
-            done = await self._connection.execute("COMMIT")
+        started = time.perf_counter()
+        try:
+            with refusing(refuse_commit):
+                done = await self._connection.execute("COMMIT")
+        finally:
+            self._meter.took("commit", time.perf_counter() - started)
         self._begun = False
         if done != "COMMIT":  # what the server says when an earlier statement had failed
             raise RuntimeError(f"COMMIT was answered by {done}")
@@ -123,9 +137,12 @@ class PostgresTransaction(ConnectionLane):
 class Connections:
     """A pool, whose callers wait so long for a connection and no longer."""
 
-    def __init__(self, pool: "Pool", timeout_s: float) -> None:
+    def __init__(self, pool: "DriversPool", timeout_s: float, meter: Meter, name: Pool) -> None:
+        self.meter = meter
         self._pool = pool
         self._timeout_s = timeout_s
+        self._name: Pool = name
+        meter.size(name, pool.get_max_size())
 
     async def close(self) -> None:
         await self._pool.close()
@@ -133,13 +150,22 @@ class Connections:
     @asynccontextmanager
     async def one(self) -> "AsyncIterator[Connection]":
         """Raises `Busy`, and `Contended` if one cannot be made."""
-        with refusing():
-            async with asyncio.timeout(self._timeout_s):  # the pool's own would take a task for each connection
-                connection = await self._pool.acquire()
+        connection = await self._acquire()
+        self.meter.in_use(self._name, 1)
         try:
             yield connection
         finally:
+            self.meter.in_use(self._name, -1)
             await self._pool.release(connection)
+
+    async def _acquire(self) -> "Connection":
+        started = time.perf_counter()
+        try:
+            with refusing():
+                async with asyncio.timeout(self._timeout_s):  # the pool's own would take a task for each connection
+                    return await self._pool.acquire()
+        finally:
+            self.meter.waited(self._name, time.perf_counter() - started)
 
 
 class PostgresDatabase:
@@ -150,7 +176,7 @@ class PostgresDatabase:
     """Taken just before the change rows are numbered, so that what commits later has the higher number: a reader
     of the feed that remembers one number misses nothing. Numbers drawn without it become visible in any order."""
 
-    def __init__(self, url: sa.URL, *, pool_size: int, pool_timeout_s: float) -> None:
+    def __init__(self, url: sa.URL, *, pool_size: int, pool_timeout_s: float, meter: Meter = NO_METER) -> None:
         self.name = f"PostgreSQL, {url.database} at {url.host or 'a local socket'}"
         self._pool_size = pool_size
         self._pool_timeout_s = pool_timeout_s
@@ -159,14 +185,15 @@ class PostgresDatabase:
         self._reading: Connections | None = None
         self._streaming: Connections | None = None
         self._snapshots = Snapshots()
+        self._meter = meter
 
     @property
     def reader(self) -> PostgresLane:
-        return PostgresLane(started(self._reading))
+        return PostgresLane(started(self._reading), "read")
 
     @property
     def scans(self) -> PostgresLane:
-        return self.reader
+        return PostgresLane(started(self._reading), "scan")
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[ConnectionLane]:
@@ -175,12 +202,12 @@ class PostgresDatabase:
             with refusing():
                 await stack.enter_async_context(connection.transaction(isolation="repeatable_read", readonly=True))
                 await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SNAPSHOT_IDLE_S}s'")
-            yield ConnectionLane(connection)
+            yield ConnectionLane(connection, self._meter, "scan")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         async with started(self._writing).one() as connection:
-            transaction = PostgresTransaction(connection)
+            transaction = PostgresTransaction(connection, self._meter)
             try:
                 yield transaction
             finally:
@@ -192,11 +219,11 @@ class PostgresDatabase:
             return
         (await self.status()).require_head()
         with self._reached():
-            self._reading = await self._pool(READ_ONLY, min_size=1, max_size=self._pool_size)
-            self._writing = await self._pool(SESSION, min_size=0, max_size=self._pool_size)
-            self._streaming = await self._pool(READ_ONLY, min_size=0, max_size=MAX_SNAPSHOTS)  # nobody waits for them
+            self._reading = await self._pool("read", READ_ONLY, min_size=1, max_size=self._pool_size)
+            self._writing = await self._pool("write", SESSION, min_size=0, max_size=self._pool_size)
+            self._streaming = await self._pool("stream", READ_ONLY, min_size=0, max_size=MAX_SNAPSHOTS)
 
-    async def _pool(self, session: Mapping[str, str], *, min_size: int, max_size: int) -> Connections:
+    async def _pool(self, name: Pool, session: Mapping[str, str], *, min_size: int, max_size: int) -> Connections:
         pool = asyncpg.create_pool(
             self._dsn,
             min_size=min_size,
@@ -206,7 +233,7 @@ class PostgresDatabase:
             init=read_json_as_stored,
             reset=leave_as_is,
         )
-        return Connections(await pool, self._pool_timeout_s)
+        return Connections(await pool, self._pool_timeout_s, self._meter, name)
 
     async def stop(self) -> None:
         for connections in filter(None, (self._reading, self._writing, self._streaming)):

@@ -23,7 +23,8 @@ from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
-from repositories.lanes import Lane, Parameters, Prepared, Rows, Snapshots, prepare
+from repositories.lanes import MAX_SNAPSHOTS, Lane, Parameters, Prepared, Rows, Snapshots, prepare
+from repositories.meter import NO_METER, Kind, Meter
 from repositories.migrations import SchemaStatus
 from repositories.schema import read_json
 from repositories.sqlite_connection import Connection, fetch, open_file, run, step
@@ -78,15 +79,28 @@ def fetch_in_time(sql: str, arguments: Sequence[Any], seconds: float, connection
 
 
 class SqliteLane:
-    """Reads that share a connection, so that its thread serves several per wake-up."""
+    """Reads that share a connection, so that its thread serves several per wake-up.
 
-    def __init__(self, connection: Connection) -> None:
+    So nobody waits to be given it: what is in use are the reads under way, and their time is that in the queue too.
+    """
+
+    kind: Kind = "read"
+
+    def __init__(self, connection: Connection, meter: Meter) -> None:
         self._connection = connection
+        self._meter = meter
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
-        with refusing():
-            return prepared.read(await self._fetch(prepared, prepared.arguments(parameters)))
+        self._meter.in_use("read", 1)
+        started = time.perf_counter()
+        try:
+            with refusing():
+                rows = await self._fetch(prepared, prepared.arguments(parameters))
+        finally:
+            self._meter.took(self.kind, time.perf_counter() - started)
+            self._meter.in_use("read", -1)
+        return prepared.read(rows)
 
     async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Rows:
         return await self._connection.read(partial(fetch, prepared.sql, arguments))
@@ -94,6 +108,8 @@ class SqliteLane:
 
 class ScanLane(SqliteLane):
     """Reads that may take long, each for `SCAN_TIMEOUT_S` at the most: those behind it wait for the connection."""
+
+    kind = "scan"
 
     async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Rows:
         return await self._connection.read(partial(fetch_in_time, prepared.sql, arguments, SCAN_TIMEOUT_S))
@@ -105,31 +121,36 @@ class SqliteTransaction:
     It begins as IMMEDIATE in the same trip as its first statement, and ends in that of the last.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, meter: Meter) -> None:
         self._connection = connection
+        self._meter = meter
         self._begun = False
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
         arguments = prepared.arguments(parameters)
-        # A COMMIT is not to be interrupted: whoever is cancelled here has committed or has not.
-        rows = await self._trip(partial(step, prepared.sql, arguments, not self._begun, last), interruptible=not last)
+        rows = await self._trip(partial(step, prepared.sql, arguments, not self._begun, last), commits=last)
         self._begun = not last
         return prepared.read(rows)
 
     async def commit(self) -> None:
         if self._begun:
-            await self._trip(partial(run, "COMMIT"), interruptible=False)
+            await self._trip(partial(run, "COMMIT"), commits=True)
             self._begun = False
 
     async def rollback(self) -> None:
         self._begun = False
         if self._connection.in_transaction:
-            await self._trip(partial(run, "ROLLBACK"), interruptible=False)
+            await self._trip(partial(run, "ROLLBACK"), commits=True)
 
-    async def _trip(self, work: Callable[[sqlite3.Connection], T], *, interruptible: bool) -> T:
-        with refusing():
-            return await self._connection.trip(work, interruptible=interruptible)
+    async def _trip(self, work: Callable[[sqlite3.Connection], T], *, commits: bool) -> T:
+        """A COMMIT is not to be interrupted: whoever is cancelled in it has committed or has not."""
+        started = time.perf_counter()
+        try:
+            with refusing():
+                return await self._connection.trip(work, interruptible=not commits)
+        finally:
+            self._meter.took("commit" if commits else "write", time.perf_counter() - started)
 
 
 class SqliteDatabase:
@@ -137,7 +158,7 @@ class SqliteDatabase:
 
     commit_order = None  # one writer at a time: they are in order
 
-    def __init__(self, path: Path, *, serving: bool, pool_timeout_s: float) -> None:
+    def __init__(self, path: Path, *, serving: bool, pool_timeout_s: float, meter: Meter = NO_METER) -> None:
         self.name = f"SQLite {sqlite3.sqlite_version}, {path}"
         self.warning = warning_about(sqlite3.sqlite_version_info)
         self._path = path
@@ -148,33 +169,36 @@ class SqliteDatabase:
         self._reading: Connection | None = None
         self._scanning: Connection | None = None
         self._turns = asyncio.Lock()
+        self._meter = meter
         self._snapshots = Snapshots()
         self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
 
     @property
     def reader(self) -> SqliteLane:
         assert self._reading is not None, NOT_STARTED  # noqa: S101
-        return SqliteLane(self._reading)
+        return SqliteLane(self._reading, self._meter)
 
     @property
     def scans(self) -> SqliteLane:
         assert self._scanning is not None, NOT_STARTED  # noqa: S101
-        return ScanLane(self._scanning)
+        return ScanLane(self._scanning, self._meter)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqliteLane]:
         async with self._snapshots.place():
             connection = await self._open(TO_READ)
+            self._meter.in_use("stream", 1)
             try:
                 await connection.read(partial(run, "BEGIN"))
-                yield ScanLane(connection)
+                yield ScanLane(connection, self._meter)
             finally:
+                self._meter.in_use("stream", -1)
                 await connection.close()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
         async with self._turn() as connection:
-            transaction = SqliteTransaction(connection)
+            transaction = SqliteTransaction(connection, self._meter)
             try:
                 yield transaction
             finally:
@@ -184,14 +208,19 @@ class SqliteDatabase:
     async def _turn(self) -> AsyncIterator[Connection]:
         """The connection that writes, for one task at a time, in the order in which they ask for it."""
         assert self._writing is not None, NOT_STARTED  # noqa: S101
+        started = time.perf_counter()
         try:
             async with asyncio.timeout(self._pool_timeout_s):
                 await self._turns.acquire()
         except TimeoutError:
             raise Busy("Too many writes are waiting. Try again shortly.") from None
+        finally:
+            self._meter.waited("write", time.perf_counter() - started)
+        self._meter.in_use("write", 1)
         try:
             yield self._writing
         finally:
+            self._meter.in_use("write", -1)
             self._turns.release()
 
     async def start(self) -> None:
@@ -205,6 +234,8 @@ class SqliteDatabase:
             self._writing = await self._open((*self._durable, *EVERYWHERE, *ERASING))
             self._scanning = await self._open(TO_READ)
             self._reading = await self._open(TO_READ)
+            self._meter.size("write", 1)
+            self._meter.size("stream", MAX_SNAPSHOTS)
         except BaseException:
             await self.stop()
             raise

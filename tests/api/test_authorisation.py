@@ -42,6 +42,7 @@ EXPECTED: Final[Mapping[str, Scope | None]] = {
     "revoke_key": Scope.KEYS_ADMIN,
     "live": None,
     "ready": None,
+    "metrics": None,
 }
 """What each operation needs; None is open to anybody."""
 

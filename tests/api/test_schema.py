@@ -56,4 +56,4 @@ async def test_schemathesis_finds_nothing(
         code, report = await found_by_schemathesis(server.url, await key_for_everything(container), tmp_path)
 
     assert code == 0, report
-    assert "17 passed" in report, report
+    assert "18 passed" in report, report

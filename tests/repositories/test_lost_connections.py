@@ -13,6 +13,7 @@ from domain.users import NewUser
 from domain.work import Occasion
 from repositories.database import database_at
 from repositories.lanes import Lane
+from repositories.meter import NO_METER
 from repositories.postgres import ConnectionLane, PostgresDatabase, PostgresTransaction
 from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
 from services.users import UserService
@@ -46,7 +47,8 @@ async def backends_of(postgres: PostgresDatabase) -> list[int]:
     assert postgres._reading is not None
     async with AsyncExitStack() as held:
         writers = [await held.enter_async_context(postgres.transaction()) for _ in range(8)]
-        readers = [ConnectionLane(await held.enter_async_context(postgres._reading.one())) for _ in range(8)]
+        connections = [await held.enter_async_context(postgres._reading.one()) for _ in range(8)]
+        readers = [ConnectionLane(each, NO_METER, "read") for each in connections]
         return [await backend_on(lane) for lane in (*writers, *readers)]
 
 

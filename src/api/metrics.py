@@ -1,0 +1,196 @@
+"""Figures for monitoring: how many requests, how long they took, and what they waited for. None of them tells of users.
+
+A label has few values, all of Roster's own: operations, statuses, pools. Whatever a client sends makes no new ones.
+"""
+
+import asyncio
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    exposition,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from api.answers import documented_headers
+from api.dependencies import container_of
+from api.problems import documented
+from api.routing import operation_id
+from api.streams import VARY, media_type_for
+
+SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable by which the library learns, when it is imported, where workers keep their figures."""
+
+REQUEST_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5, 16, 35)
+"""Close together up to 50 ms, where nearly all answers are. Above that by what bounds them: a wait for a connection is
+over in 3 seconds as a rule, a statement in 15, a wait for changes in 30, which ends a little later. Every bound is one
+more series for each operation and status."""
+
+DATABASE_S: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.25, 1, 3.5, 16)
+"""A read by its key takes tenths of a millisecond; a statement is ended after 15 seconds."""
+
+WAIT_S: Final = (0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1, 3.5, 10, 61)
+"""Hardly any while connections are free. It ends after 3 seconds, unless set otherwise, and that to 60 at the most."""
+
+
+REQUEST_TEXT: Final = "Time until the answer was over, waits for changes and whole streams included."
+NONE: Final = "none"
+"""For a label, where there is nothing to name."""
+
+
+class Metrics:
+    """The figures of one app, in a registry of its own; of workers, in files that they share. Also a database's meter.
+
+    Finding a figure by its labels costs as much as adding to it, so what was found is kept.
+    """
+
+    def __init__(self, engine: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # one line more for each, where workers have none
+        own = CollectorRegistry()
+        in_flight = gauge(own, "roster_requests_in_flight", "Requests that are being answered, this one too.")
+        requests = histogram(own, "roster_request_seconds", REQUEST_TEXT, REQUEST_S, "operation", "status")
+        database = histogram(own, "roster_database_seconds", "Time of a statement or COMMIT.", DATABASE_S, "kind")
+        waits = histogram(own, "roster_pool_wait_seconds", "Time until a connection was free.", WAIT_S, "pool")
+        in_use = gauge(own, "roster_pool_in_use", "Connections in use; SQLite's for reading: reads.", "pool")
+        size = gauge(own, "roster_pool_size", "Connections that there may be at the most.", "pool")
+        self._in_flight = in_flight
+        self._requests = cache(requests.labels)
+        self._database = cache(database.labels)
+        self._waits = cache(waits.labels)
+        self._in_use = cache(in_use.labels)
+        self._size = cache(size.labels)
+        tell_of_build(own, engine)
+        self.shown = shown(own)
+
+    def began(self) -> None:
+        self._in_flight.inc()
+
+    def ended(self, operation: str, status: int, seconds: float) -> None:
+        """Status 0 is none: the server was stopped before there was an answer."""
+        self._in_flight.dec()
+        self._requests(operation, status or NONE).observe(seconds)
+
+    def took(self, kind: str, seconds: float) -> None:
+        self._database(kind).observe(seconds)
+
+    def waited(self, pool: str, seconds: float) -> None:
+        self._waits(pool).observe(seconds)
+
+    def in_use(self, pool: str, change: int) -> None:
+        self._in_use(pool).inc(change)
+
+    def size(self, pool: str, connections: int) -> None:
+        self._size(pool).set(connections)
+
+
+def histogram(registry: CollectorRegistry, name: str, text: str, bounds: Sequence[float], *labels: str) -> Histogram:
+    return Histogram(name, text, labels, buckets=bounds, registry=registry)
+
+
+def gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
+    """Of workers, the sum of those that live."""
+    return Gauge(name, text, labels, registry=registry, multiprocess_mode="livesum")
+
+
+def tell_of_build(registry: CollectorRegistry, engine: str) -> None:
+    labels = {"version": version("roster"), "database": engine, "python": platform.python_version()}
+    info = Gauge("roster_build_info", "Always 1.", labels, registry=registry, multiprocess_mode="max")
+    info.labels(**labels).set(1)
+
+
+def shown(own: CollectorRegistry) -> CollectorRegistry:
+    """What is told when somebody asks: of a worker the sums of all, for the next question goes to another one."""
+    if folder := os.environ.get(SHARED_FOLDER):
+        everyone = CollectorRegistry()
+        everyone.register(FiguresOfWorkers(folder))
+        return everyone
+    ProcessCollector(registry=own)
+    GCCollector(registry=own)
+    return own
+
+
+class FiguresOfWorkers(Collector):
+    """The figures of all workers, by the files in their folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def collect(self) -> Iterable[Metric]:
+        """A file that a worker has opened just now is empty, on which the library would fail."""
+        files = [str(file) for file in self._folder.glob("*.db") if size_of(file)]
+        found: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return found
+
+
+def size_of(file: Path) -> int:
+    """0, if it was removed meanwhile: that of a worker that died."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+@contextmanager
+def shared_by_workers() -> Iterator[str]:
+    """A folder in which the workers that are started meanwhile keep their figures, named for their parent."""
+    with TemporaryDirectory(prefix=f"roster-metrics-{os.getpid()}-") as folder:
+        os.environ[SHARED_FOLDER] = folder
+        try:
+            yield folder
+        finally:
+            del os.environ[SHARED_FOLDER]
+
+
+TEXT: Final = "text/plain"
+OPENMETRICS: Final = "application/openmetrics-text"
+WRITERS: Final[Mapping[str, tuple[Callable[[CollectorRegistry], bytes], str]]] = {
+    TEXT: (exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4),
+    OPENMETRICS: (openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST),
+}
+
+EXAMPLE: Final = """\
+# HELP roster_requests_in_flight Requests that are being answered, this one too.
+# TYPE roster_requests_in_flight gauge
+roster_requests_in_flight 1.0
+"""
+SHOWN: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "content": {
+            TEXT: {"schema": {"type": "string"}, "example": EXAMPLE},
+            OPENMETRICS: {"schema": {"type": "string"}, "example": f"{EXAMPLE}# EOF\n"},
+        },
+        **documented_headers(Vary="What the answer depends on"),
+    }
+}
+
+router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses={**documented(), **SHOWN})
+async def metrics(request: Request) -> Response:
+    """Figures for monitoring, in the text format of Prometheus, or as OpenMetrics if Accept prefers that.
+
+    They tell how much is asked and how long it takes, nothing of what the directory holds. Several server processes
+    are told of together.
+    """
+    write, media_type = WRITERS[media_type_for(request.headers.getlist("accept"), tuple(WRITERS))]
+    text = await asyncio.to_thread(write, container_of(request).metrics().shown)  # others need not wait for it
+    return Response(text, media_type=media_type, headers=VARY)
