@@ -1,0 +1,30 @@
+"""One measurement: load on one server, and what it cost that server."""
+
+import time
+from typing import Final
+
+from bench.figures import Cell, Sample
+from bench.processes import cpu_seconds
+from bench.servers import Server
+from bench.wrk import Load, put_load
+
+SETTLE_S: Final = 0.1
+"""Whatever was in flight when the load ended is finished after this; it belongs to the measurement's CPU."""
+
+
+def measure(server: Server, load: Load, cell: Cell, *, round: int, seconds: int) -> Sample:
+    prefix = f"{cell.operation}-{cell.clients}-{round}"
+    before = cpu_seconds(server.pid)
+    result = put_load(server.url, server.headers, load, clients=cell.clients, seconds=seconds, prefix=prefix)
+    time.sleep(SETTLE_S)
+    used = cpu_seconds(server.pid) - before
+    return Sample(
+        cell=cell,
+        round=round,
+        requests=result.requests,
+        seconds=result.seconds,
+        p50_us=result.p50_us,
+        p99_us=result.p99_us,
+        cpu_us=used * 1e6 / max(result.requests, 1),
+        errors=result.errors,
+    )
