@@ -18,8 +18,10 @@ class UserIn(BaseModel):
     email: str | None = None
 
 
-class UserOut(UserIn):
+class UserOut(BaseModel):
     id: int
+    name: str
+    email: str | None = None
 
 
 @app.get("/users/{id}", response_model=UserOut)

@@ -32,10 +32,12 @@ class UserIn(BaseModel):
     email: str | None = None
 
 
-class UserOut(UserIn):
+class UserOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: int
+    name: str
+    email: str | None = None
 
 
 @asynccontextmanager
