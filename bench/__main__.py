@@ -8,7 +8,6 @@ from typing import Final
 
 from bench import compare, growth, memory
 from bench.errors import BenchError
-from bench.wrk import require_wrk
 
 COMMANDS: Final[dict[str, ModuleType]] = {"compare": compare, "growth": growth, "memory": memory}
 
@@ -25,7 +24,6 @@ def main(arguments: Sequence[str]) -> int:
     command.declare(parser)
     options = parser.parse_args(arguments[1:] if named else arguments)
     try:
-        require_wrk()
         status: int = command.run(options)
     except BenchError as error:
         print("bench:", error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)

@@ -22,6 +22,10 @@ GAP: Final = 16
 TOP: Final = 34
 
 
+IMAGE: Final = "![CPU of the server per request, as a multiple of bare FastAPI's](performance.svg)"
+"""How docs/performance.md shows it."""
+
+
 def draw(figures: Figures) -> str:
     """One panel for each operation and database; panels beside each other have one scale."""
     databases = databases_in(figures)

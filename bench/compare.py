@@ -11,13 +11,14 @@ from bench import chart, tables
 from bench.contenders import CONTENDERS, WITHOUT_DATABASE
 from bench.databases import Databases, databases
 from bench.figures import Cell, Sample, figures_of, shared
-from bench.machine import machine
+from bench.machine import machine, machine_table
 from bench.measure import measure
 from bench.operations import OPERATIONS, Turn, load_for, turns
 from bench.options import add_common, databases_asked_for, several
-from bench.results import read_samples, write_chart, write_results, write_section
+from bench.results import read_machine, read_samples, write_chart, write_results, write_section
 from bench.servers import Server, serving
 from bench.users import load, probe
+from bench.wrk import require_wrk
 
 
 def declare(parser: ArgumentParser) -> None:
@@ -34,12 +35,14 @@ def run(options: Namespace) -> int:
     text = tables.comparison(figures)
     print(text)
     if options.write_docs:
-        write_section("comparison", text)
+        write_section("machine", machine_table(read_machine(options.output)))
+        write_section("comparison", f"{chart.IMAGE}\n\n{text}")
         write_chart(chart.draw(figures))
     return complain(sample for sample in samples if sample.cell.contender == "roster")
 
 
 def measured(options: Namespace) -> list[Sample]:
+    require_wrk()
     samples: list[Sample] = []
     versions: list[str] = []
     for kind in databases_asked_for(options):

@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from api.cursors import write_cursor
 from bench.compare import complain, say
 from bench.databases import Databases, databases
+from bench.errors import BenchError
 from bench.figures import Cell, Figures, Sample, databases_in, figures_of, ratio
 from bench.filling import created_at, email_of, fill
 from bench.machine import machine
@@ -22,7 +23,7 @@ from bench.results import read_samples, write_results, write_section
 from bench.servers import Server, serving
 from bench.tables import NONE, TITLES, milliseconds, table
 from bench.users import PAGE
-from bench.wrk import Load, write_paths
+from bench.wrk import Load, require_wrk, write_paths
 
 SIZES: Final = (1_000, 100_000, 1_000_000)
 SPREAD: Final = 1000
@@ -78,6 +79,9 @@ READS: Final[Mapping[str, Callable[[int], list[str]]]] = {
     "filter: e-mail equals": filter_by_email,
     "filter: created between, 100 match": filter_by_time,
 }
+FOUND: Final = {"get by id": 1, "get by e-mail": 1, "filter: e-mail equals": 1}
+"""How many users each of them finds, where that is not a full page."""
+
 CREATE: Final = "create"
 OPERATIONS: Final = (*READS, CREATE)
 """Creates are the last, so that the reads meet no more users than there are said to be."""
@@ -99,6 +103,7 @@ def run(options: Namespace) -> int:
 
 
 def measured(options: Namespace) -> list[Sample]:
+    require_wrk()
     samples: list[Sample] = []
     versions: list[str] = []
     for kind in databases_asked_for(options):
@@ -112,6 +117,8 @@ def measured(options: Namespace) -> list[Sample]:
 def measured_on(kind: str, fresh: Databases, folder: Path, options: Namespace) -> Iterator[Sample]:
     with ExitStack() as stack:
         servers = {size: stack.enter_context(filled(fresh, size, folder)) for size in options.sizes}
+        for size, server in servers.items():
+            probe(server, size)
         for operation in OPERATIONS:
             for number in range(options.rounds):
                 for size, server in servers.items():
@@ -125,6 +132,19 @@ def measured_on(kind: str, fresh: Databases, folder: Path, options: Namespace) -
 def filled(fresh: Databases, size: int, folder: Path) -> AbstractContextManager[Server]:
     url = fresh.fresh(f"growth-{size}")
     return serving("roster", url, size, folder, then=partial(fill, url, size))
+
+
+def probe(server: Server, size: int) -> None:
+    """Whether each read finds what it is said to find: wrk looks at no body."""
+    with server.client() as client:
+        for operation, paths in READS.items():
+            answer = client.get(paths(size)[0])
+            if not answer.is_success or found_in(answer.json()) != FOUND.get(operation, PAGE):
+                raise BenchError(f"{operation}: {answer.status_code} {answer.text[:300]}")
+
+
+def found_in(body: Any) -> int:
+    return len(body) if isinstance(body, list) else 1
 
 
 def load_for(operation: str, size: int, file: Path) -> Load:

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -45,5 +45,5 @@ def their_versions() -> list[str]:
     return [f"{name} {found}" for name, found in zip(THEIRS, json.loads(done.stdout), strict=True)]
 
 
-def table(of: dict[str, str]) -> str:
+def machine_table(of: Mapping[str, str]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in of.items())])

@@ -8,16 +8,17 @@ from bench.processes import cpu_seconds
 from bench.servers import Server
 from bench.wrk import Load, put_load
 
-SETTLE_S: Final = 0.1
-"""Whatever was in flight when the load ended is finished after this; it belongs to the measurement's CPU."""
+SETTLE_S: Final = 0.05
+SETTLES: Final = 200
+"""How often at the most a server is looked at, whether it is still busy with what was in flight."""
 
 
 def measure(server: Server, load: Load, cell: Cell, *, round: int, seconds: int) -> Sample:
     prefix = f"{cell.operation}-{cell.clients}-{round}"
     before = cpu_seconds(server.pid)
     result = put_load(server.url, server.headers, load, clients=cell.clients, seconds=seconds, prefix=prefix)
-    time.sleep(SETTLE_S)
     used = cpu_seconds(server.pid) - before
+    settle(server)
     return Sample(
         cell=cell,
         round=round,
@@ -28,3 +29,14 @@ def measure(server: Server, load: Load, cell: Cell, *, round: int, seconds: int)
         cpu_us=used * 1e6 / max(result.requests, 1),
         errors=result.errors,
     )
+
+
+def settle(server: Server) -> None:
+    """Wait until it has finished what the load left behind, so that it takes nothing from whoever is next."""
+    before = cpu_seconds(server.pid)
+    for _ in range(SETTLES):
+        time.sleep(SETTLE_S)
+        after = cpu_seconds(server.pid)
+        if after == before:
+            return
+        before = after

@@ -28,11 +28,20 @@ def write_json(folder: Path, name: str, content: Mapping[str, Any]) -> None:
 
 
 def read_samples(folder: Path, name: str = "results") -> list[Sample]:
+    return [Sample(**{**each, "cell": Cell(**each["cell"])}) for each in read_json(folder, name)["samples"]]
+
+
+def read_machine(folder: Path, name: str = "results") -> dict[str, str]:
+    told: dict[str, str] = read_json(folder, name)["machine"]
+    return told
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
-        told = json.loads((folder / f"{name}.json").read_text())
+        told: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
     except FileNotFoundError as error:
-        raise BenchError(f"There are no results in {folder} yet.") from error
-    return [Sample(**{**each, "cell": Cell(**each["cell"])}) for each in told["samples"]]
+        raise BenchError(f"There are no {name} in {folder} yet.") from error
+    return told
 
 
 def write_section(name: str, content: str) -> None:

@@ -53,6 +53,7 @@ def serving(
     """The contender of that name, prepared, `then` something, and started; its log is a file in the folder."""
     place = Place(free_port(), database_url, users)
     recipe = CONTENDERS[name](place)
+    require(recipe)
     secret = prepare(recipe, folder)
     then()
     with running(recipe, folder, folder / f"{name}-{place.port}.log") as process:
@@ -66,6 +67,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def require(recipe: Recipe) -> None:
+    if not Path(recipe.serve[0]).exists():
+        raise BenchError(f"{Path(recipe.serve[0]).name} is not installed where it is looked for. Run: make bench")
 
 
 def prepare(recipe: Recipe, folder: Path) -> str | None:
@@ -122,7 +128,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for(server: Server, process: subprocess.Popen[bytes], poll_s: float = POLL_S) -> None:
-    """Until it answers anything at all."""
+    """Until it answers what it is asked."""
     deadline = time.monotonic() + START_S
     with server.client() as client:
         while not answers(client, server.recipe):
@@ -133,7 +139,6 @@ def wait_for(server: Server, process: subprocess.Popen[bytes], poll_s: float = P
 
 def answers(client: httpx2.Client, recipe: Recipe) -> bool:
     try:
-        client.get(recipe.many.format(limit=1))
+        return client.get(recipe.many.format(limit=1)).is_success
     except httpx2.TransportError:
         return False
-    return True
