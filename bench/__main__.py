@@ -1,0 +1,35 @@
+"""`python -m bench [compare | growth | memory]`."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Final
+
+from bench import compare, growth, memory
+from bench.errors import BenchError
+
+COMMANDS: Final[dict[str, ModuleType]] = {"compare": compare, "growth": growth, "memory": memory}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The first argument names the command; without one it is the comparison."""
+    named = bool(arguments) and arguments[0] in COMMANDS
+    command = COMMANDS[arguments[0] if named else "compare"]
+    parser = ArgumentParser(
+        prog="python -m bench",
+        description=command.__doc__,
+        epilog="Commands: compare (if none is named), growth, memory.",
+    )
+    command.declare(parser)
+    options = parser.parse_args(arguments[1:] if named else arguments)
+    try:
+        status: int = command.run(options)
+    except BenchError as error:
+        print("bench:", error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+        return 2
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""Who is compared, and how each is started: as its documentation shows, with one server process."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import sqlalchemy as sa
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PEERS: Final = ROOT / "bench" / "peers"
+OUR_BIN: Final = Path(sys.executable).parent
+THEIR_BIN: Final = ROOT / ".venv-bench" / "bin"
+
+SCOPES: Final = ("users:read", "users:write", "changes:read")
+
+Command: TypeAlias = Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a contender finds what it needs: its port, and its database as sqlite:///… or postgresql://…"""
+
+    port: int
+    database_url: str
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to start one contender, and where it has its users."""
+
+    serve: Command
+    cwd: Path = PEERS
+    env: Mapping[str, str] = field(default_factory=dict)
+    before: Sequence[Command] = ()
+    make_key: Command | None = None
+    one: str = "/users/{id}"
+    many: str = "/users/?limit={limit}"
+    create: str = "/users/"
+    items: str | None = None
+    """The member of a list's body that holds the users; none if the body is the list."""
+
+
+def uvicorn(bin: Path, app: str, place: Place) -> Command:
+    """With uvloop and httptools, which it takes by itself where they are installed, and its own access log."""
+    serve = (str(bin / "uvicorn"), app, "--host", "127.0.0.1", "--port", str(place.port))
+    return (*serve, "--loop", "uvloop", "--http", "httptools")
+
+
+def floor(place: Place) -> Recipe:
+    return Recipe(uvicorn(OUR_BIN, "floor:app", place), env={"BENCH_USERS": str(place.users)})
+
+
+def floor_typed(place: Place) -> Recipe:
+    return Recipe(uvicorn(OUR_BIN, "floor_typed:app", place), env={"BENCH_USERS": str(place.users)})
+
+
+def tutorial(place: Place) -> Recipe:
+    return Recipe(uvicorn(OUR_BIN, "tutorial:app", place), env={"BENCH_DATABASE_URL": with_async_driver(place)})
+
+
+def tutorial_typed(place: Place) -> Recipe:
+    return Recipe(uvicorn(OUR_BIN, "tutorial_typed:app", place), env={"BENCH_DATABASE_URL": with_async_driver(place)})
+
+
+def django(place: Place) -> Recipe:
+    """One gunicorn worker of four threads, as gunicorn's page on worker types shows the one that keeps connections."""
+    bind = ("--bind", f"127.0.0.1:{place.port}")
+    return Recipe(
+        (str(THEIR_BIN / "gunicorn"), "project.wsgi", *bind, "-k", "gthread", "--threads", "4"),
+        cwd=PEERS / "django_project",
+        env={"BENCH_DATABASE_URL": place.database_url},
+        before=[(str(THEIR_BIN / "python"), "manage.py", "migrate", "--verbosity", "0")],
+        one="/users/{id}/",
+        items="results",
+    )
+
+
+def litestar(place: Place) -> Recipe:
+    return Recipe(
+        uvicorn(THEIR_BIN, "litestar_app:app", place),
+        env={"BENCH_DATABASE_URL": with_async_driver(place)},
+        many="/users/?pageSize={limit}",
+        items="items",
+    )
+
+
+def roster(place: Place) -> Recipe:
+    """As it is, with a key; from the source beside this folder, wherever it was installed from."""
+    command = str(OUR_BIN / "roster")
+    where = ("--database-url", place.database_url)
+    scopes = [word for scope in SCOPES for word in ("--scope", scope)]
+    return Recipe(
+        (command, "serve", "--port", str(place.port), *where),
+        env={"PYTHONPATH": str(ROOT / "src")},
+        before=[(command, "db", "upgrade", *where)],
+        make_key=(command, "keys", "create", "bench", *scopes, "--json", *where),
+    )
+
+
+CONTENDERS: Final[Mapping[str, Callable[[Place], Recipe]]] = {
+    "floor": floor,
+    "floor-typed": floor_typed,
+    "tutorial": tutorial,
+    "tutorial-typed": tutorial_typed,
+    "django": django,
+    "litestar": litestar,
+    "roster": roster,
+}
+
+WITHOUT_DATABASE: Final = frozenset({"floor", "floor-typed"})
+"""These are measured once, for all databases."""
+
+
+def with_async_driver(place: Place) -> str:
+    url = sa.make_url(place.database_url)
+    driver = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}[url.drivername]
+    return url.set(drivername=driver).render_as_string(hide_password=False)
+
+
+def environment(recipe: Recipe) -> dict[str, str]:
+    """Ours without what would set something else: nothing but the recipe configures a contender."""
+    foreign = ("ROSTER_", "DJANGO_", "PYTHON", "GUNICORN_", "UVICORN_", "FASTAPI_", "OTEL_", "WEB_CONCURRENCY")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {**own, **recipe.env}

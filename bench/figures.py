@@ -1,0 +1,91 @@
+"""Samples, and what they come to: medians over rounds, and ratios of them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What was measured: one contender at one operation, with so many clients, on one database."""
+
+    database: str
+    contender: str
+    operation: str
+    clients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one round of it gave."""
+
+    cell: Cell
+    round: int
+    requests: int
+    seconds: float
+    p50_us: float
+    p99_us: float
+    cpu_us: float
+    """CPU of the server per request: user and system time of its whole process tree."""
+    errors: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The medians of all rounds, each for itself; errors are added up."""
+
+    requests_per_s: float
+    p50_us: float
+    p99_us: float
+    cpu_us: float
+    errors: int
+
+
+Figures: TypeAlias = Mapping[Cell, Figure]
+
+
+def figures_of(samples: Iterable[Sample]) -> Figures:
+    by_cell: dict[Cell, list[Sample]] = {}
+    for sample in samples:
+        by_cell.setdefault(sample.cell, []).append(sample)
+    return {cell: figure_of(rounds) for cell, rounds in by_cell.items()}
+
+
+def figure_of(rounds: list[Sample]) -> Figure:
+    return Figure(
+        requests_per_s=median(each.requests / each.seconds for each in rounds),
+        p50_us=median(each.p50_us for each in rounds),
+        p99_us=median(each.p99_us for each in rounds),
+        cpu_us=median(each.cpu_us for each in rounds),
+        errors=sum(sum(each.errors.values()) for each in rounds),
+    )
+
+
+def ratio(of: float, to: float) -> float | None:
+    """None where there is nothing to compare with: less than one tick of the clock."""
+    return of / to if to else None
+
+
+def cpu_ratio(figures: Figures, of: Cell, to: Cell) -> float | None:
+    """None where either was not measured."""
+    one, other = figures.get(of), figures.get(to)
+    return ratio(one.cpu_us, other.cpu_us) if one and other else None
+
+
+def contenders_in(figures: Figures, database: str) -> list[str]:
+    """In the order in which they were measured."""
+    return list(dict.fromkeys(cell.contender for cell in figures if cell.database == database))
+
+
+def databases_in(figures: Figures) -> list[str]:
+    return list(dict.fromkeys(cell.database for cell in figures))
+
+
+def shared(samples: Iterable[Sample], names: frozenset[str], database: str) -> list[Sample]:
+    """The samples of those that have no database, as samples of this one."""
+    return [
+        replace(sample, cell=replace(sample.cell, database=database))
+        for sample in samples
+        if sample.cell.contender in names
+    ]
