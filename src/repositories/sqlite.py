@@ -103,7 +103,7 @@ class SqliteLane:
         return prepared.read(rows)
 
     async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Rows:
-        return await self._connection.read(partial(fetch, prepared.sql, arguments))
+        return await self._connection.read_together(partial(fetch, prepared.sql, arguments))
 
 
 class ScanLane(SqliteLane):

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,9 +106,8 @@ class SqlUnitsOfWork:
     def release(self) -> None:
         self._feed.release()
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[SqlReadingUnit]:
-        yield SqlReadingUnit.on(self._database.reader, self._database.scans)
+    def reading(self) -> AbstractAsyncContextManager[SqlReadingUnit]:
+        return nullcontext(SqlReadingUnit.on(self._database.reader, self._database.scans))
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqlReadingUnit]:
