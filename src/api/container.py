@@ -4,13 +4,12 @@ To replace a part, in a test or in a product built on this one, override its pro
 `Container(units=providers.Object(MemoryUnitsOfWork()))`.
 """
 
-import secrets
 import time
 
 from dependency_injector import containers, providers
 
+from api.randomness import random_characters
 from api.settings import Settings
-from domain.keys import DIGITS, RANDOM_LENGTH
 from domain.work import utc_now
 from repositories.database import Database, database_at
 from repositories.work import SqlUnitsOfWork
@@ -20,10 +19,6 @@ from services.keys import KeyService
 from services.users import UserService
 
 __all__ = ["Container", "Database"]
-
-
-def random_characters() -> str:
-    return "".join(secrets.choice(DIGITS) for _ in range(RANDOM_LENGTH))
 
 
 class Container(containers.DeclarativeContainer):
