@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -43,10 +44,16 @@ async def empty_sqlite_file(tmp_path_factory: pytest.TempPathFactory, anyio_back
 
 
 @pytest.fixture
-async def sqlite(sqlite_url: str, empty_sqlite_file: Path) -> AsyncIterator[SqliteDatabase]:
-    """A fresh file, started."""
+def upgraded_sqlite_url(sqlite_url: str, empty_sqlite_file: Path) -> str:
+    """A fresh file with the schema at its head."""
     shutil.copy(empty_sqlite_file, sa.make_url(sqlite_url).database or "")
-    database = database_for_tests(sqlite_url)
+    return sqlite_url
+
+
+@pytest.fixture
+async def sqlite(upgraded_sqlite_url: str) -> AsyncIterator[SqliteDatabase]:
+    """The same, started."""
+    database = database_for_tests(upgraded_sqlite_url)
     assert isinstance(database, SqliteDatabase)
     await database.start()
     yield database
@@ -135,22 +142,31 @@ async def create_postgres_database(server_url: str, name: str) -> None:
 
 
 @pytest.fixture
-async def postgres(empty_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
-    """The session's database, emptied and started."""
-    database = database_for_tests(empty_postgres_url)
-    assert isinstance(database, PostgresDatabase)
-    async with database.session() as session:
-        tables = ", ".join(metadata.tables)
-        await session.execute(sa.text(f"TRUNCATE {tables} RESTART IDENTITY"))
-        await session.commit()
-    await database.start()
-    yield database
-    await database.stop()
+async def postgres_url(empty_postgres_url: str) -> str:
+    """The session's database, emptied."""
+    connection = await asyncpg.connect(empty_postgres_url)
+    await connection.execute("; ".join(emptying()))
+    await connection.close()
+    return empty_postgres_url
+
+
+def emptying() -> Iterator[str]:
+    """Delete all rows and count anew. Of the few that a test leaves, TRUNCATE would take five times as long."""
+    for table in metadata.sorted_tables:
+        yield f"DELETE FROM {table.name}"
+        for column in table.columns:
+            if column.identity is not None:
+                yield f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), 1, false)"
 
 
 @pytest.fixture
-def postgres_url(postgres: PostgresDatabase, empty_postgres_url: str) -> str:
-    return empty_postgres_url
+async def postgres(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
+    """The same, started."""
+    database = database_for_tests(postgres_url)
+    assert isinstance(database, PostgresDatabase)
+    await database.start()
+    yield database
+    await database.stop()
 
 
 @pytest.fixture

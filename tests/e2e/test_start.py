@@ -1,7 +1,5 @@
 """What a process loads: what it needs, for somebody waits for its start."""
 
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -30,11 +28,9 @@ async def loaded_to_serve(run: "Run", http: AsyncClient, url: str) -> set[str]:
 
 
 async def test_a_server_on_sqlite_loads_neither_the_migrations_nor_the_driver_of_postgres(
-    run: "Run", http: AsyncClient, sqlite_url: str, empty_sqlite_file: Path, tmp_path: Path
+    run: "Run", http: AsyncClient, upgraded_sqlite_url: str
 ) -> None:
-    shutil.copy(empty_sqlite_file, tmp_path / "roster.db")
-
-    loaded = await loaded_to_serve(run, http, sqlite_url)
+    loaded = await loaded_to_serve(run, http, upgraded_sqlite_url)
 
     assert {"api.server", "aiosqlite"} <= loaded
     assert loaded & {"alembic", "mako", "asyncpg", "repositories.postgres"} == set()
