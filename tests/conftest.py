@@ -1,5 +1,6 @@
 """The databases that tests run on: files in a temporary folder, and a PostgreSQL server of their own."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -21,6 +22,11 @@ from repositories.sqlite import SqliteDatabase
 
 def database_for_tests(url: str, *, serving: bool = True) -> Database:
     return database_at(url, serving=serving, pool_size=8, pool_timeout_s=5)
+
+
+def pytest_collection_finish() -> None:
+    """All that is loaded by now stays: to look for garbage in it took a twelfth of the time of the tests."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
