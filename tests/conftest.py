@@ -1,5 +1,6 @@
 """The databases that tests run on: files in a temporary folder, and a PostgreSQL server of their own."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -23,6 +24,11 @@ def database_for_tests(url: str, *, serving: bool = True) -> Database:
     return database_at(url, serving=serving, pool_size=8, pool_timeout_s=5)
 
 
+def pytest_collection_finish() -> None:
+    """All that is loaded by now stays: to look for garbage in it took a twelfth of the time of the tests."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
@@ -44,10 +50,16 @@ async def empty_sqlite_file(tmp_path_factory: pytest.TempPathFactory, anyio_back
 
 
 @pytest.fixture
-async def sqlite(sqlite_url: str, empty_sqlite_file: Path) -> AsyncIterator[SqliteDatabase]:
-    """A fresh file, started."""
+def upgraded_sqlite_url(sqlite_url: str, empty_sqlite_file: Path) -> str:
+    """A fresh file with the schema at its head."""
     shutil.copy(empty_sqlite_file, sa.make_url(sqlite_url).database or "")
-    database = database_for_tests(sqlite_url)
+    return sqlite_url
+
+
+@pytest.fixture
+async def sqlite(upgraded_sqlite_url: str) -> AsyncIterator[SqliteDatabase]:
+    """The same, started."""
+    database = database_for_tests(upgraded_sqlite_url)
     assert isinstance(database, SqliteDatabase)
     await database.start()
     yield database
@@ -133,21 +145,31 @@ async def create_postgres_database(server_url: str, name: str) -> None:
 
 
 @pytest.fixture
-async def postgres(empty_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
-    """The session's database, emptied and started."""
-    database = database_for_tests(empty_postgres_url)
-    assert isinstance(database, PostgresDatabase)
-    await database.start()
-    async with database.transaction() as lane:
-        tables = ", ".join(metadata.tables)
-        await lane.rows(sa.text(f"TRUNCATE {tables} RESTART IDENTITY"), last=True)
-    yield database
-    await database.stop()
+async def postgres_url(empty_postgres_url: str) -> str:
+    """The session's database, emptied."""
+    connection = await asyncpg.connect(empty_postgres_url)
+    await connection.execute("; ".join(emptying()))
+    await connection.close()
+    return empty_postgres_url
+
+
+def emptying() -> Iterator[str]:
+    """Delete all rows and count anew. Of the few that a test leaves, TRUNCATE would take five times as long."""
+    for table in metadata.sorted_tables:
+        yield f"DELETE FROM {table.name}"
+        for column in table.columns:
+            if column.identity is not None:
+                yield f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), 1, false)"
 
 
 @pytest.fixture
-def postgres_url(postgres: PostgresDatabase, empty_postgres_url: str) -> str:
-    return empty_postgres_url
+async def postgres(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
+    """The same, started."""
+    database = database_for_tests(postgres_url)
+    assert isinstance(database, PostgresDatabase)
+    await database.start()
+    yield database
+    await database.stop()
 
 
 @pytest.fixture

@@ -4,14 +4,13 @@ To replace a part, in a test or in a product built on this one, override its pro
 `Container(units=providers.Object(MemoryUnitsOfWork()))`.
 """
 
-import secrets
 import time
 from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
 
+from api.randomness import random_characters
 from api.settings import Settings
-from domain.keys import DIGITS, RANDOM_LENGTH
 from domain.work import utc_now
 from repositories.database import Database, database_at
 from repositories.meter import NO_METER, Meter
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
     from api.metrics import Metrics
 
 __all__ = ["Container", "Database"]
-
-
-def random_characters() -> str:
-    return "".join(secrets.choice(DIGITS) for _ in range(RANDOM_LENGTH))
 
 
 def metrics_of(engine: str) -> "Metrics":

@@ -1,6 +1,7 @@
 """The server process: uvicorn, held to bounds that it does not have of its own, and stopped in good order."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -258,6 +259,7 @@ async def look_before(container: Container) -> None:
 
 
 def worker() -> FastAPI:
+    gc.freeze()  # what is loaded stays: see `loading_to_stay` in api/cli.py
     settings = Settings()
     configure_logs(settings)
     return create_app(Container(), open_at_home=settings.is_at_home())

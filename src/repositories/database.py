@@ -10,7 +10,6 @@ from domain.errors import NotReady
 from repositories.lanes import Lane, Transaction
 from repositories.meter import NO_METER, Meter
 from repositories.migrations import SchemaStatus
-from repositories.postgres import PostgresDatabase
 from repositories.sqlite import SqliteDatabase
 
 
@@ -84,6 +83,8 @@ def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: floa
     """
     parsed = parse(url)
     if parsed.drivername in POSTGRES:
+        from repositories.postgres import PostgresDatabase  # noqa: PLC0415  # nor its driver, for a server on SQLite
+
         asyncpg_url = parsed.set(drivername="postgresql+asyncpg")
         return PostgresDatabase(asyncpg_url, pool_size=pool_size, pool_timeout_s=pool_timeout_s, meter=meter)
     if parsed.drivername not in SQLITE:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 metadata: Final = sa.MetaData(
     naming_convention={
@@ -42,7 +41,7 @@ BigId: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 Instant: Final = sa.DateTime(timezone=True).with_variant(Iso(), "sqlite")
 
-Key: Final = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+Key: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 """Text that is compared by code point on both databases, as Python does."""
 
 Json: Final = sa.JSON(none_as_null=True)

@@ -117,8 +117,9 @@ async def client(in_memory: Container) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A fresh database of each engine."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
+    """A fresh database of each engine, with the schema at its head."""
+    name = {"sqlite": "upgraded_sqlite_url", "postgres": "postgres_url"}[request.param]
+    url: str = request.getfixturevalue(name)
     return url
 
 

@@ -1,10 +1,13 @@
 """The commands that need no server."""
 
+import gc
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
+import api.server
 from api.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -34,3 +37,13 @@ def test_status_says_where_the_schema_is_and_what_to_do(tmp_path: Path) -> None:
     after = CliRunner().invoke(app, ["db", "status", *url])
     assert (upgraded.exit_code, after.exit_code) == (0, 0)
     assert "roster db upgrade" not in after.stdout
+
+
+def test_a_server_serves_with_what_it_has_loaded_out_of_the_collectors_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(api.server, "serve", lambda _: seen.append((gc.isenabled(), gc.get_freeze_count() > 0)))
+    gc.unfreeze()  # what the tests have put there
+
+    assert CliRunner().invoke(app, ["serve"]).exit_code == 0
+
+    assert seen == [(True, True)]

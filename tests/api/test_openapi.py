@@ -20,8 +20,10 @@ METHODS = {"get", "post", "put", "patch", "delete"}
 
 
 @pytest.fixture
-def document(in_memory: Container) -> dict[str, Any]:
-    return create_app(in_memory).openapi()
+def document() -> dict[str, Any]:
+    """As it is in the repository: the first test holds it against what is served, which takes long to be made up."""
+    document: dict[str, Any] = json.loads((ROOT / "openapi.json").read_text())
+    return document
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

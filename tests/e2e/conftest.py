@@ -94,11 +94,11 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+def environment(pytestconfig: pytest.Config) -> Mapping[str, str]:
     """Of every process: this checkout's source, no settings of whoever runs the tests."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROSTER_")}
     if inherited.pop("PYTHONDONTWRITEBYTECODE", None):  # each of many starts would compile everything again
-        inherited["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("bytecode"))
+        inherited["PYTHONPYCACHEPREFIX"] = str(pytestconfig.cache.mkdir("bytecode"))
     return {
         **inherited,
         "PYTHONPATH": str(SOURCE),

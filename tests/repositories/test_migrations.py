@@ -15,6 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from domain.errors import NotReady
@@ -82,6 +83,12 @@ async def use(database: Database) -> None:
     await database.stop()
 
 
+def test_the_names_of_the_files_tell_the_history_that_alembic_knows() -> None:
+    scripts = ScriptDirectory(str(migrations.FOLDER))
+    assert [script.revision for script in scripts.walk_revisions()] == [*reversed(migrations.revisions())]
+    assert scripts.get_current_head() == migrations.head()
+
+
 async def test_a_fresh_database_is_known_and_behind(fresh: Database) -> None:
     status = await fresh.status()
     assert (status.current, status.known, status.at_head) == (None, True, False)
@@ -89,7 +96,7 @@ async def test_a_fresh_database_is_known_and_behind(fresh: Database) -> None:
 
 async def test_goes_up_down_and_up_again_with_data(upgraded: Database) -> None:
     await use(upgraded)
-    for _ in migrations.scripts().walk_revisions():
+    for _ in migrations.revisions():
         await step_down(upgraded)
     assert (await upgraded.status()).current is None
     await upgraded.upgrade()
