@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
@@ -31,7 +31,7 @@ from repositories.sqlite_connection import Connection, fetch, open_file, run, st
 
 T = TypeVar("T")
 
-DIALECT: Final = SQLiteDialect_aiosqlite(json_deserializer=read_json)
+DIALECT: Final = sqlite_dialect.dialect(json_deserializer=read_json)
 
 SCAN_TIMEOUT_S: Final = 15
 STEPS_BETWEEN_LOOKS: Final = 10_000
