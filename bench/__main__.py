@@ -1,4 +1,4 @@
-"""`python -m bench [compare | growth | memory]`."""
+"""`python -m bench [compare | growth | layers | memory]`."""
 
 import sys
 from argparse import ArgumentParser
@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Final
 
-from bench import compare, growth, memory
+from bench import compare, growth, layers, memory
 from bench.errors import BenchError
 
-COMMANDS: Final[dict[str, ModuleType]] = {"compare": compare, "growth": growth, "memory": memory}
+COMMANDS: Final[dict[str, ModuleType]] = {
+    "compare": compare,
+    "growth": growth,
+    "layers": layers,
+    "memory": memory,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = ArgumentParser(
         prog="python -m bench",
         description=command.__doc__,
-        epilog="Commands: compare (if none is named), growth, memory.",
+        epilog="Commands: compare (if none is named), growth, layers, memory.",
     )
     command.declare(parser)
     options = parser.parse_args(arguments[1:] if named else arguments)

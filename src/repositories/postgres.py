@@ -101,9 +101,9 @@ class PostgresTransaction(ConnectionLane):
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False) -> Rows:
         if not self._begun:
+            self._begun = True  # whatever comes in between, there may be something to undo
             with refusing():
                 await self._connection.execute("BEGIN")
-            self._begun = True
         rows = await super().rows(statement, parameters)
         if last:
             await self.commit()
@@ -123,15 +123,20 @@ class PostgresTransaction(ConnectionLane):
             raise RuntimeError(f"COMMIT was answered by {done}")
 
     async def rollback(self) -> None:
-        """A connection that cannot even do this is lost, and the pool makes another one."""
         if not self._begun:
             return
         self._begun = False
         try:
             await self._connection.execute("ROLLBACK")
-        except DRIVER_ERRORS:
-            with suppress(asyncpg.InterfaceError):
-                self._connection.terminate()
+        except BaseException as error:
+            self._give_up()
+            if not isinstance(error, DRIVER_ERRORS):
+                raise
+
+    def _give_up(self) -> None:
+        """A connection that may be in a transaction must not be used again: the pool makes another one."""
+        with suppress(asyncpg.InterfaceError):  # it is lost already
+            self._connection.terminate()
 
 
 class Connections:

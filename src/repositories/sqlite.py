@@ -129,28 +129,29 @@ class SqliteTransaction:
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
         arguments = prepared.arguments(parameters)
-        rows = await self._trip(partial(step, prepared.sql, arguments, not self._begun, last), commits=last)
+        trip = partial(step, prepared.sql, arguments, not self._begun, last)
+        rows = await self._trip(trip, "commit" if last else "write", interruptible=not last)
         self._begun = not last
         return prepared.read(rows)
 
     async def commit(self) -> None:
         if self._begun:
-            await self._trip(partial(run, "COMMIT"), commits=True)
+            await self._trip(partial(run, "COMMIT"), "commit", interruptible=False)
             self._begun = False
 
     async def rollback(self) -> None:
         self._begun = False
         if self._connection.in_transaction:
-            await self._trip(partial(run, "ROLLBACK"), commits=True)
+            await self._trip(partial(run, "ROLLBACK"), "write", interruptible=False)
 
-    async def _trip(self, work: Callable[[sqlite3.Connection], T], *, commits: bool) -> T:
-        """A COMMIT is not to be interrupted: whoever is cancelled in it has committed or has not."""
+    async def _trip(self, work: Callable[[sqlite3.Connection], T], kind: Kind, *, interruptible: bool = True) -> T:
+        """An end is not to be interrupted: whoever is cancelled in a COMMIT has committed or has not."""
         started = time.perf_counter()
         try:
             with refusing():
-                return await self._connection.trip(work, interruptible=not commits)
+                return await self._connection.trip(work, interruptible=interruptible)
         finally:
-            self._meter.took("commit" if commits else "write", time.perf_counter() - started)
+            self._meter.took(kind, time.perf_counter() - started)
 
 
 class SqliteDatabase:

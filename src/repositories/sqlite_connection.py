@@ -59,10 +59,14 @@ class Connection(aiosqlite.Connection):
         return await future
 
     def _send(self) -> None:
-        together, self._together = self._together, []
+        works, waiting = zip(*self._together, strict=True)
+        self._together = []
+        if self._connection is None:  # closed meanwhile: nobody would answer
+            tell_each(waiting, [(None, ValueError("The connection is closed."))] * len(waiting))
+            return
         everyone = asyncio.get_running_loop().create_future()
-        everyone.add_done_callback(partial(tell_each, [future for _, future in together]))
-        self._tx.put_nowait((everyone, partial(outcomes, [work for work, _ in together], self._conn)))
+        everyone.add_done_callback(lambda done: tell_each(waiting, done.result()))
+        self._tx.put_nowait((everyone, partial(outcomes, works, self._connection)))
 
     async def trip(self, work: Callable[[sqlite3.Connection], T], *, interruptible: bool = True) -> T:
         """Do something on the driver's thread. If the task is cancelled meanwhile, nothing of it goes on."""
@@ -94,8 +98,8 @@ def outcome(work: Callable[[sqlite3.Connection], Any], connection: sqlite3.Conne
         return None, error
 
 
-def tell_each(waiting: "Iterable[asyncio.Future[Any]]", everyone: "asyncio.Future[list[Outcome]]") -> None:
-    for future, (result, error) in zip(waiting, everyone.result(), strict=True):
+def tell_each(waiting: "Iterable[asyncio.Future[Any]]", outcomes: Iterable[Outcome]) -> None:
+    for future, (result, error) in zip(waiting, outcomes, strict=True):
         if future.done():  # its task was cancelled
             continue
         if error is None:
@@ -122,6 +126,8 @@ def fetch(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) ->
 def step(sql: str, arguments: Sequence[Any], begins: bool, commits: bool, connection: sqlite3.Connection) -> list[Any]:
     """A statement of a transaction, with the BEGIN before it or the COMMIT behind it."""
     if begins:
+        if connection.in_transaction:  # of a unit that failed to undo it: the next one is not to fail as well
+            run("ROLLBACK", connection)
         run("BEGIN IMMEDIATE", connection)
     rows = fetch(sql, arguments, connection)
     if commits:

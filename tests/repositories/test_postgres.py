@@ -212,6 +212,43 @@ async def test_a_conflict_names_the_field_of_each_unique_index(postgres: Postgre
     assert conflict.value.field == field
 
 
+async def test_a_connection_that_was_cancelled_while_it_undid_its_transaction_is_not_used_again(
+    postgres: PostgresDatabase,
+) -> None:
+    async with AsyncExitStack() as held:  # all the others, so that it would be the one
+        for _ in range(7):
+            await held.enter_async_context(postgres.transaction())
+        with pytest.raises(asyncio.CancelledError):
+            await be_cancelled_in_a_rollback(postgres)
+        async with postgres.transaction() as lane:
+            assert not lane._connection.is_in_transaction()
+
+
+async def be_cancelled_in_a_rollback(postgres: PostgresDatabase) -> None:
+    async with postgres.transaction() as lane:
+        await lane.rows(sa.text("SELECT 1"))
+        lane._connection = Cancelled(lane._connection)  # type: ignore[assignment]
+
+
+class Cancelled:
+    """A connection at which a task is cancelled when it gives a command."""
+
+    def __init__(self, connection: Any) -> None:
+        self.terminate = connection.terminate
+
+    async def execute(self, command: str) -> str:
+        raise asyncio.CancelledError
+
+
+async def test_a_commit_after_a_statement_that_failed_is_not_taken_for_one(postgres: PostgresDatabase) -> None:
+    """The server rolls back then, and says so in its answer only."""
+    async with postgres.transaction() as lane:
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await lane.rows(sa.text("SELECT nothing FROM nowhere"))
+        with pytest.raises(RuntimeError, match="ROLLBACK"):
+            await lane.commit()
+
+
 async def test_a_server_out_of_reach_is_not_ready() -> None:
     nowhere = database("postgresql://roster:secret@/roster?host=/nonexistent")
     with pytest.raises(NotReady, match="cannot be reached") as refused:

@@ -18,6 +18,7 @@ from domain.users import NewUser
 from domain.work import Occasion
 from repositories.database import database_at
 from repositories.sqlite import SqliteDatabase, refuse, warning_about
+from repositories.sqlite_connection import Connection
 from repositories.work import SqlUnitsOfWork
 from services.users import UserService
 
@@ -217,6 +218,71 @@ async def test_a_lock_that_cannot_be_made_is_not_ready(sqlite_url: str, file: Pa
     file.with_name("roster.db-lock").mkdir()
     with pytest.raises(NotReady, match="-lock cannot be opened"):
         await database(sqlite_url).start()
+
+
+class Trips:
+    """Counts what is sent to a connection's thread."""
+
+    def __init__(self, connection: Connection | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert connection is not None
+        self.count = 0
+        self._sent = connection._tx
+        monkeypatch.setattr(connection, "_tx", self)
+
+    def put_nowait(self, item: Any) -> None:
+        self.count += 1
+        self._sent.put_nowait(item)
+
+
+async def test_reads_of_one_turn_of_the_loop_share_a_trip(
+    sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        trips = Trips(sqlite._reading, patch)
+        found = await asyncio.gather(*(sqlite.reader.rows(sa.select(sa.literal(number))) for number in range(5)))
+
+    assert found == [[(number,)] for number in range(5)]
+    assert trips.count == 1
+
+
+async def test_a_read_that_fails_fails_alone(sqlite: SqliteDatabase) -> None:
+    broken: sa.Select[Any] = sa.select(sa.column("nothing"))
+    found = await asyncio.gather(
+        *(sqlite.reader.rows(statement) for statement in (sa.select(sa.literal(1)), broken, sa.select(sa.literal(3)))),
+        return_exceptions=True,
+    )
+
+    assert (found[0], type(found[1]), found[2]) == ([(1,)], sqlite3.OperationalError, [(3,)])
+
+
+async def test_a_creation_takes_two_trips(sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BEGIN goes with its first statement, COMMIT with its last."""
+    with monkeypatch.context() as patch:
+        trips = Trips(sqlite._writing, patch)
+        await UserService(SqlUnitsOfWork(sqlite), OCCASION).create(NewUser(name="Alice"))
+
+    assert trips.count == 2
+
+
+async def test_a_unit_that_failed_leaves_nothing_open_for_the_next(sqlite: SqliteDatabase) -> None:
+    assert sqlite._writing is not None
+    async with sqlite.transaction() as lane:
+        await lane.rows(sa.text("DELETE FROM users"))
+        with pytest.raises(sqlite3.OperationalError):
+            await lane.rows(sa.text("DELETE FROM nothing"))
+
+    assert not sqlite._writing.in_transaction
+
+
+async def test_what_a_unit_could_not_undo_the_next_one_does(sqlite: SqliteDatabase) -> None:
+    users = UserService(SqlUnitsOfWork(sqlite), OCCASION)
+    alice = await users.create(NewUser(name="Alice"))
+    assert sqlite._writing is not None
+    for left in ("BEGIN", "DELETE FROM users"):
+        await sqlite._writing.execute_fetchall(left)
+
+    await users.create(NewUser(name="Bob"))
+    assert await users.get(alice.id) == alice
 
 
 async def test_writers_that_wait_too_long_for_their_turn_are_busy(sqlite: SqliteDatabase, sqlite_url: str) -> None:
