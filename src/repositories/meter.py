@@ -1,5 +1,6 @@
 """What a database tells of its work while it does it. It does not know who keeps count, nor whether anybody does."""
 
+import time
 from typing import Final, Literal, Protocol
 
 Kind = Literal["read", "scan", "write", "commit"]
@@ -41,3 +42,19 @@ class NoMeter:
 
 
 NO_METER: Final = NoMeter()
+
+
+class timed:  # noqa: N801  # reads as a word of its `with`
+    """Tells a meter how long the block took. Not by a generator, which would take three times as long itself."""
+
+    __slots__ = ("_kind", "_meter", "_started")
+
+    def __init__(self, meter: Meter, kind: Kind) -> None:
+        self._meter = meter
+        self._kind: Kind = kind
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self._meter.took(self._kind, time.perf_counter() - self._started)

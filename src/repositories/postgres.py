@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
 from repositories.lanes import MAX_SNAPSHOTS, Lane, Parameters, Rows, Snapshots, prepare
-from repositories.meter import NO_METER, Kind, Meter, Pool
+from repositories.meter import NO_METER, Kind, Meter, Pool, timed
 from repositories.migrations import SchemaStatus
 from repositories.schema import read_json
 
@@ -71,12 +71,8 @@ class ConnectionLane:
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
-        started = time.perf_counter()
-        try:
-            with refusing():
-                rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
-        finally:
-            self._meter.took(self._kind, time.perf_counter() - started)
+        with timed(self._meter, self._kind), refusing():
+            rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
         return prepared.read(rows)
 
 
@@ -112,12 +108,8 @@ class PostgresTransaction(ConnectionLane):
     async def commit(self) -> None:
         if not self._begun:
             return
-        started = time.perf_counter()
-        try:
-            with refusing(refuse_commit):
-                done = await self._connection.execute("COMMIT")
-        finally:
-            self._meter.took("commit", time.perf_counter() - started)
+        with timed(self._meter, "commit"), refusing(refuse_commit):
+            done = await self._connection.execute("COMMIT")
         self._begun = False
         if done != "COMMIT":  # what the server says when an earlier statement had failed
             raise RuntimeError(f"COMMIT was answered by {done}")

@@ -24,10 +24,10 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from repositories import migrations
 from repositories.lanes import MAX_SNAPSHOTS, Lane, Parameters, Prepared, Rows, Snapshots, prepare
-from repositories.meter import NO_METER, Kind, Meter
+from repositories.meter import NO_METER, Kind, Meter, timed
 from repositories.migrations import SchemaStatus
 from repositories.schema import read_json
-from repositories.sqlite_connection import Connection, fetch, open_file, run, step
+from repositories.sqlite_connection import Connection, commit, fetch, open_file, run, step, step_and_commit, undo
 
 T = TypeVar("T")
 
@@ -93,12 +93,10 @@ class SqliteLane:
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
         self._meter.in_use("read", 1)
-        started = time.perf_counter()
         try:
-            with refusing():
+            with timed(self._meter, self.kind), refusing():
                 rows = await self._fetch(prepared, prepared.arguments(parameters))
         finally:
-            self._meter.took(self.kind, time.perf_counter() - started)
             self._meter.in_use("read", -1)
         return prepared.read(rows)
 
@@ -115,43 +113,77 @@ class ScanLane(SqliteLane):
         return await self._connection.read(partial(fetch_in_time, prepared.sql, arguments, SCAN_TIMEOUT_S))
 
 
-class SqliteTransaction:
-    """A transaction on the connection that writes, which is this one's alone meanwhile.
+class Turns:
+    """Who may use the connection that writes: one after the other, in the order in which they ask."""
 
-    It begins as IMMEDIATE in the same trip as its first statement, and ends in that of the last.
+    def __init__(self, timeout_s: float, meter: Meter) -> None:
+        self._timeout_s = timeout_s
+        self._meter = meter
+        self._lock = asyncio.Lock()
+
+    async def take(self) -> None:
+        """Raises `Busy`."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise Busy("Too many writes are waiting. Try again shortly.") from None
+        finally:
+            self._meter.waited("write", time.perf_counter() - started)
+        self._meter.in_use("write", 1)
+
+    def leave(self) -> None:
+        self._meter.in_use("write", -1)
+        self._lock.release()
+
+
+class SqliteTransaction:
+    """A transaction on the connection that writes. It takes its turn with its first statement.
+
+    It begins, as IMMEDIATE, in the same trip as that, and ends in the trip of its last one. Once that is under way the
+    turn is the next one's, whose trip comes behind it: under load a writer would wait for the event loop once more.
     """
 
-    def __init__(self, connection: Connection, meter: Meter) -> None:
+    def __init__(self, connection: Connection, turns: Turns, meter: Meter) -> None:
         self._connection = connection
+        self._turns = turns
         self._meter = meter
+        self._has_turn = False
         self._begun = False
 
     async def rows(self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
         arguments = prepared.arguments(parameters)
-        trip = partial(step, prepared.sql, arguments, not self._begun, last)
-        rows = await self._trip(trip, "commit" if last else "write", interruptible=not last)
-        self._begun = not last
+        if not self._has_turn:
+            await self._turns.take()
+            self._has_turn = True
+        if last:
+            ending = partial(step_and_commit, prepared.sql, arguments, not self._begun)
+            return prepared.read(await self._end(ending, "commit"))
+        rows = await self._trip(partial(step, prepared.sql, arguments, not self._begun))
+        self._begun = True
         return prepared.read(rows)
 
     async def commit(self) -> None:
         if self._begun:
-            await self._trip(partial(run, "COMMIT"), "commit", interruptible=False)
-            self._begun = False
+            await self._end(commit, "commit")
 
     async def rollback(self) -> None:
-        self._begun = False
-        if self._connection.in_transaction:
-            await self._trip(partial(run, "ROLLBACK"), "write", interruptible=False)
+        if self._has_turn:
+            await self._end(undo, "write")
 
-    async def _trip(self, work: Callable[[sqlite3.Connection], T], kind: Kind, *, interruptible: bool = True) -> T:
-        """An end is not to be interrupted: whoever is cancelled in a COMMIT has committed or has not."""
-        started = time.perf_counter()
-        try:
-            with refusing():
-                return await self._connection.trip(work, interruptible=interruptible)
-        finally:
-            self._meter.took(kind, time.perf_counter() - started)
+    async def _trip(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with timed(self._meter, "write"), refusing():
+            return await self._connection.trip(work)
+
+    async def _end(self, work: Callable[[sqlite3.Connection], T], kind: Kind) -> T:
+        """It is not to be interrupted: whoever is cancelled in a COMMIT has committed or has not."""
+        with timed(self._meter, kind), refusing():
+            under_way = self._connection.send(work)
+            self._has_turn = self._begun = False
+            self._turns.leave()
+            return await self._connection.end_of(under_way)
 
 
 class SqliteDatabase:
@@ -164,12 +196,11 @@ class SqliteDatabase:
         self.warning = warning_about(sqlite3.sqlite_version_info)
         self._path = path
         self._serving = serving
-        self._pool_timeout_s = pool_timeout_s
         self._lock: int | None = None
         self._writing: Connection | None = None
         self._reading: Connection | None = None
         self._scanning: Connection | None = None
-        self._turns = asyncio.Lock()
+        self._turns = Turns(pool_timeout_s, meter)
         self._meter = meter
         self._snapshots = Snapshots()
         self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
@@ -198,31 +229,12 @@ class SqliteDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
-        async with self._turn() as connection:
-            transaction = SqliteTransaction(connection, self._meter)
-            try:
-                yield transaction
-            finally:
-                await transaction.rollback()
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[Connection]:
-        """The connection that writes, for one task at a time, in the order in which they ask for it."""
         assert self._writing is not None, NOT_STARTED  # noqa: S101
-        started = time.perf_counter()
+        transaction = SqliteTransaction(self._writing, self._turns, self._meter)
         try:
-            async with asyncio.timeout(self._pool_timeout_s):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise Busy("Too many writes are waiting. Try again shortly.") from None
+            yield transaction
         finally:
-            self._meter.waited("write", time.perf_counter() - started)
-        self._meter.in_use("write", 1)
-        try:
-            yield self._writing
-        finally:
-            self._meter.in_use("write", -1)
-            self._turns.release()
+            await transaction.rollback()
 
     async def start(self) -> None:
         if self._reading is not None:
@@ -295,9 +307,13 @@ class SqliteDatabase:
 
         If other writes hold the connection for too long, a later erasure does it.
         """
+        assert self._writing is not None, NOT_STARTED  # noqa: S101
         with suppress(Busy):
-            async with self._turn() as connection:
-                await connection.trip(rewrite)
+            await self._turns.take()
+            try:
+                await self._writing.trip(rewrite)
+            finally:
+                self._turns.leave()
 
     async def is_ready(self) -> bool:
         try:

@@ -6,16 +6,64 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import aiosqlite
 
 T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
 
 BUSY_TIMEOUT_MS: Final = 3000
 """How long a statement waits while another process (a command beside the server) writes."""
 
 INTERRUPT_EVERY_S: Final = 0.01
+
+
+class Trip(Generic[T]):
+    """Something to be done on the driver's thread, and its way back.
+
+    It comes back by two turns of the event loop, where the driver's own way with a shield takes three: under load each
+    is milliseconds, for which a writer keeps the others waiting.
+    """
+
+    def __init__(self, work: Work[T]) -> None:
+        self._work = work
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Event | None = None
+        self.result: asyncio.Future[T] = self._loop.create_future()
+        self.has_begun = False
+        self.is_over = False
+
+    def go(self, connection: sqlite3.Connection) -> None:
+        """On the driver's thread."""
+        outcome = self.carry_out(connection)
+        self._loop.call_soon_threadsafe(self.arrive, outcome)
+
+    def carry_out(self, connection: sqlite3.Connection) -> "Outcome":
+        self.has_begun = True
+        try:
+            return self._work(connection), None
+        except Exception as error:  # raised where it was asked for
+            return None, error
+
+    def arrive(self, outcome: "Outcome") -> None:
+        """Back on the event loop. Where the task was cancelled, nobody asks for the outcome any more."""
+        self.is_over = True
+        result, error = outcome
+        if not self.result.done():
+            self.result.set_result(result) if error is None else self.result.set_exception(error)
+        if self._over is not None:
+            self._over.set()
+
+    async def over(self, within_s: float) -> None:
+        """Returns when it is over, or the time is."""
+        self._over = self._over or asyncio.Event()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._over.wait()
+
+
+Outcome = tuple[Any, Exception | None]
 
 
 class Connection(aiosqlite.Connection):
@@ -30,7 +78,7 @@ class Connection(aiosqlite.Connection):
     def __init__(self, path: Path, pragmas: Iterable[str]) -> None:
         super().__init__(partial(open_file, path, tuple(pragmas)), iter_chunk_size=64)
         self._thread.daemon = True
-        self._together: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
+        self._together: list[Trip[Any]] = []
 
     async def _connect(self) -> aiosqlite.Connection:
         try:
@@ -40,72 +88,62 @@ class Connection(aiosqlite.Connection):
             await asyncio.to_thread(self._thread.join)
             raise
 
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, work: Work[T]) -> T:
         """Read something that others' reads may stand behind: whoever is cancelled leaves it to come to its end."""
-        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
-        return result
+        return await self.send(work).result
 
-    async def read_together(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Read something short, in one trip with what else is to be read in this turn of the event loop.
+    async def read_together(self, work: Work[T]) -> T:
+        """The same of something short, in one trip with what else is to be read in this turn of the event loop.
 
-        The two threads take turns then, where they would fight for the interpreter's lock over each read: a quarter
-        of the CPU of a GET under load.
+        The two threads take turns then, where they would fight for the interpreter's lock over each read: a fifth of
+        the CPU of a GET under load.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        trip = Trip(work)
         if not self._together:
-            loop.call_soon(self._send)
-        self._together.append((work, future))
-        return await future
+            asyncio.get_running_loop().call_soon(self._send_together)
+        self._together.append(trip)
+        return await trip.result
 
-    def _send(self) -> None:
-        works, waiting = zip(*self._together, strict=True)
-        self._together = []
+    def _send_together(self) -> None:
+        trips, self._together = self._together, []
         if self._connection is None:  # closed meanwhile: nobody would answer
-            tell_each(waiting, [(None, ValueError("The connection is closed."))] * len(waiting))
-            return
-        everyone = asyncio.get_running_loop().create_future()
-        everyone.add_done_callback(lambda done: tell_each(waiting, done.result()))
-        self._tx.put_nowait((everyone, partial(outcomes, works, self._connection)))
+            arrive_together(trips, [(None, ValueError("The connection is closed."))] * len(trips))
+        else:
+            loop = asyncio.get_running_loop()
+            self._tx.put_nowait((None, partial(go_together, trips, loop, self._connection)))
 
-    async def trip(self, work: Callable[[sqlite3.Connection], T], *, interruptible: bool = True) -> T:
-        """Do something on the driver's thread. If the task is cancelled meanwhile, nothing of it goes on."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._tx.put_nowait((future, partial(work, self._conn)))
+    def send(self, work: Work[T]) -> Trip[T]:
+        """Have it done behind what was sent before."""
+        trip = Trip(work)
+        self._tx.put_nowait((None, partial(trip.go, self._conn)))
+        return trip
+
+    async def trip(self, work: Work[T]) -> T:
+        """Do something. If the task is cancelled meanwhile, nothing of it goes on."""
+        return await self.end_of(self.send(work), interruptible=True)
+
+    async def end_of(self, trip: Trip[T], *, interruptible: bool = False) -> T:
+        """Whoever is cancelled waits for it as well. It is interrupted once it has begun: before, that would meet what
+        another one has sent."""
         try:
-            return await asyncio.shield(future)
+            return await trip.result
         except asyncio.CancelledError:
-            while not future.done():
-                if interruptible:
+            while not trip.is_over:
+                if interruptible and trip.has_begun:
                     self._conn.interrupt()
                 with suppress(asyncio.CancelledError):
-                    await asyncio.wait([future], timeout=INTERRUPT_EVERY_S)
-            future.exception()  # seen, not raised: the cancellation is
+                    await trip.over(INTERRUPT_EVERY_S)
             raise
 
 
-Outcome = tuple[Any, Exception | None]
+def go_together(trips: Sequence[Trip[Any]], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection) -> None:
+    outcomes = [trip.carry_out(connection) for trip in trips]
+    loop.call_soon_threadsafe(arrive_together, trips, outcomes)
 
 
-def outcomes(works: Iterable[Callable[[sqlite3.Connection], Any]], connection: sqlite3.Connection) -> list[Outcome]:
-    return [outcome(work, connection) for work in works]
-
-
-def outcome(work: Callable[[sqlite3.Connection], Any], connection: sqlite3.Connection) -> Outcome:
-    try:
-        return work(connection), None
-    except Exception as error:  # raised where it was asked for
-        return None, error
-
-
-def tell_each(waiting: "Iterable[asyncio.Future[Any]]", outcomes: Iterable[Outcome]) -> None:
-    for future, (result, error) in zip(waiting, outcomes, strict=True):
-        if future.done():  # its task was cancelled
-            continue
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+def arrive_together(trips: Iterable[Trip[Any]], outcomes: Iterable[Outcome]) -> None:
+    for trip, outcome in zip(trips, outcomes, strict=True):
+        trip.arrive(outcome)
 
 
 def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
@@ -123,16 +161,35 @@ def fetch(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) ->
         cursor.close()
 
 
-def step(sql: str, arguments: Sequence[Any], begins: bool, commits: bool, connection: sqlite3.Connection) -> list[Any]:
-    """A statement of a transaction, with the BEGIN before it or the COMMIT behind it."""
+def step(sql: str, arguments: Sequence[Any], begins: bool, connection: sqlite3.Connection) -> list[Any]:
+    """A statement of a transaction, with BEGIN before it if it is the first."""
     if begins:
-        if connection.in_transaction:  # of a unit that failed to undo it: the next one is not to fail as well
-            run("ROLLBACK", connection)
+        undo(connection)  # what a unit before may have failed to undo
         run("BEGIN IMMEDIATE", connection)
-    rows = fetch(sql, arguments, connection)
-    if commits:
+    return fetch(sql, arguments, connection)
+
+
+def step_and_commit(sql: str, arguments: Sequence[Any], begins: bool, connection: sqlite3.Connection) -> list[Any]:
+    """The last statement. Afterwards there is no transaction any more, whatever came in between."""
+    try:
+        rows = step(sql, arguments, begins, connection)
         run("COMMIT", connection)
+    finally:
+        undo(connection)
     return rows
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    """Afterwards there is no transaction any more, either."""
+    try:
+        run("COMMIT", connection)
+    finally:
+        undo(connection)
+
+
+def undo(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        run("ROLLBACK", connection)
 
 
 def run(sql: str, connection: sqlite3.Connection) -> None:

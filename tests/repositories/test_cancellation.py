@@ -189,7 +189,8 @@ async def test_writers_cancelled_while_they_wait_for_a_connection_keep_nobody_wa
     users = UserService(SqlUnitsOfWork(database), OCCASION)
     async with AsyncExitStack() as held:
         for _ in range(1 if isinstance(database, SqliteDatabase) else 8):
-            await held.enter_async_context(database.transaction())
+            lane = await held.enter_async_context(database.transaction())
+            await lane.rows(sa.select(sa.literal(1)))
         waiting = [asyncio.ensure_future(users.create(NewUser(name="Alice"))) for _ in range(5)]
         for _ in range(5):
             await asyncio.sleep(0)  # they come as far as they can
