@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -140,6 +141,10 @@ class Ready:
 class ReadyUnit:
     users: Ready
     units: Any
+
+    @property
+    def now(self) -> datetime:
+        return self.users.now
 
     @property
     def keys(self) -> Any:

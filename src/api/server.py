@@ -194,7 +194,7 @@ async def serve_alone(settings: Settings) -> None:
         await lock_the_door(container)
         with listen(settings) as listener:
             announce(settings, listener, container.database())
-            app = create_app(container, open_at_home=settings.is_at_home())
+            app = app_to_stay(container, settings)
             await Server(config_of(settings, app)).serve(sockets=[listener])
     finally:
         await units.stop()
@@ -259,10 +259,16 @@ async def look_before(container: Container) -> None:
 
 
 def worker() -> FastAPI:
-    gc.freeze()  # what is loaded stays: see `loading_to_stay` in api/cli.py
     settings = Settings()
     configure_logs(settings)
-    return create_app(Container(), open_at_home=settings.is_at_home())
+    return app_to_stay(Container(), settings)
+
+
+def app_to_stay(container: Container, settings: Settings) -> FastAPI:
+    """The app, none of which is garbage while it is served: to look for any in it is a tenth of a request's CPU."""
+    app = create_app(container, open_at_home=settings.is_at_home())
+    gc.freeze()
+    return app
 
 
 def config_of(settings: Settings, app: FastAPI | str, **options: Any) -> uvicorn.Config:
