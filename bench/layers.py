@@ -1,6 +1,7 @@
 """`python -m bench layers`: what each layer takes of a request's CPU, in one process, without a server around it."""
 
 import asyncio
+import gc
 import json
 import os
 import runpy
@@ -75,6 +76,7 @@ async def measured(folder: Path, rounds: int) -> Found:
         secret = await filled(whole)
         samples: dict[tuple[str, str], list[float]] = {}
         stack = await layers(whole, settings)
+        gc.freeze()  # as a server does
         for _ in range(rounds):
             for operation, request in requests(secret).items():
                 for name, app in stack.items():

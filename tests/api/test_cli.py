@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
+from dependency_injector import providers
 from typer.testing import CliRunner
 
 import api.server
 from api.cli import app
+from api.container import Container
+from api.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,3 +50,13 @@ def test_a_server_serves_with_what_it_has_loaded_out_of_the_collectors_sight(mon
     assert CliRunner().invoke(app, ["serve"]).exit_code == 0
 
     assert seen == [(True, True)]
+
+
+def test_an_app_is_served_out_of_the_collectors_sight(tmp_path: Path) -> None:
+    settings = Settings(database_url=f"sqlite:///{tmp_path / 'roster.db'}")
+    gc.unfreeze()
+    before = gc.get_freeze_count()
+
+    api.server.app_to_stay(Container(settings=providers.Object(settings)), settings)
+
+    assert gc.get_freeze_count() > before
