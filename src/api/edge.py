@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import structlog
@@ -22,8 +22,6 @@ GUARDS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
-
-GUARDED: Final = frozenset(name for name, _ in GUARDS)
 
 log = structlog.get_logger("roster.access")
 
@@ -115,13 +113,10 @@ class Exchange:
         )
 
 
-Headers = Iterable[tuple[bytes, bytes]]
-
-
-def guards_beside(headers: Headers) -> Headers:
+def guards_beside(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
     """The headers that keep browsers from making more of an answer than it is; a page has some of its own."""
-    given = GUARDED.intersection([name for name, _ in headers])
-    return [guard for guard in GUARDS if guard[0] not in given] if given else GUARDS
+    given = {name for name, _ in headers}
+    return (guard for guard in GUARDS if guard[0] not in given)
 
 
 def request_id_of(scope: Scope) -> str:

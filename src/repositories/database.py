@@ -85,8 +85,7 @@ def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: floa
     if parsed.drivername in POSTGRES:
         from repositories.postgres import PostgresDatabase  # noqa: PLC0415  # nor its driver, for a server on SQLite
 
-        asyncpg_url = parsed.set(drivername="postgresql+asyncpg")
-        return PostgresDatabase(asyncpg_url, pool_size=pool_size, pool_timeout_s=pool_timeout_s, meter=meter)
+        return PostgresDatabase(parsed, pool_size=pool_size, pool_timeout_s=pool_timeout_s, meter=meter)
     if parsed.drivername not in SQLITE:
         raise NotReady("The database URL begins with sqlite:/// or postgresql://.")
     if not parsed.database or parsed.database == ":memory:":

@@ -252,7 +252,12 @@ class PostgresDatabase:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
         """A connection of SQLAlchemy's, for Alembic, in a transaction."""
-        engine = create_async_engine("postgresql+asyncpg://", async_creator=self._connect, poolclass=sa.NullPool)
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            poolclass=sa.NullPool,
+            hide_parameters=True,  # they are not for logs
+        )
         with self._reached():
             async with engine.begin() as connection:
                 yield connection

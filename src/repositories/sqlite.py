@@ -289,7 +289,10 @@ class SqliteDatabase:
         """A connection of SQLAlchemy's, for Alembic, in a transaction that writes."""
         create_private(self._path)
         engine = sa.create_engine(
-            "sqlite://", creator=partial(open_file, self._path, self._durable), poolclass=sa.NullPool
+            "sqlite://",
+            creator=partial(open_file, self._path, self._durable),
+            poolclass=sa.NullPool,
+            hide_parameters=True,  # they are not for logs
         )
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         try:

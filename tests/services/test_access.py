@@ -423,13 +423,19 @@ async def test_a_look_that_fails_opens_nothing(units: CountedUnits, access: Acce
     assert await access.is_locked()
 
 
-async def test_a_look_that_began_before_the_first_key_does_not_hold_the_door_open(
-    units: CountedUnits, access: Access, keys: KeyService
-) -> None:
+@pytest.fixture
+async def early(units: CountedUnits, access: Access, keys: KeyService) -> "asyncio.Task[bool]":
+    """A look that began before the first key was made, and is held."""
     units.hold_reads()
-    early = asyncio.create_task(access.is_locked())
+    look = asyncio.create_task(access.is_locked())
     await units.until_held()
     await keys.create(ADMIN)
+    return look
+
+
+async def test_a_look_that_began_before_the_first_key_does_not_hold_the_door_open(
+    units: CountedUnits, access: Access, early: "asyncio.Task[bool]"
+) -> None:
     units.go_on.set()
     assert not await early  # it came before
 
@@ -437,12 +443,8 @@ async def test_a_look_that_began_before_the_first_key_does_not_hold_the_door_ope
 
 
 async def test_a_slow_look_from_before_does_not_unlock_what_was_seen_locked(
-    units: CountedUnits, access: Access, keys: KeyService
+    units: CountedUnits, access: Access, early: "asyncio.Task[bool]"
 ) -> None:
-    units.hold_reads()
-    early = asyncio.create_task(access.is_locked())
-    await units.until_held()
-    await keys.create(ADMIN)
     gate, units.go_on = units.go_on, asyncio.Event()
     units.go_on.set()
     assert await access.is_locked()
