@@ -1,4 +1,4 @@
-"""`python -m bench`: Roster beside others, taking turns."""
+"""`python -m bench`: Roster beside others, taking write_lock."""
 
 import sys
 import tempfile

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from api.cursors import write_cursor
+from api.web.cursors import write_cursor
 from bench.compare import complain, say
 from bench.databases import Databases, databases
 from bench.errors import BenchError

@@ -23,10 +23,10 @@ from dependency_injector import providers
 
 from api.app import create_app
 from api.container import Container
-from api.edge import Edge
-from api.logs import configure_logs
 from api.metrics import Metrics
+from api.process.logs import configure_logs
 from api.settings import LogFormat, Settings
+from api.web.middleware import RequestMiddleware
 from bench.contenders import PEERS
 from bench.errors import BenchError
 from bench.operations import RATIO_CLIENTS
@@ -34,9 +34,9 @@ from bench.results import write_section
 from bench.tables import table
 from domain.keys import NewKey, Scope
 from domain.users import NewUser, User
-from domain.work import Occasion
+from domain.work import RequestContext
 
-OCCASION: Final = Occasion(actor="bench", request_id="-")
+CONTEXT: Final = RequestContext(actor="bench", request_id="-")
 REQUESTS: Final = 300
 PAGE: Final = 100
 
@@ -87,21 +87,21 @@ async def measured(folder: Path, rounds: int) -> Found:
 
 
 async def filled(whole: Container) -> str:
-    users = whole.users(OCCASION)
+    users = whole.users(CONTEXT)
     for number in range(1, PAGE + 20):
         await users.create(NewUser(name=f"User {number}", email=f"user{number}@example.org"))
-    _, secret = await whole.keys(OCCASION).create(NewKey(name="bench", scopes=tuple(Scope)))
+    _, secret = await whole.keys(CONTEXT).create(NewKey(name="bench", scopes=tuple(Scope)))
     return str(secret)
 
 
 async def layers(whole: Container, settings: Settings) -> Mapping[str, App]:
     """Each of them is the one before it, and more."""
     fastapi = floor()
-    users = (await whole.users(OCCASION).list(limit=PAGE + 1)).items
+    users = (await whole.users(CONTEXT).list(limit=PAGE + 1)).items
     ready = Container(settings=providers.Object(settings), units=providers.Object(Ready(whole.units(), users)))
     return {
         "FastAPI, with response models": fastapi,
-        "with Roster's edge: id, log line, metrics, headers": Edge(fastapi, Metrics("sqlite")),
+        "with Roster's edge: id, log line, metrics, headers": RequestMiddleware(fastapi, Metrics("sqlite")),
         "with its routes, keys, rules and services": create_app(ready),
         "with its stores, on SQLite": create_app(whole),
     }
@@ -125,8 +125,8 @@ class Ready:
         return nullcontext(ReadyUnit(self, self._units))
 
     @asynccontextmanager
-    async def writing(self, occasion: Occasion) -> Any:
-        occasion.seq = 1
+    async def writing(self, context: RequestContext) -> Any:
+        context.seq = 1
         yield ReadyUnit(self, self._units)
 
     async def get(self, id: int) -> User:

@@ -14,10 +14,10 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from repositories.database import Database, database_at
-from repositories.postgres import PostgresDatabase
-from repositories.schema import metadata
-from repositories.sqlite import SqliteDatabase
+from repositories.engines.database import Database, database_at
+from repositories.engines.postgres.database import PostgresDatabase
+from repositories.engines.schema import metadata
+from repositories.engines.sqlite.database import SqliteDatabase
 
 
 def database_for_tests(url: str, *, serving: bool = True) -> Database:

@@ -16,9 +16,9 @@ PLANTED: Final = {
     "services/users.py": "from repositories.users import SqlUsers",
     "services/changes.py": "import fastapi",
     "repositories/users.py": "from services.users import UserService",
-    "repositories/sqlite.py": "import fastapi",
+    "repositories/engines/sqlite/database.py": "import fastapi",
     "api/users.py": "from repositories.users import SqlUsers",
-    "api/health.py": "import sqlalchemy",
+    "api/process/health.py": "import sqlalchemy",
 }
 
 

@@ -10,14 +10,14 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from api import changes, health, keys, metrics, users
-from api.access import Failures
+from api import changes, health, keys, users
 from api.container import Container
-from api.docs import add_docs
-from api.edge import Edge
 from api.health import drain_on_sigterm
-from api.problems import add_problem_handlers
 from api.settings import items_of
+from api.web.access import Failures
+from api.web.docs import add_docs
+from api.web.middleware import RequestMiddleware
+from api.web.problems import add_problem_handlers
 
 DESCRIPTION = """\
 Who a product's people are, what changed, and who changed it.
@@ -45,10 +45,10 @@ EXPOSED: Final = (
 """The headers of an answer that such a page may read, besides those that any may."""
 
 
-def create_app(container: Container, *, open_at_home: bool = False) -> FastAPI:
+def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
     """An app on the parts of this container. Several apps in one process have nothing in common.
 
-    `open_at_home` lets callers on this machine in without a key, while there are no keys at all. It is for a server
+    `open_locally` lets callers on this machine in without a key, while there are no keys at all. It is for a server
     that listens on loopback only, and knows it.
     """
     app = FastAPI(
@@ -61,7 +61,9 @@ def create_app(container: Container, *, open_at_home: bool = False) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
         middleware=[
-            Middleware(Edge, metrics=container.metrics(), hosts=items_of(container.settings().allowed_hosts)),
+            Middleware(
+                RequestMiddleware, metrics=container.metrics(), hosts=items_of(container.settings().allowed_hosts)
+            ),
             *web_pages(items_of(container.settings().cors_origins)),
         ],
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -69,8 +71,8 @@ def create_app(container: Container, *, open_at_home: bool = False) -> FastAPI:
     app.state.container = container
     app.state.draining = False
     app.state.failures = Failures()
-    app.state.open_at_home = open_at_home
-    for router in (users.router, changes.router, keys.router, health.router, metrics.router):
+    app.state.open_locally = open_locally
+    for router in (users.router, changes.router, keys.router, health.router):
         app.router.routes.extend(router.routes)  # include_router would match every request twice
     add_docs(app)
     add_problem_handlers(app)

@@ -6,13 +6,14 @@ from typing import Annotated, Any, Final
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
-from api.answers import documented_headers, json_answer, link_to_next
-from api.dependencies import Changes
-from api.lists import FilterText, Limit, narrowed
-from api.problems import documented
-from api.routing import PlainInteger, Router
 from api.users import UserId
-from domain.changes import FIELDS, Action, Change, Stretch
+from api.web.dependencies import Changes
+from api.web.lists import FilterText, Limit, narrowed
+from api.web.problems import documented
+from api.web.requests import PlainInteger
+from api.web.responses import documented_headers, json_answer, link_to_next
+from api.web.routing import Router
+from domain.changes import FIELDS, Action, Change, ChangePage
 from domain.pages import DEFAULT_LIMIT
 from domain.values import MAX_ID
 
@@ -79,9 +80,9 @@ async def list_user_changes(
     return followed(request, await changes.list_of_user(id, since=since, limit=limit))
 
 
-def followed(request: Request, stretch: Stretch) -> Response:
-    next_one = link_to_next(request, since=stretch.end)
-    return json_answer([shown(change) for change in stretch.changes], headers=next_one)
+def followed(request: Request, page: ChangePage) -> Response:
+    next_one = link_to_next(request, since=page.end)
+    return json_answer([shown(change) for change in page.changes], headers=next_one)
 
 
 def shown(change: Change) -> dict[str, Any]:

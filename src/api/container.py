@@ -12,10 +12,10 @@ from dependency_injector import containers, providers
 from api.randomness import random_characters
 from api.settings import Settings
 from domain.work import utc_now
-from repositories.database import Database, database_at
-from repositories.meter import NO_METER, Meter
+from repositories.engines.database import Database, database_at
+from repositories.engines.meter import NO_METER, Meter
 from repositories.work import SqlUnitsOfWork
-from services.access import Access
+from services.authentication import Authenticator
 from services.changes import ChangeService
 from services.keys import KeyService
 from services.users import UserService
@@ -39,7 +39,7 @@ def meter_for(serving: bool, metrics: "Callable[[], Metrics]") -> Meter:
 
 
 class Container(containers.DeclarativeContainer):
-    """From settings to database to units of work to services. A service is built for each request's occasion."""
+    """From settings to database to units of work to services. A service is built for each request's context."""
 
     settings = providers.Singleton(Settings)
     serving = providers.Object(True)
@@ -55,7 +55,7 @@ class Container(containers.DeclarativeContainer):
     )
     clock = providers.Object(utc_now)
     units = providers.Singleton(SqlUnitsOfWork, database, clock)
-    access = providers.Singleton(Access, units, providers.Object(time.monotonic), clock)
+    access = providers.Singleton(Authenticator, units, providers.Object(time.monotonic), clock)
     randomness = providers.Object(random_characters)
     keys = providers.Factory(KeyService, units, randomness, access.provided.forget)
     users = providers.Factory(UserService, units)

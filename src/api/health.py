@@ -3,31 +3,36 @@
 import asyncio
 import signal
 import threading
+from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.openmetrics import exposition as openmetrics
 from pydantic import BaseModel, Field
 
-from api.answers import json_answer
-from api.dependencies import container_of
-from api.problems import documented, problem
-from api.routing import operation_id
+from api.web.dependencies import container_of
+from api.web.problems import documented, problem
+from api.web.responses import documented_headers, json_answer
+from api.web.routing import operation_id
+from api.web.streams import VARY, media_type_for
 
-router = APIRouter(prefix="/health", tags=["health"], generate_unique_id_function=operation_id)
+router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
 
 
 class Health(BaseModel):
     status: Annotated[Literal["ok"], Field(description="There is no other: what is not well is a problem document")]
 
 
-@router.get("/live", response_model=Health, responses=documented())
+@router.get("/health/live", response_model=Health, responses=documented())
 async def live() -> Response:
     """The process answers."""
     return json_answer({"status": "ok"})
 
 
-@router.get("/ready", response_model=Health, responses=documented(503))
+@router.get("/health/ready", response_model=Health, responses=documented(503))
 async def ready(request: Request) -> Response:
     """The database is reachable, its schema at the head, and the server not about to stop."""
     if request.app.state.draining:
@@ -39,6 +44,41 @@ async def ready(request: Request) -> Response:
 
 def not_ready(request: Request, detail: str) -> Response:
     return problem(request, 503, "not_ready", detail, headers={"Retry-After": "1"})
+
+
+TEXT: Final = "text/plain"
+OPENMETRICS: Final = "application/openmetrics-text"
+WRITERS: Final[Mapping[str, tuple[Callable[[CollectorRegistry], bytes], str]]] = {
+    TEXT: (exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4),
+    OPENMETRICS: (openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST),
+}
+
+EXAMPLE: Final = """\
+# HELP roster_requests_in_flight Requests that are being answered, this one too.
+# TYPE roster_requests_in_flight gauge
+roster_requests_in_flight 1.0
+"""
+SHOWN: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "content": {
+            TEXT: {"schema": {"type": "string"}, "example": EXAMPLE},
+            OPENMETRICS: {"schema": {"type": "string"}, "example": f"{EXAMPLE}# EOF\n"},
+        },
+        **documented_headers(Vary="What the answer depends on"),
+    }
+}
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses={**documented(), **SHOWN})
+async def metrics(request: Request) -> Response:
+    """Figures for monitoring, in the text format of Prometheus, or as OpenMetrics if Accept prefers that.
+
+    They tell how much is asked and how long it takes, nothing of what the directory holds. Several server processes
+    are told of together.
+    """
+    write, media_type = WRITERS[media_type_for(request.headers.getlist("accept"), tuple(WRITERS))]
+    text = await asyncio.to_thread(write, container_of(request).metrics().shown)  # others need not wait for it
+    return Response(text, media_type=media_type, headers=VARY)
 
 
 def drain_on_sigterm(app: FastAPI, seconds: float) -> None:

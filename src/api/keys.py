@@ -8,11 +8,12 @@ from fastapi import Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticKnownError
 
-from api.answers import documented_headers, json_answer, written
-from api.dependencies import Keys, KeysToWrite
-from api.lists import Cursor, Limit, listed, position_in
-from api.problems import documented
-from api.routing import PlainInteger, Router
+from api.web.dependencies import Keys, KeysToWrite
+from api.web.lists import Cursor, Limit, listed, position_in
+from api.web.problems import documented
+from api.web.requests import PlainInteger
+from api.web.responses import documented_headers, json_answer, written
+from api.web.routing import Router
 from domain.keys import NAME, Key, NewKey, Scope
 from domain.pages import BY_ID, DEFAULT_LIMIT
 from domain.values import MAX_ID, instant

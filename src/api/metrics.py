@@ -1,21 +1,19 @@
-"""Figures for monitoring: how many requests, how long they took, and what they waited for. None of them tells of users.
+"""Figures for monitoring: how many requests, how long they took, how long they waited. None of them is about users.
 
-A label has few values, all of Roster's own: operations, statuses, pools. Whatever a client sends makes no new ones.
+A label has few values, all of them Roster's own: operations, statuses, pools. Nothing that a client sends makes a new
+one.
 """
 
-import asyncio
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
 from prometheus_client import (
     CollectorRegistry,
     Gauge,
@@ -23,21 +21,13 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    exposition,
 )
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from api.answers import documented_headers
-from api.dependencies import container_of
-from api.problems import documented
-from api.routing import operation_id
-from api.streams import VARY, media_type_for
-
 SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which the library learns, when it is imported, where workers keep their figures."""
+"""The environment variable that tells the library, when it is imported, where workers keep their figures."""
 
 REQUEST_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5, 16, 35)
 """Close together up to 50 ms, where nearly all answers are. Above that by what bounds them: a wait for a connection is
@@ -157,40 +147,3 @@ def shared_by_workers() -> Iterator[str]:
             yield folder
         finally:
             del os.environ[SHARED_FOLDER]
-
-
-TEXT: Final = "text/plain"
-OPENMETRICS: Final = "application/openmetrics-text"
-WRITERS: Final[Mapping[str, tuple[Callable[[CollectorRegistry], bytes], str]]] = {
-    TEXT: (exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4),
-    OPENMETRICS: (openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST),
-}
-
-EXAMPLE: Final = """\
-# HELP roster_requests_in_flight Requests that are being answered, this one too.
-# TYPE roster_requests_in_flight gauge
-roster_requests_in_flight 1.0
-"""
-SHOWN: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "content": {
-            TEXT: {"schema": {"type": "string"}, "example": EXAMPLE},
-            OPENMETRICS: {"schema": {"type": "string"}, "example": f"{EXAMPLE}# EOF\n"},
-        },
-        **documented_headers(Vary="What the answer depends on"),
-    }
-}
-
-router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
-
-
-@router.get("/metrics", response_class=PlainTextResponse, responses={**documented(), **SHOWN})
-async def metrics(request: Request) -> Response:
-    """Figures for monitoring, in the text format of Prometheus, or as OpenMetrics if Accept prefers that.
-
-    They tell how much is asked and how long it takes, nothing of what the directory holds. Several server processes
-    are told of together.
-    """
-    write, media_type = WRITERS[media_type_for(request.headers.getlist("accept"), tuple(WRITERS))]
-    text = await asyncio.to_thread(write, container_of(request).metrics().shown)  # others need not wait for it
-    return Response(text, media_type=media_type, headers=VARY)

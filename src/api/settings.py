@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         """The kind of the database, if the URL is good."""
         return "sqlite" if self.database_url.startswith("sqlite") else "postgresql"
 
-    def is_at_home(self) -> bool:
+    def is_local(self) -> bool:
         """Whether only this machine can reach the address that is listened on."""
         return is_loopback(self.host)
 

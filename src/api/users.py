@@ -8,17 +8,10 @@ from typing import Annotated, Any, Final
 from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.answers import (
-    EVERY_FIELD,
-    documented_headers,
-    fields_asked_for,
-    json_answer,
-    pattern_of_fields,
-    written,
-)
-from api.conditions import IfMatch, IfNoneMatch, expected_by, tag_of, unwanted_by
-from api.dependencies import Users, UsersToWrite
-from api.lists import (
+from api.web.conditions import IfMatch, IfNoneMatch, expected_by, tag_of, unwanted_by
+from api.web.dependencies import Users, UsersToWrite
+from api.web.idempotency import IdempotencyKeyHeader, answer_idempotently
+from api.web.lists import (
     LISTED,
     Accept,
     Count,
@@ -32,10 +25,18 @@ from api.lists import (
     refuse_paging,
     sorted_by,
 )
-from api.once import IdempotencyKey, answer_once
-from api.problems import documented
-from api.routing import JSON_TYPE, MERGE_PATCH_TYPE, PlainInteger, Router
-from api.streams import CSV, JSON, media_type_for, stream
+from api.web.problems import documented
+from api.web.requests import JSON_TYPE, MERGE_PATCH_TYPE, PlainInteger
+from api.web.responses import (
+    EVERY_FIELD,
+    documented_headers,
+    fields_asked_for,
+    json_answer,
+    pattern_of_fields,
+    written,
+)
+from api.web.routing import Router
+from api.web.streams import CSV, JSON, media_type_for, stream
 from domain.errors import Fault, Invalid
 from domain.pages import DEFAULT_LIMIT
 from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, FIELDS, NAME, USERNAME, NewUser, Status, User
@@ -202,7 +203,11 @@ UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The c
     responses={201: {**CREATED, **LINKS}, **documented(400, 409, 415, 422)},
 )
 async def create_user(
-    request: Request, users: UsersToWrite, body: UserIn, fields: Fields = None, idempotency_key: IdempotencyKey = None
+    request: Request,
+    users: UsersToWrite,
+    body: UserIn,
+    fields: Fields = None,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
     """Create a user. A key (e-mail, username, external id) that another user has is a 409 that names it."""
     show = shown(fields)
@@ -212,7 +217,7 @@ async def create_user(
         headers = {**validators(user), **written(users), "Location": location_of(request, user)}
         return json_answer(show(user), 201, headers)
 
-    return await answer_once(request, idempotency_key, users, lambda: users.create(new), answer)
+    return await answer_idempotently(request, idempotency_key, users, lambda: users.create(new), answer)
 
 
 @router.get("/", response_model=list[UserOut], responses={200: LISTED, **documented(400, 422)})
@@ -365,7 +370,11 @@ async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_
 
 @router.post("/{id}/restore", response_model=UserOut, responses={200: RESTORED, **documented(404, 409, 422)})
 async def restore_user(
-    request: Request, users: UsersToWrite, id: UserId, fields: Fields = None, idempotency_key: IdempotencyKey = None
+    request: Request,
+    users: UsersToWrite,
+    id: UserId,
+    fields: Fields = None,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
     """Bring a deleted user back. A key that another user took meanwhile is a 409 that names it."""
     show = shown(fields)
@@ -373,7 +382,7 @@ async def restore_user(
     def answer(user: User) -> Response:
         return json_answer(show(user), headers={**validators(user), **written(users)})
 
-    return await answer_once(request, idempotency_key, users, lambda: users.restore(id), answer)
+    return await answer_idempotently(request, idempotency_key, users, lambda: users.restore(id), answer)
 
 
 def one(user: User, show: Callable[[User], Mapping[str, Any]], if_none_match: str | None) -> Response:

@@ -67,14 +67,14 @@ BY_SEQ: Final = Sort((Order(SEQ),))
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """A stretch of the record: some changes, and the number up to which there is nothing else that was asked for."""
+class ChangePage:
+    """A page of the record: some changes, and the number up to which there is nothing else that was asked for."""
 
     changes: Sequence[Change]
     end: int
 
     @classmethod
-    def of(cls, changes: Sequence[Change], limit: int, looked_at: int) -> "Stretch":
+    def of(cls, changes: Sequence[Change], limit: int, looked_at: int) -> "ChangePage":
         """What a list found that was asked for up to `limit` after the changes up to `looked_at` were there."""
         last = changes[-1].seq if changes else 0
         return cls(changes, last if changes and len(changes) == limit else max(last, looked_at))

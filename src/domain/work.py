@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from domain.changes import ReadChanges
+from domain.idempotency import IdempotencyKey
 from domain.keys import Keys, ReadKeys, Scope
-from domain.once import Once
 from domain.users import ReadUsers, Users
 
 Clock = Callable[[], datetime]
@@ -20,7 +20,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(slots=True, kw_only=True)
-class Occasion:
+class RequestContext:
     """Who asks, in which request, whether only to see what would happen, and whether only once.
 
     What came of it: `seq` is the number of the last change that its last writing unit wrote, None if it wrote none.
@@ -32,7 +32,7 @@ class Occasion:
     """What the actor may do; None for everything."""
 
     dry_run: bool = False
-    once: Once | None = None
+    idempotency_key: IdempotencyKey | None = None
     seq: int | None = None
 
 
@@ -91,11 +91,11 @@ class UnitsOfWork(Protocol):
         """Stores whose answers are all of one moment, for a long list. Raises `Busy` while too many read so."""
         ...
 
-    def writing(self, occasion: Occasion) -> AbstractAsyncContextManager[UnitOfWork]:
-        """A unit of work for this occasion. If it is one to be done once, and not a dry run:
+    def writing(self, context: RequestContext) -> AbstractAsyncContextManager[UnitOfWork]:
+        """A unit of work for this request. With an idempotency key, unless it is a dry run:
 
-        Raises `AlreadyDone` if a unit with this key was committed in the last 24 hours, `KeyReused` if that was
-        another request, `InFlight` if one is under way.
+        Raises `AlreadyDone` if a unit with this key was committed in the last 24 hours, `IdempotencyKeyReused` if that
+        was another request, `InFlight` if one is under way.
         """
         ...
 

@@ -6,9 +6,9 @@ from typing import Final
 import sqlalchemy as sa
 
 from domain.changes import Entity
-from domain.once import REMEMBERED_FOR, Once, answer_again
-from repositories.lanes import Lane
-from repositories.schema import Instant, Key, metadata
+from domain.idempotency import REMEMBERED_FOR, IdempotencyKey, replay
+from repositories.engines.executors import Executor
+from repositories.engines.schema import Instant, Key, metadata
 
 answers: Final = sa.Table(
     "answers",
@@ -48,26 +48,30 @@ FORGET: Final = sa.delete(answers).where(
 )
 
 
-async def find_answer(lane: Lane, actor: str, once: Once, now: datetime) -> None:
+async def find_answer(executor: Executor, actor: str, idempotency_key: IdempotencyKey, now: datetime) -> None:
     """Raises the answer, or the refusal, if the key is remembered."""
-    for fingerprint, answer in await lane.rows(FIND, {"actor": actor, "key": once.key, "since": now - REMEMBERED_FOR}):
-        raise answer_again(once, fingerprint, answer)
+    for fingerprint, answer in await executor.fetch(
+        FIND, {"actor": actor, "key": idempotency_key.key, "since": now - REMEMBERED_FOR}
+    ):
+        raise replay(idempotency_key, fingerprint, answer)
 
 
-async def keep_answer(lane: Lane, actor: str, once: Once, *, written: Entity, seq: int, now: datetime) -> None:
-    await lane.rows(CLEAN, {"since": now - REMEMBERED_FOR})
-    await lane.rows(REPLACE, {"old_actor": actor, "old_key": once.key})
+async def keep_answer(
+    executor: Executor, actor: str, idempotency_key: IdempotencyKey, *, written: Entity, seq: int, now: datetime
+) -> None:
+    await executor.fetch(CLEAN, {"since": now - REMEMBERED_FOR})
+    await executor.fetch(REPLACE, {"old_actor": actor, "old_key": idempotency_key.key})
     values = {
         "actor": actor,
-        "key": once.key,
-        "fingerprint": once.fingerprint,
-        "answer": once.answer(written, seq),
+        "key": idempotency_key.key,
+        "fingerprint": idempotency_key.fingerprint,
+        "answer": idempotency_key.answer(written, seq),
         "kind": written.kind,
         "entity_id": written.id,
         "at": now,
     }
-    await lane.rows(KEEP, values)
+    await executor.fetch(KEEP, values)
 
 
-async def forget_answers(lane: Lane, entity: Entity) -> None:
-    await lane.rows(FORGET, {"forgotten_kind": entity.kind, "forgotten_id": entity.id})
+async def forget_answers(executor: Executor, entity: Entity) -> None:
+    await executor.fetch(FORGET, {"forgotten_kind": entity.kind, "forgotten_id": entity.id})

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from domain.changes import BY_SEQ, Action, Change, Entity, NewChange
 from domain.filters import Filter
 from domain.values import is_id
-from repositories.lanes import Lane, Row, Rows, Transaction, bounded
-from repositories.pages import Listing, Query, page
-from repositories.schema import BigId, Instant, Json, Key, metadata
+from repositories.engines.executors import Executor, Transaction
+from repositories.engines.schema import BigId, Instant, Json, Key, metadata
+from repositories.engines.statements import Row, Rows, bounded
+from repositories.lists.pages import Listing, Query, page
 
 changes: Final = sa.Table(
     "changes",
@@ -62,10 +63,10 @@ REDACT: Final = (
 
 
 class SqlChanges:
-    """The record of changes, to read. What may read all of it takes the lane for scans."""
+    """The record of changes, to read. What may read all of it takes the executor for scans."""
 
-    def __init__(self, lane: Lane, scans: Lane) -> None:
-        self._lane = lane
+    def __init__(self, executor: Executor, scans: Executor) -> None:
+        self._executor = executor
         self._scans = scans
 
     async def list(
@@ -81,33 +82,33 @@ class SqlChanges:
         if kind is None and filter is not None:
             rows = await self._ask(page(LISTING, filter, BY_SEQ, (window["since"],), window["limit"]))
         elif kind is None:
-            rows = await self._lane.rows(LIST, window)
+            rows = await self._executor.fetch(LIST, window)
         elif entity_id is not None and is_id(entity_id):
-            rows = await self._lane.rows(LIST_OF_ONE, {**window, "kind": kind, "entity_id": entity_id})
+            rows = await self._executor.fetch(LIST_OF_ONE, {**window, "kind": kind, "entity_id": entity_id})
         else:
             rows = ()
         return [change_of(row) for row in rows]
 
     async def last(self) -> int:
-        ((seq,),) = await self._lane.rows(LAST_SEQ)
+        ((seq,),) = await self._executor.fetch(LAST_SEQ)
         return int(seq)
 
     async def _ask(self, query: Query) -> Rows:
-        lane = self._scans if query.scans else self._lane
-        return await lane.rows(query.statement, query.parameters)
+        executor = self._scans if query.scans else self._executor
+        return await executor.fetch(query.statement, query.parameters)
 
 
 async def append(
-    lane: Transaction, new: Sequence[NewChange], order: sa.Select[Any] | None, *, last: bool
+    executor: Transaction, new: Sequence[NewChange], order: sa.Select[Any] | None, *, last: bool
 ) -> int | None:
-    """Number and keep these changes; the number of the last, if there is any. With the `last` the lane commits.
+    """Number and keep these changes; the number of the last, if there is any. With the `last` the executor commits.
 
     `order` is what a database runs before each is numbered, if commits could overtake each other there.
     """
     seq = None
     for change in new:
         ends = last and change is new[-1]
-        ((seq,),) = await lane.rows(append_after(order), row_of(change), last=ends)
+        ((seq,),) = await executor.fetch(append_after(order), row_of(change), last=ends)
     return seq
 
 
@@ -125,9 +126,9 @@ def row_of(change: NewChange) -> Mapping[str, Any]:
     return {name: getattr(change, name) for name in COLUMNS}
 
 
-async def redact(lane: Lane, entity: Entity) -> None:
+async def redact(executor: Executor, entity: Entity) -> None:
     """Erase what its changes say of an entity. That there were changes, when and by whom, stays."""
-    await lane.rows(REDACT, {"redacted_kind": entity.kind, "redacted_id": entity.id})
+    await executor.fetch(REDACT, {"redacted_kind": entity.kind, "redacted_id": entity.id})
 
 
 def change_of(row: Row) -> Change:

@@ -11,8 +11,9 @@ from domain.changes import Journal
 from domain.errors import NotFound, Stale
 from domain.keys import FIRST_ID, Digest, Key, NewKey, Scope
 from domain.values import is_id
-from repositories.lanes import Lane, Row, bounded
-from repositories.schema import BigId, Instant, Json, metadata
+from repositories.engines.executors import Executor
+from repositories.engines.schema import BigId, Instant, Json, metadata
+from repositories.engines.statements import Row, bounded
 
 keys: Final = sa.Table(
     "keys",
@@ -71,25 +72,25 @@ TOUCH: Final = KEEP_DIGESTS.values(last_used_at=sa.bindparam("used_at"))
 class SqlReadKeys:
     """The keys as a reading unit of work sees them."""
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
 
     async def get(self, id: int) -> Key:
         return await self._one(GET, id)
 
     async def list(self, *, after: int = 0, limit: int) -> Sequence[Key]:
-        rows = await self._lane.rows(LIST, {"after": bounded(after), "limit": bounded(limit)})
+        rows = await self._executor.fetch(LIST, {"after": bounded(after), "limit": bounded(limit)})
         return [key_of(row) for row in rows]
 
     async def digests(self, id: int) -> Sequence[Digest]:
-        ((hash, old_hash, old_until),) = await self._lane.rows(DIGESTS, {"id": bounded(id)})
+        ((hash, old_hash, old_until),) = await self._executor.fetch(DIGESTS, {"id": bounded(id)})
         return [Digest(each, until) for each, until in ((hash, None), (old_hash, old_until)) if each]
 
     async def any(self) -> bool:
-        return bool(await self._lane.rows(ANY))
+        return bool(await self._executor.fetch(ANY))
 
     async def _one(self, statement: sa.Select[Any], id: int) -> Key:
-        rows = await self._lane.rows(statement, {"id": id}) if is_id(id) else ()
+        rows = await self._executor.fetch(statement, {"id": id}) if is_id(id) else ()
         if not rows:
             raise NotFound("There is no key with this id.")
         return key_of(rows[0])
@@ -98,8 +99,8 @@ class SqlReadKeys:
 class SqlKeys(SqlReadKeys):
     """The keys within one transaction."""
 
-    def __init__(self, lane: Lane, journal: Journal, now: datetime) -> None:
-        super().__init__(lane)
+    def __init__(self, executor: Executor, journal: Journal, now: datetime) -> None:
+        super().__init__(executor)
         self._journal = journal
         self._now = now
 
@@ -111,7 +112,7 @@ class SqlKeys(SqlReadKeys):
 
     async def add_first(self, new: NewKey) -> Key:
         if (drawn := await self._draw(new)) != FIRST_ID:  # where ids that are not kept are not given out again
-            await self._lane.rows(RENUMBER, {"drawn_id": drawn})
+            await self._executor.fetch(RENUMBER, {"drawn_id": drawn})
         return self._added(FIRST_ID, new)
 
     async def _draw(self, new: NewKey) -> int:
@@ -123,7 +124,7 @@ class SqlKeys(SqlReadKeys):
             "updated_at": self._now,
             "version": 1,
         }
-        ((id,),) = await self._lane.rows(ADD, values)
+        ((id,),) = await self._executor.fetch(ADD, values)
         return int(id)
 
     def _added(self, id: int, new: NewKey) -> Key:
@@ -145,7 +146,7 @@ class SqlKeys(SqlReadKeys):
             "saved_id": key.id,
             "saved_version": key.version,
         }
-        if not await self._lane.rows(SAVE, values):
+        if not await self._executor.fetch(SAVE, values):
             raise Stale("The key was changed meanwhile.")
         self._journal.saved(before, saved)
         return saved
@@ -154,13 +155,13 @@ class SqlKeys(SqlReadKeys):
         new, *old = digests
         old_hash, old_until = (old[0].hash, old[0].until) if old else (None, None)
         values = {"hash": new.hash, "old_hash": old_hash, "old_until": old_until, "kept_id": id}
-        await self._lane.rows(KEEP_DIGESTS, values)
+        await self._executor.fetch(KEEP_DIGESTS, values)
 
     async def touch(self, id: int, at: datetime) -> None:
-        await self._lane.rows(TOUCH, {"kept_id": id, "used_at": at})
+        await self._executor.fetch(TOUCH, {"kept_id": id, "used_at": at})
 
     async def has_other_admin(self, than: int, at: datetime) -> bool:
-        others = [key_of(row) for row in await self._lane.rows(ALL_UNREVOKED_TO_WRITE)]
+        others = [key_of(row) for row in await self._executor.fetch(ALL_UNREVOKED_TO_WRITE)]
         return any(key.id != than and Scope.KEYS_ADMIN in key.scopes and key.is_valid_at(at) for key in others)
 
 

@@ -14,10 +14,11 @@ from domain.filters import Filter
 from domain.pages import BY_ID, Position, Sort
 from domain.users import NewUser, Status, User, UserKey
 from domain.values import flaw_in, fold, is_id
-from repositories.lanes import Lane, Row, Rows, bounded
-from repositories.pages import Listing, Query, page, total
+from repositories.engines.executors import Executor
+from repositories.engines.schema import BigId, Instant, Json, Key, metadata
+from repositories.engines.statements import Row, Rows, bounded
+from repositories.lists.pages import Listing, Query, page, total
 from repositories.rows import maker
-from repositories.schema import BigId, Instant, Json, Key, metadata
 
 users: Final = sa.Table(
     "users",
@@ -104,10 +105,10 @@ SAVE: Final = (
 
 
 class SqlReadUsers:
-    """The users as a reading unit of work sees them. What may read the whole table takes the lane for scans."""
+    """The users as a reading unit of work sees them. What may read the whole table takes the executor for scans."""
 
-    def __init__(self, lane: Lane, scans: Lane) -> None:
-        self._lane = lane
+    def __init__(self, executor: Executor, scans: Executor) -> None:
+        self._executor = executor
         self._scans = scans
 
     async def get(self, id: int, *, deleted: bool = False) -> User:
@@ -122,7 +123,7 @@ class SqlReadUsers:
     ) -> Sequence[User]:
         if filter is None and sort == BY_ID:
             (last,) = (0,) if after is None else sort.keys_at(after)
-            rows = await self._lane.rows(LIST, {"after": last, "limit": bounded(limit)})
+            rows = await self._executor.fetch(LIST, {"after": last, "limit": bounded(limit)})
         else:
             rows = await self._ask(page(LISTING, filter, sort, after, bounded(limit)))
         return [user_of(row) for row in rows]
@@ -132,18 +133,18 @@ class SqlReadUsers:
         return int(rows[0][0])
 
     async def _ask(self, query: Query) -> Rows:
-        lane = self._scans if query.scans else self._lane
-        return await lane.rows(query.statement, query.parameters)
+        executor = self._scans if query.scans else self._executor
+        return await executor.fetch(query.statement, query.parameters)
 
     async def _one(self, statement: sa.Select[Any], id: int) -> User:
-        rows = await self._lane.rows(statement, {"id": id}) if is_id(id) else ()
+        rows = await self._executor.fetch(statement, {"id": id}) if is_id(id) else ()
         if not rows:
             raise NotFound("There is no user with this id.")
         return user_of(rows[0])
 
     async def _one_by(self, statement: sa.Select[Any], key: UserKey, value: str) -> User:
         form = value if key == "external_id" else fold(value)
-        rows = () if flaw_in(form) else await self._lane.rows(statement, {"key": form})
+        rows = () if flaw_in(form) else await self._executor.fetch(statement, {"key": form})
         if not rows:
             raise NotFound(f"There is no user with this {key}.")
         return user_of(rows[0])
@@ -152,8 +153,8 @@ class SqlReadUsers:
 class SqlUsers(SqlReadUsers):
     """The users within one transaction."""
 
-    def __init__(self, lane: Lane, journal: Journal, now: datetime) -> None:
-        super().__init__(lane, scans=lane)
+    def __init__(self, executor: Executor, journal: Journal, now: datetime) -> None:
+        super().__init__(executor, scans=executor)
         self._journal = journal
         self._now = now
         self._known: dict[int, User] = {}  # as this unit last saw them: what the journal calls "before"
@@ -170,7 +171,7 @@ class SqlUsers(SqlReadUsers):
 
     async def add(self, new: NewUser) -> User:
         values = {**row_of(new), "created_at": self._now, "updated_at": self._now, "version": 1}
-        rows = await self._lane.rows(ADD, values)
+        rows = await self._executor.fetch(ADD, values)
         user = User(
             id=rows[0][0],
             name=new.name,
@@ -197,14 +198,14 @@ class SqlUsers(SqlReadUsers):
             "saved_id": user.id,
             "saved_version": user.version,
         }
-        if not await self._lane.rows(SAVE, values):
+        if not await self._executor.fetch(SAVE, values):
             raise Stale("The user was changed meanwhile.")
         self._journal.saved(before, self._know(saved))
         return saved
 
     async def remove(self, user: User) -> None:
         before = await self._before(user)
-        if not await self._lane.rows(REMOVE, {"id": user.id, "version": user.version}):
+        if not await self._executor.fetch(REMOVE, {"id": user.id, "version": user.version}):
             raise Stale("The user was changed meanwhile.")
         self._journal.removed(before)
         del self._known[user.id]

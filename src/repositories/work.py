@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from domain.changes import Journal
-from domain.once import IN_FLIGHT, InFlight, InFlightKeys, Once
-from domain.work import Clock, Occasion, utc_now
+from domain.idempotency import IN_FLIGHT, IdempotencyKey, InFlight, InFlightKeys
+from domain.work import Clock, RequestContext, utc_now
 from repositories.answers import find_answer, forget_answers, keep_answer
 from repositories.changes import LAST_SEQ, SqlChanges, append, redact
-from repositories.database import Database
+from repositories.engines.database import Database
+from repositories.engines.executors import Executor, Transaction
 from repositories.feed import Feed
 from repositories.keys import SqlKeys, SqlReadKeys
-from repositories.lanes import Lane, Transaction
 from repositories.users import SqlReadUsers, SqlUsers
 
 PAUSE_S: Final = 0.04
@@ -24,60 +24,60 @@ PAUSE_S: Final = 0.04
 
 @dataclass(frozen=True, slots=True)
 class SqlReadingUnit:
-    """No transaction: each read is a statement of its own, on a lane that its database keeps for reading."""
+    """No transaction: each read is a statement of its own, on a executor that its database keeps for reading."""
 
     users: SqlReadUsers
     changes: SqlChanges
     keys: SqlReadKeys
 
     @classmethod
-    def on(cls, lane: Lane, scans: Lane) -> "SqlReadingUnit":
-        return cls(users=SqlReadUsers(lane, scans), changes=SqlChanges(lane, scans), keys=SqlReadKeys(lane))
+    def on(cls, executor: Executor, scans: Executor) -> "SqlReadingUnit":
+        return cls(users=SqlReadUsers(executor, scans), changes=SqlChanges(executor, scans), keys=SqlReadKeys(executor))
 
 
 class SqlUnitOfWork:
     """One transaction, which begins with the first statement."""
 
-    def __init__(self, database: Database, lane: Transaction, occasion: Occasion, clock: Clock) -> None:
+    def __init__(self, database: Database, executor: Transaction, context: RequestContext, clock: Clock) -> None:
         self.now = clock()
-        occasion.seq = None  # that of a unit that was contended in its COMMIT
+        context.seq = None  # that of a unit that was contended in its COMMIT
         self._database = database
-        self._lane = lane
-        self._occasion = occasion
+        self._executor = executor
+        self._context = context
         self._journal = Journal()
-        self.users = SqlUsers(lane, self._journal, self.now)
-        self.changes = SqlChanges(lane, scans=lane)
-        self.keys = SqlKeys(lane, self._journal, self.now)
+        self.users = SqlUsers(executor, self._journal, self.now)
+        self.changes = SqlChanges(executor, scans=executor)
+        self.keys = SqlKeys(executor, self._journal, self.now)
 
     async def commit(self) -> None:
-        who = self._occasion
+        who = self._context
         await self._erase()
         changes = list(self._journal.changes(actor=who.actor, request_id=who.request_id, at=self.now))
-        ends = bool(changes) and not (who.dry_run or who.once)
-        seq = await append(self._lane, changes, self._database.commit_order, last=ends)
+        ends = bool(changes) and not (who.dry_run or who.idempotency_key)
+        seq = await append(self._executor, changes, self._database.commit_order, last=ends)
         if who.dry_run:
-            await self._lane.rollback()
+            await self._executor.rollback()
             return
-        if who.once and seq and (written := self._journal.last):
-            await keep_answer(self._lane, who.actor, who.once, written=written, seq=seq, now=self.now)
+        if who.idempotency_key and seq and (written := self._journal.last):
+            await keep_answer(self._executor, who.actor, who.idempotency_key, written=written, seq=seq, now=self.now)
         if not ends:
-            await self._lane.commit()
+            await self._executor.commit()
         who.seq = seq
 
     async def _erase(self) -> None:
         for removed in self._journal.removed_entities:
-            await redact(self._lane, removed)
-            await forget_answers(self._lane, removed)
+            await redact(self._executor, removed)
+            await forget_answers(self._executor, removed)
 
     @property
     def has_erased(self) -> bool:
-        return bool(self._journal.removed_entities) and self._occasion.seq is not None
+        return bool(self._journal.removed_entities) and self._context.seq is not None
 
-    async def require_first(self, once: Once) -> None:
+    async def require_first(self, idempotency_key: IdempotencyKey) -> None:
         """Raises the answer if this was done before, `InFlight` if another process is at it."""
-        if not await self._database.claim(self._lane, f"{self._occasion.actor} {once.key}"):
+        if not await self._database.claim(self._executor, f"{self._context.actor} {idempotency_key.key}"):
             raise InFlight(IN_FLIGHT)
-        await find_answer(self._lane, self._occasion.actor, once, self.now)
+        await find_answer(self._executor, self._context.actor, idempotency_key, self.now)
 
 
 class SqlUnitsOfWork:
@@ -97,7 +97,7 @@ class SqlUnitsOfWork:
         return await self._database.is_ready()
 
     async def _last_seq(self) -> int:
-        ((seq,),) = await self._database.reader.rows(LAST_SEQ)
+        ((seq,),) = await self._database.reader.fetch(LAST_SEQ)
         return int(seq)
 
     async def changed(self, since: int, within_s: float) -> float:
@@ -111,22 +111,22 @@ class SqlUnitsOfWork:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqlReadingUnit]:
-        async with self._database.snapshot() as lane:
-            yield SqlReadingUnit.on(lane, lane)
+        async with self._database.snapshot() as executor:
+            yield SqlReadingUnit.on(executor, executor)
 
     @asynccontextmanager
-    async def writing(self, occasion: Occasion) -> AsyncIterator[SqlUnitOfWork]:
-        once = None if occasion.dry_run else occasion.once
-        with self._in_flight.claim(occasion.actor, once):
-            async with self._database.transaction() as lane:
-                work = SqlUnitOfWork(self._database, lane, occasion, self._clock)
-                if once:
-                    await work.require_first(once)
+    async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:
+        idempotency_key = None if context.dry_run else context.idempotency_key
+        with self._in_flight.claim(context.actor, idempotency_key):
+            async with self._database.transaction() as executor:
+                work = SqlUnitOfWork(self._database, executor, context, self._clock)
+                if idempotency_key:
+                    await work.require_first(idempotency_key)
                 yield work
         if work.has_erased:
             await self._database.scrub()
-        if occasion.seq is not None:
-            self._feed.committed(occasion.seq)
+        if context.seq is not None:
+            self._feed.committed(context.seq)
 
     async def pause(self, attempt: int) -> None:
         await asyncio.sleep(random.uniform(0, PAUSE_S * 2 ** (attempt - 1)))  # noqa: S311  # only spreads the load

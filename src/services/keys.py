@@ -20,8 +20,8 @@ from domain.keys import (
     write_secret,
 )
 from domain.pages import Page
-from domain.work import Occasion, UnitsOfWork
-from services.retry import run_again
+from domain.work import RequestContext, UnitsOfWork
+from services.retry import retry
 
 MAX_OVERLAP: Final = timedelta(days=30)
 DEFAULT_OVERLAP: Final = timedelta(hours=24)
@@ -31,18 +31,18 @@ class KeyService:
     """`forget` is called when a key was changed: whoever remembers keys is to look at them anew."""
 
     def __init__(
-        self, units: UnitsOfWork, randomness: Randomness, forget: Callable[[], None], occasion: Occasion
+        self, units: UnitsOfWork, randomness: Randomness, forget: Callable[[], None], context: RequestContext
     ) -> None:
         self.units = units
-        self.occasion = occasion
+        self.context = context
         self._randomness = randomness
         self._forget = forget
 
-    @run_again
+    @retry
     async def create(self, new: NewKey) -> tuple[Key, str]:
         """The key and its secret, which nobody can be told again. A key grants no scope that it has not itself."""
-        require_scopes(new.scopes, self.occasion.scopes)
-        async with self.units.writing(self.occasion) as work:
+        require_scopes(new.scopes, self.context.scopes)
+        async with self.units.writing(self.context) as work:
             new.require_future(work.now)
             key = await work.keys.add(new)
             secret = write_secret(key.id, self._randomness())
@@ -51,7 +51,7 @@ class KeyService:
         self._forget()
         return key, secret
 
-    @run_again
+    @retry
     async def seed(self, secret: str) -> Key | None:
         """The first key, for everything, with a secret that is known already; None if there are keys.
 
@@ -59,7 +59,7 @@ class KeyService:
         """
         if id_in(secret) != FIRST_ID:
             raise Invalid([Fault("/secret", "invalid", "Must be the secret of a first key.")])
-        async with self.units.writing(self.occasion) as work:
+        async with self.units.writing(self.context) as work:
             if await work.keys.any():
                 return None
             key = await add_unless_overtaken(work.keys, NewKey(name="bootstrap", scopes=tuple(Scope)))
@@ -68,17 +68,17 @@ class KeyService:
         self._forget()
         return key
 
-    @run_again
+    @retry
     async def get(self, id: int) -> Key:
         async with self.units.reading() as work:
             return await work.keys.get(id)
 
-    @run_again
+    @retry
     async def list(self, *, after: int = 0, limit: int) -> Page[Key]:
         async with self.units.reading() as work:
             return Page.of(await work.keys.list(after=after, limit=limit + 1), limit)
 
-    @run_again
+    @retry
     async def rotate(self, id: int, *, overlap: timedelta = DEFAULT_OVERLAP) -> tuple[Key, str]:
         """Give a key a new secret. For as long as they overlap the one before is good as well.
 
@@ -86,9 +86,9 @@ class KeyService:
         """
         if not timedelta(0) <= overlap <= MAX_OVERLAP:
             raise Invalid([Fault("/overlap", "out_of_range", f"Must be at most {MAX_OVERLAP.days} days.")])
-        async with self.units.writing(self.occasion) as work:
+        async with self.units.writing(self.context) as work:
             key = living(await work.keys.get(id))
-            require_scopes(key.scopes, self.occasion.scopes)
+            require_scopes(key.scopes, self.context.scopes)
             before = [Digest(each.hash, work.now + overlap) for each in (await work.keys.digests(id))[:1]]
             secret = write_secret(id, self._randomness())
             key = await work.keys.save(key.rotated(work.now))
@@ -97,10 +97,10 @@ class KeyService:
         self._forget()
         return key, secret
 
-    @run_again
+    @retry
     async def revoke(self, id: int, *, force: bool = False) -> None:
         """End a key. The last one that may administer keys only by `force`."""
-        async with self.units.writing(self.occasion) as work:
+        async with self.units.writing(self.context) as work:
             key = living(await work.keys.get(id))
             is_admin = Scope.KEYS_ADMIN in key.scopes
             if is_admin and not force and not await work.keys.has_other_admin(than=id, at=work.now):

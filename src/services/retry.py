@@ -22,7 +22,7 @@ class Service(Protocol):
 S = TypeVar("S", bound=Service)
 
 
-def run_again(
+def retry(
     method: Callable[Concatenate[S, P], Awaitable[T]],
 ) -> Callable[Concatenate[S, P], Awaitable[T]]:
     """Run a service method from its start while its unit of work is `Contended`; give up as `Busy`.

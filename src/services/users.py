@@ -10,33 +10,33 @@ from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort
 from domain.users import NewUser, User, UserKey, Users
 from domain.values import JsonObject
 from domain.versions import NOT_THERE, Expected, require_version
-from domain.work import Occasion, UnitsOfWork
-from services.retry import run_again
+from domain.work import RequestContext, UnitsOfWork
+from services.retry import retry
 
 
 class UserService:
-    def __init__(self, units: UnitsOfWork, occasion: Occasion) -> None:
+    def __init__(self, units: UnitsOfWork, context: RequestContext) -> None:
         self.units = units
-        self.occasion = occasion
+        self.context = context
 
-    @run_again
+    @retry
     async def create(self, new: NewUser) -> User:
-        async with self.units.writing(self.occasion) as work:
+        async with self.units.writing(self.context) as work:
             user = await work.users.add(new)
             await work.commit()
             return user
 
-    @run_again
+    @retry
     async def get(self, id: int) -> User:
         async with self.units.reading() as work:
             return await work.users.get(id)
 
-    @run_again
+    @retry
     async def find(self, key: UserKey, value: str) -> User:
         async with self.units.reading() as work:
             return await work.users.find(key, value)
 
-    @run_again
+    @retry
     async def list(
         self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
     ) -> Page[User]:
@@ -52,7 +52,7 @@ class UserService:
                 yield users
                 after = sort.position(users[-1])
 
-    @run_again
+    @retry
     async def count(self, filter: Filter | None = None) -> int:
         async with self.units.reading() as work:
             return await work.users.count(filter)
@@ -70,9 +70,9 @@ class UserService:
         except Conflict:  # with itself perhaps, created by another request this moment: then there is one to replace
             return await self._put(new, expected, unwanted)
 
-    @run_again
+    @retry
     async def _put(self, new: NewUser, expected: Expected, unwanted: Collection[int]) -> tuple[User, bool]:
-        async with self.units.writing(self.occasion) as work:
+        async with self.units.writing(self.context) as work:
             user = await find_or_none(work.users, new)
             if user is None:
                 require_version(NOT_THERE, expected, unwanted)
@@ -87,10 +87,10 @@ class UserService:
             await work.commit()
             return user, replaced is None
 
-    @run_again
+    @retry
     async def patch(self, id: int, patch: JsonObject, *, expected: Expected = None) -> User:
         """Apply a JSON merge patch. One that changes nothing writes nothing."""
-        async with self.units.writing(self.occasion) as work:
+        async with self.units.writing(self.context) as work:
             user = await work.users.get(id)
             require_version(user.version, expected)
             patched = user.patched(patch)
@@ -100,19 +100,19 @@ class UserService:
             await work.commit()
             return user
 
-    @run_again
+    @retry
     async def delete(self, id: int, *, expected: Expected = None) -> None:
         """Hide a user and release its keys. It can be restored."""
-        async with self.units.writing(self.occasion) as work:
+        async with self.units.writing(self.context) as work:
             user = await work.users.get(id)
             require_version(user.version, expected)
             await work.users.save(user.deleted(work.now))
             await work.commit()
 
-    @run_again
+    @retry
     async def restore(self, id: int) -> User:
         """Bring a deleted user back. Raises `Conflict` naming the key that another one took meanwhile."""
-        async with self.units.writing(self.occasion) as work:
+        async with self.units.writing(self.context) as work:
             user = await work.users.get(id, deleted=True)
             if user.deleted_at is None:
                 return user
@@ -120,11 +120,11 @@ class UserService:
             await work.commit()
             return user
 
-    @run_again
+    @retry
     async def purge(self, id: int, *, expected: Expected = None) -> None:
         """Erase a user, deleted or not, and what its old changes say of it. Needs a scope of its own."""
-        require_scopes([Scope.USERS_PURGE], self.occasion.scopes)
-        async with self.units.writing(self.occasion) as work:
+        require_scopes([Scope.USERS_PURGE], self.context.scopes)
+        async with self.units.writing(self.context) as work:
             user = await work.users.get(id, deleted=True)
             require_version(user.version, expected)
             await work.users.remove(user)

@@ -16,15 +16,15 @@ from dependency_injector import providers
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 
-from api.access import Failures
 from api.app import create_app
 from api.container import Container
-from api.server import config_of
+from api.process.startup import config_of
 from api.settings import Settings
+from api.web.access import Failures
 from domain.keys import Key, NewKey, Scope
-from domain.work import Occasion
-from repositories.memory import MemoryUnitsOfWork
-from services.access import Access
+from domain.work import RequestContext
+from repositories.memory.work import MemoryUnitsOfWork
+from services.authentication import Authenticator
 
 if TYPE_CHECKING:
     from tests.conftest import MovedTime
@@ -40,7 +40,7 @@ def own_settings_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def serving(container: Container) -> AsyncIterator[AsyncClient]:
-    app = create_app(container, open_at_home=True)
+    app = create_app(container, open_locally=True)
     async with (
         app.router.lifespan_context(app),
         AsyncClient(transport=ASGITransport(app=app), base_url="http://localhost") as client,
@@ -76,7 +76,7 @@ async def served_at_a_port(container: Container) -> AsyncIterator[Served]:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        server = uvicorn.Server(config_of(Settings(), create_app(container, open_at_home=True)))
+        server = uvicorn.Server(config_of(Settings(), create_app(container, open_locally=True)))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             async with AsyncClient(timeout=DEADLINE_S) as http:
@@ -139,9 +139,9 @@ class Directory:
         self.container = Container(
             settings=providers.Object(Settings(**settings)),
             units=providers.Object(units),
-            access=providers.Singleton(Access, units, time.monotonic, time.clock),
+            access=providers.Singleton(Authenticator, units, time.monotonic, time.clock),
         )
-        self.app = self.served(open_at_home=True)
+        self.app = self.served(open_locally=True)
 
     def served(self, **options: Any) -> FastAPI:
         app = create_app(self.container, **options)
@@ -150,12 +150,12 @@ class Directory:
 
     async def key(self, *scopes: Scope, expires_at: datetime | None = None) -> tuple[Key, str]:
         """A new key, made on the command line."""
-        service = self.container.keys(Occasion(actor="cli:tester", request_id="-"))
+        service = self.container.keys(RequestContext(actor="cli:tester", request_id="-"))
         created: tuple[Key, str] = await service.create(NewKey(name="n", scopes=scopes, expires_at=expires_at))
         return created
 
     async def revoke(self, key: Key) -> None:
-        await self.container.keys(Occasion(actor="cli:tester", request_id="-")).revoke(key.id, force=True)
+        await self.container.keys(RequestContext(actor="cli:tester", request_id="-")).revoke(key.id, force=True)
 
     async def ask(
         self, method: str, path: str, *, key: str | None = None, address: str = "127.0.0.1", **options: Any

@@ -9,11 +9,11 @@ import pytest
 from dependency_injector import providers
 
 from api.container import Container
-from domain.work import Occasion
-from repositories.memory import MemoryUnitsOfWork
+from domain.work import RequestContext
+from repositories.memory.work import MemoryUnitsOfWork
 from services.users import UserService
 
-WHO = Occasion(actor="tester", request_id="r1")
+WHO = RequestContext(actor="tester", request_id="r1")
 SERVICES = {
     name
     for name, provider in Container.providers.items()

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from httpx2 import AsyncClient
 
-import repositories.sqlite
+import repositories.engines.sqlite.files
 from api.container import Container
 
 ALICE = {
@@ -51,12 +51,14 @@ async def client(
         yield client
 
 
-@pytest.mark.parametrize("rewritten_bytes", [repositories.sqlite.REWRITTEN_BYTES, 0], ids=["rewritten", "not"])
+@pytest.mark.parametrize(
+    "rewritten_bytes", [repositories.engines.sqlite.files.REWRITTEN_BYTES, 0], ids=["rewritten", "not"]
+)
 @pytest.mark.parametrize("deleted", [False, True], ids=["living", "deleted"])
 async def test_no_file_holds_what_was_erased(
     client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool, rewritten_bytes: int
 ) -> None:
-    monkeypatch.setattr(repositories.sqlite, "REWRITTEN_BYTES", rewritten_bytes)
+    monkeypatch.setattr(repositories.engines.sqlite.files, "REWRITTEN_BYTES", rewritten_bytes)
     await client.post("/users/", json={"name": "Bob Kept", "email": "bob.kept@example.org"})
     await client.post("/users/", json=ALICE, headers={"idempotency-key": "create-alice"})
     await client.patch("/users/2", json=LATER)
@@ -91,14 +93,14 @@ async def someone_with_a_copy(container: Container, folder: Path) -> str:
     """
     dice = random.Random(1)
     names = [f"{dice.getrandbits(64):016x}" for _ in range(2000)]
-    async with container.database().transaction() as lane:
+    async with container.database().transaction() as executor:
         insert = sa.text(
             "INSERT INTO users (name, name_key, username, username_key, status, attributes, created_at, updated_at,"
             " version) VALUES ('N', 'n', :name, :name, 'active', '{}', :now, :now, 1)"
         )
         for name in names:
-            await lane.rows(insert, {"name": name, "now": NOW})
-        await lane.commit()
+            await executor.fetch(insert, {"name": name, "now": NOW})
+        await executor.commit()
     with closing(sqlite3.connect(folder / "roster.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
     content = (folder / "roster.db").read_bytes()
@@ -122,7 +124,7 @@ async def test_no_file_holds_a_copy_that_a_split_page_left(
 async def test_without_rewriting_the_file_a_copy_stays(
     container: Container, client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repositories.sqlite, "REWRITTEN_BYTES", 0)
+    monkeypatch.setattr(repositories.engines.sqlite.files, "REWRITTEN_BYTES", 0)
     username = await someone_with_a_copy(container, tmp_path)
     await erase(client, username)
     assert traces(tmp_path, username)

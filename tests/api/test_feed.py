@@ -13,7 +13,7 @@ from api.changes import MAX_WAIT_S as LONG
 from api.container import Container
 from api.settings import Settings
 from domain.users import NewUser
-from domain.work import Occasion, UnitsOfWork
+from domain.work import RequestContext, UnitsOfWork
 
 Client = AbstractAsyncContextManager[AsyncClient]
 
@@ -153,12 +153,12 @@ async def test_a_wait_ends_with_a_commit_of_another_process(
     waits = asyncio.create_task(client.get(start))
     await seen_waiting(container, 1)
 
-    occasion = Occasion(actor="elsewhere", request_id="r1")
-    async with elsewhere.writing(occasion) as work:
+    context = RequestContext(actor="elsewhere", request_id="r1")
+    async with elsewhere.writing(context) as work:
         await work.users.add(NewUser(name="Bob"))
         await work.commit()
 
-    assert [(change["actor"], change["seq"]) for change in (await waits).json()] == [("elsewhere", occasion.seq)]
+    assert [(change["actor"], change["seq"]) for change in (await waits).json()] == [("elsewhere", context.seq)]
 
 
 async def test_a_wait_for_nothing_ends_empty_and_goes_on_from_the_same_place(

@@ -22,8 +22,8 @@ from api.metrics import FiguresOfWorkers, Metrics
 from api.settings import Settings
 from domain.errors import Busy
 from domain.keys import Scope
-from repositories.memory import MemoryUnitsOfWork
-from repositories.meter import NO_METER, Meter
+from repositories.engines.meter import NO_METER, Meter
+from repositories.memory.work import MemoryUnitsOfWork
 
 if TYPE_CHECKING:
     from tests.api.conftest import Directory
@@ -87,7 +87,7 @@ async def test_a_failure_is_counted_as_what_was_answered(
         raise error
 
     monkeypatch.setattr(MemoryUnitsOfWork, "reading", fail)
-    transport = ASGITransport(app=create_app(in_memory, open_at_home=True))
+    transport = ASGITransport(app=create_app(in_memory, open_locally=True))
     async with AsyncClient(transport=transport, base_url="http://localhost") as client:
         await client.get("/users/1")
 
@@ -267,7 +267,7 @@ def test_a_command_beside_the_server_keeps_no_figures() -> None:
 
 
 def test_the_commands_start_without_what_keeps_figures() -> None:
-    script = "import sys, api.cli; sys.exit('prometheus_client' in sys.modules)"
+    script = "import sys, api.commands.main; sys.exit('prometheus_client' in sys.modules)"
 
     done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT / "src")}, check=False)
     assert done.returncode == 0

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import api.server
-from api.cli import app
+import api.process.server
+from api.commands.main import app
 from api.settings import Settings
 
 SECRET = "hunter2"
@@ -17,7 +17,7 @@ SECRET = "hunter2"
 def started_with(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings of each server that would have been started."""
     started: list[Settings] = []
-    monkeypatch.setattr(api.server, "serve", started.append)
+    monkeypatch.setattr(api.process.server, "serve", started.append)
     return started
 
 

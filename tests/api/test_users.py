@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from httpx2 import AsyncClient, Response
 
 from api.container import Container
-from api.cursors import CHECK_BYTES, check, write_cursor
-from repositories.sqlite import SqliteDatabase
+from api.web.cursors import CHECK_BYTES, check, write_cursor
+from repositories.engines.sqlite.database import SqliteDatabase
 
 RICH = {
     "name": "Alice",
@@ -250,14 +250,14 @@ async def insert_users(container: Container, count: int) -> None:
     """Straight into the table: a thousand requests would tell nothing more."""
     database = container.database()
     moment = "'2026-01-01T00:00:00.000000+00:00'" if isinstance(database, SqliteDatabase) else "now()"
-    async with database.transaction() as lane:
+    async with database.transaction() as executor:
         insert = sa.text(
             "INSERT INTO users (name, name_key, status, attributes, created_at, updated_at, version) "
             f"VALUES (:name, :name, 'active', '{{}}', {moment}, {moment}, 1)"
         )
         for number in range(1, count + 1):
-            await lane.rows(insert, {"name": f"u{number}"})
-        await lane.commit()
+            await executor.fetch(insert, {"name": f"u{number}"})
+        await executor.commit()
 
 
 @pytest.mark.parametrize("limit", [None, 1, 7, 999, 1000])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from domain.work import Occasion, UnitsOfWork
-from repositories.memory import MemoryUnitsOfWork
+from domain.work import RequestContext, UnitsOfWork
+from repositories.memory.work import MemoryUnitsOfWork
 from repositories.work import SqlUnitsOfWork
 from services.users import UserService
 
@@ -16,11 +16,11 @@ def units(request: pytest.FixtureRequest) -> UnitsOfWork:
 
 
 @pytest.fixture
-def occasion() -> Occasion:
-    return Occasion(actor="tester", request_id="r1")
+def context() -> RequestContext:
+    return RequestContext(actor="tester", request_id="r1")
 
 
 @pytest.fixture
-def users(units: UnitsOfWork, occasion: Occasion) -> UserService:
+def users(units: UnitsOfWork, context: RequestContext) -> UserService:
     """The short way to a unit of work of its own, for what a test needs around its point."""
-    return UserService(units, occasion)
+    return UserService(units, context)

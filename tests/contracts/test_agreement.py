@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from domain.changes import Change
 from domain.errors import Refusal
 from domain.users import NewUser, User
-from domain.work import Clock, Occasion, UnitOfWork, UnitsOfWork
-from repositories.database import Database
-from repositories.memory import MemoryUnitsOfWork
+from domain.work import Clock, RequestContext, UnitOfWork, UnitsOfWork
+from repositories.engines.database import Database
+from repositories.memory.work import MemoryUnitsOfWork
 from repositories.work import SqlUnitsOfWork
 
 KEYS: Final = st.sampled_from([None, "a", "A", "b", "ß", "SS", "ﬁ"])
@@ -80,9 +80,9 @@ class Storyteller:
 
     async def _unit(self, unit: Unit) -> None:
         ids = list(self._ids)
-        occasion = Occasion(actor="tester", request_id="r1", dry_run=unit.ending == "dry")
+        context = RequestContext(actor="tester", request_id="r1", dry_run=unit.ending == "dry")
         try:
-            async with self._units.writing(occasion) as work:
+            async with self._units.writing(context) as work:
                 for step in unit.steps:
                     await self._step(work, step)
                 if unit.ending != "leave":
@@ -132,9 +132,9 @@ class Storyteller:
 
 
 async def emptied(database: Database) -> None:
-    async with database.transaction() as lane:
-        await lane.rows(sa.text("DELETE FROM users"))
-        await lane.rows(sa.text("DELETE FROM changes"), last=True)
+    async with database.transaction() as executor:
+        await executor.fetch(sa.text("DELETE FROM users"))
+        await executor.fetch(sa.text("DELETE FROM changes"), last=True)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -10,18 +10,18 @@ from domain.changes import FIELDS, Action, Change
 from domain.errors import Conflict, Refusal
 from domain.grammar import parse_filter
 from domain.users import NewUser, Status
-from domain.work import Occasion, UnitsOfWork
+from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
 
 
 async def test_tells_each_write_with_who_and_when_before_and_after(units: UnitsOfWork) -> None:
-    async with units.writing(Occasion(actor="alice", request_id="r1")) as creation:
+    async with units.writing(RequestContext(actor="alice", request_id="r1")) as creation:
         user = await creation.users.add(NewUser(name="Bob", email="Bob@x.org", attributes={"a": 1, "b": [True]}))
         await creation.commit()
-    async with units.writing(Occasion(actor="carol", request_id="r2")) as update:
+    async with units.writing(RequestContext(actor="carol", request_id="r2")) as update:
         user = await update.users.save(user.revised(name="Robert", email=None, attributes={"a": 1.0}))
         await update.commit()
-    async with units.writing(Occasion(actor="dora", request_id="r3")) as deletion:
+    async with units.writing(RequestContext(actor="dora", request_id="r3")) as deletion:
         await deletion.users.save(user.deleted(deletion.now))
         await deletion.commit()
     deleted_at = deletion.now.isoformat().replace("+00:00", "Z")
@@ -50,10 +50,10 @@ async def test_tells_each_write_with_who_and_when_before_and_after(units: UnitsO
 
 
 async def test_several_writes_of_one_user_in_a_unit_are_one_change(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         second = await work.users.save(alice.revised(name="Alicia"))
         third = await work.users.save(second.revised(status=Status.SUSPENDED))
         await work.users.save(third.revised(name="Ally"))
@@ -64,8 +64,8 @@ async def test_several_writes_of_one_user_in_a_unit_are_one_change(
     assert change.after == {"name": "Ally", "status": "suspended"}
 
 
-async def test_who_is_added_and_changed_in_a_unit_was_created_so(units: UnitsOfWork, occasion: Occasion) -> None:
-    async with units.writing(occasion) as work:
+async def test_who_is_added_and_changed_in_a_unit_was_created_so(units: UnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice", email="key"))
         await work.users.save(alice.revised(email=None))
         await work.commit()
@@ -75,10 +75,10 @@ async def test_who_is_added_and_changed_in_a_unit_was_created_so(units: UnitsOfW
 
 
 async def test_each_entity_of_a_unit_has_its_change_in_the_order_of_writing(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         bob = await work.users.add(NewUser(name="Bob"))
         await work.users.save(alice.revised(name="Alicia"))
         carol = await work.users.add(NewUser(name="Carol"))
@@ -123,37 +123,37 @@ async def test_there_is_nothing_beyond_the_largest_numbers(units: UnitsOfWork, u
         assert len(await work.changes.list(since=-number, limit=10)) == 1
 
 
-async def test_there_is_no_change_without_a_commit(units: UnitsOfWork, occasion: Occasion) -> None:
-    async with units.writing(occasion) as work:
+async def test_there_is_no_change_without_a_commit(units: UnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
         await work.users.add(NewUser(name="Alice"))
     assert await feed(units) == []
 
 
 async def test_a_unit_that_wrote_nothing_has_no_change(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         await work.users.get(alice.id)
         await work.commit()
     assert len(await feed(units)) == 1
 
 
 async def test_a_unit_sees_the_changes_of_the_units_before_it(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         assert [change.entity_id for change in await work.changes.list(limit=10)] == [alice.id]
 
 
 async def test_a_refusal_leaves_the_record_as_it_was(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     await users.create(NewUser(name="Alice", email="key"))
     told = await feed(units)
     with pytest.raises(Conflict):
-        await add_two(units, occasion)
+        await add_two(units, context)
     for refused in (users.patch(7, {"name": "X"}), users.delete(7), users.create(NewUser(name="X", email="KEY"))):
         with pytest.raises(Refusal):
             await refused
@@ -169,7 +169,7 @@ async def test_an_erasure_keeps_of_every_change_of_a_user_only_that_it_was(
     await users.delete(alice.id)
     await users.restore(alice.id)
     told = await feed(units)
-    async with units.writing(Occasion(actor="eraser", request_id="r9")) as work:
+    async with units.writing(RequestContext(actor="eraser", request_id="r9")) as work:
         await work.users.remove(await work.users.get(alice.id))
         await work.commit()
     *old, last = await feed(units)
@@ -184,37 +184,37 @@ async def test_an_erasure_keeps_of_every_change_of_a_user_only_that_it_was(
 
 
 async def test_an_erasure_that_is_not_committed_erases_nothing(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
     told = await feed(units)
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         await work.users.remove(alice)
-    async with units.writing(replace(occasion, dry_run=True)) as tried:
+    async with units.writing(replace(context, dry_run=True)) as tried:
         await tried.users.remove(alice)
         await tried.commit()
     assert await feed(units) == told
     assert await users.get(alice.id) == alice
 
 
-async def test_who_is_added_and_erased_in_a_unit_leaves_no_change(units: UnitsOfWork, occasion: Occasion) -> None:
-    async with units.writing(occasion) as work:
+async def test_who_is_added_and_erased_in_a_unit_leaves_no_change(units: UnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
         await work.users.remove(await work.users.add(NewUser(name="Alice")))
         await work.commit()
     assert await feed(units) == []
-    assert occasion.seq is None
+    assert context.seq is None
 
 
 async def test_an_occasion_knows_the_number_of_what_its_last_unit_wrote(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice"))
         await work.users.add(NewUser(name="Bob"))
         await work.commit()
-    assert occasion.seq == (await feed(units))[-1].seq
+    assert context.seq == (await feed(units))[-1].seq
     await users.patch(alice.id, {"name": "Alice"})
-    assert occasion.seq is None
+    assert context.seq is None
 
 
 async def test_the_last_number_is_that_of_the_last_change(units: UnitsOfWork, users: UserService) -> None:
@@ -244,10 +244,10 @@ FILTERS: Final = [
 
 async def test_lists_what_matches_a_filter(units: UnitsOfWork, users: UserService) -> None:
     alice = await users.create(NewUser(name="Alice"))
-    bob = await UserService(units, Occasion(actor="ZZ", request_id="s1")).create(NewUser(name="Bob"))
+    bob = await UserService(units, RequestContext(actor="ZZ", request_id="s1")).create(NewUser(name="Bob"))
     await users.patch(alice.id, {"name": "Alicia"})
     await users.delete(alice.id)
-    somebody = UserService(units, Occasion(actor="somebody", request_id="r2"))
+    somebody = UserService(units, RequestContext(actor="somebody", request_id="r2"))
     carol = await somebody.create(NewUser(name="Carol"))
     await somebody.patch(carol.id, {"name": "Carola"})
     told = await feed(units)
@@ -264,9 +264,9 @@ async def test_lists_what_matches_a_filter(units: UnitsOfWork, users: UserServic
                 assert await work.changes.list(filter=filter, since=since, limit=10) == later
 
 
-async def add_two(units: UnitsOfWork, occasion: Occasion) -> None:
+async def add_two(units: UnitsOfWork, context: RequestContext) -> None:
     """The first would do; the second is refused."""
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         await work.users.add(NewUser(name="Bob"))
         await work.users.add(NewUser(name="Carol", email="key"))
         await work.commit()

@@ -11,7 +11,7 @@ import pytest
 from domain.changes import Change
 from domain.errors import Conflict
 from domain.users import NewUser, User
-from domain.work import Occasion, UnitsOfWork
+from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
 
 CREATORS: Final = 20
@@ -54,10 +54,10 @@ async def test_many_deletions_of_one_user_are_one(units: UnitsOfWork, users: Use
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_a_follower_sees_every_change_once_and_in_order(
-    units: UnitsOfWork, occasion: Occasion, seed: int
+    units: UnitsOfWork, context: RequestContext, seed: int
 ) -> None:
     async with asyncio.timeout(60):
-        writers = [asyncio.create_task(write(units, occasion, f"{seed}.{number}")) for number in range(WRITERS)]
+        writers = [asyncio.create_task(write(units, context, f"{seed}.{number}")) for number in range(WRITERS)]
         seen = await follow(units, writers)
         written = sum([await writer for writer in writers])
     async with units.reading() as work:
@@ -71,9 +71,9 @@ async def test_a_follower_sees_every_change_once_and_in_order(
     assert all(each == list(range(1, len(each) + 1)) for each in versions.values())
 
 
-async def write(units: UnitsOfWork, occasion: Occasion, seed: str) -> int:
+async def write(units: UnitsOfWork, context: RequestContext, seed: str) -> int:
     """Creates, patches and deletes as a seeded die falls. Tells how many changes that made."""
-    users, dice, mine, made = UserService(units, occasion), random.Random(seed), list[int](), 0
+    users, dice, mine, made = UserService(units, context), random.Random(seed), list[int](), 0
     for step in range(STEPS):
         act = dice.choice(["create", "patch", "patch", "delete", "refused"]) if mine else "create"
         if act == "create":

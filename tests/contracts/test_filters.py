@@ -18,11 +18,11 @@ from domain.grammar import parse_filter
 from domain.pages import BY_ID, Position, Sort, parse_sort
 from domain.users import ATTRIBUTES, FIELDS, NAME, NewUser, ReadUsers, Status, User
 from domain.values import JsonValue, fold
-from domain.work import Occasion, UnitsOfWork
-from repositories.database import Database
-from repositories.memory import MemoryReadUsers, Tables
-from repositories.postgres import PostgresDatabase
-from repositories.sqlite import SqliteDatabase
+from domain.work import RequestContext, UnitsOfWork
+from repositories.engines.database import Database
+from repositories.engines.postgres.database import PostgresDatabase
+from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.memory.work import MemoryReadUsers, Tables
 from repositories.users import SqlReadUsers, row_of
 from repositories.users import users as table
 
@@ -152,11 +152,11 @@ async def stores_of(users: Sequence[User], sqlite: Database, postgres: Database)
 async def store_in(database: Database, users: Sequence[User]) -> ReadUsers:
     bookkeeping = ("id", "created_at", "updated_at", "deleted_at", "version")
     rows = [{**row_of(user), **{name: getattr(user, name) for name in bookkeeping}} for user in users]
-    async with database.transaction() as lane:
-        await lane.rows(sa.delete(table))
+    async with database.transaction() as executor:
+        await executor.fetch(sa.delete(table))
         for row in rows:
-            await lane.rows(sa.insert(table), row)
-        await lane.commit()
+            await executor.fetch(sa.insert(table), row)
+        await executor.commit()
     return SqlReadUsers(database.reader, database.scans)
 
 
@@ -253,7 +253,7 @@ async def test_pages_of_any_sort_put_together_are_the_whole_list_in_every_store(
             assert await walked(store, None, sort, limit) == expected, (name, text)
 
 
-OCCASION = Occasion(actor="tester", request_id="r1")
+CONTEXT = RequestContext(actor="tester", request_id="r1")
 
 
 @pytest.mark.parametrize("text", ["id", "name", "-name", "email", "-email", "status,-name", "-created_at"])
@@ -279,19 +279,19 @@ async def page_after(units: UnitsOfWork, sort: Sort, after: Position | None) -> 
 
 
 async def add(units: UnitsOfWork, name: str, email: str | None) -> None:
-    async with units.writing(OCCASION) as work:
+    async with units.writing(CONTEXT) as work:
         await work.users.add(NewUser(name=name, email=email))
         await work.commit()
 
 
 async def remove(units: UnitsOfWork, id: int) -> None:
-    async with units.writing(OCCASION) as work:
+    async with units.writing(CONTEXT) as work:
         await work.users.save((await work.users.get(id)).deleted(work.now))
         await work.commit()
 
 
 async def test_a_writing_unit_filters_and_sorts_what_it_wrote_itself(units: UnitsOfWork) -> None:
-    async with units.writing(OCCASION) as work:
+    async with units.writing(CONTEXT) as work:
         for name in ("b", "C", "a"):
             await work.users.add(NewUser(name=name, attributes={"n": [1, 2.5]}))
         filter = parse_filter('attributes.n gt 2 and not (name eq "B")', FIELDS)

@@ -10,7 +10,7 @@ import pytest
 from domain.changes import Action, Change
 from domain.errors import Conflict, NotFound, Stale
 from domain.keys import FIRST_ID, Digest, Key, LastAdminKey, NewKey, Scope, digest_of, write_secret
-from domain.work import Occasion, UnitsOfWork
+from domain.work import RequestContext, UnitsOfWork
 from services.keys import KeyService
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -20,13 +20,13 @@ OUT_OF_RANGE = [0, -1, 2**53, 2**63, 2**70]
 
 
 @pytest.fixture
-def keys(units: UnitsOfWork, occasion: Occasion) -> KeyService:
+def keys(units: UnitsOfWork, context: RequestContext) -> KeyService:
     """With secrets that are known beforehand."""
-    return KeyService(units, randomness=lambda: "r" * 32, forget=lambda: None, occasion=occasion)
+    return KeyService(units, randomness=lambda: "r" * 32, forget=lambda: None, context=context)
 
 
-async def add(units: UnitsOfWork, occasion: Occasion, new: NewKey = ADMIN) -> Key:
-    async with units.writing(occasion) as work:
+async def add(units: UnitsOfWork, context: RequestContext, new: NewKey = ADMIN) -> Key:
+    async with units.writing(context) as work:
         key = await work.keys.add(new)
         await work.commit()
     return key
@@ -52,8 +52,8 @@ async def feed(units: UnitsOfWork) -> list[Change]:
         return list(await work.changes.list(limit=100))
 
 
-async def test_gives_back_what_was_added(units: UnitsOfWork, occasion: Occasion) -> None:
-    async with units.writing(occasion) as work:
+async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
         added = await work.keys.add(READER)
         assert await work.keys.get(added.id) == added
         await work.commit()
@@ -70,8 +70,8 @@ async def test_gives_back_what_was_added(units: UnitsOfWork, occasion: Occasion)
     assert {type(scope) for scope in (await kept(units, added.id)).scopes} == {Scope}
 
 
-async def test_what_is_not_committed_is_not_kept(units: UnitsOfWork, occasion: Occasion) -> None:
-    async with units.writing(occasion) as work:
+async def test_what_is_not_committed_is_not_kept(units: UnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
         added = await work.keys.add(ADMIN)
     with pytest.raises(NotFound):
         await kept(units, added.id)
@@ -81,11 +81,13 @@ async def test_what_is_not_committed_is_not_kept(units: UnitsOfWork, occasion: O
 
 
 @pytest.mark.parametrize("id", [1, 7, *OUT_OF_RANGE])
-async def test_an_id_that_was_never_given_out_is_not_found(units: UnitsOfWork, occasion: Occasion, id: int) -> None:
+async def test_an_id_that_was_never_given_out_is_not_found(
+    units: UnitsOfWork, context: RequestContext, id: int
+) -> None:
     assert await digests(units, id) == []
     with pytest.raises(NotFound):
         await kept(units, id)
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         assert list(await work.keys.digests(id)) == []
         with pytest.raises(NotFound):
             await work.keys.get(id)
@@ -93,16 +95,18 @@ async def test_an_id_that_was_never_given_out_is_not_found(units: UnitsOfWork, o
             await work.keys.save(Key(id, "n", (Scope.SCIM,), NOON, NOON, 1))
 
 
-async def test_ids_rise_and_are_never_given_out_twice(units: UnitsOfWork, occasion: Occasion, keys: KeyService) -> None:
-    one, two = await add(units, occasion), await add(units, occasion)
+async def test_ids_rise_and_are_never_given_out_twice(
+    units: UnitsOfWork, context: RequestContext, keys: KeyService
+) -> None:
+    one, two = await add(units, context), await add(units, context)
     await keys.revoke(two.id)
-    three = await add(units, occasion)
+    three = await add(units, context)
     assert one.id < two.id < three.id
 
 
-async def test_the_list_is_of_keys_that_are_not_revoked_by_id(units: UnitsOfWork, occasion: Occasion) -> None:
-    ids = [(await add(units, occasion, new)).id for new in (ADMIN, READER, ADMIN, READER)]
-    async with units.writing(occasion) as work:
+async def test_the_list_is_of_keys_that_are_not_revoked_by_id(units: UnitsOfWork, context: RequestContext) -> None:
+    ids = [(await add(units, context, new)).id for new in (ADMIN, READER, ADMIN, READER)]
+    async with units.writing(context) as work:
         await work.keys.save((await work.keys.get(ids[1])).revoked(work.now))
         await work.commit()
     left = [ids[0], ids[2], ids[3]]
@@ -115,18 +119,18 @@ async def test_the_list_is_of_keys_that_are_not_revoked_by_id(units: UnitsOfWork
     assert (await kept(units, ids[1])).revoked_at == work.now
 
 
-async def test_a_saved_key_is_one_version_on_and_updated_now(units: UnitsOfWork, occasion: Occasion) -> None:
-    key = await add(units, occasion)
-    async with units.writing(occasion) as work:
+async def test_a_saved_key_is_one_version_on_and_updated_now(units: UnitsOfWork, context: RequestContext) -> None:
+    key = await add(units, context)
+    async with units.writing(context) as work:
         saved = await work.keys.save(replace(key, name="other", scopes=(Scope.SCIM,), expires_at=NOON))
         await work.commit()
     assert saved == replace(key, name="other", scopes=(Scope.SCIM,), expires_at=NOON, version=2, updated_at=work.now)
     assert await kept(units, key.id) == saved
 
 
-async def test_a_key_that_was_changed_meanwhile_is_stale(units: UnitsOfWork, occasion: Occasion) -> None:
-    key = await add(units, occasion)
-    async with units.writing(occasion) as work:
+async def test_a_key_that_was_changed_meanwhile_is_stale(units: UnitsOfWork, context: RequestContext) -> None:
+    key = await add(units, context)
+    async with units.writing(context) as work:
         await work.keys.save(key.rotated(work.now))
         with pytest.raises(Stale):
             await work.keys.save(key.revoked(work.now))
@@ -134,16 +138,16 @@ async def test_a_key_that_was_changed_meanwhile_is_stale(units: UnitsOfWork, occ
     assert (await kept(units, key.id)).revoked_at is None
 
 
-async def test_a_new_key_has_no_secret(units: UnitsOfWork, occasion: Occasion) -> None:
-    key = await add(units, occasion)
+async def test_a_new_key_has_no_secret(units: UnitsOfWork, context: RequestContext) -> None:
+    key = await add(units, context)
     assert await digests(units, key.id) == []
 
 
-async def test_digests_replace_those_before_the_newer_first(units: UnitsOfWork, occasion: Occasion) -> None:
-    key, other = await add(units, occasion), await add(units, occasion)
+async def test_digests_replace_those_before_the_newer_first(units: UnitsOfWork, context: RequestContext) -> None:
+    key, other = await add(units, context), await add(units, context)
     one, two = Digest(b"\x00\xff" * 16), Digest(b"\x01" * 32, NOON)
     for new in ([one], [one, two], [Digest(b"\x02" * 32)]):
-        async with units.writing(occasion) as work:
+        async with units.writing(context) as work:
             await work.keys.keep_digests(key.id, new)
             assert list(await work.keys.digests(key.id)) == new
             await work.commit()
@@ -152,11 +156,11 @@ async def test_digests_replace_those_before_the_newer_first(units: UnitsOfWork, 
     assert await digests(units, other.id) == []
 
 
-async def test_there_is_any_key_once_there_was_one(units: UnitsOfWork, occasion: Occasion) -> None:
+async def test_there_is_any_key_once_there_was_one(units: UnitsOfWork, context: RequestContext) -> None:
     async with units.reading() as reading:
         assert not await reading.keys.any()
-    key = await add(units, occasion)
-    async with units.writing(occasion) as work:
+    key = await add(units, context)
+    async with units.writing(context) as work:
         assert await work.keys.any()
         await work.keys.save(key.revoked(work.now))
         await work.commit()
@@ -164,26 +168,26 @@ async def test_there_is_any_key_once_there_was_one(units: UnitsOfWork, occasion:
         assert await reading.keys.any()
 
 
-async def test_a_touch_is_no_change(units: UnitsOfWork, occasion: Occasion) -> None:
-    key, other = await add(units, occasion), await add(units, occasion)
+async def test_a_touch_is_no_change(units: UnitsOfWork, context: RequestContext) -> None:
+    key, other = await add(units, context), await add(units, context)
     told = await feed(units)
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         await work.keys.touch(key.id, NOON)
         await work.commit()
     assert await kept(units, key.id) == replace(key, last_used_at=NOON)
     assert await kept(units, other.id) == other
     assert await feed(units) == told
-    assert occasion.seq is None
+    assert context.seq is None
 
 
 async def test_a_touch_is_not_undone_by_who_saves_what_was_read_before_it(
-    units: UnitsOfWork, occasion: Occasion
+    units: UnitsOfWork, context: RequestContext
 ) -> None:
-    key = await add(units, occasion)
-    async with units.writing(occasion) as work:
+    key = await add(units, context)
+    async with units.writing(context) as work:
         await work.keys.touch(key.id, NOON)
         await work.commit()
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         saved = await work.keys.save(key.rotated(work.now))
         await work.commit()
     assert await kept(units, key.id) == saved
@@ -204,39 +208,41 @@ MINUTE = timedelta(minutes=1)
     ],
 )
 async def test_another_admin_is_a_valid_key_that_may_administer_keys(
-    units: UnitsOfWork, occasion: Occasion, other: NewKey | None, counts: bool
+    units: UnitsOfWork, context: RequestContext, other: NewKey | None, counts: bool
 ) -> None:
-    key = await add(units, occasion)
+    key = await add(units, context)
     if other is not None:
-        await add(units, occasion, other)
-    async with units.writing(occasion) as work:
+        await add(units, context, other)
+    async with units.writing(context) as work:
         assert await work.keys.has_other_admin(than=key.id, at=NOON) is counts
 
 
-async def test_a_revoked_admin_is_no_other_admin(units: UnitsOfWork, occasion: Occasion) -> None:
-    key, other = await add(units, occasion), await add(units, occasion)
-    async with units.writing(occasion) as work:
+async def test_a_revoked_admin_is_no_other_admin(units: UnitsOfWork, context: RequestContext) -> None:
+    key, other = await add(units, context), await add(units, context)
+    async with units.writing(context) as work:
         assert await work.keys.has_other_admin(than=key.id, at=work.now)
         await work.keys.save(other.revoked(work.now))
         assert not await work.keys.has_other_admin(than=key.id, at=work.now)
 
 
-async def test_the_first_key_has_the_first_id_whatever_was_drawn_before(units: UnitsOfWork, occasion: Occasion) -> None:
-    async with units.writing(occasion) as undone:
+async def test_the_first_key_has_the_first_id_whatever_was_drawn_before(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
+    async with units.writing(context) as undone:
         await undone.keys.add(ADMIN)
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         first = await work.keys.add_first(ADMIN)
         await work.commit()
     assert first.id == FIRST_ID
     assert await kept(units, FIRST_ID) == first
     assert (await feed(units))[0].entity_id == FIRST_ID
-    assert (await add(units, occasion)).id > FIRST_ID
+    assert (await add(units, context)).id > FIRST_ID
 
 
-async def test_there_is_no_second_first_key(units: UnitsOfWork, occasion: Occasion) -> None:
-    first = await add(units, occasion)
+async def test_there_is_no_second_first_key(units: UnitsOfWork, context: RequestContext) -> None:
+    first = await add(units, context)
     assert first.id == FIRST_ID
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         with pytest.raises(Conflict) as refused:
             await work.keys.add_first(READER)
     assert refused.value.field == "id"
@@ -244,11 +250,11 @@ async def test_there_is_no_second_first_key(units: UnitsOfWork, occasion: Occasi
 
 
 async def test_each_write_is_a_change_without_any_secret(
-    units: UnitsOfWork, keys: KeyService, occasion: Occasion
+    units: UnitsOfWork, keys: KeyService, context: RequestContext
 ) -> None:
     await keys.create(ADMIN)
     key, secret = await keys.create(NewKey(name="importer", scopes=(Scope.USERS_WRITE,)))
-    async with units.writing(occasion) as touch:
+    async with units.writing(context) as touch:
         await touch.keys.touch(key.id, touch.now)
         await touch.commit()
     rotated, _ = await keys.rotate(key.id)
@@ -278,7 +284,9 @@ def z(time: datetime | None) -> str:
 async def test_a_dry_run_leaves_no_key_and_no_other_secret(units: UnitsOfWork, keys: KeyService) -> None:
     key, _ = await keys.create(ADMIN)
     before = await digests(units, key.id)
-    dry = KeyService(units, lambda: "d" * 32, lambda: None, Occasion(actor="tester", request_id="r2", dry_run=True))
+    dry = KeyService(
+        units, lambda: "d" * 32, lambda: None, RequestContext(actor="tester", request_id="r2", dry_run=True)
+    )
     shown, secret = await dry.create(READER_TO_COME)
     await dry.rotate(key.id)
     with pytest.raises(LastAdminKey):
@@ -304,9 +312,11 @@ async def test_of_the_last_two_admins_revoked_at_once_one_stays(units: UnitsOfWo
         await keys.revoke(left.id, force=True)
 
 
-async def test_many_rotations_at_once_leave_one_newest_and_one_before(units: UnitsOfWork, occasion: Occasion) -> None:
+async def test_many_rotations_at_once_leave_one_newest_and_one_before(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     letters = iter("abcdefgh")
-    keys = KeyService(units, lambda: next(letters) * 32, lambda: None, occasion)
+    keys = KeyService(units, lambda: next(letters) * 32, lambda: None, context)
     key, _ = await keys.create(ADMIN)
     async with asyncio.timeout(60):
         rotations = await asyncio.gather(*(keys.rotate(key.id) for _ in range(4)))
@@ -314,10 +324,10 @@ async def test_many_rotations_at_once_leave_one_newest_and_one_before(units: Uni
     assert [each.hash for each in await digests(units, key.id)] == [digest_of(newest), digest_of(before)]
 
 
-async def test_of_many_who_seed_at_once_one_does(units: UnitsOfWork, occasion: Occasion) -> None:
+async def test_of_many_who_seed_at_once_one_does(units: UnitsOfWork, context: RequestContext) -> None:
     """Each in the name of another process: they know nothing of each other."""
     secret = write_secret(FIRST_ID, "s" * 32)
-    services = [KeyService(units, lambda: "r" * 32, lambda: None, replace(occasion)) for _ in range(8)]
+    services = [KeyService(units, lambda: "r" * 32, lambda: None, replace(context)) for _ in range(8)]
     async with asyncio.timeout(60):
         seeded = await asyncio.gather(*(service.seed(secret) for service in services))
     assert [key.id for key in seeded if key] == [FIRST_ID]

@@ -1,4 +1,4 @@
-"""How lists are read: which index serves, read off the plans of both databases, and which lane."""
+"""How lists are read: which index serves, read off the plans of both databases, and which executor."""
 
 import pytest
 import sqlalchemy as sa
@@ -6,12 +6,12 @@ import sqlalchemy as sa
 from domain.grammar import parse_filter
 from domain.pages import Position, parse_sort
 from domain.users import FIELDS
-from repositories.lanes import Parameters, Rows, compiled_written, prepare
-from repositories.pages import Query, page
-from repositories.postgres import DIALECT as POSTGRES
-from repositories.postgres import PostgresDatabase
-from repositories.sqlite import DIALECT as SQLITE
-from repositories.sqlite import SqliteDatabase
+from repositories.engines.postgres.database import PostgresDatabase
+from repositories.engines.postgres.executors import DIALECT as POSTGRES
+from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.engines.sqlite.executors import DIALECT as SQLITE
+from repositories.engines.statements import Parameters, Rows, compiled_written, prepare
+from repositories.lists.pages import Query, page
 from repositories.users import LISTING, SqlReadUsers
 
 FILL = """
@@ -70,9 +70,9 @@ async def sqlite_plan(database: SqliteDatabase, query: Query) -> str:
 
 async def postgres_plan(database: PostgresDatabase, query: Query) -> str:
     """Of a table with rows enough for a scan of it to be the worse plan."""
-    async with database.transaction() as lane:
-        await lane.rows(sa.text(FILL))
-        await lane.rows(sa.text("ANALYZE users"), last=True)
+    async with database.transaction() as executor:
+        await executor.fetch(sa.text(FILL))
+        await executor.fetch(sa.text("ANALYZE users"), last=True)
     prepared = prepare(query.statement, POSTGRES, None)
     assert database._reading is not None
     async with database._reading.one() as connection:
@@ -123,17 +123,17 @@ async def test_a_composed_statement_is_compiled_once_for_its_shape(sqlite: Sqlit
 async def test_many_filters_displace_no_written_statement(sqlite: SqliteDatabase) -> None:
     before = compiled_written.cache_info()
     for number in range(20):
-        await sqlite.reader.rows(*filtered(f"attributes.a{number} pr", "id")[:2])
+        await sqlite.reader.fetch(*filtered(f"attributes.a{number} pr", "id")[:2])
     assert compiled_written.cache_info() == before
 
 
 class Recorder:
-    """A lane that answers nothing, and counts."""
+    """A executor that answers nothing, and counts."""
 
     def __init__(self) -> None:
         self.asked = 0
 
-    async def rows(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+    async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         self.asked += 1
         return ()
 
@@ -153,10 +153,10 @@ class Recorder:
     ],
 )
 async def test_what_may_read_the_whole_table_takes_the_lane_for_scans(text: str | None, sort: str, scans: bool) -> None:
-    lane, scanning = Recorder(), Recorder()
+    executor, scanning = Recorder(), Recorder()
     filter = None if text is None else parse_filter(text, FIELDS)
-    await SqlReadUsers(lane, scanning).list(filter=filter, sort=parse_sort(sort, FIELDS), limit=1)
-    assert (lane.asked, scanning.asked) == ((0, 1) if scans else (1, 0))
+    await SqlReadUsers(executor, scanning).list(filter=filter, sort=parse_sort(sort, FIELDS), limit=1)
+    assert (executor.asked, scanning.asked) == ((0, 1) if scans else (1, 0))
 
 
 async def test_scans_have_a_connection_of_their_own_on_sqlite(sqlite: SqliteDatabase) -> None:

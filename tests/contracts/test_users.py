@@ -10,13 +10,13 @@ import pytest
 from domain.errors import Conflict, Gone, Malformed, NotFound, Stale
 from domain.users import NewUser, Status, User, UserKey
 from domain.values import JsonObject
-from domain.work import Occasion, UnitsOfWork
+from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
 
 OUT_OF_RANGE: Final = [0, -1, 2**53, 2**63, 2**70]
 
 
-async def test_gives_back_what_was_added(units: UnitsOfWork, occasion: Occasion) -> None:
+async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestContext) -> None:
     new = NewUser(
         name="Alice",
         email="Alice@Example.org",
@@ -25,7 +25,7 @@ async def test_gives_back_what_was_added(units: UnitsOfWork, occasion: Occasion)
         status=Status.SUSPENDED,
         attributes={"a": [1, None]},
     )
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         added = await work.users.add(new)
         await work.commit()
     async with units.reading() as work:
@@ -50,12 +50,12 @@ async def test_a_user_of_nothing_but_a_name_has_nothing_else(users: UserService)
     assert (alice.email, alice.username, alice.external_id, alice.attributes) == (None, None, None, {})
 
 
-async def test_the_times_of_a_user_are_those_of_its_units_in_utc(units: UnitsOfWork, occasion: Occasion) -> None:
-    async with units.writing(occasion) as work:
+async def test_the_times_of_a_user_are_those_of_its_units_in_utc(units: UnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
         created_at = work.now
         alice = await work.users.add(NewUser(name="Alice"))
         await work.commit()
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         updated_at = work.now
         await work.users.save((await work.users.get(alice.id)).deleted(work.now))
         await work.users.add(NewUser(name="Bob"))
@@ -68,19 +68,19 @@ async def test_the_times_of_a_user_are_those_of_its_units_in_utc(units: UnitsOfW
 
 
 async def test_a_saved_user_is_one_version_on_and_updated_now(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice", email="alice@example.org"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         saved = await work.users.save(alice.revised(name="Alicia"))
         await work.commit()
     assert saved == replace(alice, name="Alicia", version=2, updated_at=work.now)
     assert await users.get(alice.id) == saved
 
 
-async def test_a_unit_sees_what_it_did_itself(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
+async def test_a_unit_sees_what_it_did_itself(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
     alice = await users.create(NewUser(name="Alice"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         alicia = await work.users.save(alice.revised(name="Alicia"))
         bob = await work.users.add(NewUser(name="Bob"))
         assert await work.users.get(alice.id) == alicia
@@ -93,10 +93,10 @@ async def test_a_unit_sees_what_it_did_itself(units: UnitsOfWork, users: UserSer
 
 
 async def test_nobody_sees_what_is_not_committed_yet(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         bob = await work.users.add(NewUser(name="Bob"))
         await work.users.save(alice.revised(name="Alicia"))
         assert await users.get(alice.id) == alice
@@ -107,23 +107,27 @@ async def test_nobody_sees_what_is_not_committed_yet(
     assert await users.get(bob.id) == bob
 
 
-async def test_a_deleted_user_is_gone_and_hidden(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
+async def test_a_deleted_user_is_gone_and_hidden(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
     alice = await users.create(NewUser(name="Alice"))
     await users.delete(alice.id)
     with pytest.raises(Gone):
         await users.get(alice.id)
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         with pytest.raises(Gone):
             await work.users.get(alice.id)
         assert await work.users.list(limit=10) == []
 
 
 @pytest.mark.parametrize("id", [1, 7, *OUT_OF_RANGE])
-async def test_an_id_that_was_never_given_out_is_not_found(units: UnitsOfWork, occasion: Occasion, id: int) -> None:
+async def test_an_id_that_was_never_given_out_is_not_found(
+    units: UnitsOfWork, context: RequestContext, id: int
+) -> None:
     async with units.reading() as work:
         with pytest.raises(NotFound):
             await work.users.get(id)
-    async with units.writing(occasion) as writing:
+    async with units.writing(context) as writing:
         with pytest.raises(NotFound):
             await writing.users.get(id)
         nobody = User(id=id, name="Nobody", created_at=writing.now, updated_at=writing.now, version=1)
@@ -139,38 +143,42 @@ async def test_ids_rise_and_are_never_given_out_twice(users: UserService) -> Non
     assert alice.id < last.id < carol.id
 
 
-async def test_a_save_of_an_older_version_is_stale(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
+async def test_a_save_of_an_older_version_is_stale(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
     alice = await users.create(NewUser(name="Alice"))
     first = await users.patch(alice.id, {"name": "Alicia"})
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         with pytest.raises(Stale):
             await work.users.save(alice.revised(name="Lost"))
     assert await users.get(alice.id) == first
 
 
 async def test_a_save_of_a_version_that_never_was_is_stale(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         with pytest.raises(Stale):
             await work.users.save(replace(alice, version=7))
 
 
 async def test_a_second_save_of_the_same_state_is_stale_within_one_unit_too(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         await work.users.save(alice.revised(name="Alicia"))
         with pytest.raises(Stale):
             await work.users.save(alice.revised(name="Lost"))
 
 
-async def test_a_save_after_a_deletion_is_stale(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
+async def test_a_save_after_a_deletion_is_stale(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
     alice = await users.create(NewUser(name="Alice"))
     await users.delete(alice.id)
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         with pytest.raises(Stale):
             await work.users.save(alice.revised(name="Lost"))
 
@@ -254,18 +262,18 @@ async def test_a_key_is_free_again_after_a_deletion_or_a_change(users: UserServi
 
 
 async def test_a_key_is_free_within_the_unit_that_released_it(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice", email="key"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         await work.users.save(alice.revised(email=None))
         await work.users.add(NewUser(name="Bob", email="key"))
         await work.commit()
     assert [user.email for user in (await users.list(limit=10)).items] == [None, "key"]
 
 
-async def test_a_key_is_taken_within_the_unit_that_took_it(units: UnitsOfWork, occasion: Occasion) -> None:
-    async with units.writing(occasion) as work:
+async def test_a_key_is_taken_within_the_unit_that_took_it(units: UnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
         await work.users.add(NewUser(name="Alice", email="key"))
         with pytest.raises(Conflict):
             await work.users.add(NewUser(name="Bob", email="KEY"))
@@ -285,11 +293,11 @@ async def test_lists_by_rising_id_above_a_given_one(units: UnitsOfWork, users: U
 
 
 async def test_gets_a_deleted_user_who_asks_for_such_too(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice, bob = [await users.create(NewUser(name=name)) for name in ("Alice", "Bob")]
     await users.delete(alice.id)
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         tombstone = await work.users.get(alice.id, deleted=True)
         assert await work.users.get(bob.id, deleted=True) == bob
     assert tombstone == replace(alice, version=2, updated_at=tombstone.updated_at, deleted_at=tombstone.updated_at)
@@ -315,11 +323,11 @@ async def test_gets_a_deleted_user_who_asks_for_such_too(
     ],
 )
 async def test_finds_a_user_by_the_form_of_its_key(
-    *, units: UnitsOfWork, users: UserService, occasion: Occasion, key: UserKey, kept: str, asked: str, other: str
+    *, units: UnitsOfWork, users: UserService, context: RequestContext, key: UserKey, kept: str, asked: str, other: str
 ) -> None:
     await users.create(NewUser(name="Bob"))
     alice = await users.create(NewUser(**keyed("Alice", key, kept)))
-    async with units.reading() as work, units.writing(occasion) as writing:
+    async with units.reading() as work, units.writing(context) as writing:
         for store in (work.users, writing.users):
             assert await store.find(key, kept) == await store.find(key, asked) == alice
             for nobody in (other, "", "\x00", f"{kept}\x00", "\ud800", "x" * 5000):
@@ -329,7 +337,7 @@ async def test_finds_a_user_by_the_form_of_its_key(
 
 @pytest.mark.parametrize("key", ["email", "username", "external_id"])
 async def test_finds_whoever_has_the_key_now(
-    units: UnitsOfWork, users: UserService, occasion: Occasion, key: UserKey
+    units: UnitsOfWork, users: UserService, context: RequestContext, key: UserKey
 ) -> None:
     alice = await users.create(NewUser(**keyed("Alice", key, "key")))
     await users.delete(alice.id)
@@ -337,7 +345,7 @@ async def test_finds_whoever_has_the_key_now(
         await users.find(key, "key")
     bob = await users.create(NewUser(**keyed("Bob", key, "key")))
     assert await users.find(key, "key") == bob
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         await work.users.save(bob.revised(**{key: "other"}))
         with pytest.raises(NotFound):
             await work.users.find(key, "key")
@@ -347,7 +355,7 @@ async def test_finds_whoever_has_the_key_now(
 
 
 async def test_a_deleted_user_is_saved_back_to_life_if_its_keys_are_free(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice", email="a", username="b", external_id="c"))
     await users.delete(alice.id)
@@ -365,10 +373,10 @@ async def test_a_deleted_user_is_saved_back_to_life_if_its_keys_are_free(
 
 
 async def test_an_erased_user_was_never_there_and_its_id_is_not_given_out_again(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice", email="key"))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         await work.users.remove(alice)
         with pytest.raises(NotFound):
             await work.users.get(alice.id, deleted=True)
@@ -388,11 +396,11 @@ async def test_an_erased_user_was_never_there_and_its_id_is_not_given_out_again(
 
 
 async def test_an_erasure_of_another_version_is_stale(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
     await users.delete(alice.id)
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         with pytest.raises(Stale):
             await work.users.remove(alice)
         with pytest.raises(NotFound):
@@ -456,10 +464,10 @@ async def test_the_longest_and_the_oddest_legal_texts_come_back(users: UserServi
 
 
 async def test_what_was_handed_out_or_in_cannot_alter_the_store(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     given: dict[str, Any] = {"a": {"b": 1}}
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         added = await work.users.add(NewUser(name="Alice", attributes=given))
         given["a"]["b"] = 2
         spoil(added)
@@ -479,10 +487,10 @@ async def test_what_was_handed_out_or_in_cannot_alter_the_store(
 
 
 async def test_a_change_made_in_place_and_saved_is_told_as_it_was_and_is(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice", attributes={"a": {"b": 1}}))
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         kept = await work.users.get(alice.id)
         spoil(kept)
         spoil(await work.users.save(kept))

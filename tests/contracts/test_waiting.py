@@ -9,7 +9,7 @@ import pytest
 from domain.changes import FIELDS
 from domain.grammar import parse_filter
 from domain.users import NewUser
-from domain.work import Occasion, UnitsOfWork
+from domain.work import RequestContext, UnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
 
@@ -24,8 +24,8 @@ async def bound() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def changes(units: UnitsOfWork, occasion: Occasion) -> ChangeService:
-    return ChangeService(units, occasion)
+def changes(units: UnitsOfWork, context: RequestContext) -> ChangeService:
+    return ChangeService(units, context)
 
 
 async def test_who_has_not_seen_the_last_change_does_not_wait(units: UnitsOfWork, users: UserService) -> None:
@@ -33,12 +33,14 @@ async def test_who_has_not_seen_the_last_change_does_not_wait(units: UnitsOfWork
     assert 0 < await units.changed(0, LONG_S) <= LONG_S
 
 
-async def test_a_wait_ends_with_the_next_commit(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
+async def test_a_wait_ends_with_the_next_commit(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
     await users.create(NewUser(name="Alice"))
     async with units.reading() as work:
         seen = await work.changes.last()
     waits = asyncio.ensure_future(units.changed(seen, LONG_S))
-    async with units.writing(occasion) as writing:
+    async with units.writing(context) as writing:
         await writing.users.add(NewUser(name="Bob"))
         for _ in range(20):
             await asyncio.sleep(0)
@@ -87,6 +89,6 @@ async def test_a_wait_for_what_a_filter_lets_through_passes_over_the_rest(
     await users.patch(alice.id, {"name": "Alicia"})
     assert not waits.done()
     await users.delete(alice.id)
-    stretch = await waits
-    assert [(change.entity_id, change.action) for change in stretch.changes] == [(alice.id, "deleted")]
-    assert stretch.end == stretch.changes[-1].seq
+    page = await waits
+    assert [(change.entity_id, change.action) for change in page.changes] == [(alice.id, "deleted")]
+    assert page.end == page.changes[-1].seq

@@ -8,13 +8,13 @@ import pytest
 from domain.changes import Change
 from domain.errors import Conflict, Gone, NotFound, Stale
 from domain.users import NewUser, User
-from domain.work import Occasion, UnitsOfWork
+from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
 
 
 @pytest.fixture
-def dry(occasion: Occasion) -> Occasion:
-    return replace(occasion, dry_run=True)
+def dry(context: RequestContext) -> RequestContext:
+    return replace(context, dry_run=True)
 
 
 async def everything(units: UnitsOfWork) -> tuple[list[User], list[Change]]:
@@ -22,10 +22,10 @@ async def everything(units: UnitsOfWork) -> tuple[list[User], list[Change]]:
         return list(await work.users.list(limit=1000)), list(await work.changes.list(limit=1000))
 
 
-async def test_forgets_what_is_not_committed(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
+async def test_forgets_what_is_not_committed(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
     alice = await users.create(NewUser(name="Alice"))
     before = await everything(units)
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         bob = await work.users.add(NewUser(name="Bob"))
         await work.users.save(alice.revised(name="Alicia"))
     assert await everything(units) == before
@@ -34,13 +34,13 @@ async def test_forgets_what_is_not_committed(units: UnitsOfWork, users: UserServ
 
 
 async def test_forgets_what_an_exception_left_behind(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
     before = await everything(units)
 
     async def fail() -> None:
-        async with units.writing(occasion) as work:
+        async with units.writing(context) as work:
             await work.users.add(NewUser(name="Bob"))
             await work.users.save(alice.revised(name="Alicia"))
             raise KeyError("a defect")
@@ -51,23 +51,25 @@ async def test_forgets_what_an_exception_left_behind(
 
 
 async def test_a_unit_that_failed_does_not_keep_the_next_one_waiting(
-    units: UnitsOfWork, users: UserService, occasion: Occasion
+    units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    async with units.writing(occasion) as work:
+    async with units.writing(context) as work:
         await work.users.add(NewUser(name="Alice", email="key"))
     assert (await users.create(NewUser(name="Bob", email="key"))).version == 1
 
 
-async def test_forgets_what_comes_after_the_commit(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
-    async with units.writing(occasion) as work:
+async def test_forgets_what_comes_after_the_commit(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
+    async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice"))
         await work.commit()
         await work.users.add(NewUser(name="Bob"))
     assert (await users.list(limit=10)).items == [alice]
 
 
-async def test_keeps_all_of_a_unit_at_once(units: UnitsOfWork, users: UserService, occasion: Occasion) -> None:
-    async with units.writing(occasion) as work:
+async def test_keeps_all_of_a_unit_at_once(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
+    async with units.writing(context) as work:
         added = [await work.users.add(NewUser(name=f"User {number}")) for number in range(3)]
         await work.commit()
     kept, told = await everything(units)
@@ -75,8 +77,8 @@ async def test_keeps_all_of_a_unit_at_once(units: UnitsOfWork, users: UserServic
     assert [change.entity_id for change in told] == [user.id for user in added]
 
 
-async def test_the_time_of_a_unit_stands_still_and_is_in_utc(units: UnitsOfWork, occasion: Occasion) -> None:
-    async with units.writing(occasion) as work:
+async def test_the_time_of_a_unit_stands_still_and_is_in_utc(units: UnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
         now = work.now
         alice = await work.users.add(NewUser(name="Alice"))
         bob = await work.users.add(NewUser(name="Bob"))
@@ -88,7 +90,7 @@ async def test_the_time_of_a_unit_stands_still_and_is_in_utc(units: UnitsOfWork,
 
 
 async def test_a_dry_run_sees_what_it_does_and_keeps_nothing(
-    units: UnitsOfWork, users: UserService, dry: Occasion
+    units: UnitsOfWork, users: UserService, dry: RequestContext
 ) -> None:
     alice = await users.create(NewUser(name="Alice"))
     before = await everything(units)
@@ -101,7 +103,9 @@ async def test_a_dry_run_sees_what_it_does_and_keeps_nothing(
     assert await everything(units) == before
 
 
-async def test_a_dry_run_is_refused_like_a_true_one(units: UnitsOfWork, users: UserService, dry: Occasion) -> None:
+async def test_a_dry_run_is_refused_like_a_true_one(
+    units: UnitsOfWork, users: UserService, dry: RequestContext
+) -> None:
     alice = await users.create(NewUser(name="Alice", email="key"))
     bob = await users.patch((await users.create(NewUser(name="Bob"))).id, {"name": "Robert"})
     carol = await users.create(NewUser(name="Carol"))
@@ -121,7 +125,7 @@ async def test_a_dry_run_is_refused_like_a_true_one(units: UnitsOfWork, users: U
             await work.users.get(carol.id)
 
 
-async def test_a_dry_run_takes_no_key_and_no_turn(units: UnitsOfWork, users: UserService, dry: Occasion) -> None:
+async def test_a_dry_run_takes_no_key_and_no_turn(units: UnitsOfWork, users: UserService, dry: RequestContext) -> None:
     async with units.writing(dry) as work:
         await work.users.add(NewUser(name="Alice", email="key"))
         await work.commit()

@@ -89,7 +89,7 @@ def test_the_entity_and_the_operation_work(copy: Path) -> None:
     run(copy, "ruff", "check", "--no-cache", ".")
     run(copy, "ruff", "format", "--no-cache", "--check", ".")
     run(copy, "pytest", "-q", "-k", "not postgres", "-p", "anyio", "-p", "xdist.plugin", *tests)
-    run(copy, "api.cli", "openapi")
+    run(copy, "api.commands.main", "openapi")
 
 
 def test_an_example_that_no_longer_fits_is_noticed(copy: Path) -> None:

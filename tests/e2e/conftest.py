@@ -19,7 +19,7 @@ SOURCE: Final = Path(__file__).parents[2] / "src"
 DEADLINE_S: Final = 120
 """How long anything may take on a slow machine before a test says that it does not happen."""
 
-MODULE: Final = ("-m", "api.cli")
+MODULE: Final = ("-m", "api.commands.main")
 
 
 @dataclass

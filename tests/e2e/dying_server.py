@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from api.cli import app
+from api.commands.main import app
 from repositories.work import SqlUnitOfWork
 
 MOMENT = sys.argv.pop(1)
@@ -25,8 +25,8 @@ async def commit_and_die(commit: Callable[[], Awaitable[None]]) -> None:
 
 
 async def write_and_die(work: SqlUnitOfWork) -> None:
-    if work._occasion.once is not None:
-        work._lane.commit = partial(commit_and_die, work._lane.commit)  # type: ignore[method-assign]
+    if work._context.idempotency_key is not None:
+        work._executor.commit = partial(commit_and_die, work._executor.commit)  # type: ignore[method-assign]
     await write(work)
 
 

@@ -11,11 +11,12 @@ from unittest.mock import patch
 import sqlalchemy as sa
 from dependency_injector import providers
 
-import api.server
-from api.cli import app
+import api.process.server
+from api.commands.main import app
 from api.container import Container
-from domain.work import Occasion
-from repositories.lanes import Parameters, Rows, Transaction
+from domain.work import RequestContext
+from repositories.engines.executors import Transaction
+from repositories.engines.statements import Parameters, Rows
 from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
 
 LATER = AsyncExitStack()
@@ -24,11 +25,13 @@ LATER = AsyncExitStack()
 class Hasty:
     """A transaction that does all but the last thing."""
 
-    def __init__(self, lane: Transaction) -> None:
-        self._lane = lane
+    def __init__(self, executor: Transaction) -> None:
+        self._executor = executor
 
-    async def rows(self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False) -> Rows:
-        return await self._lane.rows(statement, parameters or {})
+    async def fetch(
+        self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
+    ) -> Rows:
+        return await self._executor.fetch(statement, parameters or {})
 
     async def commit(self) -> None: ...
     async def rollback(self) -> None: ...
@@ -36,9 +39,9 @@ class Hasty:
 
 class HastyUnits(SqlUnitsOfWork):
     @asynccontextmanager
-    async def writing(self, occasion: Occasion) -> AsyncIterator[SqlUnitOfWork]:
-        lane = await LATER.enter_async_context(self._database.transaction())
-        yield SqlUnitOfWork(self._database, Hasty(lane), occasion, self._clock)
+    async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:
+        executor = await LATER.enter_async_context(self._database.transaction())
+        yield SqlUnitOfWork(self._database, Hasty(executor), context, self._clock)
 
 
 class HastyContainer(Container):
@@ -47,5 +50,5 @@ class HastyContainer(Container):
 
 
 if __name__ == "__main__":
-    with patch.object(api.server, "Container", HastyContainer):
+    with patch.object(api.process.server, "Container", HastyContainer):
         app()

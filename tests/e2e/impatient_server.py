@@ -2,13 +2,15 @@
 
 from unittest.mock import patch
 
-import api.routing
-import api.server
-from api.cli import app
+import api.process.protocol
+import api.process.startup
+import api.web.requests
+from api.commands.main import app
 
 if __name__ == "__main__":
     with (
-        patch.multiple(api.server, HEAD_TIMEOUT_S=0.3, REST_TIMEOUT_S=0.6, KEEP_ALIVE_S=1),
-        patch.multiple(api.routing, BODY_TIMEOUT_S=0.3),
+        patch.multiple(api.process.protocol, HEAD_TIMEOUT_S=0.3, REST_TIMEOUT_S=0.6),
+        patch.multiple(api.process.startup, KEEP_ALIVE_S=1),
+        patch.multiple(api.web.requests, BODY_TIMEOUT_S=0.3),
     ):
         app()

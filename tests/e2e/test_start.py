@@ -8,7 +8,7 @@ from httpx2 import AsyncClient
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-TELLING: Final = ("-X", "importtime", "-m", "api.cli")
+TELLING: Final = ("-X", "importtime", "-m", "api.commands.main")
 """A `roster` that tells on standard error what it imports."""
 
 
@@ -32,8 +32,8 @@ async def test_a_server_on_sqlite_loads_neither_the_migrations_nor_the_driver_of
 ) -> None:
     loaded = await loaded_to_serve(run, http, upgraded_sqlite_url)
 
-    assert {"api.server", "aiosqlite"} <= loaded
-    assert loaded & {"alembic", "mako", "asyncpg", "repositories.postgres"} == set()
+    assert {"api.process.server", "aiosqlite"} <= loaded
+    assert loaded & {"alembic", "mako", "asyncpg", "repositories.engines.postgres.database"} == set()
 
 
 async def test_a_server_on_a_fresh_file_loads_the_migrations(run: "Run", http: AsyncClient, sqlite_url: str) -> None:

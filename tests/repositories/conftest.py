@@ -2,7 +2,7 @@
 
 import pytest
 
-from repositories.database import Database
+from repositories.engines.database import Database
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from domain.users import NewUser
-from domain.work import Occasion
-from repositories.postgres import PostgresDatabase
+from domain.work import RequestContext
+from repositories.engines.postgres.database import PostgresDatabase
 from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
 from services.users import UserService
 
-OCCASION: Final = Occasion(actor="tester", request_id="r1")
+CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 
 
 class Follower:
@@ -37,8 +37,8 @@ class Numbered:
     def __init__(self, work: SqlUnitOfWork) -> None:
         self.numbered = asyncio.Event()
         self.go_on = asyncio.Event()
-        self._commit = work._lane.commit
-        work._lane.commit = self._wait_and_commit  # type: ignore[method-assign]
+        self._commit = work._executor.commit
+        work._executor.commit = self._wait_and_commit  # type: ignore[method-assign]
 
     async def _wait_and_commit(self) -> None:
         self.numbered.set()
@@ -56,8 +56,8 @@ async def bound() -> AsyncIterator[None]:
 @pytest.mark.usefixtures("bound")
 async def test_an_older_transaction_that_commits_later_is_not_missed(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
-    users, follower = UserService(units, OCCASION), Follower(units)
-    async with units.writing(OCCASION) as older:
+    users, follower = UserService(units, CONTEXT), Follower(units)
+    async with units.writing(CONTEXT) as older:
         late = await older.users.add(NewUser(name="Late"))
         early = [await users.create(NewUser(name="Early")) for _ in range(3)]
         assert await follower.read() == [user.id for user in early]
@@ -73,7 +73,7 @@ async def test_who_comes_later_waits_until_an_older_one_with_lower_numbers_has_c
 ) -> None:
     units = SqlUnitsOfWork(postgres)
     follower = Follower(units)
-    async with units.writing(OCCASION) as older, units.writing(OCCASION) as newer:
+    async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as newer:
         first, second = await older.users.add(NewUser(name="First")), await newer.users.add(NewUser(name="Second"))
         held = Numbered(older)
         commits = [asyncio.create_task(older.commit())]
@@ -94,7 +94,7 @@ async def test_without_the_order_of_commits_a_change_is_missed(
     monkeypatch.setattr(postgres, "commit_order", None)
     units = SqlUnitsOfWork(postgres)
     follower = Follower(units)
-    async with units.writing(OCCASION) as older, units.writing(OCCASION) as newer:
+    async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as newer:
         first, second = await older.users.add(NewUser(name="First")), await newer.users.add(NewUser(name="Second"))
         held = Numbered(older)
         commit = asyncio.create_task(older.commit())
@@ -113,8 +113,8 @@ async def test_a_unit_that_rolls_back_after_numbering_leaves_a_gap_and_stops_nob
     postgres: PostgresDatabase,
 ) -> None:
     units = SqlUnitsOfWork(postgres)
-    users, follower = UserService(units, OCCASION), Follower(units)
-    dry = UserService(units, Occasion(actor="tester", request_id="r2", dry_run=True))
+    users, follower = UserService(units, CONTEXT), Follower(units)
+    dry = UserService(units, RequestContext(actor="tester", request_id="r2", dry_run=True))
     await users.create(NewUser(name="First"))
     await dry.create(NewUser(name="Nobody"))
     await users.create(NewUser(name="Second"))
@@ -126,7 +126,7 @@ async def test_a_unit_that_rolls_back_after_numbering_leaves_a_gap_and_stops_nob
 @pytest.mark.usefixtures("bound")
 async def test_a_unit_without_changes_takes_no_turn(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
-    async with units.writing(OCCASION) as older, units.writing(OCCASION) as empty:
+    async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as empty:
         await older.users.add(NewUser(name="First"))
         held = Numbered(older)
         commit = asyncio.create_task(older.commit())
@@ -138,16 +138,16 @@ async def test_a_unit_without_changes_takes_no_turn(postgres: PostgresDatabase) 
 
 async def seen_waiting_for_an_advisory_lock(postgres: PostgresDatabase) -> None:
     waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    while await postgres.reader.rows(waiting) == [(0,)]:
+    while await postgres.reader.fetch(waiting) == [(0,)]:
         pass
 
 
 @pytest.mark.usefixtures("bound")
 async def test_a_user_that_was_read_to_be_written_waits_for_its_writer(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
-    users = UserService(units, OCCASION)
+    users = UserService(units, CONTEXT)
     alice = await users.create(NewUser(name="Alice"))
-    async with units.writing(OCCASION) as first:
+    async with units.writing(CONTEXT) as first:
         seen = await first.users.get(alice.id)
         other = asyncio.ensure_future(users.patch(alice.id, {"attributes": {"other": True}}))
         await seen_waiting_for_a_row(postgres)
@@ -159,5 +159,5 @@ async def test_a_user_that_was_read_to_be_written_waits_for_its_writer(postgres:
 
 async def seen_waiting_for_a_row(postgres: PostgresDatabase) -> None:
     waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype IN ('tuple', 'transactionid') AND NOT granted")
-    while await postgres.reader.rows(waiting) == [(0,)]:
+    while await postgres.reader.fetch(waiting) == [(0,)]:
         pass

@@ -20,16 +20,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from domain.errors import NotReady
 from domain.users import NewUser
-from domain.work import Occasion
-from repositories import migrations
-from repositories.database import Database, database_at
-from repositories.postgres import PostgresDatabase
-from repositories.schema import metadata
-from repositories.sqlite import SqliteDatabase
+from domain.work import RequestContext
+from repositories.engines import revisions
+from repositories.engines.database import Database, database_at
+from repositories.engines.postgres.database import PostgresDatabase
+from repositories.engines.schema import metadata
+from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.work import SqlUnitsOfWork
 from services.users import UserService
 
-OCCASION: Final = Occasion(actor="tester", request_id="r1")
+CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 ROOT: Final = Path(__file__).parents[2]
 
 
@@ -64,7 +64,7 @@ async def connected(database: Database) -> AsyncIterator[AsyncConnection]:
 async def step_down(database: Database) -> None:
     def downgrade(connection: sa.Connection) -> None:
         config = Config()
-        config.set_main_option("script_location", str(migrations.FOLDER))
+        config.set_main_option("script_location", str(revisions.FOLDER))
         config.attributes["connection"] = connection
         command.downgrade(config, "-1")
 
@@ -75,7 +75,7 @@ async def step_down(database: Database) -> None:
 async def use(database: Database) -> None:
     """Puts users, tombstones and changes into it, and lets go of it."""
     await database.start()
-    users = UserService(SqlUnitsOfWork(database), OCCASION)
+    users = UserService(SqlUnitsOfWork(database), CONTEXT)
     alice = await users.create(NewUser(name="Alice", email="alice@example.org", attributes={"a": [1]}))
     await users.patch(alice.id, {"name": "Alicia"})
     assert (await users.get(alice.id)).name == "Alicia"
@@ -84,9 +84,9 @@ async def use(database: Database) -> None:
 
 
 def test_the_names_of_the_files_tell_the_history_that_alembic_knows() -> None:
-    scripts = ScriptDirectory(str(migrations.FOLDER))
-    assert [script.revision for script in scripts.walk_revisions()] == [*reversed(migrations.revisions())]
-    assert scripts.get_current_head() == migrations.head()
+    scripts = ScriptDirectory(str(revisions.FOLDER))
+    assert [script.revision for script in scripts.walk_revisions()] == [*reversed(revisions.revisions())]
+    assert scripts.get_current_head() == revisions.head()
 
 
 async def test_a_fresh_database_is_known_and_behind(fresh: Database) -> None:
@@ -96,7 +96,7 @@ async def test_a_fresh_database_is_known_and_behind(fresh: Database) -> None:
 
 async def test_goes_up_down_and_up_again_with_data(upgraded: Database) -> None:
     await use(upgraded)
-    for _ in migrations.revisions():
+    for _ in revisions.revisions():
         await step_down(upgraded)
     assert (await upgraded.status()).current is None
     await upgraded.upgrade()
@@ -107,7 +107,7 @@ async def test_goes_up_down_and_up_again_with_data(upgraded: Database) -> None:
 async def test_going_all_the_way_down_leaves_nothing_but_the_place_in_the_history(upgraded: Database) -> None:
     await use(upgraded)
     async with connected(upgraded) as connection:
-        await connection.run_sync(migrations.move, "base")
+        await connection.run_sync(revisions.move, "base")
         names = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
     assert names == ["alembic_version"]
 
@@ -116,7 +116,7 @@ async def test_an_upgrade_of_what_is_at_its_head_keeps_everything(upgraded: Data
     await use(upgraded)
     await upgraded.upgrade()
     await upgraded.start()
-    users = UserService(SqlUnitsOfWork(upgraded), OCCASION)
+    users = UserService(SqlUnitsOfWork(upgraded), CONTEXT)
     assert len((await users.list(limit=10)).items) == 1
 
 
@@ -191,7 +191,7 @@ async def definitions_of(connection: AsyncConnection) -> set[str]:
 
 UPGRADE_FOUR_TIMES: Final = """
 import asyncio, os, sys
-from repositories.database import database_at
+from repositories.engines.database import database_at
 
 database = database_at(sys.argv[1], serving=False, pool_size=1, pool_timeout_s=5)
 
@@ -270,14 +270,14 @@ BROKEN: Final = (
 @pytest.fixture
 def broken_migration(monkeypatch: pytest.MonkeyPatch) -> None:
     """An upgrade that leaves rows without their parents."""
-    upgrade = migrations.upgrade
+    upgrade = revisions.upgrade
 
     def upgrade_and_break(connection: sa.Connection) -> None:
         upgrade(connection)
         for statement in BROKEN:
             connection.exec_driver_sql(statement)
 
-    monkeypatch.setattr(migrations, "upgrade", upgrade_and_break)
+    monkeypatch.setattr(revisions, "upgrade", upgrade_and_break)
 
 
 @pytest.mark.usefixtures("broken_migration")
@@ -306,7 +306,7 @@ async def test_an_upgrade_that_copies_a_table_does_not_cascade(
         ):
             connection.exec_driver_sql(statement)
 
-    monkeypatch.setattr(migrations, "upgrade", copy_parents)
+    monkeypatch.setattr(revisions, "upgrade", copy_parents)
     database = database_at(sqlite_url, serving=False, pool_size=2, pool_timeout_s=5)
     await database.upgrade()
     async with connected(database) as connection:

@@ -2,15 +2,15 @@
 
 import pytest
 
-from domain.work import Occasion
-from repositories.memory import MemoryUnitsOfWork
+from domain.work import RequestContext
+from repositories.memory.work import MemoryUnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
 
 
 @pytest.fixture
-def occasion() -> Occasion:
-    return Occasion(actor="tester", request_id="r1")
+def context() -> RequestContext:
+    return RequestContext(actor="tester", request_id="r1")
 
 
 @pytest.fixture
@@ -19,10 +19,10 @@ def units() -> MemoryUnitsOfWork:
 
 
 @pytest.fixture
-def users(units: MemoryUnitsOfWork, occasion: Occasion) -> UserService:
-    return UserService(units, occasion)
+def users(units: MemoryUnitsOfWork, context: RequestContext) -> UserService:
+    return UserService(units, context)
 
 
 @pytest.fixture
-def changes(units: MemoryUnitsOfWork, occasion: Occasion) -> ChangeService:
-    return ChangeService(units, occasion)
+def changes(units: MemoryUnitsOfWork, context: RequestContext) -> ChangeService:
+    return ChangeService(units, context)

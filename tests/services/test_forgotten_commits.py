@@ -16,13 +16,13 @@ import services
 from domain.errors import Gone, NotFound, Refusal
 from domain.keys import FIRST_ID, RANDOM_LENGTH, NewKey, Scope, write_secret
 from domain.users import NewUser
-from domain.work import Occasion
-from repositories.memory import MemoryUnitsOfWork
-from services.access import Access
+from domain.work import RequestContext
+from repositories.memory.work import MemoryUnitsOfWork
+from services.authentication import Authenticator
 from services.keys import KeyService
 from services.users import UserService
 
-OCCASION: Final = Occasion(actor="tester", request_id="r1")
+CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 ADMIN: Final = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
 COMMIT: Final = ast.dump(ast.parse("await work.commit()").body[0])
 
@@ -32,18 +32,18 @@ Check = Callable[[Any, MemoryUnitsOfWork], Awaitable[None]]
 
 async def keeps_a_created_user(service: UserService, units: MemoryUnitsOfWork) -> None:
     created = await service.create(NewUser(name="Alice"))
-    assert await UserService(units, OCCASION).get(created.id) == created
+    assert await UserService(units, CONTEXT).get(created.id) == created
 
 
 async def keeps_a_patch(service: UserService, units: MemoryUnitsOfWork) -> None:
-    others = UserService(units, OCCASION)
+    others = UserService(units, CONTEXT)
     alice = await others.create(NewUser(name="Alice"))
     patched = await service.patch(alice.id, {"name": "Alicia"})
     assert await others.get(alice.id) == patched
 
 
 async def keeps_a_deletion(service: UserService, units: MemoryUnitsOfWork) -> None:
-    others = UserService(units, OCCASION)
+    others = UserService(units, CONTEXT)
     alice = await others.create(NewUser(name="Alice"))
     await service.delete(alice.id)
     with pytest.raises(Gone):
@@ -51,7 +51,7 @@ async def keeps_a_deletion(service: UserService, units: MemoryUnitsOfWork) -> No
 
 
 async def keeps_what_was_put(service: UserService, units: MemoryUnitsOfWork) -> None:
-    others = UserService(units, OCCASION)
+    others = UserService(units, CONTEXT)
     created, _ = await service.put(NewUser(name="Alice", external_id="x"))
     assert await others.find("external_id", "x") == created
     replaced, _ = await service.put(NewUser(name="Alicia", external_id="x"))
@@ -59,7 +59,7 @@ async def keeps_what_was_put(service: UserService, units: MemoryUnitsOfWork) -> 
 
 
 async def keeps_a_restoration(service: UserService, units: MemoryUnitsOfWork) -> None:
-    others = UserService(units, OCCASION)
+    others = UserService(units, CONTEXT)
     alice = await others.create(NewUser(name="Alice"))
     await others.delete(alice.id)
     restored = await service.restore(alice.id)
@@ -67,7 +67,7 @@ async def keeps_a_restoration(service: UserService, units: MemoryUnitsOfWork) ->
 
 
 async def keeps_an_erasure(service: UserService, units: MemoryUnitsOfWork) -> None:
-    others = UserService(units, OCCASION)
+    others = UserService(units, CONTEXT)
     alice = await others.create(NewUser(name="Alice"))
     await service.purge(alice.id)
     with pytest.raises(NotFound):
@@ -75,7 +75,7 @@ async def keeps_an_erasure(service: UserService, units: MemoryUnitsOfWork) -> No
 
 
 def key_service(kind: Any, units: MemoryUnitsOfWork) -> Any:
-    return kind(units, lambda: "r" * RANDOM_LENGTH, lambda: None, OCCASION)
+    return kind(units, lambda: "r" * RANDOM_LENGTH, lambda: None, CONTEXT)
 
 
 def access(kind: Any, units: MemoryUnitsOfWork) -> Any:
@@ -84,50 +84,50 @@ def access(kind: Any, units: MemoryUnitsOfWork) -> Any:
 
 async def keeps_a_created_key(service: KeyService, units: MemoryUnitsOfWork) -> None:
     _, secret = await service.create(ADMIN)
-    assert (await access(Access, units).key_of(secret)).name == "admin"
+    assert (await access(Authenticator, units).authenticate(secret)).name == "admin"
 
 
 async def keeps_a_seeded_key(service: KeyService, units: MemoryUnitsOfWork) -> None:
     secret = write_secret(FIRST_ID, "s" * RANDOM_LENGTH)
     await service.seed(secret)
-    assert (await access(Access, units).key_of(secret)).name == "bootstrap"
+    assert (await access(Authenticator, units).authenticate(secret)).name == "bootstrap"
 
 
 async def keeps_a_rotation(service: KeyService, units: MemoryUnitsOfWork) -> None:
-    others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, OCCASION)
+    others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, CONTEXT)
     key, _ = await others.create(ADMIN)
     _, secret = await service.rotate(key.id)
-    assert (await access(Access, units).key_of(secret)).rotated_at is not None
+    assert (await access(Authenticator, units).authenticate(secret)).rotated_at is not None
 
 
 async def keeps_a_revocation(service: KeyService, units: MemoryUnitsOfWork) -> None:
-    others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, OCCASION)
+    others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, CONTEXT)
     key, _ = await others.create(ADMIN)
     await service.revoke(key.id, force=True)
     assert (await others.get(key.id)).revoked_at is not None
 
 
-async def keeps_the_note_of_a_use(service: Access, units: MemoryUnitsOfWork) -> None:
-    others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, OCCASION)
+async def keeps_the_note_of_a_use(service: Authenticator, units: MemoryUnitsOfWork) -> None:
+    others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, CONTEXT)
     key, secret = await others.create(ADMIN)
-    await service.key_of(secret)
+    await service.authenticate(secret)
     assert (await others.get(key.id)).last_used_at is not None
 
 
 MAKERS: Final[dict[str, Callable[[Any, MemoryUnitsOfWork], Any]]] = {"KeyService": key_service, "Access": access}
-"""How to make the services that take other parts than units and an occasion."""
+"""How to make the services that take other parts than units and an context."""
 
 
-def of_an_occasion(kind: Any, units: MemoryUnitsOfWork) -> Any:
-    return kind(units, OCCASION)
+def of_a_request(kind: Any, units: MemoryUnitsOfWork) -> Any:
+    return kind(units, CONTEXT)
 
 
 def made(kind: Any, units: MemoryUnitsOfWork) -> Any:
-    return MAKERS.get(kind.__name__, of_an_occasion)(kind, units)
+    return MAKERS.get(kind.__name__, of_a_request)(kind, units)
 
 
 CHECKS: Final[dict[str, Check]] = {
-    "services.access.Access._note_use": keeps_the_note_of_a_use,
+    "services.authentication.Access._note_use": keeps_the_note_of_a_use,
     "services.keys.KeyService.create": keeps_a_created_key,
     "services.keys.KeyService.seed": keeps_a_seeded_key,
     "services.keys.KeyService.rotate": keeps_a_rotation,

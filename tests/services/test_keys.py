@@ -9,9 +9,9 @@ import pytest
 
 from domain.errors import Invalid, NotFound
 from domain.keys import FIRST_ID, Forbidden, LastAdminKey, NewKey, Scope, Unauthenticated, id_in, write_secret
-from domain.work import Occasion
-from repositories.memory import MemoryUnitsOfWork
-from services.access import Access
+from domain.work import RequestContext
+from repositories.memory.work import MemoryUnitsOfWork
+from services.authentication import Authenticator
 from services.keys import DEFAULT_OVERLAP, MAX_OVERLAP, KeyService
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def units(time: "MovedTime") -> MemoryUnitsOfWork:
 
 
 @pytest.fixture
-def access(units: MemoryUnitsOfWork, time: "MovedTime") -> Access:
-    return Access(units, time.monotonic, time.clock)
+def access(units: MemoryUnitsOfWork, time: "MovedTime") -> Authenticator:
+    return Authenticator(units, time.monotonic, time.clock)
 
 
 def randoms() -> Iterator[str]:
@@ -36,22 +36,22 @@ def randoms() -> Iterator[str]:
 
 
 @pytest.fixture
-def keys(units: MemoryUnitsOfWork, access: Access, occasion: Occasion) -> KeyService:
+def keys(units: MemoryUnitsOfWork, access: Authenticator, context: RequestContext) -> KeyService:
     numbers = randoms()
-    return KeyService(units, lambda: next(numbers), access.forget, occasion)
+    return KeyService(units, lambda: next(numbers), access.forget, context)
 
 
 def held_by(keys: KeyService, *scopes: Scope) -> KeyService:
     """The same, asked by a key of these scopes."""
-    caller = Occasion(actor="key:9", request_id="r2", scopes=scopes)
+    caller = RequestContext(actor="key:9", request_id="r2", scopes=scopes)
     return KeyService(keys.units, keys._randomness, keys._forget, caller)
 
 
-async def test_a_created_key_is_good_for_its_secret(keys: KeyService, access: Access) -> None:
+async def test_a_created_key_is_good_for_its_secret(keys: KeyService, access: Authenticator) -> None:
     key, secret = await keys.create(READER)
 
     assert id_in(secret) == key.id
-    assert (await access.key_of(secret)).id == key.id
+    assert (await access.authenticate(secret)).id == key.id
     assert (await keys.get(key.id)).scopes == (Scope.USERS_READ,)
 
 
@@ -89,18 +89,20 @@ async def test_no_key_grants_a_scope_that_it_lacks(keys: KeyService, scope: Scop
 
 @pytest.mark.parametrize("scope", Scope)
 async def test_no_key_rotates_one_that_has_a_scope_that_it_lacks(
-    keys: KeyService, access: Access, scope: Scope
+    keys: KeyService, access: Authenticator, scope: Scope
 ) -> None:
     key, secret = await keys.create(NewKey(name="other", scopes=(scope,)))
 
     with pytest.raises(Forbidden):
         await held_by(keys, *set(Scope) - {scope}).rotate(key.id)
-    assert (await access.key_of(secret)).rotated_at is None
+    assert (await access.authenticate(secret)).rotated_at is None
     _, newer = await held_by(keys, scope).rotate(key.id)
-    assert (await access.key_of(newer)).id == key.id
+    assert (await access.authenticate(newer)).id == key.id
 
 
-async def test_both_secrets_are_good_while_they_overlap(keys: KeyService, access: Access, time: "MovedTime") -> None:
+async def test_both_secrets_are_good_while_they_overlap(
+    keys: KeyService, access: Authenticator, time: "MovedTime"
+) -> None:
     key, before = await keys.create(READER)
     rotated, after = await keys.rotate(key.id, overlap=timedelta(minutes=10))
 
@@ -108,34 +110,34 @@ async def test_both_secrets_are_good_while_they_overlap(keys: KeyService, access
     assert before != after
     time.pass_by(599)
     for secret in (before, after):
-        assert (await access.key_of(secret)).id == key.id
+        assert (await access.authenticate(secret)).id == key.id
     time.pass_by(1)  # the one before was looked up a moment ago
     with pytest.raises(Unauthenticated):
-        await access.key_of(before)
-    assert (await access.key_of(after)).id == key.id
+        await access.authenticate(before)
+    assert (await access.authenticate(after)).id == key.id
 
 
 async def test_a_secret_before_is_good_for_a_day_if_nothing_else_is_said(
-    keys: KeyService, access: Access, time: "MovedTime"
+    keys: KeyService, access: Authenticator, time: "MovedTime"
 ) -> None:
     key, before = await keys.create(READER)
     await keys.rotate(key.id)
 
     time.pass_by(24 * 60 * 60 - 1)
     assert timedelta(hours=24) == DEFAULT_OVERLAP
-    assert (await access.key_of(before)).id == key.id
+    assert (await access.authenticate(before)).id == key.id
     time.pass_by(1)
     with pytest.raises(Unauthenticated):
-        await access.key_of(before)
+        await access.authenticate(before)
 
 
-async def test_without_an_overlap_the_secret_before_ends_at_once(keys: KeyService, access: Access) -> None:
+async def test_without_an_overlap_the_secret_before_ends_at_once(keys: KeyService, access: Authenticator) -> None:
     key, before = await keys.create(READER)
-    await access.key_of(before)
+    await access.authenticate(before)
     await keys.rotate(key.id, overlap=timedelta(0))
 
     with pytest.raises(Unauthenticated):
-        await access.key_of(before)
+        await access.authenticate(before)
 
 
 @pytest.mark.parametrize("overlap", [timedelta(seconds=-1), MAX_OVERLAP + timedelta(seconds=1)])
@@ -148,24 +150,26 @@ async def test_an_overlap_has_its_bounds(keys: KeyService, overlap: timedelta) -
     await keys.rotate(key.id, overlap=MAX_OVERLAP)
 
 
-async def test_two_rotations_leave_the_newest_two_secrets(keys: KeyService, access: Access) -> None:
+async def test_two_rotations_leave_the_newest_two_secrets(keys: KeyService, access: Authenticator) -> None:
     key, first = await keys.create(READER)
     (_, second), (_, third) = await keys.rotate(key.id), await keys.rotate(key.id)
 
     with pytest.raises(Unauthenticated):
-        await access.key_of(first)
+        await access.authenticate(first)
     for secret in (second, third):
-        assert (await access.key_of(secret)).id == key.id
+        assert (await access.authenticate(secret)).id == key.id
 
 
-async def test_a_revoked_key_is_neither_good_nor_listed_nor_revoked_again(keys: KeyService, access: Access) -> None:
+async def test_a_revoked_key_is_neither_good_nor_listed_nor_revoked_again(
+    keys: KeyService, access: Authenticator
+) -> None:
     key, secret = await keys.create(READER)
     _, newer = await keys.rotate(key.id)
     await keys.revoke(key.id)
 
     for each in (secret, newer):
         with pytest.raises(Unauthenticated):
-            await access.key_of(each)
+            await access.authenticate(each)
     assert (await keys.list(limit=9)).items == []
     assert (await keys.get(key.id)).revoked_at is not None
     for again in (keys.revoke(key.id), keys.rotate(key.id)):
@@ -173,16 +177,16 @@ async def test_a_revoked_key_is_neither_good_nor_listed_nor_revoked_again(keys: 
             await again
 
 
-async def test_the_last_admin_key_is_revoked_by_force_only(keys: KeyService, access: Access) -> None:
+async def test_the_last_admin_key_is_revoked_by_force_only(keys: KeyService, access: Authenticator) -> None:
     key, secret = await keys.create(ADMIN)
     await keys.create(READER)
 
     with pytest.raises(LastAdminKey):
         await keys.revoke(key.id)
-    assert (await access.key_of(secret)).id == key.id
+    assert (await access.authenticate(secret)).id == key.id
     await keys.revoke(key.id, force=True)
     with pytest.raises(Unauthenticated):
-        await access.key_of(secret)
+        await access.authenticate(secret)
 
 
 async def test_an_admin_key_that_expired_is_not_enough_to_revoke_the_other(keys: KeyService, time: "MovedTime") -> None:
@@ -203,10 +207,12 @@ async def test_other_keys_are_revoked_whether_there_is_an_admin_or_not(keys: Key
     assert (await keys.list(limit=9)).items == []
 
 
-async def test_every_change_is_told_to_whoever_remembers_keys(units: MemoryUnitsOfWork, occasion: Occasion) -> None:
+async def test_every_change_is_told_to_whoever_remembers_keys(
+    units: MemoryUnitsOfWork, context: RequestContext
+) -> None:
     told: list[str] = []
     numbers = randoms()
-    keys = KeyService(units, lambda: next(numbers), lambda: told.append("forget"), occasion)
+    keys = KeyService(units, lambda: next(numbers), lambda: told.append("forget"), context)
 
     await keys.seed(write_secret(FIRST_ID, "s" * 32))
     assert len(told) == 1
@@ -222,36 +228,38 @@ async def test_every_change_is_told_to_whoever_remembers_keys(units: MemoryUnits
 
 
 async def test_a_seeded_key_is_good_for_everything_with_the_secret_that_is_known(
-    keys: KeyService, access: Access
+    keys: KeyService, access: Authenticator
 ) -> None:
     secret = write_secret(FIRST_ID, "s" * 32)
     seeded = await keys.seed(secret)
 
     assert seeded is not None
     assert (seeded.id, set(seeded.scopes), seeded.expires_at) == (FIRST_ID, set(Scope), None)
-    assert (await access.key_of(secret)).id == FIRST_ID
+    assert (await access.authenticate(secret)).id == FIRST_ID
 
 
-async def test_nothing_is_seeded_where_there_ever_was_a_key(keys: KeyService, access: Access) -> None:
+async def test_nothing_is_seeded_where_there_ever_was_a_key(keys: KeyService, access: Authenticator) -> None:
     key, _ = await keys.create(ADMIN)
     await keys.revoke(key.id, force=True)
     secret = write_secret(FIRST_ID, "s" * 32)
 
     assert await keys.seed(secret) is None
     with pytest.raises(Unauthenticated):
-        await access.key_of(secret)
+        await access.authenticate(secret)
     assert (await keys.list(limit=9)).items == []
 
 
 @pytest.mark.parametrize(
     "secret", ["", "secret", "rk_1_", write_secret(FIRST_ID, "s" * 32)[:-1], write_secret(2, "s" * 32)]
 )
-async def test_what_is_no_secret_of_a_first_key_is_not_seeded(keys: KeyService, access: Access, secret: str) -> None:
+async def test_what_is_no_secret_of_a_first_key_is_not_seeded(
+    keys: KeyService, access: Authenticator, secret: str
+) -> None:
     with pytest.raises(Invalid) as refused:
         await keys.seed(secret)
 
     assert "s" * 32 not in repr(refused.value.faults)
-    assert not await access.is_locked()
+    assert not await access.needs_key()
 
 
 async def test_keys_are_listed_by_pages(keys: KeyService) -> None:

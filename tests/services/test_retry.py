@@ -7,8 +7,8 @@ import pytest
 
 from domain.errors import Busy, Conflict, Contended, Refusal, Uncertain
 from domain.users import NewUser
-from domain.work import Occasion
-from repositories.memory import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
+from domain.work import RequestContext
+from repositories.memory.work import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
 from services.retry import ATTEMPTS
 from services.users import UserService
 
@@ -30,8 +30,8 @@ class FaultyUnits(MemoryUnitsOfWork):
             self.fail()
 
     @asynccontextmanager
-    async def writing(self, occasion: Occasion) -> AsyncIterator[MemoryUnitOfWork]:
-        async with super().writing(occasion) as work:
+    async def writing(self, context: RequestContext) -> AsyncIterator[MemoryUnitOfWork]:
+        async with super().writing(context) as work:
             self.begun.append(work)
             commit = work.commit
 
@@ -54,32 +54,32 @@ def contended(times: int) -> list[Refusal]:
     return [Contended("Again.") for _ in range(times)]
 
 
-async def test_runs_again_while_contended(occasion: Occasion) -> None:
+async def test_runs_again_while_contended(context: RequestContext) -> None:
     units = FaultyUnits(*contended(ATTEMPTS - 1))
-    users = UserService(units, occasion)
+    users = UserService(units, context)
     created = await users.create(NewUser(name="Alice"))
     assert (await users.list(limit=10)).items == [created]
     assert units.pauses == [1, 2, 3, 4]
 
 
-async def test_gives_up_as_busy_after_five_attempts(occasion: Occasion) -> None:
+async def test_gives_up_as_busy_after_five_attempts(context: RequestContext) -> None:
     units = FaultyUnits(*contended(5))
     with pytest.raises(Busy):
-        await UserService(units, occasion).create(NewUser(name="Alice"))
+        await UserService(units, context).create(NewUser(name="Alice"))
     assert len(units.begun) == ATTEMPTS == 5
     assert units.faults == []
 
 
-async def test_each_attempt_is_a_unit_of_its_own_that_starts_from_what_is_committed(occasion: Occasion) -> None:
+async def test_each_attempt_is_a_unit_of_its_own_that_starts_from_what_is_committed(context: RequestContext) -> None:
     units = FaultyUnits(*contended(2))
-    created = await UserService(units, occasion).create(NewUser(name="Alice", email="alice@example.org"))
+    created = await UserService(units, context).create(NewUser(name="Alice", email="alice@example.org"))
     assert len(set(map(id, units.begun))) == 3
     assert created.version == 1
 
 
-async def test_a_read_is_run_again_too(occasion: Occasion) -> None:
+async def test_a_read_is_run_again_too(context: RequestContext) -> None:
     units = FaultyUnits()
-    users = UserService(units, occasion)
+    users = UserService(units, context)
     created = await users.create(NewUser(name="Alice"))
     units.faults = contended(2)
     assert await users.get(created.id) == created
@@ -87,19 +87,19 @@ async def test_a_read_is_run_again_too(occasion: Occasion) -> None:
 
 
 @pytest.mark.parametrize("refusal", [Uncertain("Who knows."), Busy("Later."), Conflict("email")])
-async def test_a_refusal_is_not_run_again(occasion: Occasion, refusal: Refusal) -> None:
+async def test_a_refusal_is_not_run_again(context: RequestContext, refusal: Refusal) -> None:
     units = FaultyUnits(refusal)
     with pytest.raises(type(refusal)) as refused:
-        await UserService(units, occasion).create(NewUser(name="Alice"))
+        await UserService(units, context).create(NewUser(name="Alice"))
     assert refused.value is refusal
     assert (len(units.begun), units.pauses) == (1, [])
 
 
-async def test_a_defect_is_not_run_again(occasion: Occasion) -> None:
+async def test_a_defect_is_not_run_again(context: RequestContext) -> None:
     units = FaultyUnits()
     units.faults = [KeyError("a defect")]  # type: ignore[list-item]
     with pytest.raises(KeyError):
-        await UserService(units, occasion).create(NewUser(name="Alice"))
+        await UserService(units, context).create(NewUser(name="Alice"))
     assert (len(units.begun), units.pauses) == (1, [])
 
 

@@ -5,8 +5,8 @@ import pytest
 from domain.errors import Conflict, Gone, Invalid, NotFound
 from domain.users import NewUser, Status
 from domain.values import JsonObject
-from domain.work import Occasion
-from repositories.memory import MemoryUnitsOfWork
+from domain.work import RequestContext
+from repositories.memory.work import MemoryUnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
 
@@ -14,7 +14,7 @@ from services.users import UserService
 @pytest.fixture
 def dry(units: MemoryUnitsOfWork) -> UserService:
     """The same directory, for a caller who only wants to see what would happen."""
-    return UserService(units, Occasion(actor="tester", request_id="r2", dry_run=True))
+    return UserService(units, RequestContext(actor="tester", request_id="r2", dry_run=True))
 
 
 async def test_creates_a_user(users: UserService) -> None:

@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from repositories import answers, changes, keys, users  # noqa: F401  # their tables are in the metadata
-from repositories.schema import metadata
+from repositories.engines.schema import metadata
 
 
 def migrate(connection: sa.Connection) -> None:

@@ -1,0 +1,1 @@
+"""The command line: `roster serve`, `roster db`, `roster keys`, `roster openapi`, `roster version`."""

@@ -1,0 +1,136 @@
+"""`roster keys`: API keys, on the database itself."""
+
+import os
+import pwd
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from uuid import uuid4
+
+import typer
+
+from api.commands.console import DatabaseUrl, in_directory, refuse, show
+from api.randomness import random_characters
+from domain.errors import Invalid, Refusal
+from domain.keys import FIRST_ID, Key, LastAdminKey, NewKey, Scope, write_secret
+from domain.pages import MAX_LIMIT
+from domain.values import MAX_ID
+from domain.work import RequestContext
+from services.keys import KeyService
+
+if TYPE_CHECKING:
+    from api.container import Container
+
+T = TypeVar("T")
+
+keys = typer.Typer(help="API keys: who may call, and for what.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Who uses the key, for people")]
+KeyId = Annotated[int, typer.Argument(help="The id of the key, as list shows it", min=1, max=MAX_ID)]
+Scopes = Annotated[list[Scope], typer.Option("--scope", help="What the key is good for; name as many as it takes")]
+Expires = Annotated[str | None, typer.Option(help="After how many days, hours or minutes, as in 90d, 12h, 30m")]
+Overlap = Annotated[str, typer.Option(help="For how long the secret before is good as well, as in 24h")]
+Force = Annotated[bool, typer.Option(help="Revoke it though it is the last one that may administer keys")]
+Json = Annotated[bool, typer.Option("--json", help="Say it in JSON")]
+
+
+@keys.command("create")
+def create_key(
+    name: Name, scope: Scopes, expires: Expires = None, json: Json = False, database_url: DatabaseUrl = None
+) -> None:
+    """Create a key and show its secret, this once. From the first key on, every request needs one."""
+    expires_at = None if expires is None else datetime.now(UTC) + duration(expires)
+    new = lawful(lambda: NewKey(name=name, scopes=tuple(scope), expires_at=expires_at))
+    key, secret = in_service(lambda service: service.create(new), database_url)
+    show({**as_over_http(key), "secret": secret}, as_json=json)
+
+
+@keys.command("list")
+def list_keys(json: Json = False, database_url: DatabaseUrl = None) -> None:
+    """List the keys that are not revoked, without their secrets."""
+
+    async def every(service: KeyService) -> list[Key]:
+        found: list[Key] = []
+        while (page := await service.list(after=found[-1].id if found else 0, limit=MAX_LIMIT)).items:
+            found += page.items
+        return found
+
+    show([as_over_http(key) for key in in_service(every, database_url)], as_json=json)
+
+
+@keys.command("rotate")
+def rotate_key(id: KeyId, overlap: Overlap = "24h", json: Json = False, database_url: DatabaseUrl = None) -> None:
+    """Give a key a new secret and show it, this once."""
+    span = duration(overlap)
+    key, secret = in_service(lambda service: service.rotate(id, overlap=span), database_url)
+    show({**as_over_http(key), "secret": secret}, as_json=json)
+
+
+@keys.command("revoke")
+def revoke_key(id: KeyId, force: Force = False, database_url: DatabaseUrl = None) -> None:
+    """Revoke a key. A server that runs notices within 5 seconds."""
+    in_service(lambda service: service.revoke(id, force=force), database_url)
+    typer.echo(f"Key {id} is revoked.")
+
+
+@keys.command("generate")
+def generate_key() -> None:
+    """Generate a secret for ROSTER_BOOTSTRAP_KEY, the first key of a new directory. Nothing is stored."""
+    typer.echo(write_secret(FIRST_ID, random_characters()))
+
+
+def in_service(act: Callable[[KeyService], Awaitable[T]], database_url: str | None) -> T:
+    """Call the key service in the name of the user of this machine."""
+
+    async def run(container: "Container") -> T:
+        units = container.units()
+        await units.start()
+        try:
+            context = RequestContext(actor=f"cli:{os_user()}", request_id=uuid4().hex)
+            return await act(container.keys(context))
+        finally:
+            await units.stop()
+
+    try:
+        return in_directory(run, database_url)
+    except Refusal as refusal:
+        refuse(*reasons_of(refusal))
+
+
+def os_user() -> str:
+    """The user who runs this, by the system. The environment could name anybody."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container, users may be mere numbers
+        return str(os.getuid())
+
+
+def lawful(make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except Invalid as invalid:
+        refuse(*reasons_of(invalid))
+
+
+def reasons_of(refusal: Refusal) -> list[str]:
+    match refusal:
+        case Invalid(faults=faults):
+            return [f"{fault.pointer.removeprefix('/')}: {fault.detail}" for fault in faults]
+        case LastAdminKey(detail=detail):
+            return [f"{detail} With --force it is revoked all the same."]
+        case _:
+            return [refusal.detail]
+
+
+def duration(text: str) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,5})([dhm])", text)
+    if match is None:
+        refuse(f"{text!r} is not a duration. Write 90d, 12h or 30m.")
+    return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[match[2]]: int(match[1])})
+
+
+def as_over_http(key: Key) -> Mapping[str, Any]:
+    from api.keys import shown  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
+
+    return shown(key)

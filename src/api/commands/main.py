@@ -1,0 +1,34 @@
+"""The command line, put together. A command imports what it alone needs, so that no other waits for it."""
+
+import json
+from importlib.metadata import version as version_of
+
+import typer
+
+from api.commands.database import db
+from api.commands.keys import keys
+from api.commands.serve import serve
+
+app = typer.Typer(name="roster", help="A user directory service.", no_args_is_help=True, add_completion=False)
+app.command()(serve)
+app.add_typer(db, name="db")
+app.add_typer(keys, name="keys")
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the HTTP API."""
+    from api.app import create_app  # noqa: PLC0415
+    from api.container import Container  # noqa: PLC0415
+
+    typer.echo(json.dumps(create_app(Container()).openapi(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(version_of("roster"))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,45 @@
+"""The server process: uvicorn, started after all checks, and stopped in good order."""
+
+import signal
+from types import FrameType
+
+import uvicorn
+import uvloop
+from dependency_injector import providers
+
+from api.container import Container
+from api.process.logs import configure_logs
+from api.process.startup import announce, config_of, listen, long_lived_app, require_key_unless_local
+from api.process.workers import serve_with_workers
+from api.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """Exits with 0 after a signal to stop, since it did as it was told."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop. Raises `NotReady` if it cannot."""
+    configure_logs(settings)
+    if settings.workers == 1:
+        uvloop.run(serve_alone(settings))
+    else:
+        serve_with_workers(settings)
+
+
+async def serve_alone(settings: Settings) -> None:
+    container = Container(settings=providers.Object(settings))
+    units = container.units()
+    await units.start()  # before uvicorn does, which would log a refusal as a traceback
+    try:
+        await require_key_unless_local(container)
+        with listen(settings) as listener:
+            announce(settings, listener, container.database())
+            app = long_lived_app(container, settings)
+            await Server(config_of(settings, app)).serve(sockets=[listener])
+    finally:
+        await units.stop()

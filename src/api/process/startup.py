@@ -1,0 +1,89 @@
+"""What a server does before it serves: the first key, the socket, the app, uvicorn's settings."""
+
+import gc
+import socket
+import sys
+from importlib.metadata import version
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.container import Container, Database
+from api.process.logs import is_for_console
+from api.process.protocol import Protocol
+from api.settings import Settings
+from domain.errors import Invalid, NotReady
+from domain.work import RequestContext
+
+log = structlog.get_logger("roster")
+
+KEEP_ALIVE_S: Final = 5
+BACKLOG: Final = 2048
+
+
+async def require_key_unless_local(container: Container) -> None:
+    """Seed the first key, if one is set. Raises `NotReady` if others could come in without a key."""
+    settings = container.settings()
+    if (secret := settings.bootstrap_secret()) is not None:
+        await seed(container, secret)
+    if not settings.is_local() and not await container.access().needs_key():
+        raise NotReady(
+            f"Without any key the directory would be open to whoever reaches {settings.host}. Create one first: "
+            "roster keys create admin --scope keys:admin; or listen on 127.0.0.1, or set ROSTER_BOOTSTRAP_KEY."
+        )
+
+
+async def seed(container: Container, secret: str) -> None:
+    try:
+        await container.keys(RequestContext(actor="bootstrap", request_id="-")).seed(secret)
+    except Invalid:
+        raise NotReady("The bootstrap key is not of the form. Make one: roster keys generate") from None
+
+
+def long_lived_app(container: Container, settings: Settings) -> FastAPI:
+    """The app, excluded from garbage collection: scanning it would be a tenth of a request's CPU."""
+    app = create_app(container, open_locally=settings.is_local())
+    gc.freeze()
+    return app
+
+
+def config_of(settings: Settings, app: FastAPI | str, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # the middleware logs each request, with its id and without its path
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=settings.shutdown_s,
+        **options,
+    )
+
+
+def listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{settings.host} port {settings.port}"
+        raise NotReady(f"Cannot listen on {where}: {error.strerror}. Choose others by --host and --port.") from error
+
+
+def announce(settings: Settings, listener: socket.socket, database: Database) -> None:
+    """Print where the API is, for people on a console or as a log event."""
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    facts = {"api": url, "docs": f"{url}/docs", "database": database.name, "version": version("roster")}
+    if is_for_console(settings):
+        sys.stdout.write("".join(f"  {name:<9} {fact}\n" for name, fact in facts.items()))
+    else:
+        log.info("serving", **facts)
+    if database.warning:
+        log.warning(database.warning)

@@ -1,0 +1,63 @@
+"""Several server processes on one socket, on PostgreSQL."""
+
+import os
+import socket
+
+import uvicorn
+import uvloop
+from dependency_injector import providers
+from fastapi import FastAPI
+from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.supervisors import Multiprocess
+
+from api.container import Container
+from api.metrics import shared_by_workers
+from api.process.logs import configure_logs
+from api.process.startup import announce, config_of, listen, long_lived_app, require_key_unless_local
+from api.settings import Settings
+from domain.errors import NotReady
+
+
+def serve_with_workers(settings: Settings) -> None:
+    """Run the workers until told to stop. They read their settings from the environment."""
+    if settings.engine == "sqlite":
+        raise NotReady("SQLite is for one server process. For more workers set a postgresql:// --database-url.")
+    os.environ.update(settings.environment())
+    container = Container(settings=providers.Object(settings))
+    uvloop.run(check_start(container))
+    listener = listen(settings)
+    announce(settings, listener, container.database())
+    config = config_of(settings, "api.process.workers:worker", factory=True, workers=settings.workers)
+    with shared_by_workers() as figures:
+        Workers(config, [listener], figures).run()
+
+
+class Workers(Multiprocess):
+    """Keeps the counters of a worker that has ended, and drops its gauges: requests in flight, connections in use."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], figures: str) -> None:
+        super().__init__(config, sockets)
+        self._figures = figures
+        self._known: set[int | None] = set()
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        alive = {process.pid for process in self.processes}
+        for pid in self._known - alive:
+            mark_process_dead(pid, self._figures)  # type: ignore[no-untyped-call]
+        self._known = alive
+
+
+async def check_start(container: Container) -> None:
+    """Start once here, so that a problem is reported once and not by each worker."""
+    await container.units().start()
+    try:
+        await require_key_unless_local(container)
+    finally:
+        await container.units().stop()
+
+
+def worker() -> FastAPI:
+    settings = Settings()
+    configure_logs(settings)
+    return long_lived_app(Container(), settings)

@@ -1,0 +1,165 @@
+"""Who calls, and whether they may: from the Authorization header to the context of a service."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from time import monotonic
+from typing import Annotated, Any, Final, Generic, TypeVar, get_type_hints
+
+from fastapi import Query, Request, params
+
+from api.container import Container
+from api.settings import is_loopback
+from domain.keys import Key, Scope, TooManyFailures, Unauthenticated, require_scopes
+from domain.work import RequestContext
+
+S = TypeVar("S")
+
+MAX_FAILURES: Final = 20
+"""How many wrong keys an address may try within `WINDOW_S`. Good keys from there are taken all the same."""
+
+WINDOW_S: Final = 60
+MAX_ADDRESSES: Final = 10_000
+
+FORWARDED: Final = ("forwarded", "x-forwarded-", "x-real-ip", "x-client-ip", "x-original-", "x-rewrite-", "via")
+"""Whoever sends a header that begins like this speaks for somebody else, who may be anywhere."""
+
+HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{0,5})?", re.ASCII | re.IGNORECASE)
+
+SECURITY_SCHEME: Final = "key"
+"""The name in the OpenAPI document."""
+
+NO_KEY: Final = "The key is missing or not valid."
+
+DryRun = Annotated[bool, Query(description="Answer as if it were done, and store nothing", examples=[True])]
+
+
+class Failures:
+    """Counts the wrong keys of each address, in windows of time."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def note(self, address: str) -> None:
+        """Raises `TooManyFailures` beyond the bound."""
+        now = self._clock()
+        count, since = self._counts.pop(address, (0, now))
+        if now >= since + WINDOW_S:
+            count, since = 0, now
+        self._counts[address] = (count + 1, since)
+        if len(self._counts) > MAX_ADDRESSES:
+            self._counts.popitem(last=False)
+        if count >= MAX_FAILURES:
+            raise TooManyFailures("Too many wrong keys came from this address. Try again later.")
+
+
+class Needs(Generic[S]):
+    """A dependency that hands a route its service. Callers without the scope do not come so far: see `authorize`."""
+
+    def __init__(self, service: Callable[[Container], Callable[[RequestContext], S]], scope: Scope) -> None:
+        self.service = service
+        self.scope = scope
+
+    async def __call__(self, request: Request) -> S:
+        return self.give(request)
+
+    def give(self, request: Request, *, dry_run: bool = False) -> S:
+        key: Key | None = request.state.key
+        context = RequestContext(
+            actor=actor_of(key),
+            request_id=request.state.request_id,
+            scopes=None if key is None else key.scopes,
+            dry_run=dry_run,
+        )
+        return self.service(request.app.state.container)(context)
+
+
+class NeedsToWrite(Needs[S]):
+    async def __call__(self, request: Request, dry_run: DryRun = False) -> S:
+        request.state.dry_run = dry_run  # for refusals to say so
+        return self.give(request, dry_run=dry_run)
+
+
+def scope_of(endpoint: Callable[..., Any]) -> Scope:
+    """The scope that a route's function needs, by the service that it asks for. A route of none or two is a defect."""
+    declared = [
+        each.dependency.scope
+        for hint in get_type_hints(endpoint, include_extras=True).values()
+        for each in getattr(hint, "__metadata__", ())
+        if isinstance(each, params.Depends) and isinstance(each.dependency, Needs)
+    ]
+    if len(set(declared)) != 1:
+        raise TypeError(f"{endpoint.__name__} needs one scope, and asks for {len(set(declared))}")
+    return declared[0]
+
+
+async def authorize(request: Request, scope: Scope) -> None:
+    """Let a request in before anything of its body is read. Raises `Unauthenticated`, `Forbidden`."""
+    key = request.state.key = await caller(request)
+    if key is not None:
+        require_scopes([scope], key.scopes)
+
+
+async def caller(request: Request) -> Key | None:
+    """The key of the request; None if it has none and needs none. Raises `Unauthenticated`."""
+    access = request.app.state.container.access()
+    authorization = request.headers.get("authorization")
+    if authorization is None:
+        if await access.needs_key() or not is_local(request):
+            raise Unauthenticated(NO_KEY)
+        return None
+    try:
+        key: Key = await access.authenticate(secret_in(authorization))
+    except Unauthenticated:
+        request.app.state.failures.note(network_of(request))
+        raise
+    request.state.actor = actor_of(key)
+    return key
+
+
+def actor_of(key: Key | None) -> str:
+    return "anonymous" if key is None else f"key:{key.id}"
+
+
+def secret_in(authorization: str) -> str:
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+def is_local(request: Request) -> bool:
+    """Whether a request without a key comes from this machine, and from no web page of another.
+
+    The server says whether it listens on loopback only. The Host tells a page that reaches it by DNS rebinding, what
+    browsers say of a request's origin one that sends what it cannot read, and forwarding headers a proxy.
+    """
+    if not request.app.state.open_locally or any(name.startswith(FORWARDED) for name in request.headers):
+        return False
+    hosts = request.headers.getlist("host")
+    return len(hosts) == 1 and is_own(hosts[0]) and is_from_own_page(request, hosts[0])
+
+
+def is_own(host: str) -> bool:
+    """Whether a Host header names this machine."""
+    match = HOST.fullmatch(host)
+    return match is not None and is_loopback(match[1])
+
+
+def is_from_own_page(request: Request, host: str) -> bool:
+    """Whether it is from no web page, or from one that this server itself has served."""
+    origins = {origin.lower() for origin in request.headers.getlist("origin")}
+    sites = set(request.headers.getlist("sec-fetch-site"))
+    return origins <= {f"http://{host.lower()}", f"https://{host.lower()}"} and sites <= {"same-origin", "none"}
+
+
+def network_of(request: Request) -> str:
+    """The client's address; of IPv6 the network, for a client has all of its addresses."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return host
+    return str(address.ipv4_mapped or IPv6Network((address, 64), strict=False))

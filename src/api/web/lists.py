@@ -1,0 +1,116 @@
+"""What lists have in common: which parameters they take, and what these mean."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import urlencode
+
+from fastapi import Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field
+
+from api.web.cursors import MAX_LENGTH, read_cursor, write_cursor
+from api.web.requests import PlainInteger
+from api.web.responses import documented_headers, json_answer, link_to_next
+from api.web.streams import CSV, NDJSON, VARY, Shown
+from domain import grammar
+from domain.fields import Fields
+from domain.filters import Filter, equal, every
+from domain.grammar import parse_filter
+from domain.pages import BY_ID, MAX_LIMIT, MAX_SORTS, Page, Position, Sort, parse_sort
+
+T = TypeVar("T")
+
+Limit = Annotated[
+    int, Field(ge=1, le=MAX_LIMIT), PlainInteger, Query(description="How many at the most", examples=[100])
+]
+Cursor = Annotated[
+    str | None,
+    Query(
+        description="From the Link header of the page before, as it is",
+        max_length=MAX_LENGTH,
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
+        examples=[write_cursor((100,), "/users?")],
+    ),
+]
+FilterText = Annotated[
+    str | None,
+    Query(
+        alias="filter",
+        description="Only what matches this expression, in the language of SCIM (RFC 7644, section 3.4.2.2): "
+        "`eq ne co sw ew gt ge lt le pr`, `and or not` and brackets. An attribute is named by its path, "
+        f"`attributes.department`. At most {grammar.MAX_LENGTH} characters, {grammar.MAX_TERMS} comparisons and "
+        f"{grammar.MAX_DEPTH} brackets within each other. What makes no sense is a 400 that says where",
+        examples=['status eq "active" and email ew "@example.org"'],
+        json_schema_extra={"minLength": 1, "maxLength": grammar.MAX_LENGTH},  # the grammar refuses more
+    ),
+]
+SortText = Annotated[
+    str | None,
+    Query(
+        alias="sort",
+        description=f"Up to {MAX_SORTS} fields, `-` before one to sort downwards. What has no value comes last, "
+        "or first downwards; ids break ties",
+        examples=["name,-created_at"],
+        json_schema_extra={"minLength": 1},
+    ),
+]
+Count = Annotated[
+    bool,
+    Query(description="Say in X-Total-Count how many match; takes as long as reading them all", examples=[True]),
+]
+Accept = Annotated[
+    Sequence[str],
+    Header(include_in_schema=False),  # OpenAPI has it of every answer's content
+]
+
+LISTED: Final[dict[str, Any]] = {
+    "content": {
+        NDJSON: {"schema": {"type": "string"}, "example": '{"id":1,"name":"Alice"}\n{"id":2,"name":"Bob"}\n'},
+        CSV: {"schema": {"type": "string"}, "example": "id,name\r\n1,Alice\r\n2,Bob\r\n"},
+    },
+    **documented_headers(
+        Link='The next page, with rel="next", while there is more. Not with a stream',
+        X_Total_Count="With count: how many match",
+        Vary="What the answer depends on",
+    ),
+}
+
+PAGING: Final = ("cursor", "limit", "count")
+SHOWING: Final = ("fields",)
+
+
+def narrowed(fields: Fields, expression: str | None, **keys: str | None) -> Filter | None:
+    """The filter of an expression and of the shorthand parameters together. Raises `Malformed` with the position."""
+    filters = [equal(fields[name], value) for name, value in keys.items() if value is not None]
+    return every([*filters, parse_filter(expression, fields) if expression is not None else None])
+
+
+def sorted_by(fields: Fields, sort: str | None) -> Sort:
+    return BY_ID if sort is None else parse_sort(sort, fields)
+
+
+def position_in(request: Request, cursor: str | None, sort: Sort) -> Position | None:
+    return None if cursor is None else read_cursor(cursor, list_of(request), sort)
+
+
+def listed(request: Request, page: Page[T], show: Callable[[T], Shown], sort: Sort, total: int | None) -> Response:
+    headers = dict(VARY) if total is None else {**VARY, "X-Total-Count": str(total)}
+    if page.more:
+        cursor = write_cursor(sort.position(page.items[-1]), list_of(request))
+        headers.update(link_to_next(request, cursor=cursor))
+    return json_answer([show(item) for item in page.items], headers=headers)
+
+
+def list_of(request: Request) -> str:
+    """Which list a cursor is of: the path, the filter and the sort, not how much of it or what to show."""
+    parts = {name: value for name, value in request.query_params.items() if name not in (*PAGING, *SHOWING)}
+    return f"{request.scope['path'].rstrip('/')}?{urlencode(sorted(parts.items()))}"
+
+
+def refuse_paging(request: Request, media_type: str) -> None:
+    """A stream is the whole list: whoever asks for a page of it means something else."""
+    if asked := [name for name in PAGING if name in request.query_params]:
+        detail = f"Not with {media_type}, which streams the whole list."
+        raise RequestValidationError(
+            [{"type": "literal_error", "loc": ("query", name), "msg": detail} for name in asked]
+        )

@@ -1,0 +1,127 @@
+"""The outermost layer of the app: a request id on every answer, one line in the log for each, no exception past it."""
+
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import structlog
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.metrics import NONE, Metrics
+from api.web.problems import CODES, problem
+
+REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+GUARDS: Final = (
+    (b"cache-control", b"private, no-cache"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+log = structlog.get_logger("roster.access")
+
+
+class RequestMiddleware:
+    """Pure ASGI. HEAD is answered as GET without the body (RFC 9110, section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, hosts: Iterable[str] = ()) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.hosts = frozenset(name_in(host.encode()) for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        app = self.app if not self.hosts or host_of(scope) in self.hosts else another_host
+        await Exchange(app, self.metrics, scope, send).run(receive)
+
+
+def host_of(scope: Scope) -> bytes:
+    return name_in(next((value for name, value in scope["headers"] if name == b"host"), b""))
+
+
+def name_in(host: bytes) -> bytes:
+    """The name in a Host header, without the port."""
+    return re.sub(rb":[0-9]*\Z", b"", host.lower())
+
+
+async def another_host(scope: Scope, receive: Receive, send: Send) -> None:
+    detail = "This server does not answer to that Host name."
+    await problem(Request(scope), 421, "another_host", detail)(scope, receive, send)
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, scope: Scope, send: Send) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.send_on = send
+        self.method = scope["method"]
+        self.request_id = request_id_of(scope)
+        self.status = 0
+        self.scope = {**scope, "method": "GET"} if self.method == "HEAD" else scope
+        self.scope.setdefault("state", {}).update(request_id=self.request_id, method=self.method)
+
+    async def run(self, receive: Receive) -> None:
+        structlog.contextvars.bind_contextvars(request_id=self.request_id)
+        self.metrics.began()
+        started = time.perf_counter()
+        try:
+            await self.app(self.scope, receive, self.send)
+        except Exception:
+            log.exception("failed")
+            if self.status:  # too late to say so: the server breaks the connection off
+                raise
+            await self._answer_500(receive)
+        finally:
+            seconds = time.perf_counter() - started
+            self.metrics.ended(getattr(self.scope.get("route"), "name", NONE), self.status, seconds)
+            self._log(seconds)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = (b"x-request-id", self.request_id.encode())
+            message["headers"] = [*message["headers"], own, *guards_beside(message["headers"])]
+        elif self.method == "HEAD":
+            message = {**message, "body": b""}
+        await self.send_on(message)
+
+    async def _answer_500(self, receive: Receive) -> None:
+        detail = "Something went wrong here. The request id finds it in the log."
+        await problem(Request(self.scope), 500, CODES[500], detail)(self.scope, receive, self.send)
+
+    def _log(self, seconds: float) -> None:
+        """The operation, not the path: a path may hold an e-mail address."""
+        route = self.scope.get("route")
+        client = self.scope.get("client")
+        log.info(
+            "request",
+            method=self.method,
+            operation=getattr(route, "name", None),
+            status=self.status,
+            ms=round(seconds * 1000, 1),
+            actor=self.scope["state"].get("actor", "anonymous"),
+            client=client[0] if client else None,
+        )
+
+
+def guards_beside(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The headers that keep browsers from making more of an answer than it is; a page has some of its own."""
+    given = {name for name, _ in headers}
+    return (guard for guard in GUARDS if guard[0] not in given)
+
+
+def request_id_of(scope: Scope) -> str:
+    """The one that the client sent, if it is of the form; else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid.uuid4().hex

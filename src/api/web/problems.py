@@ -1,0 +1,243 @@
+"""Refusals become problem documents (RFC 9457): one table from error class to status, one shape for every answer
+that is not a success. No value that a client sent is in one, and no text of an exception that is not a Refusal.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
+
+from domain.errors import (
+    Busy,
+    Conflict,
+    Contended,
+    Fault,
+    Gone,
+    Invalid,
+    Malformed,
+    NotFound,
+    Refusal,
+    Stale,
+    Uncertain,
+)
+from domain.idempotency import IdempotencyKeyReused, InFlight
+from domain.keys import Forbidden, LastAdminKey, TooManyFailures, Unauthenticated
+from domain.values import escape
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+STATUS: Final[Mapping[type[Refusal], int]] = {
+    Malformed: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    Gone: 410,
+    InFlight: 409,
+    LastAdminKey: 409,
+    Stale: 412,
+    IdempotencyKeyReused: 422,
+    TooManyFailures: 429,
+    Invalid: 422,
+    Busy: 503,
+    Contended: 503,
+    Uncertain: 503,
+}
+
+RETRY_AFTER_S: Final[Mapping[type[Refusal], int]] = {Busy: 1, Contended: 1, InFlight: 1, TooManyFailures: 60}
+"""Not for Uncertain: sent again blindly, the request might be carried out twice."""
+
+CODES: Final[Mapping[int, str]] = {
+    400: "malformed",
+    404: "no_such_path",
+    405: "method_not_allowed",
+    408: "too_slow",
+    413: "too_large",
+    415: "unsupported_media_type",
+    500: "internal_error",
+}
+"""The codes of refusals that are HTTP's own."""
+
+NEWER_TITLES: Final[Mapping[int, str]] = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""As RFC 9110 has them, on Pythons before 3.13 too: answers and openapi.json are the same everywhere."""
+
+CHALLENGE: Final = 'Bearer realm="roster"'
+MAX_ERRORS: Final = 50
+MAX_POINTER: Final = 200
+
+
+class ProblemError(BaseModel):
+    pointer: Annotated[
+        str,
+        Field(
+            description="Where: a JSON pointer into the request, beginning with body, query, path or header",
+            examples=["/body/email"],
+        ),
+    ]
+    code: Annotated[str, Field(description="What, for programs", examples=["too_long"])]
+    detail: Annotated[str, Field(description="What, for people", examples=["Must hold at most 254 characters."])]
+
+
+class Problem(BaseModel):
+    """Why a request was not carried out (RFC 9457)."""
+
+    type: Annotated[str, Field(description="A URN of the code", examples=["urn:roster:problem:conflict"])]
+    title: Annotated[str, Field(description="The status in words", examples=["Conflict"])]
+    status: Annotated[int, Field(description="The HTTP status", ge=400, le=599, examples=[409])]
+    detail: Annotated[str, Field(description="What happened, for people", examples=["Another one has this email."])]
+    instance: Annotated[
+        str | None, Field(description="The path that was asked for, if so much could be read", examples=["/users/"])
+    ] = None
+    code: Annotated[str, Field(description="What happened, for programs", examples=["conflict"])]
+    position: Annotated[
+        int | None, Field(description="In which character of a filter or sort it went wrong, from 0")
+    ] = None
+    request_id: Annotated[str, Field(description="Also in X-Request-Id and in the server's log")]
+    errors: Annotated[
+        list[ProblemError] | None, Field(description="Each broken rule, where there is more to say than one sentence")
+    ] = None
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route declares as its `responses`: these statuses, and any other one, as problem documents.
+
+    Of those that every route answers alike, nothing is to be declared: `api.web.openapi` adds them.
+    """
+    named: tuple[int | str, ...] = (*statuses, "default")
+    return {status: {"$ref": f"#/components/responses/{name_of(status)}"} for status in named}
+
+
+def name_of(status: int | str) -> str:
+    """What the OpenAPI document calls the answers of this status."""
+    return title_of(status).replace(" ", "") if isinstance(status, int) else "OtherRefusal"
+
+
+def title_of(status: int) -> str:
+    return NEWER_TITLES.get(status) or HTTPStatus(status).phrase
+
+
+def problem(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    faults: Iterable[Fault] = (),
+    position: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    errors = [{"pointer": fault.pointer[:MAX_POINTER], "code": fault.code, "detail": fault.detail} for fault in faults]
+    document = {
+        "type": f"urn:roster:problem:{code}",
+        "title": title_of(status),
+        "status": status,
+        "detail": detail,
+        "instance": quote(request.scope["path"].encode(errors="replace"))[:MAX_POINTER],
+        "code": code,
+        "request_id": request.state.request_id,
+        **({} if position is None else {"position": position}),
+        **({"errors": errors[:MAX_ERRORS]} if errors else {}),
+    }
+    dry = {"Dry-Run": "true"} if getattr(request.state, "dry_run", False) else {}
+    return Response(to_json(document), status, {**(headers or {}), **dry}, MEDIA_TYPE)
+
+
+async def refused(request: Request, refusal: Refusal) -> Response:
+    status = STATUS[type(refusal)]
+    retry_after = RETRY_AFTER_S.get(type(refusal))
+    headers = {"Retry-After": str(retry_after)} if retry_after else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
+    return problem(
+        request,
+        status,
+        refusal.code,
+        refusal.detail,
+        faults=faults_of(refusal),
+        position=refusal.position if isinstance(refusal, Malformed) else None,
+        headers=headers,
+    )
+
+
+def faults_of(refusal: Refusal) -> Sequence[Fault]:
+    match refusal:
+        case Invalid(faults=faults):
+            return [Fault(f"/body{fault.pointer}", fault.code, fault.detail) for fault in faults]
+        case Conflict(field=field, detail=detail):
+            return [Fault(f"/body/{field}", "taken", detail)]
+        case _:
+            return ()
+
+
+async def invalid(request: Request, error: RequestValidationError) -> Response:
+    """A body or parameter that is not of its form. Pydantic's errors, less the input that they quote."""
+    faults = [Fault(pointer_to(each["loc"]), code_of(each["type"]), each["msg"]) for each in error.errors()]
+    return problem(request, 422, Invalid.code, "Some values are not of the form asked for.", faults=faults)
+
+
+def pointer_to(location: Sequence[str | int]) -> str:
+    """A place in the request as a JSON pointer. Names come from the client: without lone surrogates."""
+    steps = (escape(str(step)).encode(errors="replace").decode() for step in location)
+    return "".join(f"/{step}" for step in steps)
+
+
+WORDS: Final[Mapping[str, str]] = {
+    "missing": "missing",
+    "extra_forbidden": "unknown",
+    "string_unicode": "forbidden_character",
+    "string_too_long": "too_long",
+    "enum": "not_allowed",
+    "literal_error": "not_allowed",
+    "greater_than_equal": "out_of_range",
+    "less_than_equal": "out_of_range",
+    "int_parsing_size": "out_of_range",
+}
+
+
+def code_of(pydantic_type: str) -> str:
+    """Roster's word for one of pydantic's, so that clients do not depend on a library's."""
+    if pydantic_type.endswith(("_type", "_parsing")):
+        return "wrong_type"
+    return WORDS.get(pydantic_type, "invalid")
+
+
+async def http_refused(request: Request, error: HTTPException) -> Response:
+    """A refusal of the framework's: unknown paths, wrong methods, bodies that cannot be read."""
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(methods_at(request))
+    code = CODES.get(error.status_code, "refused")
+    return problem(request, error.status_code, code, DETAILS.get(error.status_code, error.detail), headers=headers)
+
+
+DETAILS: Final = {
+    404: "There is nothing at this path.",
+    405: "This path does not know that method. Allow lists those it knows.",
+}
+
+
+def methods_at(request: Request) -> Iterable[str]:
+    """Every method that some route answers at this path; the framework names those of one route only.
+
+    A mount, which holds files to be read, says that it answers to any.
+    """
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        asked = "GET" if method == "HEAD" else method
+        scope = {"type": "http", "path": request.scope["path"], "root_path": "", "method": asked, "headers": []}
+        for route in request.app.router.routes:
+            if route.matches(scope)[0] is Match.FULL and (asked == "GET" or not isinstance(route, Mount)):
+                yield method
+                break
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(Refusal, refused)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, http_refused)  # type: ignore[arg-type]

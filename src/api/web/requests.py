@@ -1,0 +1,124 @@
+"""Requests that are read strictly: media types, sizes, slow bodies, and JSON that other readers would not accept."""
+
+import asyncio
+import json
+import math
+import re
+from typing import Any, Final
+
+from fastapi import Request
+from pydantic import BeforeValidator
+from pydantic_core import PydanticKnownError
+from starlette.exceptions import HTTPException
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+BODY_TIMEOUT_S: Final = 20
+"""How long a body may take to arrive in full."""
+
+MAX_DEPTH: Final = 64
+"""How many levels a body may nest; the domain allows fewer where it knows more."""
+
+JSON_TYPE: Final = "application/json"
+MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
+
+DIGITS: Final = re.compile("-?(0|[1-9][0-9]*)")
+
+
+class StrictRequest(Request):
+    async def body(self) -> bytes:
+        """The body, within the bounds of size and time, of a media type that the method takes."""
+        if not hasattr(self, "_body"):
+            self._body = await self._bounded_body()
+            if self._body:
+                self._refuse_other_media_types()
+        return self._body
+
+    async def _bounded_body(self) -> bytes:
+        if int(self.headers.get("content-length", 0)) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"A body holds at most {MAX_BODY_BYTES} bytes.")
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await self._read()
+        except TimeoutError as error:
+            raise HTTPException(408, "The body took too long to arrive.") from error
+
+    async def _read(self) -> bytes:
+        body = bytearray()
+        async for chunk in self.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise HTTPException(413, f"A body holds at most {MAX_BODY_BYTES} bytes.")
+        return bytes(body)
+
+    def _refuse_other_media_types(self) -> None:
+        taken = (MERGE_PATCH_TYPE, JSON_TYPE) if self.method == "PATCH" else (JSON_TYPE,)
+        sent = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if sent not in taken:
+            header = "Accept-Patch" if self.method == "PATCH" else "Accept"  # RFC 5789, RFC 9110 section 15.5.16
+            raise HTTPException(415, f"Send {' or '.join(taken)}.", {header: ", ".join(taken)})
+
+    async def json(self) -> Any:
+        """The body as JSON, as RFC 8259 has it: UTF-8, without NaN and Infinity, no name twice in an object."""
+        try:
+            return no_deeper(
+                json.loads(
+                    (await self.body()).decode(),
+                    object_pairs_hook=unique_members,
+                    parse_constant=refuse_constant,
+                    parse_float=finite,
+                )
+            )
+        except json.JSONDecodeError as error:
+            raise HTTPException(400, f"The body is not JSON: {error.msg} at character {error.pos}.") from error
+        except UnicodeDecodeError as error:
+            raise HTTPException(400, f"The body is not UTF-8, from byte {error.start}.") from error
+        except RecursionError as error:
+            raise HTTPException(400, "The body nests too deep.") from error
+        except OddJsonError as error:
+            raise HTTPException(400, str(error)) from error
+        except ValueError as error:  # an integer of thousands of digits
+            raise HTTPException(400, "The body holds a number that is too long.") from error
+
+
+class OddJsonError(ValueError):
+    """JSON that Python would take and others would not, or not in the same way."""
+
+
+def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise OddJsonError("An object of the body has a member twice.")
+    return members
+
+
+def refuse_constant(name: str) -> float:
+    raise OddJsonError(f"The body holds {name}, which is not JSON.")
+
+
+def finite(digits: str) -> float:
+    if not math.isfinite(number := float(digits)):
+        raise OddJsonError("The body holds a number beyond the range of numbers.")
+    return number
+
+
+def no_deeper(document: Any) -> Any:
+    """The document, if what works on it by recursion is safe with it."""
+    level = [document]
+    for _ in range(MAX_DEPTH + 1):
+        nested = [each for each in level if isinstance(each, dict | list)]
+        if not nested:
+            return document
+        level = [member for each in nested for member in (each.values() if isinstance(each, dict) else each)]
+    raise OddJsonError("The body nests too deep.")
+
+
+def one_spelling(text: object) -> object:
+    if isinstance(text, str) and not DIGITS.fullmatch(text):
+        raise PydanticKnownError("int_parsing")
+    return text
+
+
+PlainInteger = BeforeValidator(one_spelling)
+"""Refuses what pydantic would take for an integer as well: `+1`, `1.0`, `01`, ` 1`, `1_0`, a line break behind it.
+
+Stands behind the bounds, `Annotated[int, Field(ge=1), PlainInteger]`: before it, they are missing in the schema."""

@@ -1,0 +1,77 @@
+"""What answers are made of: fields that were asked for, and headers that say where to go on."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+from urllib.parse import quote, urlencode
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+
+from domain.work import RequestContext
+
+EVERY_FIELD: Final = "*"
+
+
+def json_answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(to_json(content), status, headers, "application/json")
+
+
+def fields_asked_for(fields: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in a `fields` parameter, all of the known ones for `*`."""
+    if fields == EVERY_FIELD:
+        return known
+    names = tuple(name.strip(" ") for name in fields.split(","))
+    if not set(names) <= set(known):
+        detail = f"Fields are {', '.join(known)}; or * for all."
+        raise RequestValidationError([{"type": "enum", "loc": ("query", "fields"), "msg": detail}])
+    return names
+
+
+def pattern_of_fields(known: tuple[str, ...]) -> str:
+    """What `fields_asked_for` takes, for the schema."""
+    field = f" *({'|'.join(known)}) *"
+    return rf"^(\*|{field}(,{field})*)$"
+
+
+def link_to_next(request: Request, **changed: object) -> dict[str, str]:
+    """A Link header (RFC 8288) to the same list with some parameters changed, relative to this host."""
+    query = urlencode({**request.query_params, **changed})
+    path = quote(request.scope.get("root_path", "") + request.scope["path"])
+    return {"Link": f'<{path}?{query}>; rel="next"'}
+
+
+HEADERS: Final[Mapping[str, tuple[Mapping[str, Any], object]]] = {
+    "Dry-Run": ({"type": "string", "const": "true"}, "true"),
+    "ETag": ({"type": "string", "pattern": '^"[1-9][0-9]*"$'}, '"1"'),
+    "Idempotency-Replayed": ({"type": "string", "const": "true"}, "true"),
+    "Last-Modified": ({"type": "string", "pattern": " GMT$"}, "Wed, 01 Jul 2026 12:00:00 GMT"),
+    "Link": ({"type": "string", "pattern": '; rel="next"$'}, '</users/?cursor=Sv0eJYEPsk7HWzE>; rel="next"'),
+    "Location": ({"type": "string", "pattern": "/[1-9][0-9]*$"}, "/users/1"),
+    "Roster-Seq": ({"type": "integer", "minimum": 1}, 1),
+    "Vary": ({"type": "string"}, "Accept"),
+    "X-Total-Count": ({"type": "integer", "minimum": 0}, 2),
+}
+"""The headers of answers: their schemas, and an example of each."""
+
+
+def documented_headers(**headers: str) -> dict[str, Any]:
+    """Headers as a route's `responses` declare them; an underscore stands for a hyphen."""
+    return {"headers": {name.replace("_", "-"): documented_header(name, text) for name, text in headers.items()}}
+
+
+def documented_header(name: str, text: str) -> Mapping[str, Any]:
+    schema, example = HEADERS[name.replace("_", "-")]
+    return {"description": text, "schema": schema, "example": example}
+
+
+class Service(Protocol):
+    @property
+    def context(self) -> RequestContext: ...
+
+
+def written(service: Service) -> dict[str, str]:
+    """What a write says in its headers of what it stored."""
+    if service.context.dry_run:
+        return {"Dry-Run": "true"}
+    return {} if service.context.seq is None else {"Roster-Seq": str(service.context.seq)}

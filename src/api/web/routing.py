@@ -1,0 +1,114 @@
+"""Routes that are strict: about who calls, and about parameters, media types, sizes, slow and odd bodies."""
+
+import re
+from collections.abc import Callable, Coroutine, Iterator
+from copy import copy
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from api.web.access import SECURITY_SCHEME, authorize, scope_of
+from api.web.problems import documented
+from api.web.requests import StrictRequest
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Sent = frozenset[str | bytes]
+"""What a request has of what its route knows: query parameters by their names, headers by theirs, as on the wire."""
+
+HANDLERS_KEPT: Final = 64
+
+
+class StrictRoute(APIRoute):
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)  # `{key:path}` takes line breaks as well
+
+    def get_route_handler(self) -> Handler:
+        queries, headers = frozenset(query_names(self.dependant)), frozenset(header_names(self.dependant))
+        scope = scope_of(self.endpoint)
+        handler_of = lru_cache(HANDLERS_KEPT)(self._handler_of)
+
+        async def handle_strictly(request: Request) -> Response:
+            strict = StrictRequest(request.scope, request.receive)
+            await authorize(strict, scope)
+            sent: set[str | bytes] = {name for name, _ in request.scope["headers"] if name in headers}
+            if request.scope["query_string"]:
+                sent.update(strict.query_params)
+                refuse_unknown_parameters(strict, queries)
+            return await handler_of(frozenset(sent))(strict)
+
+        return handle_strictly
+
+    def _handler_of(self, sent: Sent) -> Handler:
+        """FastAPI's handler for requests that sent these parameters, and leave the others to the function's defaults.
+
+        FastAPI spends some 8 µs on each parameter that a route declares, sent or not: a fifth of a GET by id, and a
+        quarter of a list, which has twelve.
+        """
+        route = copy(self)
+        route.dependant = with_parameters(self.dependant, sent)
+        return super(StrictRoute, route).get_route_handler()
+
+
+def with_parameters(dependant: Dependant, sent: Sent) -> Dependant:
+    """The same without the optional parameters that were not sent."""
+    return replace(
+        dependant,
+        query_params=[each for each in dependant.query_params if each.alias in sent or is_required(each)],
+        header_params=[each for each in dependant.header_params if wire_name(each) in sent or is_required(each)],
+        dependencies=[with_parameters(each, sent) for each in dependant.dependencies],
+    )
+
+
+def query_names(dependant: Dependant) -> Iterator[str]:
+    yield from (parameter.alias for parameter in dependant.query_params)
+    for each in dependant.dependencies:
+        yield from query_names(each)
+
+
+def header_names(dependant: Dependant) -> Iterator[bytes]:
+    yield from map(wire_name, dependant.header_params)
+    for each in dependant.dependencies:
+        yield from header_names(each)
+
+
+def wire_name(header: Any) -> bytes:
+    name: str = header.alias
+    return name.lower().encode()
+
+
+def is_required(parameter: Any) -> bool:
+    return bool(parameter.field_info.is_required())
+
+
+def refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
+    """A typo must be loud: a filter that is passed over would answer with everyone."""
+    if unknown := sorted(set(request.query_params) - known):
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("query", name), "msg": "No such parameter."} for name in unknown]
+        )
+
+
+def operation_id(route: APIRoute) -> str:
+    """What a generated client calls the method: as the function here is called."""
+    return route.name
+
+
+class Router(APIRouter):
+    """Strict routes; a collection's are served under both spellings, `/users/` and `/users`, without a redirect."""
+
+    def __init__(self, prefix: str, tag: str) -> None:
+        super().__init__(prefix=prefix, tags=[tag], route_class=StrictRoute, generate_unique_id_function=operation_id)
+
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        security = [{SECURITY_SCHEME: [scope_of(endpoint)]}]
+        options["openapi_extra"] = {**(options.get("openapi_extra") or {}), "security": security}
+        options["responses"] = {**documented(401, 403, 429), **(options.get("responses") or {})}
+        super().add_api_route(path, endpoint, **options)
+        if path.endswith("/"):
+            super().add_api_route(path.removesuffix("/"), endpoint, **{**options, "include_in_schema": False})

@@ -1,0 +1,1 @@
+"""Where statements run: SQLite and PostgreSQL, with one way of asking both."""

@@ -1,0 +1,54 @@
+"""How a store's statements run. A store does not know whether its executor reads or is part of a transaction.
+
+A reading unit of work gets an executor of its database, a writing one a transaction. Both run SQLAlchemy Core
+statements, compiled once, straight on the driver (see `repositories.engines.statements`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+import sqlalchemy as sa
+
+from domain.errors import Busy
+from repositories.engines.statements import Parameters, Rows
+
+
+class Executor(Protocol):
+    async def fetch(self, statement: sa.Executable, parameters: Parameters = ...) -> Rows:
+        """All rows that the statement returns. Raises the refusal that a driver's error means."""
+        ...
+
+
+class Transaction(Executor, Protocol):
+    """An executor in one transaction, which begins with its first statement."""
+
+    async def fetch(self, statement: sa.Executable, parameters: Parameters = ..., *, last: bool = False) -> Rows:
+        """As `Executor.fetch`. The `last` statement also commits, which saves SQLite a job."""
+        ...
+
+    async def commit(self) -> None: ...
+
+    async def rollback(self) -> None:
+        """Undo what was not committed, if there is anything."""
+        ...
+
+
+MAX_SNAPSHOTS: Final = 4
+"""How many snapshots one process has at a time: each holds a connection for as long as its client reads."""
+
+
+class Snapshots:
+    """Places for snapshots."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(MAX_SNAPSHOTS)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Raises `Busy` while all are taken."""
+        if self._places.locked():
+            raise Busy("Too many streams are under way. Try again shortly.")
+        async with self._places:
+            yield

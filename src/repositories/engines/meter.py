@@ -1,0 +1,60 @@
+"""What a database reports while it works: durations and pool sizes. It knows no monitoring system."""
+
+import time
+from typing import Final, Literal, Protocol
+
+Kind = Literal["read", "scan", "write", "commit"]
+"""A statement of one of three sorts, or a COMMIT."""
+
+Pool = Literal["read", "write", "stream"]
+
+
+class Meter(Protocol):
+    """Called for each statement, so it has to be cheap; and from one thread."""
+
+    def took(self, kind: Kind, seconds: float) -> None:
+        """One ended, with or without an error, after so many seconds."""
+        ...
+
+    def waited(self, pool: Pool, seconds: float) -> None:
+        """A caller waited so many seconds for a connection, and got it or not."""
+        ...
+
+    def in_use(self, pool: Pool, change: int) -> None:
+        """So many more connections are in use; fewer if negative."""
+        ...
+
+    def size(self, pool: Pool, connections: int) -> None:
+        """The most connections that the pool may have."""
+        ...
+
+
+class NoMeter:
+    """Counts nothing: for commands, and for tests of something else."""
+
+    def took(self, kind: Kind, seconds: float) -> None: ...
+
+    def waited(self, pool: Pool, seconds: float) -> None: ...
+
+    def in_use(self, pool: Pool, change: int) -> None: ...
+
+    def size(self, pool: Pool, connections: int) -> None: ...
+
+
+NO_METER: Final = NoMeter()
+
+
+class timed:  # noqa: N801  # reads as a word of its `with`
+    """Tells a meter how long the block took. A generator would itself take three times as long."""
+
+    __slots__ = ("_kind", "_meter", "_started")
+
+    def __init__(self, meter: Meter, kind: Kind) -> None:
+        self._meter = meter
+        self._kind: Kind = kind
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self._meter.took(self._kind, time.perf_counter() - self._started)

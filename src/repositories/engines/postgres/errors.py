@@ -1,0 +1,69 @@
+"""What an error of PostgreSQL, or of its driver, means to the caller."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import asyncpg
+
+from domain.errors import Busy, Conflict, Contended, Refusal, Uncertain
+
+DRIVER_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a command on a connection that the server has closed
+    OSError,  # time-outs too
+)
+
+CONTENDED: Final = {"40001", "40P01"}  # serialization failure, deadlock
+CONNECTION_LOST: Final = ("08", "57P01", "57P02", "57P03", "25P03")  # by class or code
+OVERLOADED: Final = {"53300", "55P03", "57014"}  # too many connections, lock and statement time-outs
+NO_ROOM: Final = {"53100", "53200"}
+
+
+def refuse(error: Exception) -> Refusal | None:
+    """The refusal that an error of the driver means; None if it is a defect."""
+    code = code_of(error)
+    if code == "23505":
+        return Conflict(field_of(getattr(error, "constraint_name", "")))
+    if isinstance(error, TimeoutError) or code in OVERLOADED:
+        return Busy("The database is busy. Try again shortly.")
+    if code in NO_ROOM:
+        return Busy("The database has no room left.")
+    if code in CONTENDED or is_lost(error):
+        return Contended("The database asked to run this again.")
+    return None
+
+
+def refuse_commit(error: Exception) -> Refusal | None:
+    """The same for an error of a COMMIT."""
+    if is_lost(error) or code_of(error) == "40003":
+        return Uncertain("The connection broke while committing. The change may have been stored or not.")
+    return refuse(error)
+
+
+@contextmanager
+def refusing(refuse: Callable[[Exception], Refusal | None] = refuse) -> Iterator[None]:
+    """Errors of the driver leave the block as the refusals that they mean. Others are defects and stay as they are."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise (refuse(error) or error) from error
+
+
+def code_of(error: Exception) -> str:
+    return getattr(error, "sqlstate", None) or ""
+
+
+def is_lost(error: Exception) -> bool:
+    return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError) or code_of(
+        error
+    ).startswith(CONNECTION_LOST)
+
+
+def field_of(constraint: str) -> str:
+    """`uq_users_email_key` is about the field email, whose folded form is in that column; `pk_users` about the id."""
+    if constraint.startswith("pk_"):
+        return "id"
+    _, _, column = constraint.removeprefix("uq_").partition("_")
+    return column.removesuffix("_key")

@@ -1,0 +1,91 @@
+"""How statements run on PostgreSQL: reads on any connection of a pool, writes in transactions."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+
+from repositories.engines.meter import Kind, Meter, timed
+from repositories.engines.postgres.errors import DRIVER_ERRORS, refuse_commit, refusing
+from repositories.engines.statements import Parameters, Rows, prepare
+
+if TYPE_CHECKING:
+    from repositories.engines.postgres.pools import Connection, Connections
+
+DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+
+
+class ConnectionExecutor:
+    """Reads on one connection, in the transaction that it is in."""
+
+    def __init__(self, connection: "Connection", meter: Meter, kind: Kind) -> None:
+        self._connection = connection
+        self._meter = meter
+        self._kind: Kind = kind
+
+    async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        prepared = prepare(statement, DIALECT, parameters)
+        with timed(self._meter, self._kind), refusing():
+            rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
+        return prepared.read(rows)
+
+
+class PooledExecutor:
+    """Reads in autocommit, each statement on any connection of the pool."""
+
+    def __init__(self, connections: "Connections", kind: Kind) -> None:
+        self._connections = connections
+        self._kind: Kind = kind
+
+    async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        async with self._connections.one() as connection:
+            return await ConnectionExecutor(connection, self._connections.meter, self._kind).fetch(
+                statement, parameters
+            )
+
+
+class PostgresTransaction(ConnectionExecutor):
+    """A transaction on a connection of its own. It begins with its first statement."""
+
+    def __init__(self, connection: "Connection", meter: Meter) -> None:
+        super().__init__(connection, meter, "write")
+        self._begun = False
+
+    async def fetch(
+        self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
+    ) -> Rows:
+        if not self._begun:
+            self._begun = True  # before the await: if that is cancelled, the transaction may have begun
+            with refusing():
+                await self._connection.execute("BEGIN")
+        rows = await super().fetch(statement, parameters)
+        if last:
+            await self.commit()
+        return rows
+
+    async def commit(self) -> None:
+        if not self._begun:
+            return
+        with timed(self._meter, "commit"), refusing(refuse_commit):
+            done = await self._connection.execute("COMMIT")
+        self._begun = False
+        if done != "COMMIT":  # PostgreSQL answers ROLLBACK, without an error, if an earlier statement failed
+            raise RuntimeError(f"COMMIT was answered by {done}")
+
+    async def rollback(self) -> None:
+        if not self._begun:
+            return
+        self._begun = False
+        try:
+            await self._connection.execute("ROLLBACK")
+        except BaseException as error:
+            self._give_up()
+            if not isinstance(error, DRIVER_ERRORS):
+                raise
+
+    def _give_up(self) -> None:
+        """A connection that may still be in a transaction must not be used again. The pool makes another one."""
+        with suppress(asyncpg.InterfaceError):  # it is lost already
+            self._connection.terminate()

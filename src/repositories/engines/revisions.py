@@ -1,0 +1,92 @@
+"""Where a database stands in the history of the schema (`repositories/migrations`), and how to bring it to its head.
+
+The revision is read without Alembic, which would be a tenth of what a server loads to start.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from domain.errors import NotReady
+
+FOLDER = Path(__file__).parents[1] / "migrations"
+
+CURRENT = sa.select(sa.column("version_num", sa.Text)).select_from(sa.table("alembic_version"))
+"""The revision of a database, as a statement for executors."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaStatus:
+    """`current` is the revision that the database is at, None before the first."""
+
+    current: str | None
+    head: str
+    known: bool
+
+    @property
+    def at_head(self) -> bool:
+        return self.current == self.head
+
+    def __str__(self) -> str:
+        """For an operator: how it is, and what to do."""
+        if not self.known:
+            return f"The schema is at revision {self.current}, which a newer Roster wrote. Upgrade Roster."
+        if not self.at_head:
+            return (
+                f"The schema is at revision {self.current or 'none'}, this Roster needs {self.head}. "
+                "Run: roster db upgrade"
+            )
+        return f"The schema is at revision {self.current}, the head."
+
+    def require_head(self) -> None:
+        """Raises `NotReady`, saying what to run."""
+        if not self.at_head:
+            raise NotReady(str(self))
+
+
+def status(connection: sa.Connection) -> SchemaStatus:
+    current = revision_of(connection)
+    known = current is None or current in revisions()
+    return SchemaStatus(current=current, head=head(), known=known)
+
+
+def revision_of(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.scalars(CURRENT).one_or_none()
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Bring the schema to its head, within the transaction that the connection is in."""
+    before = status(connection)
+    if before.known and before.at_head:
+        return
+    if not before.known:
+        before.require_head()
+    move(connection, "head")
+
+
+def move(connection: sa.Connection, revision: str) -> None:
+    """Bring the schema up or down to a revision, within the transaction that the connection is in."""
+    from alembic import command  # noqa: PLC0415  # a server whose schema is at its head starts without it
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    config.attributes["connection"] = connection
+    if revision == "base":
+        command.downgrade(config, revision)
+    else:
+        command.upgrade(config, revision)
+
+
+@cache
+def revisions() -> tuple[str, ...]:
+    """All revisions in their order, which the names of their files tell: 0001_..., 0002_..."""
+    return tuple(sorted(file.name.partition("_")[0] for file in (FOLDER / "versions").glob("[0-9]*_*.py")))
+
+
+def head() -> str:
+    return revisions()[-1]

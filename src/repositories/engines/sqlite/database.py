@@ -1,0 +1,197 @@
+"""SQLite: one file, one writer, many readers.
+
+One server process has the file open, held by a lock beside it. Commands may write beside the server. In the server one
+connection writes. Its transactions begin as IMMEDIATE, since a deferred one that reads before it writes fails under
+load. That connection alone checkpoints. Short reads share a second connection in autocommit: each is one statement,
+fetched whole. Reads that may scan a whole table share a third one, so that no short read waits for them.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from domain.errors import Busy, NotReady, Refusal
+from repositories.engines import revisions
+from repositories.engines.executors import MAX_SNAPSHOTS, Executor, Snapshots
+from repositories.engines.meter import NO_METER, Meter
+from repositories.engines.revisions import SchemaStatus
+from repositories.engines.sqlite.connection import Connection, open_file, run
+from repositories.engines.sqlite.executors import SqliteExecutor, SqliteScanExecutor, SqliteTransaction, WriteLock
+from repositories.engines.sqlite.files import create_private, lock, rewrite
+
+DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
+"""FULL: with NORMAL, a power cut loses every write since the last checkpoint."""
+
+ERASING: Final = ("PRAGMA secure_delete=ON",)
+"""Deleted rows are overwritten with zeros, so that no erased person stays in the file."""
+
+EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
+NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
+READING: Final = (*EVERYWHERE, *NO_CHECKPOINTS, "PRAGMA query_only=ON")
+
+NOT_STARTED: Final = "the database was not started"
+
+WAL_RESET_FIXED_IN: Final = (3, 51, 3)
+"""Before it, two connections that write or checkpoint in the same instant may corrupt a file."""
+
+
+class SqliteDatabase:
+    """The directory in one file. With `serving` it takes the file's lock: one server process for each file."""
+
+    commit_order = None  # one writer at a time: they are in order
+
+    def __init__(self, path: Path, *, serving: bool, pool_timeout_s: float, meter: Meter = NO_METER) -> None:
+        self.name = f"SQLite {sqlite3.sqlite_version}, {path}"
+        self.warning = warning_about(sqlite3.sqlite_version_info)
+        self._path = path
+        self._serving = serving
+        self._lock: int | None = None
+        self._writing: Connection | None = None
+        self._reading: Connection | None = None
+        self._scanning: Connection | None = None
+        self._write_lock = WriteLock(pool_timeout_s, meter)
+        self._meter = meter
+        self._snapshots = Snapshots()
+        self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
+
+    @property
+    def reader(self) -> SqliteExecutor:
+        assert self._reading is not None, NOT_STARTED  # noqa: S101
+        return SqliteExecutor(self._reading, self._meter)
+
+    @property
+    def scans(self) -> SqliteExecutor:
+        assert self._scanning is not None, NOT_STARTED  # noqa: S101
+        return SqliteScanExecutor(self._scanning, self._meter)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[SqliteExecutor]:
+        async with self._snapshots.place():
+            connection = await self._open(READING)
+            self._meter.in_use("stream", 1)
+            try:
+                await connection.read(partial(run, "BEGIN"))
+                yield SqliteScanExecutor(connection, self._meter)
+            finally:
+                self._meter.in_use("stream", -1)
+                await connection.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
+        assert self._writing is not None, NOT_STARTED  # noqa: S101
+        transaction = SqliteTransaction(self._writing, self._write_lock, self._meter)
+        try:
+            yield transaction
+        finally:
+            await transaction.rollback()
+
+    async def start(self) -> None:
+        if self._reading is not None:
+            return
+        create_private(self._path)
+        if self._serving:
+            self._lock = lock(self._path)
+        try:
+            await self.upgrade()
+            self._writing = await self._open((*self._durable, *EVERYWHERE, *ERASING))
+            self._scanning = await self._open(READING)
+            self._reading = await self._open(READING)
+            self._meter.size("write", 1)
+            self._meter.size("stream", MAX_SNAPSHOTS)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _open(self, pragmas: Sequence[str]) -> Connection:
+        connection = Connection(self._path, pragmas)
+        await connection
+        return connection
+
+    async def stop(self) -> None:
+        for connection in filter(None, (self._reading, self._scanning, self._writing)):
+            await connection.close()
+        self._reading = self._scanning = self._writing = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def upgrade(self) -> None:
+        """Bring the schema to its head, with foreign keys off: altering a table by copying it would cascade."""
+        await asyncio.to_thread(self._upgrade)
+
+    def _upgrade(self) -> None:
+        with self._opened() as connection:
+            revisions.upgrade(connection)
+            check_foreign_keys(connection)
+
+    async def status(self) -> SchemaStatus:
+        if not self._path.exists():  # and a question must not create it
+            return SchemaStatus(current=None, head=revisions.head(), known=True)
+        return await asyncio.to_thread(self._status)
+
+    def _status(self) -> SchemaStatus:
+        with self._opened() as connection:
+            return revisions.status(connection)
+
+    @contextmanager
+    def _opened(self) -> Iterator[sa.Connection]:
+        """A writing transaction on a connection of SQLAlchemy's own, as Alembic needs it."""
+        create_private(self._path)
+        engine = sa.create_engine(
+            "sqlite://",
+            creator=partial(open_file, self._path, self._durable),
+            poolclass=sa.NullPool,
+            hide_parameters=True,  # parameters do not belong in logs
+        )
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        try:
+            with engine.begin() as connection:
+                yield connection
+        except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+            reason = error.orig if isinstance(error, sa.exc.DatabaseError) else error
+            raise NotReady(f"{self._path} cannot be opened as a SQLite database: {reason}.") from error
+
+    async def claim(self, executor: Executor, name: str) -> bool:  # noqa: ARG002
+        return True  # one process writes, and it knows its own claims
+
+    async def scrub(self) -> None:
+        """Rewrite the file if it is not too large, and empty its log, which still holds erased rows.
+
+        If the write lock cannot be had in time, the next erasure does it.
+        """
+        assert self._writing is not None, NOT_STARTED  # noqa: S101
+        with suppress(Busy):
+            await self._write_lock.acquire()
+            try:
+                await self._writing.run(rewrite)
+            finally:
+                self._write_lock.release()
+
+    async def is_ready(self) -> bool:
+        try:
+            ((current,),) = await self.reader.fetch(revisions.CURRENT)
+        except (Refusal, sqlite3.Error):
+            return False
+        return bool(current == revisions.head())
+
+
+def warning_about(version: tuple[int, ...]) -> str | None:
+    if version >= WAL_RESET_FIXED_IN:
+        return None
+    return (
+        "This SQLite has the WAL-reset bug, fixed in 3.51.3: do not let any other program write to the file "
+        "or checkpoint it while Roster serves it."
+    )
+
+
+def check_foreign_keys(connection: sa.Connection) -> None:
+    if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
+        tables = ", ".join(sorted({row[0] for row in broken}))
+        raise NotReady(f"The upgrade would leave {len(broken)} rows without their parent (tables: {tables}).")

@@ -1,0 +1,148 @@
+"""How statements run on SQLite: reads on shared connections, writes in transactions, one after the other."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+
+from domain.errors import Busy
+from repositories.engines.meter import Kind, Meter, timed
+from repositories.engines.schema import read_json
+from repositories.engines.sqlite.connection import Connection, commit, fetch, step, step_and_commit, undo
+from repositories.engines.sqlite.errors import refusing
+from repositories.engines.statements import Parameters, Prepared, Rows, prepare
+
+T = TypeVar("T")
+
+DIALECT: Final = sqlite_dialect.dialect(json_deserializer=read_json)
+
+SCAN_TIMEOUT_S: Final = 15
+STEPS_BETWEEN_CHECKS: Final = 10_000
+"""How many instructions SQLite executes between two looks at the clock: fractions of a millisecond."""
+
+
+class SqliteExecutor:
+    """Short reads. They share a connection, and its thread serves several per wake-up.
+
+    No read waits to acquire the connection. The pool's "in use" counts the reads under way, and the time of a read
+    includes its time in the queue.
+    """
+
+    kind: Kind = "read"
+
+    def __init__(self, connection: Connection, meter: Meter) -> None:
+        self._connection = connection
+        self._meter = meter
+
+    async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        prepared = prepare(statement, DIALECT, parameters)
+        self._meter.in_use("read", 1)
+        try:
+            with timed(self._meter, self.kind), refusing():
+                rows = await self._fetch(prepared, prepared.arguments(parameters))
+        finally:
+            self._meter.in_use("read", -1)
+        return prepared.read(rows)
+
+    async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Rows:
+        return await self._connection.read_batched(partial(fetch, prepared.sql, arguments))
+
+
+class SqliteScanExecutor(SqliteExecutor):
+    """Reads that may take long. Each has at most `SCAN_TIMEOUT_S`, because the next ones wait for the connection."""
+
+    kind = "scan"
+
+    async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Rows:
+        return await self._connection.read(partial(fetch_in_time, prepared.sql, arguments, SCAN_TIMEOUT_S))
+
+
+def fetch_in_time(sql: str, arguments: Sequence[Any], seconds: float, connection: sqlite3.Connection) -> list[Any]:
+    """All rows. The statement is interrupted after so many seconds."""
+    deadline = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
+    try:
+        return connection.execute(sql, arguments).fetchall()
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
+class WriteLock:
+    """Who may use the writing connection: one unit of work at a time, in the order in which they ask."""
+
+    def __init__(self, timeout_s: float, meter: Meter) -> None:
+        self._timeout_s = timeout_s
+        self._meter = meter
+        self._lock = asyncio.Lock()
+
+    async def acquire(self) -> None:
+        """Raises `Busy` after the time-out."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise Busy("Too many writes are waiting. Try again shortly.") from None
+        finally:
+            self._meter.waited("write", time.perf_counter() - started)
+        self._meter.in_use("write", 1)
+
+    def release(self) -> None:
+        self._meter.in_use("write", -1)
+        self._lock.release()
+
+
+class SqliteTransaction:
+    """A transaction on the writing connection. It acquires the write lock with its first statement.
+
+    BEGIN IMMEDIATE is part of the first job for the driver's thread, and COMMIT of the last. The lock is released as
+    soon as the last job is queued: the next writer's first job then queues behind it. Otherwise each writer would wait
+    for one more turn of the event loop.
+    """
+
+    def __init__(self, connection: Connection, write_lock: WriteLock, meter: Meter) -> None:
+        self._connection = connection
+        self._write_lock = write_lock
+        self._meter = meter
+        self._has_lock = False
+        self._begun = False
+
+    async def fetch(
+        self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
+    ) -> Rows:
+        prepared = prepare(statement, DIALECT, parameters)
+        arguments = prepared.arguments(parameters)
+        if not self._has_lock:
+            await self._write_lock.acquire()
+            self._has_lock = True
+        if last:
+            ending = partial(step_and_commit, prepared.sql, arguments, not self._begun)
+            return prepared.read(await self._end(ending, "commit"))
+        rows = await self._run(partial(step, prepared.sql, arguments, not self._begun))
+        self._begun = True
+        return prepared.read(rows)
+
+    async def commit(self) -> None:
+        if self._begun:
+            await self._end(commit, "commit")
+
+    async def rollback(self) -> None:
+        if self._has_lock:
+            await self._end(undo, "write")
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with timed(self._meter, "write"), refusing():
+            return await self._connection.run(work)
+
+    async def _end(self, work: Callable[[sqlite3.Connection], T], kind: Kind) -> T:
+        """The last job of the transaction. It is never interrupted: nobody could say whether a COMMIT was done."""
+        with timed(self._meter, kind), refusing():
+            job = self._connection.submit(work)
+            self._has_lock = self._begun = False
+            self._write_lock.release()
+            return await self._connection.wait_for(job)

@@ -1,0 +1,1 @@
+"""Filters, sorts and pages of lists in SQL."""

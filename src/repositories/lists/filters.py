@@ -1,0 +1,277 @@
+"""Filters in SQL, for SQLite and PostgreSQL alike. What they mean is said in `domain.filters`.
+
+A term on a field compares its column, so that its index serves. A term on a member of a JSON field asks whether an
+item of it matches, out of a small table of items whose columns are null for other types: nothing is ever cast blindly.
+"""
+
+import json
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import count
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from domain.fields import Field, Kind
+from domain.filters import And, Comparison, Filter, Not, Operator, Or, Present, Value, type_of
+
+Columns = Mapping[str, sa.ColumnElement[Any]]
+"""By the names of the fields: what holds the key of each, as the domain defines it (`Field.key_in`)."""
+
+Condition = sa.ColumnElement[bool]
+Text = sa.ColumnElement[str]
+
+
+def condition(filter: Filter, columns: Columns) -> Condition:
+    """What rows have to fulfil. Its parameters are those of `parameters_of`, for any filter of the same shape."""
+    return Conditions(columns).of(filter)
+
+
+def parameters_of(filter: Filter | None) -> Mapping[str, object]:
+    return {f"value_{number}": value for number, value in enumerate(values_in(filter))}
+
+
+def values_in(filter: Filter | None) -> Iterator[Value]:
+    """The values of all terms, from left to right."""
+    match filter:
+        case Comparison():
+            yield filter.value
+        case Not(part):
+            yield from values_in(part)
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from values_in(part)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A filter up to its values: two are the same if one statement serves both."""
+
+    text: str
+    example: Filter = field(compare=False)
+
+    @classmethod
+    def of(cls, filter: Filter) -> "Shape":
+        return cls(text_of(filter), filter)
+
+
+def text_of(filter: Filter) -> str:
+    match filter:
+        case Comparison(field, name, value, path):
+            return f"{'.'.join((field.name, *path))} {name} {type_of(value).__name__}"
+        case Present(field, path):
+            return f"{'.'.join((field.name, *path))} pr"
+        case Not(part):
+            return f"not ({text_of(part)})"
+        case And(parts):
+            return f"({' and '.join(map(text_of, parts))})"
+        case Or(parts):
+            return f"({' or '.join(map(text_of, parts))})"
+
+
+class Conditions:
+    """WriteLock one filter over, and numbers its values as it comes by them."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._numbers = count()
+
+    def of(self, filter: Filter) -> Condition:
+        match filter:
+            case And(parts):
+                return sa.and_(*[self.of(part) for part in parts])
+            case Or(parts):
+                return sa.or_(*[self.of(part) for part in parts])
+            case Not(part):
+                return sa.not_(sa.func.coalesce(self.of(part), sa.false()))  # what is unknown to SQL is false to us
+            case Present(field, path):
+                return self._present(field, path)
+            case Comparison(field, name, value, path):
+                return self._comparison(field, name, value, path)
+
+    def _present(self, field: Field, path: tuple[str, ...]) -> Condition:
+        column = self._columns[field.name]
+        return HasMember(column, *path) if field.kind is Kind.JSON else column.is_not(None)
+
+    def _comparison(self, field: Field, name: Operator, value: Value, path: tuple[str, ...]) -> Condition:
+        column = self._columns[field.name]
+        parameter = f"value_{next(self._numbers)}"
+        if field.kind is Kind.JSON:
+            return member_compares(column, path, name, type_of(value), parameter)
+        return COMPARES[name](column, sa.bindparam(parameter, type_=column.type))
+
+
+# Not LIKE, which has wildcards, takes ASCII letters of both cases for the same on SQLite, and ends at 50,000 bytes.
+
+
+def contains(text: Text, part: Text) -> Condition:
+    return IndexOf(text, part) > 0
+
+
+def starts_with(text: Text, part: Text) -> Condition:
+    return sa.func.substr(text, 1, sa.func.length(part)) == part
+
+
+def ends_with(text: Text, part: Text) -> Condition:
+    return sa.func.substr(text, sa.func.length(text) - sa.func.length(part) + 1) == part
+
+
+COMPARES: Final[Mapping[Operator, Callable[[Any, Any], Condition]]] = {
+    Operator.EQ: operator.eq,
+    Operator.CO: contains,
+    Operator.SW: starts_with,
+    Operator.EW: ends_with,
+    Operator.GT: operator.gt,
+    Operator.GE: operator.ge,
+    Operator.LT: operator.lt,
+    Operator.LE: operator.le,
+}
+
+
+def member_compares(
+    document: sa.ColumnElement[Any], path: tuple[str, ...], name: Operator, kind: type, parameter: str
+) -> Condition:
+    items = Items(document, *path).table_valued(
+        sa.column("text", sa.Text), sa.column("number", sa.Numeric), sa.column("truth", sa.Boolean)
+    )
+    if kind is str:
+        compared = COMPARES[name](items.c.text, sa.bindparam(parameter, type_=sa.Text()))
+    elif kind is bool:
+        compared = COMPARES[name](items.c.truth, sa.bindparam(parameter, type_=sa.Boolean()))
+    else:
+        compared = COMPARES[name](items.c.number, Number(sa.bindparam(parameter, type_=NumberAsText())))
+    return sa.select(sa.literal_column("1")).select_from(items).where(compared).exists()
+
+
+class NumberAsText(sa.TypeDecorator[float]):
+    """A number as JSON has it, for the database to read as it reads the numbers that it keeps."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: sa.Dialect) -> str:  # noqa: ARG002
+        return json.dumps(value)
+
+
+class IndexOf(FunctionElement[int]):
+    """Where a text holds another one, from 1; 0 if nowhere."""
+
+    type = sa.Integer()
+    inherit_cache = True
+
+
+class Number(FunctionElement[Decimal]):
+    """The number that a JSON text is."""
+
+    type = sa.Numeric()
+    inherit_cache = True
+
+
+class Items(FunctionElement[Any]):
+    """The items of the array that a path leads to, or the one value that stands there: a table.
+
+    Its columns are `text`, `number` and `truth`, of which one at the most is not null.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
+        super().__init__(document, *steps(path))
+
+
+class HasMember(FunctionElement[bool]):
+    """Whether a path leads to something: not to nothing, null, or an empty string, array or object."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
+        super().__init__(document, *steps(path))
+
+
+def steps(path: tuple[str, ...]) -> Iterator[sa.ColumnElement[str]]:
+    return (sa.literal(step, sa.Text()) for step in path)
+
+
+def operands(element: FunctionElement[Any], compiler: SQLCompiler) -> list[str]:
+    return [compiler.process(clause) for clause in element.clauses]
+
+
+@compiles(IndexOf, "sqlite")
+def index_of_on_sqlite(element: IndexOf, compiler: SQLCompiler, **_: object) -> str:
+    text, part = operands(element, compiler)
+    return f"instr({text}, {part})"
+
+
+@compiles(IndexOf, "postgresql")
+def index_of_on_postgres(element: IndexOf, compiler: SQLCompiler, **_: object) -> str:
+    text, part = operands(element, compiler)
+    return f"strpos({text}, {part})"
+
+
+@compiles(Number, "sqlite")
+def number_on_sqlite(element: Number, compiler: SQLCompiler, **_: object) -> str:
+    (text,) = operands(element, compiler)
+    return f"json_extract({text}, '$')"
+
+
+@compiles(Number, "postgresql")
+def number_on_postgres(element: Number, compiler: SQLCompiler, **_: object) -> str:
+    (text,) = operands(element, compiler)
+    return f"CAST({text} AS numeric)"
+
+
+def on_sqlite(element: FunctionElement[Any], compiler: SQLCompiler) -> tuple[str, str]:
+    """The document and the path into it. The grammar lets nothing into a step that would end the quotes."""
+    document, *path = operands(element, compiler)
+    return document, "'$'" + "".join(f" || '.\"' || {step} || '\"'" for step in path)
+
+
+def on_postgres(element: FunctionElement[Any], compiler: SQLCompiler) -> str:
+    """The value at the path. By steps of text, since `#>` would take a number for an index into an array."""
+    document, *path = operands(element, compiler)
+    return f"CAST({document} AS jsonb)" + "".join(f" -> {step}" for step in path)
+
+
+@compiles(Items, "sqlite")
+def items_on_sqlite(element: Items, compiler: SQLCompiler, **_: object) -> str:
+    document, path = on_sqlite(element, compiler)
+    return f"""(
+        SELECT
+            CASE WHEN type = 'text' THEN value END AS text,
+            CASE WHEN type IN ('integer', 'real') THEN value END AS number,
+            CASE WHEN type IN ('true', 'false') THEN value END AS truth
+        FROM json_each({document}, {path})
+        WHERE json_type({document}, {path}) <> 'object'
+    )"""  # noqa: S608  # of compiled parts
+
+
+@compiles(Items, "postgresql")
+def items_on_postgres(element: Items, compiler: SQLCompiler, **_: object) -> str:
+    value = on_postgres(element, compiler)
+    return f"""(
+        SELECT
+            CASE jsonb_typeof(item) WHEN 'string' THEN item #>> '{{}}' END COLLATE "C" AS text,
+            CASE jsonb_typeof(item) WHEN 'number' THEN CAST(item #>> '{{}}' AS numeric) END AS number,
+            CASE jsonb_typeof(item) WHEN 'boolean' THEN CAST(item #>> '{{}}' AS boolean) END AS truth
+        FROM jsonb_array_elements(CAST('[]' AS jsonb) || ({value})) AS item
+    )"""  # noqa: S608  # of compiled parts
+
+
+@compiles(HasMember, "sqlite")
+def has_member_on_sqlite(element: HasMember, compiler: SQLCompiler, **_: object) -> str:
+    document, path = on_sqlite(element, compiler)
+    return f"(({document} -> ({path})) NOT IN ('null', '\"\"', '[]', '{{}}'))"
+
+
+@compiles(HasMember, "postgresql")
+def has_member_on_postgres(element: HasMember, compiler: SQLCompiler, **_: object) -> str:
+    value = on_postgres(element, compiler)
+    return f"""(({value}) NOT IN (
+        CAST('null' AS jsonb), CAST('""' AS jsonb), CAST('[]' AS jsonb), CAST('{{}}' AS jsonb)
+    ))"""

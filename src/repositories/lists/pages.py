@@ -1,0 +1,192 @@
+"""Pages of lists in SQL: any filter, any sort, from any position, for each table that lists are made of.
+
+A statement is put together once for each shape of filter, sort and position, values apart.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from domain.filters import And, Comparison, Filter, Operator
+from domain.pages import Keys, Order, Position, Sort
+from repositories.engines.statements import COMPOSED
+from repositories.lists.filters import Columns, Condition, Shape, condition, parameters_of
+
+SHAPES: Final = 256
+"""How many statements are kept."""
+
+LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listing:
+    """What lists of one table need to know. A row is in its lists if it is `shown`.
+
+    `keys` are the columns that filters and sorts compare, by field. Each that sorts begins an index of shown rows.
+    `unique` are the fields of which no two shown rows have the same key.
+    """
+
+    columns: Sequence[sa.Column[Any]]
+    keys: Columns
+    shown: Condition
+    unique: frozenset[str]
+
+
+class Query(NamedTuple):
+    """A statement with its parameters. One that `scans` may read the whole table, however little it returns."""
+
+    statement: sa.Select[Any]
+    parameters: Mapping[str, object]
+    scans: bool
+
+
+def page(listing: Listing, filter: Filter | None, sort: Sort, after: Position | None, limit: int) -> Query:
+    """The rows of one page. Raises `Malformed` for a position of another sort."""
+    keys = None if after is None else sort.keys_at(after)
+    statement = page_statement(listing, shape_of(filter), sort, nulls_in(keys))
+    parameters = {**parameters_of(filter), **parameters_at(keys), "limit": limit}
+    return Query(statement, parameters, scans=not (pins(filter, listing) or (filter is None and is_indexed(sort))))
+
+
+def total(listing: Listing, filter: Filter | None) -> Query:
+    """How many rows there are."""
+    return Query(total_statement(listing, shape_of(filter)), parameters_of(filter), scans=not pins(filter, listing))
+
+
+def pins(filter: Filter | None, listing: Listing) -> bool:
+    """Whether the filter asks for the one row of a unique key."""
+    if isinstance(filter, And):
+        return any(pins(part, listing) for part in filter.parts)
+    return isinstance(filter, Comparison) and filter.operator is Operator.EQ and filter.field.name in listing.unique
+
+
+def is_indexed(sort: Sort) -> bool:
+    """Whether an index has the rows in this order: by one field, or by one and the id in the same direction."""
+    return len(sort.orders) == 1 or (len(sort.orders) == 2 and is_one_way(sort))  # noqa: PLR2004
+
+
+def is_one_way(sort: Sort) -> bool:
+    return len({order.descending for order in sort.orders}) == 1
+
+
+def shape_of(filter: Filter | None) -> Shape | None:
+    return None if filter is None else Shape.of(filter)
+
+
+Nulls = tuple[bool, ...] | None
+"""Which keys of a position are null; None without a position."""
+
+
+def nulls_in(keys: Keys | None) -> Nulls:
+    return None if keys is None else tuple(key is None for key in keys)
+
+
+def parameters_at(keys: Keys | None) -> Mapping[str, object]:
+    return {f"after_{number}": key for number, key in enumerate(keys or ()) if key is not None}
+
+
+@lru_cache(maxsize=SHAPES)
+def total_statement(listing: Listing, shape: Shape | None) -> sa.Select[Any]:
+    return composed(sa.select(sa.func.count()).where(*shown(listing, shape)))
+
+
+@lru_cache(maxsize=SHAPES)
+def page_statement(listing: Listing, shape: Shape | None, sort: Sort, nulls: Nulls) -> sa.Select[Any]:
+    keys = [SortKey.of(order, listing, number) for number, order in enumerate(sort.orders)]
+    rows = sa.select(*listing.columns).where(*shown(listing, shape))
+    if len(keys) > 1 and is_indexed(sort):
+        return composed(in_parts(listing, parts(rows, keys[0], keys[1], nulls), keys[0]))
+    following = rows if nulls is None else rows.where(beyond(keys, nulls))
+    return composed(following.order_by(*[key.order_with_nulls for key in keys]).limit(LIMIT))
+
+
+def composed(statement: sa.Select[Any]) -> sa.Select[Any]:
+    return statement.execution_options(**{COMPOSED: True})
+
+
+def shown(listing: Listing, shape: Shape | None) -> Sequence[Condition]:
+    return [listing.shown] if shape is None else [listing.shown, condition(shape.example, listing.keys)]
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """A column that rows are sorted by, and its value at the end of the page before."""
+
+    column: sa.ColumnElement[Any]
+    after: sa.BindParameter[Any]
+    descending: bool
+    optional: bool
+
+    @classmethod
+    def of(cls, order: Order, listing: Listing, number: int) -> "SortKey":
+        column = listing.keys[order.field.name]
+        after = sa.bindparam(f"after_{number}", type_=column.type)
+        return cls(column, after, order.descending, order.field.optional)
+
+    @property
+    def order(self) -> sa.UnaryExpression[Any]:
+        return self.column.desc() if self.descending else self.column.asc()
+
+    @property
+    def order_with_nulls(self) -> sa.UnaryExpression[Any]:
+        """Nulls as the highest value, said only where there may be any."""
+        if not self.optional:
+            return self.order
+        return self.order.nulls_first() if self.descending else self.order.nulls_last()
+
+    def same(self, null: bool) -> Condition:
+        return self.column.is_(None) if null else self.column == self.after
+
+    @property
+    def further(self) -> Condition:
+        return self.column < self.after if self.descending else self.column > self.after
+
+    def beyond(self, null: bool) -> Condition:
+        if null:
+            return self.column.is_not(None) if self.descending else sa.false()
+        return sa.or_(self.further, self.column.is_(None)) if self.optional and not self.descending else self.further
+
+
+def beyond(keys: Sequence[SortKey], nulls: tuple[bool, ...]) -> Condition:
+    """What follows the position in a list that no index has in order."""
+    return sa.or_(*[differs_first_at(number, keys, nulls) for number in range(len(keys))])
+
+
+def differs_first_at(number: int, keys: Sequence[SortKey], nulls: tuple[bool, ...]) -> Condition:
+    same = [key.same(null) for key, null in zip(keys[:number], nulls[:number], strict=True)]
+    return sa.and_(*same, keys[number].beyond(nulls[number]))
+
+
+def parts(rows: sa.Select[Any], key: SortKey, id: SortKey, nulls: Nulls) -> Sequence[sa.Select[Any]]:
+    """What follows the position in a list that an index has in order, cut into parts that each begin in the index.
+
+    In one piece, "beyond this value, or this value with an id beyond" begins on SQLite at the first row with the
+    value, of which an import leaves thousands, and "beyond this value, or null" begins nowhere on both databases.
+    """
+    valued = (rows.where(key.column.is_not(None)) if key.optional else rows).order_by(key.order, id.order)
+    null = rows.where(key.column.is_(None)).order_by(id.order)
+    whole = ([null, valued] if key.descending else [valued, null]) if key.optional else [valued]
+    if nulls is None:
+        return whole
+    behind = whole[1:] if nulls[0] is key.descending else []
+    if nulls[0]:
+        return [null.where(id.further), *behind]
+    return [rows.where(key.same(null=False), id.further).order_by(id.order), valued.where(key.further), *behind]
+
+
+def in_parts(listing: Listing, parts: Sequence[sa.Select[Any]], key: SortKey) -> sa.Select[Any]:
+    """A page of these parts, one behind the other. No more is read of each than fits the page."""
+    if len(parts) == 1:
+        return parts[0].limit(LIMIT)
+    all = sa.union_all(*[numbered(part, key, number) for number, part in enumerate(parts)]).subquery()
+    way = sa.desc if key.descending else sa.asc
+    rows = sa.select(*[all.c[column.name] for column in listing.columns])
+    return rows.order_by(all.c.part, way(all.c.part_key), way(all.c.id)).limit(LIMIT)
+
+
+def numbered(part: sa.Select[Any], key: SortKey, number: int) -> sa.Select[Any]:
+    numbered = part.add_columns(sa.literal_column(str(number)).label("part"), key.column.label("part_key"))
+    return numbered.limit(LIMIT).subquery().select()

@@ -1,0 +1,128 @@
+"""Who calls: from a secret to the key that it belongs to, without asking the database each time."""
+
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from domain.errors import Refusal
+from domain.keys import Digest, Key, Unauthenticated, digest_of, id_in
+from domain.work import Clock, RequestContext, UnitsOfWork, utc_now
+from services.retry import retry
+
+REMEMBERED_FOR_S: Final = 4.0
+"""How long a key counts as valid without another look: so much later at the most another process's revocation holds."""
+
+MAX_REMEMBERED: Final = 10_000
+TOUCHED_EVERY: Final = timedelta(minutes=1)
+"""How exact `last_used_at` is."""
+
+NOT_VALID: Final = "The key is missing or not valid."
+NOBODY: Final = Digest(bytes(32))
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    key: Key
+    until: float
+    ends_at: datetime | None
+    """When the key expires, or this secret of it: None for never."""
+
+
+class Authenticator:
+    """Knows the keys that were used of late. Only valid ones: wrong ones cannot displace them."""
+
+    def __init__(self, units: UnitsOfWork, monotonic: Callable[[], float], clock: Clock = utc_now) -> None:
+        self.units = units
+        self._monotonic = monotonic
+        self._clock = clock
+        self._remembered: OrderedDict[bytes, Remembered] = OrderedDict()
+        self._touched_at: OrderedDict[int, datetime] = OrderedDict()
+        self._generation = 0
+        self._locked = False
+        self._looked_at = float("-inf")
+
+    def forget(self) -> None:
+        """Look at every key anew: one was changed by this process."""
+        self._remembered.clear()
+        self._generation += 1
+        self._looked_at = float("-inf")
+
+    async def needs_key(self) -> bool:
+        """Whether there ever was a key. IdempotencyKey locked it stays so."""
+        if not self._locked and self._monotonic() >= self._looked_at + REMEMBERED_FOR_S:
+            generation, looked_at = self._generation, self._monotonic()
+            self._locked = await self._has_keys() or self._locked
+            if generation == self._generation:  # only then is what was seen still so
+                self._looked_at = looked_at
+        return self._locked
+
+    async def authenticate(self, secret: str) -> Key:
+        """The valid key that this is the secret of. Raises `Unauthenticated`, without saying why."""
+        digest = digest_of(secret)
+        remembered = self._remembered.get(digest)
+        if remembered is None or self._monotonic() >= remembered.until:
+            return await self._look_up(secret, digest)
+        if remembered.ends_at is not None and self._clock() >= remembered.ends_at:
+            raise Unauthenticated(NOT_VALID)
+        return remembered.key
+
+    async def _look_up(self, secret: str, digest: bytes) -> Key:
+        generation, looked_at = self._generation, self._monotonic()
+        self._remembered.pop(digest, None)
+        if (id := id_in(secret)) is None:
+            raise Unauthenticated(NOT_VALID)
+        key, kept = await self._key_with(digest, id)
+        if not key.is_valid_at(now := self._clock()) or not kept.is_valid_at(now):
+            raise Unauthenticated(NOT_VALID)
+        if generation == self._generation:
+            self._remember(digest, Remembered(key, looked_at + REMEMBERED_FOR_S, earlier(key.expires_at, kept.until)))
+        await self._touch(key)
+        return key
+
+    def _remember(self, digest: bytes, remembered: Remembered) -> None:
+        self._remembered[digest] = remembered
+        if len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    async def _touch(self, key: Key) -> None:
+        """Note the use, at most once in a while even if that fails: a reader is not to wait for writers each time."""
+        now = self._clock()
+        if now < max(key.last_used_at or NEVER, self._touched_at.get(key.id, NEVER)) + TOUCHED_EVERY:
+            return
+        self._touched_at[key.id] = now
+        if len(self._touched_at) > MAX_REMEMBERED:
+            self._touched_at.popitem(last=False)
+        try:
+            await self._note_use(key)
+        except Refusal:
+            return  # the caller is not to be refused for a note that may as well be taken later
+
+    @retry
+    async def _key_with(self, digest: bytes, id: int) -> tuple[Key, Digest]:
+        """The key of this id, if the digest is one of its own. It takes as long to say no to an id that is none."""
+        async with self.units.reading() as work:
+            kept = [*await work.keys.digests(id), NOBODY, NOBODY][:2]
+            matches = [each for each in kept if hmac.compare_digest(digest, each.hash)]
+            if not matches:
+                raise Unauthenticated(NOT_VALID)
+            return await work.keys.get(id), matches[0]
+
+    @retry
+    async def _has_keys(self) -> bool:
+        async with self.units.reading() as work:
+            return await work.keys.any()
+
+    @retry
+    async def _note_use(self, key: Key) -> None:
+        async with self.units.writing(RequestContext(actor=f"key:{key.id}", request_id="-")) as work:
+            await work.keys.touch(key.id, work.now)
+            await work.commit()
+
+
+def earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    """The earlier of two times of which None is never."""
+    return min((each for each in (one, other) if each is not None), default=None)

@@ -1,0 +1,214 @@
+"""What every directory promises of work that is to be done once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from domain.changes import Entity
+from domain.errors import Conflict
+from domain.idempotency import REMEMBERED_FOR, AlreadyDone, IdempotencyKey, IdempotencyKeyReused, InFlight
+from domain.users import NewUser, User
+from domain.work import RequestContext, UnitsOfWork
+from repositories.engines.database import database_at
+from repositories.engines.postgres.database import PostgresDatabase
+from repositories.memory.work import MemoryUnitsOfWork
+from repositories.work import SqlUnitsOfWork
+from services.users import UserService
+
+
+class MovingClock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+async def bound() -> AsyncIterator[None]:
+    """An end for a unit that would wait for another one of its own test."""
+    async with asyncio.timeout(30):
+        yield
+
+
+@pytest.fixture
+def clock() -> MovingClock:
+    return MovingClock()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def units(request: pytest.FixtureRequest, clock: MovingClock) -> UnitsOfWork:
+    if request.param == "memory":
+        return MemoryUnitsOfWork(clock)
+    return SqlUnitsOfWork(request.getfixturevalue(request.param), clock)
+
+
+def once(
+    key: str = "key", *, fingerprint: str = "same", actor: str = "tester", dry_run: bool = False
+) -> RequestContext:
+    return RequestContext(
+        actor=actor, request_id="r1", dry_run=dry_run, idempotency_key=IdempotencyKey(key, fingerprint, told)
+    )
+
+
+def told(entity: Entity, seq: int) -> str:
+    assert isinstance(entity, User)
+    return f"{entity.name} at version {entity.version} by change {seq}"
+
+
+async def answer_to(units: UnitsOfWork, context: RequestContext) -> str:
+    with pytest.raises(AlreadyDone) as done:
+        await UserService(units, context).create(NewUser(name="Nobody"))
+    return done.value.answer
+
+
+async def names(units: UnitsOfWork) -> list[str]:
+    async with units.reading() as work:
+        return [user.name for user in await work.users.list(limit=100)]
+
+
+async def test_what_was_done_is_answered_with_what_was_written_down(units: UnitsOfWork) -> None:
+    first = once()
+    await UserService(units, first).create(NewUser(name="Alice"))
+    again = once()
+    assert await answer_to(units, again) == f"Alice at version 1 by change {first.seq}"
+    assert again.seq is None
+    assert await names(units) == ["Alice"]
+
+
+async def test_of_several_writes_the_last_is_written_down(units: UnitsOfWork) -> None:
+    first = once()
+    async with units.writing(first) as work:
+        await work.users.add(NewUser(name="Alice"))
+        bob = await work.users.add(NewUser(name="Bob"))
+        await work.users.save(bob.revised(name="Robert"))
+        await work.commit()
+    assert await answer_to(units, once()) == f"Robert at version 2 by change {first.seq}"
+
+
+async def test_another_request_with_the_same_key_is_refused(units: UnitsOfWork) -> None:
+    await UserService(units, once()).create(NewUser(name="Alice"))
+    with pytest.raises(IdempotencyKeyReused):
+        await UserService(units, once(fingerprint="other")).create(NewUser(name="Bob"))
+    assert await names(units) == ["Alice"]
+
+
+@pytest.mark.parametrize("other", [once("other"), once("KEY"), once(actor="somebody"), once(actor="tester key")])
+async def test_each_key_of_each_actor_stands_for_itself(units: UnitsOfWork, other: RequestContext) -> None:
+    await UserService(units, once()).create(NewUser(name="Alice"))
+    await UserService(units, other).create(NewUser(name="Bob"))
+    assert await names(units) == ["Alice", "Bob"]
+
+
+async def test_what_was_not_committed_was_not_done(units: UnitsOfWork) -> None:
+    async with units.writing(once()) as work:
+        await work.users.add(NewUser(name="Nobody"))
+    await UserService(units, once()).create(NewUser(name="Alice"))
+    assert await names(units) == ["Alice"]
+
+
+async def test_what_was_refused_was_not_done(units: UnitsOfWork) -> None:
+    bob = await UserService(units, once("bob")).create(NewUser(name="Bob", email="key"))
+    with pytest.raises(Conflict):
+        await UserService(units, once()).create(NewUser(name="Alice", email="KEY"))
+    await UserService(units, once("free")).patch(bob.id, {"email": None})
+    await UserService(units, once()).create(NewUser(name="Alice", email="KEY"))
+    assert await names(units) == ["Bob", "Alice"]
+
+
+async def test_what_wrote_nothing_is_not_remembered(units: UnitsOfWork) -> None:
+    alice = await UserService(units, once("alice")).create(NewUser(name="Alice"))
+    await UserService(units, once()).patch(alice.id, {"name": "Alice"})
+    await UserService(units, once()).patch(alice.id, {"name": "Alicia"})
+    assert await names(units) == ["Alicia"]
+
+
+async def test_a_dry_run_neither_remembers_nor_answers_again(units: UnitsOfWork) -> None:
+    await UserService(units, once(dry_run=True)).create(NewUser(name="Nobody"))
+    await UserService(units, once()).create(NewUser(name="Alice"))
+    tried = await UserService(units, once(dry_run=True)).create(NewUser(name="Nobody"))
+    assert tried.name == "Nobody"
+    assert await names(units) == ["Alice"]
+
+
+async def test_a_key_is_free_again_after_24_hours_and_no_sooner(units: UnitsOfWork, clock: MovingClock) -> None:
+    await UserService(units, once()).create(NewUser(name="Alice"))
+    clock.now += REMEMBERED_FOR - timedelta(microseconds=1)
+    assert (await answer_to(units, once())).startswith("Alice")
+    clock.now += timedelta(microseconds=1)
+    await UserService(units, once(fingerprint="other")).create(NewUser(name="Bob"))
+    clock.now += REMEMBERED_FOR - timedelta(microseconds=1)
+    assert (await answer_to(units, once(fingerprint="other"))).startswith("Bob")
+    assert await names(units) == ["Alice", "Bob"]
+
+
+@pytest.mark.parametrize("fingerprint", ["same", "other"])
+async def test_while_one_is_under_way_another_with_its_key_is_refused(units: UnitsOfWork, fingerprint: str) -> None:
+    async with units.writing(once()) as work:
+        await work.users.add(NewUser(name="Alice"))
+        with pytest.raises(InFlight):
+            await UserService(units, once(fingerprint=fingerprint)).create(NewUser(name="Nobody"))
+        await work.commit()
+        with pytest.raises(InFlight):  # until it has left
+            await UserService(units, once()).create(NewUser(name="Nobody"))
+    assert (await answer_to(units, once())).startswith("Alice")
+    assert await names(units) == ["Alice"]
+
+
+async def test_a_unit_that_failed_is_under_way_no_longer(units: UnitsOfWork) -> None:
+    async def fail() -> None:
+        async with units.writing(once()):
+            raise KeyError("a defect")
+
+    with pytest.raises(KeyError):
+        await fail()
+    await UserService(units, once()).create(NewUser(name="Alice"))
+    assert await names(units) == ["Alice"]
+
+
+async def test_an_erased_user_is_in_no_answer(units: UnitsOfWork) -> None:
+    alice = await UserService(units, once("alice")).create(NewUser(name="Alice"))
+    await UserService(units, once("bob")).create(NewUser(name="Bob"))
+    await UserService(units, once("patch")).patch(alice.id, {"name": "Alicia"})
+    await UserService(units, RequestContext(actor="tester", request_id="r2")).purge(alice.id)
+    for key in ("alice", "patch"):
+        await UserService(units, once(key)).create(NewUser(name="Anew"))
+    assert (await answer_to(units, once("bob"))).startswith("Bob")
+    assert await names(units) == ["Bob", "Anew", "Anew"]
+
+
+@pytest.fixture
+async def there(postgres_url: str, clock: MovingClock) -> AsyncIterator[UnitsOfWork]:
+    """The same PostgreSQL database, as another process has it."""
+    units = SqlUnitsOfWork(database_at(postgres_url, serving=True, pool_size=2, pool_timeout_s=5), clock)
+    await units.start()
+    yield units
+    await units.stop()
+
+
+async def test_on_postgres_what_another_process_did_or_does_is_known(
+    postgres: PostgresDatabase, there: UnitsOfWork, clock: MovingClock
+) -> None:
+    here = SqlUnitsOfWork(postgres, clock)
+    async with here.writing(once()) as work:
+        await work.users.add(NewUser(name="Alice"))
+        with pytest.raises(InFlight):
+            await UserService(there, once()).create(NewUser(name="Nobody"))
+        await UserService(there, once("other")).create(NewUser(name="Bob"))
+        await work.commit()
+    assert (await answer_to(there, once())).startswith("Alice")
+
+
+async def test_an_answer_that_cannot_be_written_down_undoes_the_work(units: UnitsOfWork) -> None:
+    def fail(entity: Entity, seq: int) -> str:
+        raise KeyError("a defect")
+
+    broken = RequestContext(actor="tester", request_id="r1", idempotency_key=IdempotencyKey("key", "same", fail))
+    with pytest.raises(KeyError):
+        await UserService(units, broken).create(NewUser(name="Nobody"))
+    assert await names(units) == []
+    await UserService(units, once()).create(NewUser(name="Alice"))

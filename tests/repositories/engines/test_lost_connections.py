@@ -1,0 +1,138 @@
+"""Connections to PostgreSQL that break: a unit of work runs again, unless it was committing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+from domain.errors import Contended, Uncertain
+from domain.users import NewUser
+from domain.work import RequestContext
+from repositories.engines.database import database_at
+from repositories.engines.executors import Executor
+from repositories.engines.meter import NO_METER
+from repositories.engines.postgres.database import PostgresDatabase
+from repositories.engines.postgres.executors import ConnectionExecutor, PostgresTransaction
+from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
+from services.users import UserService
+
+CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
+WHO_AM_I: Final = sa.text("SELECT pg_backend_pid()")
+
+
+@pytest.fixture
+async def killer(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
+    """A way to the server that the test does not break."""
+    database = database_at(postgres_url, serving=False, pool_size=1, pool_timeout_s=5)
+    assert isinstance(database, PostgresDatabase)
+    await database.start()
+    yield database
+    await database.stop()
+
+
+async def kill(killer: PostgresDatabase, *backends: int) -> None:
+    """Returns when they are gone."""
+    async with asyncio.timeout(10):
+        for backend in backends:
+            await killer.reader.fetch(sa.select(sa.func.pg_terminate_backend(backend)))
+        alive = sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(ARRAY{list(backends)})")
+        while await killer.reader.fetch(alive) != [(0,)]:
+            pass
+
+
+async def backends_of(postgres: PostgresDatabase) -> list[int]:
+    """Fills both pools of eight and tells which backends serve them."""
+    assert postgres._reading is not None
+    async with AsyncExitStack() as held:
+        writers = [await held.enter_async_context(postgres.transaction()) for _ in range(8)]
+        connections = [await held.enter_async_context(postgres._reading.one()) for _ in range(8)]
+        readers = [ConnectionExecutor(each, NO_METER, "read") for each in connections]
+        return [await backend_on(executor) for executor in (*writers, *readers)]
+
+
+async def backend_on(executor: Executor) -> int:
+    ((backend,),) = await executor.fetch(WHO_AM_I)
+    return int(backend)
+
+
+async def test_calls_succeed_although_every_pooled_connection_is_dead(
+    postgres: PostgresDatabase, killer: PostgresDatabase
+) -> None:
+    users = UserService(SqlUnitsOfWork(postgres), CONTEXT)
+    alice = await users.create(NewUser(name="Alice"))
+    backends = await backends_of(postgres)
+    await kill(killer, *backends)
+    assert await users.get(alice.id) == alice
+    assert (await users.patch(alice.id, {"name": "Alicia"})).version == 2
+    await kill(killer, *await backends_of(postgres))
+    assert (await users.create(NewUser(name="Bob"))).version == 1
+
+
+async def test_a_unit_whose_connection_is_lost_is_contended_and_undone(
+    postgres: PostgresDatabase, killer: PostgresDatabase
+) -> None:
+    units = SqlUnitsOfWork(postgres)
+    async with units.writing(CONTEXT) as work:
+        await work.users.add(NewUser(name="Alice"))
+        await kill(killer, await backend_on(work._executor))
+        with pytest.raises(Contended):
+            await work.users.add(NewUser(name="Bob"))
+    assert await count(units) == (0, 0)
+
+
+async def test_a_connection_lost_before_the_changes_are_written_is_contended(
+    postgres: PostgresDatabase, killer: PostgresDatabase
+) -> None:
+    units = SqlUnitsOfWork(postgres)
+    async with units.writing(CONTEXT) as work:
+        await work.users.add(NewUser(name="Alice"))
+        await kill(killer, await backend_on(work._executor))
+        with pytest.raises(Contended):
+            await work.commit()
+    assert await count(units) == (0, 0)
+
+
+class Interrupted(SqlUnitsOfWork):
+    """Its connection is killed while it commits: before COMMIT is sent, or before its answer is read."""
+
+    def __init__(self, database: PostgresDatabase, killer: PostgresDatabase, *, stored: bool) -> None:
+        super().__init__(database)
+        self._killer = killer
+        self._stored = stored
+        self.begun = 0
+
+    @asynccontextmanager
+    async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:
+        async with super().writing(context) as work:
+            self.begun += 1
+            executor = work._executor
+            assert isinstance(executor, PostgresTransaction)
+            commit, backend = executor.commit, await backend_on(executor)
+
+            async def commit_and_break() -> None:
+                if self._stored:
+                    await executor._connection.execute("COMMIT")  # done, though nobody here knows
+                await kill(self._killer, backend)
+                await commit()
+
+            executor.commit = commit_and_break  # type: ignore[method-assign]
+            yield work
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_connection_lost_in_commit_is_uncertain_and_not_run_again(
+    postgres: PostgresDatabase, killer: PostgresDatabase, stored: bool
+) -> None:
+    units = Interrupted(postgres, killer, stored=stored)
+    with pytest.raises(Uncertain):
+        await UserService(units, CONTEXT).create(NewUser(name="Alice"))
+    assert units.begun == 1
+    assert await count(units) == ((1, 1) if stored else (0, 0))
+
+
+async def count(units: SqlUnitsOfWork) -> tuple[int, int]:
+    async with units.reading() as work:
+        return len(await work.users.list(limit=10)), len(await work.changes.list(limit=10))

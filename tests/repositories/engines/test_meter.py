@@ -1,0 +1,186 @@
+"""What the databases tell of their reads: how long they took, what they waited for, what they hold."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import pytest
+import sqlalchemy as sa
+
+from domain.errors import Busy
+from repositories.engines.database import Database, database_at
+from repositories.engines.executors import MAX_SNAPSHOTS
+from repositories.engines.postgres.database import PostgresDatabase
+
+ONE: Final = sa.select(sa.literal(1))
+BROKEN: Final[sa.Select[Any]] = sa.select(sa.column("nothing"))
+
+
+class Notes:
+    """A meter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.times: list[tuple[str, float]] = []
+        self.waits: list[tuple[str, float]] = []
+        self.held: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.sizes: dict[str, int] = {}
+        self._news = asyncio.Event()
+
+    def took(self, kind: str, seconds: float) -> None:
+        self.times.append((kind, seconds))
+
+    def waited(self, pool: str, seconds: float) -> None:
+        self.waits.append((pool, seconds))
+
+    def in_use(self, pool: str, change: int) -> None:
+        self.held[pool] += change
+        self.most[pool] = max(self.most[pool], self.held[pool])
+        self._news.set()
+
+    async def holds(self, pool: str, connections: int) -> None:
+        """Returns when so many are in use."""
+        while self.held[pool] < connections:
+            self._news.clear()
+            await self._news.wait()
+
+    def size(self, pool: str, connections: int) -> None:
+        self.sizes[pool] = connections
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.times]
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+@pytest.fixture
+async def metered(url: str, notes: Notes) -> AsyncIterator[Database]:
+    """Each engine in turn, with two connections to read on PostgreSQL."""
+    database = database_at(url, serving=True, pool_size=2, pool_timeout_s=5, meter=notes)
+    await database.start()
+    yield database
+    await database.stop()
+
+
+async def test_a_read_and_a_scan_are_told_apart(metered: Database, notes: Notes) -> None:
+    await metered.reader.fetch(ONE)
+    await metered.scans.fetch(ONE)
+
+    assert notes.kinds == ["read", "scan"]
+    assert all(0 < seconds < 5 for _, seconds in notes.times)
+    assert notes.most["read"] == 1
+    assert notes.held == {"read": 0}
+
+
+async def test_reads_under_way_are_in_use(metered: Database, notes: Notes) -> None:
+    for _ in range(2):  # the connections are made the first time, one after the other perhaps
+        await asyncio.gather(*(metered.reader.fetch(ONE) for _ in range(2)))
+
+    assert notes.most["read"] == 2
+    assert notes.held["read"] == 0
+
+
+async def test_a_read_that_fails_is_told_of_too(metered: Database, notes: Notes) -> None:
+    for executor in (metered.reader, metered.scans):
+        with pytest.raises(Exception, match="nothing"):
+            await executor.fetch(BROKEN)
+
+    assert notes.kinds == ["read", "scan"]
+    assert notes.held["read"] == 0
+
+
+async def test_a_read_that_is_cancelled_is_in_use_no_more(metered: Database, notes: Notes) -> None:
+    reading = asyncio.create_task(metered.reader.fetch(ONE))
+    await notes.holds("read", 1)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+
+    assert notes.held["read"] == 0
+    assert notes.kinds == ["read"]
+
+
+async def test_a_snapshot_is_in_use_while_it_is_read(metered: Database, notes: Notes) -> None:
+    async with metered.snapshot() as executor:
+        await executor.fetch(ONE)
+        assert notes.held["stream"] == 1
+
+    assert notes.held["stream"] == 0
+    assert notes.kinds == ["scan"]
+
+
+async def test_a_snapshot_that_is_refused_is_not_in_use(metered: Database, notes: Notes) -> None:
+    async with AsyncExitStack() as streams:
+        for _ in range(MAX_SNAPSHOTS):
+            await streams.enter_async_context(metered.snapshot())
+        with pytest.raises(Busy):
+            await streams.enter_async_context(metered.snapshot())
+        assert notes.held["stream"] == notes.sizes["stream"] == MAX_SNAPSHOTS
+
+    assert notes.held["stream"] == 0
+
+
+async def test_a_transaction_is_in_use_while_it_is_open_and_its_commit_told_apart(
+    metered: Database, notes: Notes
+) -> None:
+    async with metered.transaction() as executor:
+        await executor.fetch(ONE)
+        assert notes.held["write"] == 1
+        await executor.commit()
+
+    assert notes.kinds == ["write", "commit"]
+    assert [pool for pool, _ in notes.waits] == ["write"]
+    assert notes.held["write"] == 0
+
+
+async def test_a_transaction_that_is_undone_is_in_use_no_more(metered: Database, notes: Notes) -> None:
+    with pytest.raises(Exception, match="nothing"):
+        async with metered.transaction() as executor:
+            await executor.fetch(BROKEN)
+
+    assert notes.held["write"] == 0
+    assert 1 <= notes.sizes["write"] <= 2
+
+
+@pytest.fixture
+async def small(postgres_url: str, notes: Notes) -> AsyncIterator[PostgresDatabase]:
+    """Two connections to read, and hardly any patience."""
+    database: Any = database_at(postgres_url, serving=True, pool_size=2, pool_timeout_s=0.05, meter=notes)
+    await database.start()
+    yield database
+    await database.stop()
+
+
+async def test_postgres_tells_how_long_a_connection_was_waited_for(small: PostgresDatabase, notes: Notes) -> None:
+    await small.reader.fetch(ONE)
+    async with small.snapshot():
+        pass
+
+    assert [pool for pool, _ in notes.waits] == ["read", "stream"]
+    assert (notes.sizes["read"], notes.sizes["stream"]) == (2, MAX_SNAPSHOTS)
+
+
+async def test_a_wait_in_vain_is_told_of_and_holds_nothing(small: PostgresDatabase, notes: Notes) -> None:
+    sleep = sa.select(sa.func.pg_sleep(0.5))
+    sleeping = [asyncio.create_task(small.reader.fetch(sleep)) for _ in range(2)]
+    await notes.holds("read", 2)
+
+    with pytest.raises(Busy):
+        await small.reader.fetch(ONE)
+
+    assert notes.waits[-1][1] >= 0.05
+    assert notes.held["read"] == 2
+    await asyncio.gather(*sleeping)
+    assert notes.held["read"] == 0
+    assert notes.kinds == ["read", "read"]

@@ -1,0 +1,389 @@
+"""What holds on SQLite: pragmas, the one serving process, what its errors mean."""
+
+import asyncio
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import sqlalchemy as sa
+
+import repositories.engines.sqlite.executors
+from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
+from domain.users import NewUser
+from domain.work import RequestContext
+from repositories.engines.database import database_at
+from repositories.engines.sqlite.connection import Connection
+from repositories.engines.sqlite.database import SqliteDatabase, warning_about
+from repositories.engines.sqlite.errors import refuse
+from repositories.work import SqlUnitsOfWork
+from services.users import UserService
+
+CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
+SOURCES: Final = Path(__file__).parents[3] / "src"
+
+
+def database(url: str, *, serving: bool = True, pool_timeout_s: float = 5) -> SqliteDatabase:
+    made = database_at(url, serving=serving, pool_size=8, pool_timeout_s=pool_timeout_s)
+    assert isinstance(made, SqliteDatabase)
+    return made
+
+
+@pytest.fixture
+def file(sqlite_url: str) -> Path:
+    return Path(sa.make_url(sqlite_url).database or "")
+
+
+@pytest.fixture
+async def beside(sqlite: SqliteDatabase, sqlite_url: str) -> AsyncIterator[SqliteDatabase]:
+    """A command's database on the file that is served."""
+    made = database(sqlite_url, serving=False)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def on_writer(sqlite: SqliteDatabase, pragma: str) -> Any:
+    assert sqlite._writing is not None
+    [[value]] = await sqlite._writing.execute_fetchall(f"PRAGMA {pragma}")
+    return value
+
+
+async def on_reader(sqlite: SqliteDatabase, pragma: str) -> Any:
+    assert sqlite._reading is not None
+    [[value]] = await sqlite._reading.execute_fetchall(f"PRAGMA {pragma}")
+    return value
+
+
+@pytest.mark.parametrize(
+    ("pragma", "for_writers", "for_readers"),
+    [
+        ("journal_mode", "wal", "wal"),
+        ("foreign_keys", 1, 1),
+        ("synchronous", 2, 2),  # FULL
+        ("query_only", 0, 1),
+        ("wal_autocheckpoint", 1000, 0),
+        ("busy_timeout", 3000, 3000),
+    ],
+)
+async def test_each_connection_has_its_pragmas(
+    sqlite: SqliteDatabase, pragma: str, for_writers: Any, for_readers: Any
+) -> None:
+    assert await on_writer(sqlite, pragma) == for_writers
+    assert await on_reader(sqlite, pragma) == for_readers
+
+
+@pytest.mark.parametrize(("pragma", "value"), [("synchronous", 2), ("foreign_keys", 1), ("wal_autocheckpoint", 0)])
+async def test_a_writer_beside_the_server_is_as_durable_and_leaves_checkpoints_to_it(
+    beside: SqliteDatabase, pragma: str, value: Any
+) -> None:
+    assert await on_writer(beside, pragma) == value
+    assert await on_reader(beside, pragma) == value
+
+
+async def test_a_write_through_the_readers_connection_is_refused(sqlite: SqliteDatabase) -> None:
+    await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Alice"))
+    assert sqlite._reading is not None
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await sqlite._reading.execute_fetchall("DELETE FROM users")
+
+
+async def test_a_second_server_of_one_file_is_refused_and_the_first_goes_on(
+    sqlite: SqliteDatabase, sqlite_url: str
+) -> None:
+    second = database(sqlite_url)
+    with pytest.raises(NotReady, match=r"Another server has .* open"):
+        await second.start()
+    await second.stop()
+    assert (await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Alice"))).version == 1
+
+
+async def test_a_server_that_stops_lets_the_next_one_start(sqlite: SqliteDatabase, sqlite_url: str) -> None:
+    await sqlite.stop()
+    second = database(sqlite_url)
+    await second.start()
+    await second.stop()
+
+
+@pytest.fixture
+def garbage(file: Path) -> Path:
+    """A file that is no database."""
+    file.write_bytes(b"This is no database. " * 100)
+    return file
+
+
+async def test_a_server_that_is_refused_its_start_lets_the_next_one_start(sqlite_url: str, garbage: Path) -> None:
+    first, second = database(sqlite_url), database(sqlite_url)
+    with pytest.raises(NotReady, match="cannot be opened as a SQLite database"):
+        await first.start()
+    os.truncate(garbage, 0)
+    await second.start()
+    await second.stop()
+    await first.stop()
+
+
+SERVE: Final = """
+import asyncio, sys
+from repositories.engines.database import database_at
+
+async def serve():
+    await database_at(sys.argv[1], serving=True, pool_size=1, pool_timeout_s=5).start()
+    print("serving", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(serve())
+"""
+
+
+async def test_a_server_that_is_killed_lets_the_next_one_start(sqlite_url: str) -> None:
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVE, sqlite_url,
+        env={**os.environ, "PYTHONPATH": str(SOURCES)}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    second = database(sqlite_url)
+    try:
+        async with asyncio.timeout(30):
+            assert killed.stdout is not None
+            assert await killed.stdout.readline() == b"serving\n"
+            with pytest.raises(NotReady):
+                await second.start()
+    finally:
+        killed.kill()
+        await killed.communicate()
+    await second.start()
+    await second.stop()
+
+
+async def test_a_command_may_write_beside_the_server(sqlite: SqliteDatabase, beside: SqliteDatabase) -> None:
+    alice = await UserService(SqlUnitsOfWork(beside), CONTEXT).create(NewUser(name="Alice"))
+    bob = await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Bob"))
+    assert (await UserService(SqlUnitsOfWork(sqlite), CONTEXT).get(alice.id)) == alice
+    assert (await UserService(SqlUnitsOfWork(beside), CONTEXT).get(bob.id)) == bob
+
+
+async def test_a_database_may_be_started_again(sqlite: SqliteDatabase) -> None:
+    alice = await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Alice"))
+    await sqlite.stop()
+    await sqlite.start()
+    assert await UserService(SqlUnitsOfWork(sqlite), CONTEXT).get(alice.id) == alice
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_umask")
+async def test_only_the_owner_reads_the_files(sqlite_url: str, file: Path) -> None:
+    made = database(sqlite_url)
+    await made.start()
+    await UserService(SqlUnitsOfWork(made), CONTEXT).create(NewUser(name="Alice"))
+    modes = modes_beside(file)
+    await made.stop()
+    assert modes == dict.fromkeys(["roster.db", "roster.db-wal", "roster.db-shm", "roster.db-lock"], "0o600")
+
+
+async def test_a_file_is_not_made_by_asking_for_its_status(sqlite_url: str, file: Path) -> None:
+    made = database(sqlite_url, serving=False)
+    assert (await made.status()).current is None
+    await made.stop()
+    assert modes_beside(file) == {}
+
+
+def modes_beside(file: Path) -> dict[str, str]:
+    return {each.name: oct(each.stat().st_mode & 0o777) for each in file.parent.iterdir()}
+
+
+@pytest.mark.usefixtures("garbage")
+async def test_a_file_that_is_no_database_is_not_ready(sqlite_url: str) -> None:
+    made = database(sqlite_url, serving=False)
+    for attempt in (made.start, made.upgrade, made.status):
+        with pytest.raises(NotReady, match="cannot be opened as a SQLite database"):
+            await attempt()
+    await made.stop()
+
+
+@pytest.mark.parametrize("place", ["missing/roster.db", "."])
+async def test_a_place_where_no_file_can_be_is_not_ready(tmp_path: Path, place: str) -> None:
+    with pytest.raises(NotReady, match="cannot be opened"):
+        await database(f"sqlite:///{tmp_path / place}").start()
+
+
+async def test_a_lock_that_cannot_be_made_is_not_ready(sqlite_url: str, file: Path) -> None:
+    file.with_name("roster.db-lock").mkdir()
+    with pytest.raises(NotReady, match="-lock cannot be opened"):
+        await database(sqlite_url).start()
+
+
+class Trips:
+    """Counts what is sent to a connection's thread."""
+
+    def __init__(self, connection: Connection | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert connection is not None
+        self.count = 0
+        self._sent = connection._tx
+        monkeypatch.setattr(connection, "_tx", self)
+
+    def put_nowait(self, item: Any) -> None:
+        self.count += 1
+        self._sent.put_nowait(item)
+
+
+async def test_reads_of_one_turn_of_the_loop_share_a_trip(
+    sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        jobs = Trips(sqlite._reading, patch)
+        found = await asyncio.gather(*(sqlite.reader.fetch(sa.select(sa.literal(number))) for number in range(5)))
+
+    assert found == [[(number,)] for number in range(5)]
+    assert jobs.count == 1
+
+
+async def test_a_read_that_fails_fails_alone(sqlite: SqliteDatabase) -> None:
+    broken: sa.Select[Any] = sa.select(sa.column("nothing"))
+    found = await asyncio.gather(
+        *(sqlite.reader.fetch(statement) for statement in (sa.select(sa.literal(1)), broken, sa.select(sa.literal(3)))),
+        return_exceptions=True,
+    )
+
+    assert (found[0], type(found[1]), found[2]) == ([(1,)], sqlite3.OperationalError, [(3,)])
+
+
+async def test_a_creation_takes_two_trips(sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BEGIN goes with its first statement, COMMIT with its last."""
+    with monkeypatch.context() as patch:
+        jobs = Trips(sqlite._writing, patch)
+        await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Alice"))
+
+    assert jobs.count == 2
+
+
+async def test_a_unit_that_failed_leaves_nothing_open_for_the_next(sqlite: SqliteDatabase) -> None:
+    assert sqlite._writing is not None
+    async with sqlite.transaction() as executor:
+        await executor.fetch(sa.text("DELETE FROM users"))
+        with pytest.raises(sqlite3.OperationalError):
+            await executor.fetch(sa.text("DELETE FROM nothing"))
+
+    assert not sqlite._writing.in_transaction
+
+
+async def test_what_a_unit_could_not_undo_the_next_one_does(sqlite: SqliteDatabase) -> None:
+    users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
+    alice = await users.create(NewUser(name="Alice"))
+    assert sqlite._writing is not None
+    for left in ("BEGIN", "DELETE FROM users"):
+        await sqlite._writing.execute_fetchall(left)
+
+    await users.create(NewUser(name="Bob"))
+    assert await users.get(alice.id) == alice
+
+
+async def test_writers_that_wait_too_long_for_their_turn_are_busy(sqlite: SqliteDatabase, sqlite_url: str) -> None:
+    impatient = database(sqlite_url, serving=False, pool_timeout_s=0.01)
+    await impatient.start()
+    units = SqlUnitsOfWork(impatient)
+    users = UserService(units, CONTEXT)
+    async with units.writing(CONTEXT) as holder, asyncio.timeout(10):
+        await holder.users.list(limit=1)
+        with pytest.raises(Busy):
+            await users.create(NewUser(name="Alice"))
+    assert (await users.create(NewUser(name="Alice"))).version == 1
+    await impatient.stop()
+
+
+async def test_a_writer_that_finds_another_process_writing_is_contended_and_then_busy(
+    sqlite: SqliteDatabase, file: Path
+) -> None:
+    units = SqlUnitsOfWork(sqlite)
+    await on_writer(sqlite, "busy_timeout=0")
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with units.writing(CONTEXT) as work:
+            with pytest.raises(Contended):
+                await work.users.list(limit=1)
+        with pytest.raises(Busy):
+            await UserService(units, CONTEXT).create(NewUser(name="Alice"))
+        other.execute("ROLLBACK")
+    assert (await UserService(units, CONTEXT).create(NewUser(name="Alice"))).version == 1
+
+
+async def test_a_disk_without_room_is_busy_and_nothing_is_kept(sqlite: SqliteDatabase) -> None:
+    users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
+    pages = await on_writer(sqlite, "page_count")
+    await on_writer(sqlite, f"max_page_count={pages}")
+    with pytest.raises(Busy, match="no room"):
+        await create_without_end(users)
+    kept = len((await users.list(limit=100)).items)
+    await on_writer(sqlite, "max_page_count=1000000")
+    await users.create(NewUser(name="Bob"))
+    assert len((await users.list(limit=100)).items) == kept + 1
+
+
+async def create_without_end(users: UserService) -> None:
+    while True:
+        await users.create(NewUser(name="Alice", attributes={"long": "x" * 16_000}))
+
+
+MEANINGS: Final[dict[str, type[Refusal] | None]] = {
+    "SQLITE_BUSY": Contended,
+    "SQLITE_BUSY_SNAPSHOT": Contended,
+    "SQLITE_BUSY_RECOVERY": Contended,
+    "SQLITE_LOCKED": Contended,
+    "SQLITE_LOCKED_SHAREDCACHE": Contended,
+    "SQLITE_FULL": Busy,
+    "SQLITE_CONSTRAINT_NOTNULL": None,
+    "SQLITE_CONSTRAINT_FOREIGNKEY": None,
+    "SQLITE_CORRUPT": None,
+    "SQLITE_IOERR_READ": None,
+    "SQLITE_IOERR_FSYNC": Uncertain,
+    "SQLITE_READONLY": None,
+    "SQLITE_ERROR": None,
+}
+
+
+def as_raised(name: str) -> sqlite3.Error:
+    error = sqlite3.DatabaseError("no matter")
+    error.sqlite_errorname = name
+    return error
+
+
+@pytest.mark.parametrize("name", MEANINGS)
+def test_a_code_of_sqlite_means_a_refusal_or_a_defect(name: str) -> None:
+    assert type(refuse(as_raised(name))) is (MEANINGS[name] or type(None))
+
+
+@pytest.mark.parametrize("field", ["email", "username", "external_id"])
+async def test_a_conflict_names_the_field_of_each_unique_index(sqlite: SqliteDatabase, field: str) -> None:
+    users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
+    fields: dict[str, Any] = {"name": "Alice", field: "key"}
+    await users.create(NewUser(**fields))
+    with pytest.raises(Conflict) as conflict:
+        await users.create(NewUser(**fields))
+    assert conflict.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("version", "sound"), [((3, 40, 1), False), ((3, 51, 2), False), ((3, 51, 3), True), ((3, 52, 0), True)]
+)
+def test_knows_the_versions_with_the_wal_reset_bug(version: tuple[int, ...], sound: bool) -> None:
+    assert (warning_about(version) is None) is sound
+
+
+async def test_a_scan_that_takes_too_long_is_refused_and_the_next_one_is_answered(
+    sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories.engines.sqlite.executors, "SCAN_TIMEOUT_S", 0.01)
+    first = sa.select(sa.literal(1).label("i")).cte("n", recursive=True)
+    endless = sa.select(sa.func.max(first.union_all(sa.select(first.c.i + 1)).c.i))
+    async with asyncio.timeout(10):
+        with pytest.raises(Busy):
+            await sqlite.scans.fetch(endless)
+        assert await sqlite.scans.fetch(sa.select(sa.literal(1))) == [(1,)]

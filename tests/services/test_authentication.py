@@ -1,0 +1,458 @@
+"""Who calls: remembered for seconds, never longer than it is good, and never for a wrong secret."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+
+import services.authentication
+from domain.errors import Busy, Refusal
+from domain.keys import NewKey, Scope, Unauthenticated, write_secret
+from domain.work import RequestContext
+from repositories.memory.work import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
+from services.authentication import MAX_REMEMBERED, NOT_VALID, REMEMBERED_FOR_S, TOUCHED_EVERY, Authenticator
+from services.keys import KeyService
+
+if TYPE_CHECKING:
+    from tests.conftest import MovedTime
+
+ADMIN = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
+WITHIN_S = 5
+"""What is promised to every other process."""
+
+
+class CountedUnits(MemoryUnitsOfWork):
+    """Counts its units of work; holds each read back while told to, at its end; refuses to write if told to."""
+
+    def __init__(self, time: "MovedTime") -> None:
+        super().__init__(time.clock)
+        self.reads = 0
+        self.writes = 0
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.held = asyncio.Event()
+        self.refusal: Refusal | None = None
+        self.refuses_writes: Refusal | None = None
+
+    def hold_reads(self) -> None:
+        self.go_on.clear()
+        self.held.clear()
+
+    async def until_held(self) -> None:
+        async with asyncio.timeout(30):
+            await self.held.wait()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[MemoryReadingUnit]:
+        self.reads += 1
+        if self.refusal:
+            raise self.refusal
+        async with super().reading() as work:
+            yield work
+            self.held.set()
+            await self.go_on.wait()
+
+    @asynccontextmanager
+    async def writing(self, context: RequestContext) -> AsyncIterator[MemoryUnitOfWork]:
+        self.writes += 1
+        if self.refuses_writes:
+            raise self.refuses_writes
+        async with super().writing(context) as work:
+            yield work
+
+
+@pytest.fixture
+def units(time: "MovedTime") -> CountedUnits:
+    return CountedUnits(time)
+
+
+def access_to(units: MemoryUnitsOfWork, time: "MovedTime") -> Authenticator:
+    return Authenticator(units, time.monotonic, time.clock)
+
+
+@pytest.fixture
+def access(units: CountedUnits, time: "MovedTime") -> Authenticator:
+    return access_to(units, time)
+
+
+def service(units: MemoryUnitsOfWork, access: Authenticator) -> KeyService:
+    numbers = count()
+    return KeyService(
+        units, lambda: f"{next(numbers):032}", access.forget, RequestContext(actor="tester", request_id="r1")
+    )
+
+
+@pytest.fixture
+def keys(units: CountedUnits, access: Authenticator) -> KeyService:
+    """Of the same process."""
+    return service(units, access)
+
+
+@pytest.fixture
+def elsewhere(units: CountedUnits, time: "MovedTime") -> KeyService:
+    """Of another process on the same directory."""
+    return service(units, access_to(units, time))
+
+
+async def refused(access: Authenticator, secret: str) -> bool:
+    try:
+        await access.authenticate(secret)
+    except Unauthenticated as error:
+        return error.detail == NOT_VALID
+    return False
+
+
+def units_of(units: CountedUnits) -> int:
+    return units.reads + units.writes
+
+
+async def test_a_key_in_use_costs_no_unit_of_work(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
+) -> None:
+    key, secret = await keys.create(ADMIN)
+    await access.authenticate(secret)
+    before = units_of(units)
+
+    for _ in range(100):
+        assert (await access.authenticate(secret)).id == key.id
+        time.pass_by(REMEMBERED_FOR_S / 101)
+
+    assert units_of(units) == before
+
+
+async def test_it_is_looked_at_anew_once_it_was_remembered_for_long_enough(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
+) -> None:
+    _, secret = await keys.create(ADMIN)
+    await access.authenticate(secret)
+    before = units_of(units)
+
+    time.pass_by(REMEMBERED_FOR_S)
+    await access.authenticate(secret)
+
+    assert units_of(units) == before + 1
+    assert REMEMBERED_FOR_S < WITHIN_S
+
+
+async def test_a_revocation_holds_at_once_in_the_process_that_revoked(access: Authenticator, keys: KeyService) -> None:
+    key, secret = await keys.create(ADMIN)
+    await access.authenticate(secret)
+
+    await keys.revoke(key.id, force=True)
+
+    assert await refused(access, secret)
+
+
+async def test_a_revocation_holds_elsewhere_within_five_seconds(
+    access: Authenticator, keys: KeyService, elsewhere: KeyService, time: "MovedTime"
+) -> None:
+    key, secret = await keys.create(ADMIN)
+    await access.authenticate(secret)
+
+    await elsewhere.revoke(key.id, force=True)
+
+    assert not await refused(access, secret)  # it cannot know yet: so much for the probe
+    time.pass_by(WITHIN_S)
+    assert await refused(access, secret)
+
+
+async def test_the_seconds_count_from_before_the_look(
+    units: CountedUnits, access: Authenticator, keys: KeyService, elsewhere: KeyService, time: "MovedTime"
+) -> None:
+    key, secret = await keys.create(ADMIN)
+    units.hold_reads()
+    look = asyncio.create_task(access.authenticate(secret))
+    await units.until_held()
+    time.pass_by(3)  # a slow database: what was read is old when it arrives
+    units.go_on.set()
+    await look
+
+    await elsewhere.revoke(key.id, force=True)
+
+    time.pass_by(WITHIN_S - 3)
+    assert await refused(access, secret)
+
+
+async def test_a_key_revoked_while_it_was_looked_up_is_not_remembered(
+    units: CountedUnits, access: Authenticator, keys: KeyService
+) -> None:
+    key, secret = await keys.create(ADMIN)
+    units.hold_reads()
+    look = asyncio.create_task(access.authenticate(secret))
+    await units.until_held()
+
+    await keys.revoke(key.id, force=True)
+    units.go_on.set()
+    await look  # it came before
+
+    assert await refused(access, secret)
+
+
+async def test_a_key_ends_when_it_expires_though_it_is_remembered(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
+) -> None:
+    new = NewKey(name="short", scopes=(Scope.SCIM,), expires_at=time.now + timedelta(seconds=2))
+    _, secret = await keys.create(new)
+    time.pass_by(1.9)
+    await access.authenticate(secret)
+
+    time.pass_by(0.1)
+
+    assert await refused(access, secret)
+    time.pass_by(60)
+    assert await refused(access, secret)
+
+
+async def test_a_rotation_elsewhere_is_good_at_once_for_the_new_secret(
+    access: Authenticator, keys: KeyService, elsewhere: KeyService
+) -> None:
+    key, secret = await keys.create(ADMIN)
+    await access.authenticate(secret)
+    _, newer = await elsewhere.rotate(key.id)
+
+    assert (await access.authenticate(newer)).id == key.id
+
+
+async def test_a_wrong_secret_is_never_remembered(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
+) -> None:
+    key, secret = await keys.create(ADMIN)
+    await access.authenticate(secret)
+    before = units.reads
+
+    for number in range(50):
+        assert await refused(access, write_secret(key.id, f"w{number:031}"))
+        assert await refused(access, write_secret(number + 2, "w" * 32))
+        assert await refused(access, f"garbage {number}")
+
+    assert len(access._remembered) == 1
+    assert units.reads == before + 100
+    await access.authenticate(secret)
+    assert units.reads == before + 100  # the good one was not displaced
+
+
+async def test_no_more_keys_are_remembered_than_there_is_room_for(
+    units: CountedUnits, access: Authenticator, keys: KeyService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAX_REMEMBERED <= 10_000
+    monkeypatch.setattr(services.authentication, "MAX_REMEMBERED", 3)
+    secrets = [(await keys.create(ADMIN))[1] for _ in range(6)]
+
+    for secret in secrets:
+        await access.authenticate(secret)
+
+    assert len(access._remembered) == len(access._touched_at) == 3
+    before = units.reads
+    for secret in secrets[3:]:
+        await access.authenticate(secret)
+    assert units.reads == before
+    await access.authenticate(secrets[0])
+    assert units.reads == before + 1
+
+
+WRONG = {
+    "an unknown id": write_secret(7, "w" * 32),
+    "a wrong secret": write_secret(1, "w" * 32),
+    "a wrong secret of a key in rotation": write_secret(2, "w" * 32),
+    "a wrong secret of a revoked key": write_secret(3, "w" * 32),
+    "a wrong secret of an expired key": write_secret(4, "w" * 32),
+}
+
+
+async def test_every_wrong_secret_takes_the_same_path(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[int, int]] = []
+    compare_digest = hmac.compare_digest
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return compare_digest(one, other)
+
+    for _ in range(3):
+        await keys.create(ADMIN)
+    expiring = NewKey(name="short", scopes=(Scope.SCIM,), expires_at=time.now + timedelta(seconds=1))
+    await keys.create(expiring)
+    await keys.rotate(2)
+    await keys.revoke(3)
+    time.pass_by(1)
+    monkeypatch.setattr("services.authentication.hmac.compare_digest", compare)
+
+    costs = {}
+    for name, secret in WRONG.items():
+        units.reads, units.writes, compared[:] = 0, 0, []
+        assert await refused(access, secret)
+        costs[name] = (units.reads, units.writes, list(compared))
+
+    assert costs == dict.fromkeys(WRONG, (1, 0, [(32, 32)] * 2))
+
+
+@pytest.mark.parametrize("secret", ["", "x", "rk_1_short", write_secret(1, "w" * 32)[:-1] + "!", "ä" * 100])
+async def test_what_is_no_secret_costs_no_query(units: CountedUnits, access: Authenticator, secret: str) -> None:
+    assert await refused(access, secret)
+    assert units_of(units) == 0
+
+
+async def test_a_secret_of_nobody_matches_no_key_without_one(units: CountedUnits, access: Authenticator) -> None:
+    async with units.writing(RequestContext(actor="tester", request_id="r1")) as work:
+        key = await work.keys.add(ADMIN)
+        await work.commit()
+
+    assert await refused(access, write_secret(key.id, "0" * 32))
+
+
+async def test_a_use_is_noted_once_a_minute_and_not_more_often(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
+) -> None:
+    key, secret = await keys.create(ADMIN)
+    created = units.writes
+    first_used_at = time.now
+
+    for _ in range(int(TOUCHED_EVERY.total_seconds() / 5)):
+        await access.authenticate(secret)
+        assert units.writes == created + 1
+        time.pass_by(5)
+    assert (await keys.get(key.id)).last_used_at == first_used_at
+    await access.authenticate(secret)
+    assert units.writes == created + 2
+    assert (await keys.get(key.id)).last_used_at == time.now
+
+
+async def test_who_is_refused_leaves_no_note(units: CountedUnits, access: Authenticator, keys: KeyService) -> None:
+    key, _ = await keys.create(ADMIN)
+
+    await refused(access, write_secret(key.id, "w" * 32))
+
+    assert (await keys.get(key.id)).last_used_at is None
+
+
+@pytest.mark.parametrize("refusal", [Busy("Too much is going on."), Unauthenticated("whatever")])
+async def test_a_note_that_fails_refuses_nobody_and_is_not_tried_each_time(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime", refusal: Refusal
+) -> None:
+    key, secret = await keys.create(ADMIN)
+    units.refuses_writes, units.writes = refusal, 0
+
+    for _ in range(5):
+        assert (await access.authenticate(secret)).id == key.id
+        time.pass_by(REMEMBERED_FOR_S)
+    assert units.writes == 1
+    units.refuses_writes = None
+    time.pass_by(TOUCHED_EVERY.total_seconds())
+    await access.authenticate(secret)
+    assert (await keys.get(key.id)).last_used_at == time.now
+
+
+async def test_many_first_uses_at_once_are_one_note(
+    units: CountedUnits, access: Authenticator, keys: KeyService
+) -> None:
+    _, secret = await keys.create(ADMIN)
+    units.writes = 0
+
+    await asyncio.gather(*(access.authenticate(secret) for _ in range(10)))
+
+    assert units.writes == 1
+
+
+async def test_the_door_is_open_until_there_is_a_key(access: Authenticator, keys: KeyService) -> None:
+    assert not await access.needs_key()
+
+    await keys.create(ADMIN)
+
+    assert await access.needs_key()  # at once, in this process
+
+
+async def test_a_key_made_elsewhere_locks_the_door_within_five_seconds(
+    access: Authenticator, elsewhere: KeyService, time: "MovedTime"
+) -> None:
+    assert not await access.needs_key()
+
+    await elsewhere.create(ADMIN)
+
+    assert not await access.needs_key()
+    time.pass_by(WITHIN_S)
+    assert await access.needs_key()
+
+
+async def test_the_door_stays_locked_when_the_last_key_is_revoked(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
+) -> None:
+    key, _ = await keys.create(ADMIN)
+    assert await access.needs_key()
+    await keys.revoke(key.id, force=True)
+
+    time.pass_by(3600)
+
+    assert await access.needs_key()
+    assert await access_to(units, time).needs_key()
+
+
+async def test_whether_it_is_locked_costs_no_query_each_time(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
+) -> None:
+    await access.needs_key()
+    await access.needs_key()
+    assert units.reads == 1
+    await keys.create(ADMIN)
+    for _ in range(5):
+        assert await access.needs_key()
+        time.pass_by(WITHIN_S)
+    assert units.reads == 2
+
+
+async def test_nobody_is_told_that_it_is_open_while_somebody_still_looks(
+    units: CountedUnits, access: Authenticator, keys: KeyService
+) -> None:
+    await keys.create(ADMIN)
+    units.hold_reads()
+    answers = [asyncio.create_task(access.needs_key()) for _ in range(3)]
+    await units.until_held()
+    units.go_on.set()
+
+    assert await asyncio.gather(*answers) == [True] * 3
+
+
+async def test_a_look_that_fails_opens_nothing(units: CountedUnits, access: Authenticator, keys: KeyService) -> None:
+    await keys.create(ADMIN)
+    units.refusal = Busy("Too much is going on.")
+    with pytest.raises(Busy):
+        await access.needs_key()
+    units.refusal = None
+
+    assert await access.needs_key()
+
+
+@pytest.fixture
+async def early(units: CountedUnits, access: Authenticator, keys: KeyService) -> "asyncio.Task[bool]":
+    """A look that began before the first key was made, and is held."""
+    units.hold_reads()
+    look = asyncio.create_task(access.needs_key())
+    await units.until_held()
+    await keys.create(ADMIN)
+    return look
+
+
+async def test_a_look_that_began_before_the_first_key_does_not_hold_the_door_open(
+    units: CountedUnits, access: Authenticator, early: "asyncio.Task[bool]"
+) -> None:
+    units.go_on.set()
+    assert not await early  # it came before
+
+    assert await access.needs_key()
+
+
+async def test_a_slow_look_from_before_does_not_unlock_what_was_seen_locked(
+    units: CountedUnits, access: Authenticator, early: "asyncio.Task[bool]"
+) -> None:
+    gate, units.go_on = units.go_on, asyncio.Event()
+    units.go_on.set()
+    assert await access.needs_key()
+    gate.set()
+    await early
+
+    assert await access.needs_key()
