@@ -114,7 +114,7 @@ async def keeps_the_note_of_a_use(service: Authenticator, units: MemoryUnitsOfWo
     assert (await others.get(key.id)).last_used_at is not None
 
 
-MAKERS: Final[dict[str, Callable[[Any, MemoryUnitsOfWork], Any]]] = {"KeyService": key_service, "Access": access}
+MAKERS: Final[dict[str, Callable[[Any, MemoryUnitsOfWork], Any]]] = {"KeyService": key_service, "Authenticator": access}
 """How to make the services that take other parts than units and an context."""
 
 
@@ -127,7 +127,7 @@ def made(kind: Any, units: MemoryUnitsOfWork) -> Any:
 
 
 CHECKS: Final[dict[str, Check]] = {
-    "services.authentication.Access._note_use": keeps_the_note_of_a_use,
+    "services.authentication.Authenticator._note_use": keeps_the_note_of_a_use,
     "services.keys.KeyService.create": keeps_a_created_key,
     "services.keys.KeyService.seed": keeps_a_seeded_key,
     "services.keys.KeyService.rotate": keeps_a_rotation,

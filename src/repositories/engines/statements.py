@@ -73,11 +73,11 @@ def compiled(statement: Any, dialect: sa.Dialect, columns: Sequence[str] | None 
     """`columns` are those that an INSERT or UPDATE sets by parameters."""
     result = statement.compile(dialect=dialect, column_keys=columns)
     require_plain(result)
-    for parameter in result.binds.values():
-        require_known_type(parameter.type, f"The parameter {parameter.key}")
+    for name, parameter in result.binds.items():
+        require_known_type(parameter.type, f"The parameter {name}")
     returned = list(getattr(statement, "exported_columns", ()))  # a text has none
     for column in returned:
-        require_known_type(column.type, f"The column {column.name}")
+        require_known_type(column.type, f"The column {getattr(column, 'key', None) or column}")
     binders = {
         name: parameter.type.dialect_impl(dialect).bind_processor(dialect) for name, parameter in result.binds.items()
     }

@@ -63,7 +63,7 @@ async def cancel(task: "asyncio.Task[Any]", halt: Halt) -> None:
             await task
 
 
-def needs_key(file: str) -> bool:
+def is_locked(file: str) -> bool:
     with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as other:
         try:
             other.execute("BEGIN IMMEDIATE")
@@ -101,9 +101,9 @@ def no_collector() -> Iterator[None]:
 
 async def is_locked_after(work: Coroutine[Any, Any, None], halt: Halt, file: str) -> bool:
     """Whether the file is locked after a task was cancelled in the middle of a statement in its transaction."""
-    assert not needs_key(file)
+    assert not is_locked(file)
     await cancel(asyncio.create_task(work), halt)
-    return needs_key(file)
+    return is_locked(file)
 
 
 async def locked_by(sqlite: SqliteDatabase, file: str, statement: str, *, holds: bool) -> bool:
@@ -162,7 +162,7 @@ async def test_a_creation_cancelled_at_any_statement_is_whole_or_nothing(
     await sqlite._writing.set_trace_callback(halt)
     users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
     await cancel(asyncio.ensure_future(users.create(NewUser(name="Alice"))), halt)
-    assert not needs_key(sqlite_file)
+    assert not is_locked(sqlite_file)
     whole = statement in ("INSERT INTO changes", "COMMIT")  # they go in one trip, which is not interrupted
     assert await users_and_changes(sqlite) == ((1, 1) if whole else (0, 0))
     await next_writer_proceeds(sqlite)

@@ -42,9 +42,10 @@ class Notes:
 
     async def holds(self, pool: str, connections: int) -> None:
         """Returns when so many are in use."""
-        while self.held[pool] < connections:
-            self._news.clear()
-            await self._news.wait()
+        async with asyncio.timeout(10):
+            while self.held[pool] < connections:
+                self._news.clear()
+                await self._news.wait()
 
     def size(self, pool: str, connections: int) -> None:
         self.sizes[pool] = connections
@@ -172,7 +173,7 @@ async def test_postgres_tells_how_long_a_connection_was_waited_for(small: Postgr
 
 
 async def test_a_wait_in_vain_is_told_of_and_holds_nothing(small: PostgresDatabase, notes: Notes) -> None:
-    sleep = sa.select(sa.func.pg_sleep(0.5))
+    sleep = sa.text("SELECT pg_sleep(0.5)")
     sleeping = [asyncio.create_task(small.reader.fetch(sleep)) for _ in range(2)]
     await notes.holds("read", 2)
 
