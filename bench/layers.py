@@ -90,7 +90,7 @@ async def filled(whole: Container) -> str:
     users = whole.users(CONTEXT)
     for number in range(1, PAGE + 20):
         await users.create(NewUser(name=f"User {number}", email=f"user{number}@example.org"))
-    _, secret = await whole.keys(CONTEXT).create(NewKey(name="bench", scopes=tuple(Scope)))
+    _, secret = (await whole.keys(CONTEXT).create(NewKey(name="bench", scopes=tuple(Scope)))).result
     return str(secret)
 
 

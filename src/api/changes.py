@@ -3,21 +3,31 @@
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from api.users import UserId
-from api.web.dependencies import Changes
+from api.web.dependencies import Service
 from api.web.lists import FilterText, Limit, narrowed
 from api.web.problems import documented
 from api.web.requests import PlainInteger
 from api.web.responses import documented_headers, json_answer, link_to_next
-from api.web.routing import Router
+from api.web.routing import Router, calls
 from domain.changes import FIELDS, Action, Change, ChangePage
 from domain.pages import DEFAULT_LIMIT
 from domain.values import MAX_ID
+from services.changes import ChangeService
 
 router = Router("", "changes")
+
+Changes = Annotated[ChangeService, Depends(Service(lambda container: container.changes))]
+
+
+class SubjectOut(BaseModel):
+    """An entity that a change is about."""
+
+    kind: Annotated[str, Field(description="What it is", examples=["user"])]
+    id: Annotated[int, Field(description="Its id", ge=1, examples=[1])]
 
 
 class ChangeOut(BaseModel):
@@ -33,6 +43,9 @@ class ChangeOut(BaseModel):
     at: Annotated[datetime, Field(description="When, RFC 3339 in UTC")]
     before: Annotated[dict[str, Any] | None, Field(description="The fields that differ, before; null if created")]
     after: Annotated[dict[str, Any] | None, Field(description="The same after; null if erased")]
+    subjects: Annotated[
+        list[SubjectOut], Field(description="Whom it is about: the entity itself, then those that it refers to")
+    ]
 
 
 MAX_WAIT_S: Final = 30
@@ -55,6 +68,7 @@ FOLLOWED: Final = documented_headers(Link='Where to go on, with rel="next"; alwa
 
 
 @router.get("/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 422)})
+@calls(ChangeService.wait)
 async def list_changes(
     *,
     request: Request,
@@ -73,10 +87,11 @@ async def list_changes(
 
 
 @router.get("/users/{id}/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(404, 422)})
+@calls(ChangeService.list_of_user)
 async def list_user_changes(
     request: Request, changes: Changes, id: UserId, since: Since = 0, limit: Limit = DEFAULT_LIMIT
 ) -> Response:
-    """The history of one user, of a deleted one too."""
+    """All changes that are about one user, a deleted or an erased one too."""
     return followed(request, await changes.list_of_user(id, since=since, limit=limit))
 
 
@@ -86,4 +101,5 @@ def followed(request: Request, page: ChangePage) -> Response:
 
 
 def shown(change: Change) -> dict[str, Any]:
-    return {name: getattr(change, name) for name in SHOWN}
+    fields = {name: getattr(change, name) for name in SHOWN}
+    return {**fields, "subjects": [{"kind": kind, "id": id} for kind, id in change.subjects]}

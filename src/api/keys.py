@@ -4,22 +4,25 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticKnownError
 
-from api.web.dependencies import Keys, KeysToWrite
+from api.web.dependencies import Service, WritingService
 from api.web.lists import Cursor, Limit, listed, position_in
 from api.web.problems import documented
 from api.web.requests import PlainInteger
 from api.web.responses import documented_headers, json_answer, written
-from api.web.routing import Router
+from api.web.routing import Router, calls
 from domain.keys import NAME, Key, NewKey, Scope
 from domain.pages import BY_ID, DEFAULT_LIMIT
 from domain.values import MAX_ID, instant
-from services.keys import DEFAULT_OVERLAP, MAX_OVERLAP
+from services.keys import DEFAULT_OVERLAP, MAX_OVERLAP, KeyService
 
 router = Router("/keys", "keys")
+
+Keys = Annotated[KeyService, Depends(Service(lambda container: container.keys))]
+KeysToWrite = Annotated[KeyService, Depends(WritingService(lambda container: container.keys))]
 
 Name = Annotated[
     str,
@@ -101,41 +104,50 @@ Overlap = Annotated[
 
 
 @router.post("/", status_code=201, response_model=KeyWithSecret, responses={201: CREATED, **documented(400, 415, 422)})
+@calls(KeyService.create)
 async def create_key(request: Request, keys: KeysToWrite, body: KeyIn) -> Response:
     """Create a key, with scopes that the caller has. The first one locks the door: every later call needs one."""
-    key, secret = await keys.create(body.new_key())
+    committed = await keys.create(body.new_key())
+    key, secret = committed.result
     location = f"{request.scope.get('root_path', '')}/keys/{key.id}"
-    return json_answer({**shown(key), "secret": secret}, 201, {**written(keys), **NOT_KEPT, "Location": location})
+    return json_answer(
+        {**shown(key), "secret": secret}, 201, {**written(keys, committed), **NOT_KEPT, "Location": location}
+    )
 
 
 @router.get("/", response_model=list[KeyOut], responses=documented(400, 422))
+@calls(KeyService.list)
 async def list_keys(request: Request, keys: Keys, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
     """List the keys that are not revoked, by id."""
-    (after,) = position_in(request, cursor, BY_ID) or (0,)
-    return listed(request, await keys.list(after=int(after or 0), limit=limit), shown, BY_ID, None)
+    after = position_in(request, cursor, BY_ID)
+    return listed(request, await keys.list(after=after, limit=limit), shown, BY_ID, None)
 
 
 @router.get("/{id}", response_model=KeyOut, responses=documented(404, 422))
+@calls(KeyService.get)
 async def get_key(keys: Keys, id: KeyId) -> Response:
     """One key, a revoked one too."""
     return json_answer(shown(await keys.get(id)))
 
 
 @router.post("/{id}/rotate", response_model=KeyWithSecret, responses=documented(404, 422))
+@calls(KeyService.rotate)
 async def rotate_key(keys: KeysToWrite, id: KeyId, overlap: Overlap = DEFAULT_OVERLAP_S) -> Response:
     """Give a key a new secret. For as long as they overlap, the one before is good as well."""
-    key, secret = await keys.rotate(id, overlap=timedelta(seconds=overlap))
-    return json_answer({**shown(key), "secret": secret}, headers={**written(keys), **NOT_KEPT})
+    committed = await keys.rotate(id, overlap=timedelta(seconds=overlap))
+    key, secret = committed.result
+    return json_answer({**shown(key), "secret": secret}, headers={**written(keys, committed), **NOT_KEPT})
 
 
 @router.delete("/{id}", status_code=204, response_class=Response, responses=documented(404, 409, 422))
+@calls(KeyService.revoke)
 async def revoke_key(keys: KeysToWrite, id: KeyId) -> Response:
     """Revoke a key, in this process at once and in every other within 5 seconds.
 
     The last key that may administer keys is a 409: only the command line revokes it.
     """
-    await keys.revoke(id)
-    return Response(status_code=204, headers=written(keys))
+    committed = await keys.revoke(id)
+    return Response(status_code=204, headers=written(keys, committed))
 
 
 def shown(key: Key) -> Mapping[str, Any]:

@@ -1,15 +1,30 @@
 """Users over HTTP: bodies and routes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from email.utils import format_datetime
 from typing import Annotated, Any, Final
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.web.conditions import IfMatch, IfNoneMatch, expected_by, tag_of, unwanted_by
-from api.web.dependencies import Users, UsersToWrite
+from api.web.bodies import attributes, patch_body, text
+from api.web.conditions import IfMatch, IfNoneMatch, expected_by, unwanted_by
+from api.web.dependencies import Service, WritingService
+from api.web.entities import (
+    GONE,
+    ONE,
+    REPLAYED,
+    UNCHANGED,
+    WRITTEN,
+    WRITTEN_ONCE,
+    Shown,
+    changed,
+    created,
+    created_at,
+    gone,
+    links,
+    one,
+)
 from api.web.idempotency import IdempotencyKeyHeader, answer_idempotently
 from api.web.lists import (
     LISTED,
@@ -19,57 +34,33 @@ from api.web.lists import (
     FilterText,
     Limit,
     SortText,
-    listed,
+    answer_list,
     narrowed,
-    position_in,
-    refuse_paging,
     sorted_by,
 )
 from api.web.problems import documented
-from api.web.requests import JSON_TYPE, MERGE_PATCH_TYPE, PlainInteger
-from api.web.responses import (
-    EVERY_FIELD,
-    documented_headers,
-    fields_asked_for,
-    json_answer,
-    pattern_of_fields,
-    written,
-)
-from api.web.routing import Router
-from api.web.streams import CSV, JSON, media_type_for, stream
+from api.web.requests import PlainInteger
+from api.web.responses import pattern_of_fields
+from api.web.routing import Router, calls
 from domain.errors import Fault, Invalid
+from domain.idempotency import Committed
 from domain.pages import DEFAULT_LIMIT
 from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, FIELDS, NAME, USERNAME, NewUser, Status, User
-from domain.values import MAX_ID, Text
+from domain.values import MAX_ID
+from services.users import UserService
 
 router = Router("/users", "users")
 
+users_to_read = Service(lambda container: container.users)
+users_to_write = WritingService(lambda container: container.users)
+Users = Annotated[UserService, Depends(users_to_read)]
+UsersToWrite = Annotated[UserService, Depends(users_to_write)]
 
-NOT_BLANK: Final = r"^[^\u0000]*\S[^\u0000]*$"
-"""Nor with the character NUL."""
-
-
-def bounded(rule: Text, description: str, example: str) -> Any:
-    """What the schema says of a string; the domain enforces it."""
-    return Field(
-        description=description,
-        examples=[example],
-        json_schema_extra={"minLength": 1, "maxLength": rule.max, "pattern": NOT_BLANK},
-    )
-
-
-Name = Annotated[str, bounded(NAME, "Kept without the blanks around it", "Alice")]
-Email = Annotated[str, bounded(EMAIL, "Kept as typed; unique whatever its case", "alice@example.org")]
-Username = Annotated[str, bounded(USERNAME, "Kept as typed; unique whatever its case", "alice")]
-ExternalId = Annotated[str, bounded(EXTERNAL_ID, "The client's own id; unique to the letter", "hr-4711")]
-Attributes = Annotated[
-    dict[str, Any],
-    Field(
-        description="An object of the client's own: "
-        f"at most {ATTRIBUTES.max_bytes} bytes as JSON and {ATTRIBUTES.max_depth} levels",
-        examples=[{"department": "eng"}],
-    ),
-]
+Name = Annotated[str, text(NAME, "Kept without the blanks around it", "Alice")]
+Email = Annotated[str, text(EMAIL, "Kept as typed; unique whatever its case", "alice@example.org")]
+Username = Annotated[str, text(USERNAME, "Kept as typed; unique whatever its case", "alice")]
+ExternalId = Annotated[str, text(EXTERNAL_ID, "The client's own id; unique to the letter", "hr-4711")]
+Attributes = Annotated[dict[str, Any], attributes(ATTRIBUTES, {"department": "eng"})]
 
 
 ALICE: Final[dict[str, Any]] = {
@@ -144,15 +135,15 @@ class UserOut(BaseModel):
     version: Annotated[int, Field(ge=1, description="One more with each change", examples=[1])]
 
 
-SHOWN: Final = tuple(UserOut.model_fields)
+NAMES: Final = tuple(UserOut.model_fields)
 
 UserId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user", examples=[1])]
 Fields = Annotated[
     str | None,
     Query(
-        description=f"Which fields to show: `*` for all, or some of {', '.join(SHOWN)}. Those without a value are null",
+        description=f"Which fields to show: `*` for all, or some of {', '.join(NAMES)}. Those without a value are null",
         examples=["id,email"],
-        json_schema_extra={"pattern": pattern_of_fields(SHOWN)},
+        json_schema_extra={"pattern": pattern_of_fields(NAMES)},
     ),
 ]
 
@@ -170,39 +161,24 @@ EmailKey = Annotated[str, Path(description="The address, whatever its case", exa
 UsernameKey = Annotated[str, Path(description="The username, whatever its case", examples=["alice"])]
 ExternalIdKey = Annotated[str, Path(description="The external id, to the letter", examples=["hr-4711"])]
 
-VERSION: Final = {"ETag": "The version, as a strong entity tag", "Last_Modified": "When it last changed"}
-WRITE: Final = {
-    "Roster_Seq": "The sequence number of the change that was written; missing if nothing was",
-    "Dry_Run": "true, if nothing was stored because of dry_run",
-}
-ONE: Final = documented_headers(**VERSION)
-WRITTEN: Final = documented_headers(**VERSION, **WRITE)
-REPLAYED: Final = {"Idempotency_Replayed": "true, if this is the answer that the idempotency key had before"}
-RESTORED: Final = documented_headers(**VERSION, **WRITE, **REPLAYED)
-PUT: Final = documented_headers(Location="Where the user is", **VERSION, **WRITE)
-CREATED: Final = documented_headers(Location="Where the user is", **VERSION, **WRITE, **REPLAYED)
-LINKS: Final = {
-    "links": {
-        name: {"operationId": name, "parameters": {"id": "$response.body#/id"}, "description": description}
-        for name, description in {
-            "get_user": "This user",
-            "patch_user": "Change it",
-            "delete_user": "Delete it",
-            "restore_user": "Bring it back, once deleted",
-            "list_user_changes": "Its history",
-        }.items()
-    }
-}
-UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The client has this version already", **ONE}}
+LINKS: Final = links(
+    get_user="This user",
+    patch_user="Change it",
+    delete_user="Delete it",
+    restore_user="Bring it back, once deleted",
+    list_user_changes="Its history",
+)
 
 
 @router.post(
     "/",
     status_code=201,
     response_model=UserOut,
-    responses={201: {**CREATED, **LINKS}, **documented(400, 409, 415, 422)},
+    responses={201: {**created_at("user", **REPLAYED), **LINKS}, **documented(400, 409, 415, 422)},
 )
+@calls(UserService.create)
 async def create_user(
+    *,
     request: Request,
     users: UsersToWrite,
     body: UserIn,
@@ -210,17 +186,16 @@ async def create_user(
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
     """Create a user. A key (e-mail, username, external id) that another user has is a 409 that names it."""
-    show = shown(fields)
-    new = body.new_user()
+    show, new = SHOWN.by(fields), body.new_user()
 
-    def answer(user: User) -> Response:
-        headers = {**validators(user), **written(users), "Location": location_of(request, user)}
-        return json_answer(show(user), 201, headers)
+    def answer(committed: Committed[User]) -> Response:
+        return created(request, users, committed, show, "/users")
 
     return await answer_idempotently(request, idempotency_key, users, lambda: users.create(new), answer)
 
 
 @router.get("/", response_model=list[UserOut], responses={200: LISTED, **documented(400, 422)})
+@calls(UserService.list)
 async def list_users(
     *,
     request: Request,
@@ -242,54 +217,58 @@ async def list_users(
     Asked for `application/x-ndjson` or `text/csv`, the answer is the whole list as a stream, of one moment. In CSV,
     attributes are a cell of JSON, and what a spreadsheet would run as a formula has an apostrophe before it.
     """
-    show = shown(fields)
-    wanted = narrowed(FIELDS, filter, email=email, username=username, external_id=external_id, status=status)
-    order = sorted_by(FIELDS, sort)
-    if (media_type := media_type_for(accept)) != JSON:
-        refuse_paging(request, media_type)
-        columns = fields_asked_for(fields or EVERY_FIELD, SHOWN)
-        show = shown(fields or EVERY_FIELD) if media_type == CSV else show
-        return await stream(request, media_type, users.export(filter=wanted, sort=order), show, columns)
-    page = await users.list(filter=wanted, sort=order, after=position_in(request, cursor, order), limit=limit)
-    total = await users.count(wanted) if count else None
-    return listed(request, page, show, order, total)
+    return await answer_list(
+        request,
+        users,
+        SHOWN,
+        filter=narrowed(FIELDS, filter, email=email, username=username, external_id=external_id, status=status),
+        sort=sorted_by(FIELDS, sort),
+        limit=limit,
+        cursor=cursor,
+        fields=fields,
+        count=count,
+        accept=accept,
+    )
 
 
 @router.get("/{id}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 410, 422)})
+@calls(UserService.get)
 async def get_user(users: Users, id: UserId, fields: Fields = None, if_none_match: IfNoneMatch = None) -> Response:
     """One user. A deleted one is a 410; one that never was, or was erased, a 404."""
-    show = shown(fields)
+    show = SHOWN.by(fields)
     return one(await users.get(id), show, if_none_match)
 
 
-@router.get(
-    "/by/external-id/{key:path}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 422)}
-)
+FOUND: Final[dict[int | str, dict[str, Any]]] = {200: ONE, **UNCHANGED, **documented(404, 422)}
+
+
+@router.get("/by/external-id/{key:path}", response_model=UserOut, responses=FOUND)
+@calls(UserService.find)
 async def get_user_by_external_id(
     users: Users, key: ExternalIdKey, fields: Fields = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The user with this external id who is not deleted."""
-    show = shown(fields)
+    show = SHOWN.by(fields)
     return one(await users.find("external_id", key), show, if_none_match)
 
 
-@router.get("/by/email/{key:path}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 422)})
+@router.get("/by/email/{key:path}", response_model=UserOut, responses=FOUND)
+@calls(UserService.find)
 async def get_user_by_email(
     users: Users, key: EmailKey, fields: Fields = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The user with this e-mail address who is not deleted."""
-    show = shown(fields)
+    show = SHOWN.by(fields)
     return one(await users.find("email", key), show, if_none_match)
 
 
-@router.get(
-    "/by/username/{key:path}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 422)}
-)
+@router.get("/by/username/{key:path}", response_model=UserOut, responses=FOUND)
+@calls(UserService.find)
 async def get_user_by_username(
     users: Users, key: UsernameKey, fields: Fields = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The user with this username who is not deleted."""
-    show = shown(fields)
+    show = SHOWN.by(fields)
     return one(await users.find("username", key), show, if_none_match)
 
 
@@ -298,10 +277,11 @@ async def get_user_by_username(
     response_model=UserOut,
     responses={
         200: {**WRITTEN, **LINKS},
-        201: {"description": "Created", **PUT, **LINKS},
+        201: {"description": "Created", **created_at("user"), **LINKS},
         **documented(400, 409, 412, 415, 422),
     },
 )
+@calls(UserService.put)
 async def put_user_by_external_id(
     *,
     request: Request,
@@ -316,60 +296,50 @@ async def put_user_by_external_id(
 
     With `If-None-Match: *` it only creates.
     """
-    show = shown(fields)
-    new = body.new_user(external_id=key)
-    user, created = await users.put(new, expected=expected_by(if_match), unwanted=unwanted_by(if_none_match))
-    headers = {**validators(user), **written(users)}
-    if created:
-        return json_answer(show(user), 201, {**headers, "Location": location_of(request, user)})
-    return json_answer(show(user), headers=headers)
-
-
-PATCH_BODY: Final = {
-    "requestBody": {
-        "content": {
-            media_type: {"schema": {"$ref": "#/components/schemas/UserPatch"}}
-            for media_type in (MERGE_PATCH_TYPE, JSON_TYPE)
-        }
-    }
-}
+    show, new = SHOWN.by(fields), body.new_user(external_id=key)
+    put = await users.put(new, expected=expected_by(if_match), unwanted=unwanted_by(if_none_match))
+    user, is_new = put.result
+    committed = Committed(user, put.seq)
+    return created(request, users, committed, show, "/users") if is_new else changed(users, committed, show)
 
 
 @router.patch(
     "/{id}",
     response_model=UserOut,
     responses={200: WRITTEN, **documented(400, 404, 409, 410, 412, 415, 422)},
-    openapi_extra=PATCH_BODY,
+    openapi_extra=patch_body("UserPatch"),
 )
+@calls(UserService.patch)
 async def patch_user(
     users: UsersToWrite, id: UserId, body: UserPatch, fields: Fields = None, if_match: IfMatch = None
 ) -> Response:
     """Change a user by a JSON merge patch. One that changes nothing writes nothing and keeps the ETag."""
-    show = shown(fields)
-    user = await users.patch(id, body.patch(), expected=expected_by(if_match))
-    return json_answer(show(user), headers={**validators(user), **written(users)})
+    show = SHOWN.by(fields)
+    return changed(users, await users.patch(id, body.patch(), expected=expected_by(if_match)), show)
 
 
 @router.delete(
     "/{id}",
     status_code=204,
     response_class=Response,
-    responses={204: documented_headers(**WRITE), **documented(404, 410, 412, 422)},
+    responses={204: GONE, **documented(404, 410, 412, 422)},
 )
+@calls(UserService.delete)
 async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_match: IfMatch = None) -> Response:
     """Delete a user: it is hidden and its keys are free again, until it is restored. Asked once more: 410.
 
     With `purge` it is erased, deleted or not, and nothing brings it back. Asked once more: 404.
     """
+    expected = expected_by(if_match)
     if purge:
-        await users.purge(id, expected=expected_by(if_match))
-    else:
-        await users.delete(id, expected=expected_by(if_match))
-    return Response(status_code=204, headers=written(users))
+        return gone(users, await users.purge(id, expected=expected))
+    return gone(users, await users.delete(id, expected=expected))
 
 
-@router.post("/{id}/restore", response_model=UserOut, responses={200: RESTORED, **documented(404, 409, 422)})
+@router.post("/{id}/restore", response_model=UserOut, responses={200: WRITTEN_ONCE, **documented(404, 409, 422)})
+@calls(UserService.restore)
 async def restore_user(
+    *,
     request: Request,
     users: UsersToWrite,
     id: UserId,
@@ -377,34 +347,12 @@ async def restore_user(
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
     """Bring a deleted user back. A key that another user took meanwhile is a 409 that names it."""
-    show = shown(fields)
+    show = SHOWN.by(fields)
 
-    def answer(user: User) -> Response:
-        return json_answer(show(user), headers={**validators(user), **written(users)})
+    def answer(committed: Committed[User]) -> Response:
+        return changed(users, committed, show)
 
     return await answer_idempotently(request, idempotency_key, users, lambda: users.restore(id), answer)
-
-
-def one(user: User, show: Callable[[User], Mapping[str, Any]], if_none_match: str | None) -> Response:
-    if user.version in unwanted_by(if_none_match):
-        return Response(status_code=304, headers=validators(user))
-    return json_answer(show(user), headers=validators(user))
-
-
-def validators(user: User) -> dict[str, str]:
-    return {"ETag": tag_of(user.version), "Last-Modified": format_datetime(user.updated_at, usegmt=True)}
-
-
-def location_of(request: Request, user: User) -> str:
-    return f"{request.scope.get('root_path', '')}/users/{user.id}"
-
-
-def shown(fields: str | None) -> Callable[[User], Mapping[str, Any]]:
-    """How to show a user, decided before anything is done: a bad `fields` parameter changes nothing."""
-    if fields is None:
-        return sparse
-    names = fields_asked_for(fields, SHOWN)
-    return lambda user: {name: getattr(user, name) for name in names}
 
 
 def sparse(user: User) -> Mapping[str, Any]:
@@ -421,3 +369,6 @@ def sparse(user: User) -> Mapping[str, Any]:
     if user.attributes:
         body["attributes"] = user.attributes
     return body
+
+
+SHOWN: Final = Shown(User, NAMES, sparse)

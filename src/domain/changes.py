@@ -1,24 +1,28 @@
 """Changes: one for each entity that a unit of work wrote, kept with it in the same transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Protocol
+from functools import cache
+from typing import Any, Final, NamedTuple, Protocol
 
+from domain.entities import BOOKKEEPING, Entity
 from domain.fields import Field, Fields, Kind, declare
 from domain.filters import Filter
 from domain.pages import Order, Sort
+from domain.references import Subject
 from domain.values import JsonObject, JsonValue, same
 
 
 class Action(StrEnum):
-    """What was done: deleting hides, restoring undoes that, purging erases."""
+    """What was done: deleting hides, restoring undoes that, ending removes and keeps the history, purging erases."""
 
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
     RESTORED = "restored"
+    ENDED = "ended"
     PURGED = "purged"
 
 
@@ -29,6 +33,7 @@ class NewChange:
     `before` and `after` hold the fields that differ. `before` is None when it was created; both are None in every
     change of an entity that was erased since.
     `actor` and `request_id` say who asked and in which request.
+    `subjects` are whom it is about: the entity itself first, then those that it refers to.
     """
 
     kind: str
@@ -40,6 +45,7 @@ class NewChange:
     at: datetime
     before: JsonObject | None
     after: JsonObject | None
+    subjects: tuple[Subject, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,38 +74,31 @@ BY_SEQ: Final = Sort((Order(SEQ),))
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """A page of the record: some changes, and the number up to which there is nothing else that was asked for."""
+    """Some changes, and the sequence number up to which the record holds no other that was asked for."""
 
     changes: Sequence[Change]
     end: int
 
     @classmethod
     def of(cls, changes: Sequence[Change], limit: int, looked_at: int) -> "ChangePage":
-        """What a list found that was asked for up to `limit` after the changes up to `looked_at` were there."""
+        """The page of changes that a list of at most `limit` found, when changes up to `looked_at` were there."""
         last = changes[-1].seq if changes else 0
         return cls(changes, last if changes and len(changes) == limit else max(last, looked_at))
 
 
-class Entity(Protocol):
-    """What the journal asks of an entity: a frozen dataclass with these."""
+class Line(NamedTuple):
+    """The first and the last state of an entity in a unit of work: None before it was added, and when it is gone."""
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    kind: ClassVar[str]
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def version(self) -> int: ...
+    before: Entity | None
+    after: Entity | None
+    has_ended: bool
 
 
 class Journal:
     """What the stores of one unit of work did, as they told it: for each entity its first and its last state."""
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[str, int], tuple[Entity | None, Entity | None]] = {}
-        self.last: Entity | None = None
-        """The entity that was added or saved last, as it then was."""
+        self._lines: dict[Subject, Line] = {}
 
     def added(self, entity: Entity) -> None:
         self._note(None, entity)
@@ -108,89 +107,118 @@ class Journal:
         self._note(before, after)
 
     def removed(self, entity: Entity) -> None:
+        """It was erased."""
         self._note(entity, None)
 
-    def _note(self, before: Entity | None, after: Entity | None) -> None:
+    def ended(self, entity: Entity) -> None:
+        """It was removed, and its changes stay."""
+        self._note(entity, None, has_ended=True)
+
+    def forget(self, entity: Entity) -> None:
+        """It was only noted for now."""
+        self._lines.pop((entity.kind, entity.id), None)
+
+    def _note(self, before: Entity | None, after: Entity | None, *, has_ended: bool = False) -> None:
         entity = after or before
-        assert entity is not None  # noqa: S101  # the three methods above see to it
+        assert entity is not None  # noqa: S101  # the four methods above see to it
         key = (entity.kind, entity.id)
-        first, _ = self._lines.get(key, (before, None))
-        self._lines[key] = (first, after)
-        self.last = after or self.last
+        first = self._lines[key].before if key in self._lines else before
+        self._lines[key] = Line(first, after, has_ended)
+
+    def mark(self) -> Mapping[Subject, Line]:
+        """What was noted so far, for `rewind`."""
+        return dict(self._lines)
+
+    def rewind(self, mark: Mapping[Subject, Line]) -> None:
+        """Forget what was noted since: a savepoint was undone."""
+        self._lines = dict(mark)
 
     @property
-    def removed_entities(self) -> Sequence[Entity]:
-        return [before for before, after in self._lines.values() if before is not None and after is None]
+    def erased(self) -> Sequence[Entity]:
+        return [line.before for line in self._lines.values() if line.before and not (line.after or line.has_ended)]
 
-    def changes(self, *, actor: str, request_id: str, at: datetime) -> Iterator[NewChange]:
+    def changes(self, *, actor: str, request_id: str, at: datetime) -> Sequence[NewChange]:
         """One change for each entity. One that was added and removed again in the same unit leaves no trace."""
-        for (kind, id), (before, after) in self._lines.items():
-            if before is None and after is None:
-                continue
-            was, became = difference(before, after)
-            yield NewChange(
-                kind=kind,
-                entity_id=id,
-                version=version_after(before, after),
-                action=action_of(before, after),
-                actor=actor,
-                request_id=request_id,
-                at=at,
-                before=was,
-                after=became,
-            )
+        return [change_of(line, actor, request_id, at) for line in self._lines.values() if line.before or line.after]
 
 
-def version_after(before: Entity | None, after: Entity | None) -> int:
-    if after is not None:
-        return after.version
-    return before.version + 1 if before is not None else 1
+def change_of(line: Line, actor: str, request_id: str, at: datetime) -> NewChange:
+    entity = line.after or line.before
+    assert entity is not None  # noqa: S101  # such lines tell nothing
+    before, after = difference(line)
+    return NewChange(
+        kind=entity.kind,
+        entity_id=entity.id,
+        version=entity.version if line.after else entity.version + 1,
+        action=action_of(line),
+        actor=actor,
+        request_id=request_id,
+        at=at,
+        before=before,
+        after=after,
+        subjects=subjects_of(line, entity),
+    )
 
 
-def action_of(before: Entity | None, after: Entity | None) -> Action:
+def action_of(line: Line) -> Action:
+    before, after, has_ended = line
     if before is None:
         return Action.CREATED
     if after is None:
-        return Action.PURGED
-    match ended_at(before), ended_at(after):
-        case None, datetime():
-            return Action.DELETED
-        case datetime(), None:
-            return Action.RESTORED
-        case _:
-            return Action.UPDATED
+        return Action.ENDED if has_ended else Action.PURGED
+    if before.is_hidden is after.is_hidden:
+        return Action.UPDATED
+    return Action.RESTORED if before.is_hidden else Action.DELETED
 
 
-def ended_at(entity: Entity) -> datetime | None:
-    """When it was deleted or, if that is what is done with its kind, revoked."""
-    return getattr(entity, "deleted_at", None) or getattr(entity, "revoked_at", None)
+def subjects_of(line: Line, entity: Entity) -> tuple[Subject, ...]:
+    """The entity itself, then all that it refers to or referred to."""
+    own = (entity.kind, entity.id)
+    if not entity.references:
+        return (own,)
+    named = [
+        (reference.to.kind, id)
+        for state in (line.before, line.after)
+        for reference in entity.references
+        if state is not None and (id := getattr(state, reference.field)) is not None
+    ]
+    return tuple(dict.fromkeys([own, *named]))
 
 
-def difference(before: Entity | None, after: Entity | None) -> tuple[JsonObject | None, JsonObject | None]:
-    """The fields that differ, as they were and as they are; of a new entity those that are set; of an erased none."""
-    if after is None:
+def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
+    """The fields that differ, as they were and as they are; of a new entity those that are set.
+
+    Afterwards there are always the fields that identify the entity; of an erased one there is nothing.
+    """
+    before, after, has_ended = line
+    entity = after or before
+    if entity is None or (after is None and not has_ended):
         return None, None
     was, became = state_of(before), state_of(after)
     differing = [name for name in was | became if not same(was.get(name), became.get(name))]
+    identity = {name: plain(getattr(entity, name)) for name in entity.identified_by}
     return (
         None if before is None else {name: was.get(name) for name in differing},
-        {name: became.get(name) for name in differing},
+        identity if after is None else {**identity, **{name: became.get(name) for name in differing}},
     )
 
 
 def differ(before: Entity, after: Entity) -> bool:
     """Whether a change from one to the other would have anything to tell."""
-    return difference(before, after) != ({}, {})
-
-
-BOOKKEEPING = frozenset({"id", "version", "created_at", "updated_at"})
+    was, became = state_of(before), state_of(after)
+    return any(not same(was[name], became[name]) for name in was)
 
 
 def state_of(entity: Entity | None) -> dict[str, JsonValue]:
     if entity is None:
         return {}
-    names = (each.name for each in fields(entity) if each.name not in BOOKKEEPING)
-    return {name: plain(getattr(entity, name)) for name in names}
+    kind: Any = type(entity)
+    return {name: plain(getattr(entity, name)) for name in told_of(kind)}
+
+
+@cache
+def told_of(entity: type[Any]) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(entity) if each.name not in BOOKKEEPING)
 
 
 def plain(value: Any) -> JsonValue:
@@ -210,14 +238,13 @@ class ReadChanges(Protocol):
         *,
         filter: Filter | None = None,
         since: int = 0,
-        kind: str | None = None,
-        entity_id: int | None = None,
+        subject: Subject | None = None,
         limit: int,
     ) -> Sequence[Change]:
         """At most `limit` changes with sequence numbers above `since`, rising.
 
-        Those of one entity if it is named, else those that match the filter.
-        Who asks again with the last number seen never misses a change.
+        With a subject, the changes that are about it; else those that match the filter. A reader who asks again with
+        the last number seen never misses a change.
         """
         ...
 

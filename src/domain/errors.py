@@ -6,6 +6,8 @@ Refusal
 ├── NotFound      nothing of that name was ever here, or it was erased
 ├── Gone          it was here and is deleted
 ├── Conflict      another one has that key
+├── InUse         something still refers to it
+├── BrokenReference  it refers to what is not there, or is referred to: found by the database alone
 ├── Stale         it changed since the caller read it
 ├── Contended     the database says: run this again
 ├── Busy          too much is going on: try later
@@ -76,6 +78,27 @@ class Conflict(Refusal):
         self.field = field
 
 
+class InUse(Refusal):
+    """It cannot go: something refers to it. `holders` are some of them, by kind and id; `field` is their reference."""
+
+    code = "in_use"
+
+    def __init__(self, field: str, holders: Sequence[tuple[str, int]], *, more: bool = False) -> None:
+        named = ", ".join(f"{kind} {id}" for kind, id in holders)
+        super().__init__(f"Something still refers to it: {named}{' and more' if more else ''}.")
+        self.field = field
+        self.holders = tuple(holders)
+
+
+class BrokenReference(Refusal):
+    """A foreign key was violated. Stores check references first, so this is for statements that are not theirs."""
+
+    code = "broken_reference"
+
+    def __init__(self) -> None:
+        super().__init__("It refers to something that is not there, or something refers to it.")
+
+
 class Stale(Refusal):
     code = "stale"
 
@@ -94,6 +117,13 @@ class Uncertain(Refusal):
     """Never run again on its own: the first run may have been stored."""
 
     code = "uncertain"
+
+
+class UnitEnded(RuntimeError):
+    """A unit of work was used after it had ended: by its commit, by its end, or by a refused write. A defect."""
+
+    def __init__(self) -> None:
+        super().__init__("This unit of work has ended. A refused write ends it: let the refusal leave its block.")
 
 
 class NotReady(Exception):

@@ -1,12 +1,13 @@
 """The fields of an entity as filters and sorts see them. Each entity declares its own once."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeAlias
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
-from domain.values import fold
+from domain.values import Attributes, Text, fold
 
 Key: TypeAlias = str | int | datetime
 """What a field's value is compared by. Text compares by code point, times as instants in UTC."""
@@ -37,6 +38,10 @@ class Field:
         value: Any = getattr(entity, self.name)
         if value is None:
             return None
+        return self.form(value)
+
+    def form(self, value: Any) -> Key:
+        """The form in which a value is compared."""
         return fold(value) if self.kind is Kind.FOLDED else value
 
 
@@ -49,3 +54,26 @@ def declare(*fields: Field) -> Fields:
 
 
 ID = Field("id", Kind.INTEGER)
+
+
+def fields_of(entity: type, *, without: Collection[str] = (), unsorted: Collection[str] = ()) -> Fields:
+    """The fields of an entity as its annotations declare them, but for some. JSON fields do not sort."""
+    shown = [each for each in fields(entity) if each.name not in without]
+    return declare(*(field_of(each.name, each.type, each.name not in unsorted) for each in shown))
+
+
+def field_of(name: str, hint: Any, sorts: bool) -> Field:
+    type_, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    options = get_args(type_) if isinstance(type_, UnionType) else (type_,)
+    plain = next(each for each in options if each is not NoneType)
+    kind = kind_of(plain, rules)
+    return Field(name, kind, optional=NoneType in options, sorts=sorts and kind is not Kind.JSON)
+
+
+def kind_of(plain: Any, rules: Collection[object]) -> Kind:
+    for rule in rules:
+        if isinstance(rule, Text):
+            return Kind.FOLDED if rule.folds else Kind.EXACT
+        if isinstance(rule, Attributes):
+            return Kind.JSON
+    return {int: Kind.INTEGER, datetime: Kind.INSTANT}.get(plain, Kind.EXACT)

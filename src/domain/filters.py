@@ -131,9 +131,9 @@ def type_of(value: object) -> type:
     return float if isinstance(value, int | float) else type(value)
 
 
-def equal(field: Field, value: str) -> Filter:
+def equal(field: Field, value: str | int) -> Filter:
     """`field eq "text"`, as the parameters `email=` and the like ask. Raises `Malformed`."""
-    if flaw := flaw_in(value):
+    if isinstance(value, str) and (flaw := flaw_in(value)):
         raise Malformed(flaw)
     return Comparison(field, Operator.EQ, fitting(field, value))
 

@@ -1,36 +1,57 @@
-"""Doing something once, however often it is asked for: what an idempotency key stands for.
+"""Idempotency keys: a request that is sent again with its key is carried out once.
 
-A client that lost the answer asks again with the same key. The answer was stored in the same transaction as what it
-answers, so either both are there, and the answer is given again, or neither is, and the work is done now.
+A client that lost the answer sends the request again with the same key. The answer was stored in the same transaction
+as the write. So either both are there, and the answer is given again, or neither is, and the work is done now.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
-from domain.changes import Entity
+from domain.entities import Entity
 from domain.errors import Refusal
 
 REMEMBERED_FOR: Final = timedelta(hours=24)
 IN_FLIGHT: Final = "A request with this idempotency key is under way. Ask again shortly."
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Committed(Generic[T]):
+    """What a unit of work was committed with: its result, and the number of the last change that it wrote.
+
+    `seq` is None if it wrote none, and on a dry run.
+    """
+
+    result: T
+    seq: int | None = None
+
+
 @dataclass(slots=True)
 class IdempotencyKey:
     """A key, scoped to the actor; a fingerprint of the whole request; and how to write the answer down.
 
-    `answer` is given the entity that was written last and the sequence number of its change.
+    `answer` is given what the unit of work was committed with: its result and the sequence number of its last change.
     """
 
     key: str
     fingerprint: str
-    answer: Callable[[Entity, int], str]
+    answer: Callable[[Committed[Any]], str]
+
+
+def shown_by(committed: Committed[Any]) -> Entity:
+    """The entity that an answer shows, with which the answer is erased. An idempotent call answers an entity."""
+    if not isinstance(committed.result, Entity):
+        raise TypeError("A unit of work with an idempotency key is committed with an entity.")
+    return committed.result
 
 
 class AlreadyDone(Exception):  # not an error: the answer
-    """What was asked for was done before. Holds the answer as it was written down then."""
+    """The request was carried out before. Holds the answer as it was written down then."""
 
     def __init__(self, answer: str) -> None:
         super().__init__("This was done before.")
@@ -46,7 +67,7 @@ class InFlight(Refusal):
 
 
 def replay(idempotency_key: IdempotencyKey, fingerprint: str, answer: str) -> AlreadyDone | IdempotencyKeyReused:
-    """What to raise when the key is known: the answer, if it was the same request."""
+    """What to raise for a known key: the answer, if it was the same request."""
     if fingerprint != idempotency_key.fingerprint:
         return IdempotencyKeyReused("This idempotency key was used for another request.")
     return AlreadyDone(answer)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import ClassVar, Final, Protocol
+from typing import Annotated, Any, ClassVar, Final, Protocol
 
+from domain.entities import Entity, check
 from domain.errors import Fault, Invalid, Refusal
+from domain.stores import ReadStore, Store
 from domain.values import Text, is_id
 
 NAME: Final = Text(max=200)
@@ -70,44 +72,61 @@ def require_scopes(wanted: Iterable[Scope], held: Collection[Scope] | None) -> N
             raise Forbidden(scope)
 
 
+class Scopes:
+    """At least one scope; kept in order, each once."""
+
+    def clean(self, value: Any) -> Any:
+        return tuple(sorted(map(Scope, set(value)))) if set(value) <= set(Scope) else value
+
+    def faults(self, pointer: str, value: Any) -> Iterator[Fault]:
+        if not value:
+            yield Fault(pointer, "too_short", "A key is for something: name at least one scope.")
+        if unknown := set(value) - set(Scope):
+            yield Fault(pointer, "not_allowed", f"Scopes are {', '.join(Scope)}; {len(unknown)} are not.")
+
+
+class Time:
+    """A time, whose bounds depend on the present."""
+
+    def clean(self, value: Any) -> Any:
+        return value
+
+    def faults(self, pointer: str, value: object) -> Iterator[Fault]:  # noqa: ARG002
+        return iter(())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewKey:
+class KeyProfile:
+    """What a client may set of a key."""
+
+    name: Annotated[str, NAME]
+    scopes: Annotated[tuple[Scope, ...], Scopes()]
+    expires_at: Annotated[datetime | None, Time()] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey(KeyProfile):
     """A key to be created. Raises `Invalid` with every rule that it breaks."""
 
-    name: str
-    scopes: tuple[Scope, ...]
-    expires_at: datetime | None = None
-
     def __post_init__(self) -> None:
-        if faults := list(self._faults()):
-            raise Invalid(faults)
-        object.__setattr__(self, "scopes", tuple(sorted(map(Scope, set(self.scopes)))))
-
-    def _faults(self) -> Iterator[Fault]:
-        yield from NAME.faults("/name", self.name)
-        if not self.scopes:
-            yield Fault("/scopes", "too_short", "A key is for something: name at least one scope.")
-        if unknown := set(self.scopes) - set(Scope):
-            yield Fault("/scopes", "not_allowed", f"Scopes are {', '.join(Scope)}; {len(unknown)} are not.")
+        check(self)
 
     def require_future(self, now: datetime) -> None:
         if self.expires_at is not None and self.expires_at <= now:
             raise Invalid([Fault("/expires_at", "out_of_range", "Must be in the future.")])
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key(KeyProfile, Entity):
     """A key as it is kept, without its secret."""
 
     kind: ClassVar[str] = "key"
+    hidden_since: ClassVar[str] = "revoked_at"
 
     id: int
-    name: str
-    scopes: tuple[Scope, ...]
     created_at: datetime
     updated_at: datetime
     version: int
-    expires_at: datetime | None = None
     rotated_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
@@ -160,16 +179,8 @@ def digest_of(secret: str) -> bytes:
     return sha256(secret.encode()).digest()
 
 
-class ReadKeys(Protocol):
-    """What a store of keys answers."""
-
-    async def get(self, id: int) -> Key:
-        """The key of that id, a revoked one too. Raises `NotFound`."""
-        ...
-
-    async def list(self, *, after: int = 0, limit: int) -> Sequence[Key]:
-        """At most `limit` keys that are not revoked, with ids above `after`, by rising id."""
-        ...
+class ReadKeys(ReadStore[Key], Protocol):
+    """What a store of keys answers. Revoked keys are hidden."""
 
     async def digests(self, id: int) -> Sequence[Digest]:
         """The hashes of a key's secrets: its own, and after a rotation the one before. None, if there is no such key.
@@ -179,26 +190,18 @@ class ReadKeys(Protocol):
         ...
 
     async def any(self) -> bool:
-        """Whether there ever was a key, revoked ones included: then the door is locked."""
+        """Whether there ever was a key, revoked ones included."""
         ...
 
 
-class Keys(ReadKeys, Protocol):
-    """A store of keys within one unit of work. Nothing is kept unless the unit commits."""
+class Keys(ReadKeys, Store[NewKey, Key], Protocol):
+    """A store of keys within one unit of work. A new key has no secret yet.
 
-    async def add(self, new: NewKey) -> Key:
-        """The new key, with an id that was never given out before. It has no secret yet."""
-        ...
+    `save` leaves alone when a key was used last.
+    """
 
     async def add_first(self, new: NewKey) -> Key:
         """The first key of all, with `FIRST_ID`. Raises `Conflict` if there is one."""
-        ...
-
-    async def save(self, key: Key) -> Key:
-        """The key as it is now kept, one version on; when it was used last is not saved by this.
-
-        Raises `Stale` and `NotFound` as users do.
-        """
         ...
 
     async def keep_digests(self, id: int, digests: Sequence[Digest]) -> None:

@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeAlias, TypeGuard
+from enum import StrEnum
+from typing import Any, Final, Protocol, TypeAlias, TypeGuard
 
 from domain.errors import Fault
 
@@ -47,15 +48,32 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", folded.casefold()).strip()
 
 
+class Rule(Protocol):
+    """What a field of an entity may hold."""
+
+    def clean(self, value: Any) -> Any:
+        """The value in the form in which it is kept; as it is, if it breaks the rule."""
+        ...
+
+    def faults(self, pointer: str, value: object) -> Iterator[Fault]:
+        """How a cleaned value breaks the rule. The pointer says where it stands."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A string of 1 to `max` code points, not blank, without NUL and lone surrogates.
 
-    With `folds`, its folded form (see `fold`) has the same bounds: it goes into an index.
+    With `folds` it compares by its folded form (see `fold`), which has the same bounds: it goes into an index. With
+    `trims` it is kept without the blanks around it.
     """
 
     max: int
     folds: bool = False
+    trims: bool = False
+
+    def clean(self, value: Any) -> Any:
+        return value.strip() if self.trims and isinstance(value, str) else value
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:
         if not isinstance(value, str):
@@ -80,11 +98,42 @@ def flaw_in(text: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of the values of an enumeration, or its bare string."""
+
+    values: type[StrEnum]
+
+    def clean(self, value: Any) -> Any:
+        return self.values(value) if isinstance(value, str) and value in list(self.values) else value
+
+    def faults(self, pointer: str, value: object) -> Iterator[Fault]:
+        if value not in list(self.values):
+            yield Fault(pointer, "not_allowed", f"Must be one of {', '.join(self.values)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """The id of an entity: an integer from 1 to `MAX_ID`. Whether there is such an entity, its store knows."""
+
+    def clean(self, value: Any) -> Any:
+        return value
+
+    def faults(self, pointer: str, value: object) -> Iterator[Fault]:
+        if not isinstance(value, int) or isinstance(value, bool):
+            yield Fault(pointer, "wrong_type", "Must be an integer.")
+        elif not is_id(value):
+            yield Fault(pointer, "out_of_range", f"Ids run from 1 to {MAX_ID}.")
+
+
+@dataclass(frozen=True, slots=True)
 class Attributes:
     """A JSON object of at most `max_bytes` (compact, UTF-8) and `max_depth` levels, itself the first."""
 
     max_bytes: int = 16 * 1024
     max_depth: int = 8
+
+    def clean(self, value: Any) -> Any:
+        return value
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:
         if not isinstance(value, Mapping):

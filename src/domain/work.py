@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from domain.changes import ReadChanges
-from domain.idempotency import IdempotencyKey
+from domain.idempotency import Committed, IdempotencyKey
 from domain.keys import Keys, ReadKeys, Scope
 from domain.users import ReadUsers, Users
+
+T = TypeVar("T")
 
 Clock = Callable[[], datetime]
 """Tells the time, aware and in UTC."""
@@ -21,10 +23,7 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
-    """Who asks, in which request, whether only to see what would happen, and whether only once.
-
-    What came of it: `seq` is the number of the last change that its last writing unit wrote, None if it wrote none.
-    """
+    """Who asks, in which request, with which scopes; whether it is a dry run; its idempotency key, if any."""
 
     actor: str
     request_id: str
@@ -33,7 +32,6 @@ class RequestContext:
 
     dry_run: bool = False
     idempotency_key: IdempotencyKey | None = None
-    seq: int | None = None
 
 
 class ReadingUnit(Protocol):
@@ -42,30 +40,34 @@ class ReadingUnit(Protocol):
     @property
     def users(self) -> ReadUsers: ...
     @property
-    def changes(self) -> ReadChanges: ...
-    @property
     def keys(self) -> ReadKeys: ...
+    @property
+    def changes(self) -> ReadChanges: ...
 
 
 class UnitOfWork(Protocol):
-    """The stores in one transaction. Leaving the unit without `commit` undoes everything."""
+    """The stores in one transaction. Leaving the unit without `commit` undoes everything.
+
+    A refused write ends the unit: whatever it is asked after that raises `UnitEnded`.
+    """
 
     @property
     def users(self) -> Users: ...
     @property
-    def changes(self) -> ReadChanges: ...
-    @property
     def keys(self) -> Keys: ...
+    @property
+    def changes(self) -> ReadChanges: ...
 
     @property
     def now(self) -> datetime:
         """The time of everything that this unit writes."""
         ...
 
-    async def commit(self) -> None:
-        """Keep what the stores did, with a change for each entity; on a dry run check it, then undo it.
+    async def commit(self, result: T) -> Committed[T]:
+        """Keep what the stores did, with a change for each entity. On a dry run check it, then undo it.
 
-        What old changes and answers say of an entity that was removed is erased with it.
+        `result` is what the service answers. With an idempotency key it is also what a repeated request is answered
+        with, so it has to be an entity there. What old changes and answers say of an entity that was removed is erased.
 
         Raises `Contended` if another transaction came first, `Uncertain` if the connection broke meanwhile.
         """

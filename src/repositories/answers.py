@@ -1,12 +1,14 @@
 """Answers that are remembered for their idempotency keys, in SQL."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from domain.changes import Entity
+from domain.entities import Entity
 from domain.idempotency import REMEMBERED_FOR, IdempotencyKey, replay
+from repositories.changes import IS_ABOUT, change_subjects, changes
 from repositories.engines.executors import Executor
 from repositories.engines.schema import Instant, Key, metadata
 
@@ -23,55 +25,67 @@ answers: Final = sa.Table(
     sa.Index("ix_answers_at", "at"),
     sa.Index("ix_answers_kind_entity_id", "kind", "entity_id"),
 )
+"""`kind` and `entity_id` say which entity the answer shows."""
 
-CLEANED_AT_ONCE: Final = 100
-"""How many old answers each new one clears away at the most: the table shrinks faster than it grows."""
+REMOVED_AT_ONCE: Final = 100
+"""The most old answers that each new one removes: so the table shrinks faster than it grows."""
 
 FIND: Final = sa.select(answers.c.fingerprint, answers.c.answer).where(
     answers.c.actor == sa.bindparam("actor"),
     answers.c.key == sa.bindparam("key"),
     answers.c.at > sa.bindparam("since"),
 )
-REPLACE: Final = sa.delete(answers).where(
+REMOVE: Final = sa.delete(answers).where(
     answers.c.actor == sa.bindparam("old_actor"), answers.c.key == sa.bindparam("old_key")
 )
 KEEP: Final = sa.insert(answers)
 OLD: Final = (
     sa.select(answers.c.actor, answers.c.key)
     .where(answers.c.at <= sa.bindparam("since"))
-    .limit(CLEANED_AT_ONCE)
+    .limit(REMOVED_AT_ONCE)
     .with_for_update(skip_locked=True)
 )
-CLEAN: Final = sa.delete(answers).where(sa.tuple_(answers.c.actor, answers.c.key).in_(OLD))
+REMOVE_OLD: Final = sa.delete(answers).where(sa.tuple_(answers.c.actor, answers.c.key).in_(OLD))
 FORGET: Final = sa.delete(answers).where(
-    answers.c.kind == sa.bindparam("forgotten_kind"), answers.c.entity_id == sa.bindparam("forgotten_id")
+    answers.c.kind == sa.bindparam("its_kind"), answers.c.entity_id == sa.bindparam("its_id")
+)
+ENTITIES_ABOUT: Final = (
+    sa.select(changes.c.entity_id)
+    .join_from(change_subjects, changes, changes.c.seq == change_subjects.c.seq)
+    .where(*IS_ABOUT, changes.c.kind == sa.bindparam("other_kind"))
+)
+FORGET_ABOUT_IT: Final = sa.delete(answers).where(
+    answers.c.kind == sa.bindparam("other_kind"), answers.c.entity_id.in_(ENTITIES_ABOUT)
 )
 
 
-async def find_answer(executor: Executor, actor: str, idempotency_key: IdempotencyKey, now: datetime) -> None:
+async def find_answer(executor: Executor, actor: str, key: IdempotencyKey, now: datetime) -> None:
     """Raises the answer, or the refusal, if the key is remembered."""
-    for fingerprint, answer in await executor.fetch(
-        FIND, {"actor": actor, "key": idempotency_key.key, "since": now - REMEMBERED_FOR}
-    ):
-        raise replay(idempotency_key, fingerprint, answer)
+    asked = {"actor": actor, "key": key.key, "since": now - REMEMBERED_FOR}
+    for fingerprint, answer in await executor.fetch(FIND, asked):
+        raise replay(key, fingerprint, answer)
 
 
 async def keep_answer(
-    executor: Executor, actor: str, idempotency_key: IdempotencyKey, *, written: Entity, seq: int, now: datetime
+    executor: Executor, actor: str, key: IdempotencyKey, *, answer: str, shows: Entity, now: datetime
 ) -> None:
-    await executor.fetch(CLEAN, {"since": now - REMEMBERED_FOR})
-    await executor.fetch(REPLACE, {"old_actor": actor, "old_key": idempotency_key.key})
-    values = {
+    await executor.fetch(REMOVE_OLD, {"since": now - REMEMBERED_FOR})
+    await executor.fetch(REMOVE, {"old_actor": actor, "old_key": key.key})
+    values: dict[str, Any] = {
         "actor": actor,
-        "key": idempotency_key.key,
-        "fingerprint": idempotency_key.fingerprint,
-        "answer": idempotency_key.answer(written, seq),
-        "kind": written.kind,
-        "entity_id": written.id,
+        "key": key.key,
+        "fingerprint": key.fingerprint,
+        "answer": answer,
+        "kind": shows.kind,
+        "entity_id": shows.id,
         "at": now,
     }
     await executor.fetch(KEEP, values)
 
 
-async def forget_answers(executor: Executor, entity: Entity) -> None:
-    await executor.fetch(FORGET, {"forgotten_kind": entity.kind, "forgotten_id": entity.id})
+async def forget_answers(executor: Executor, entity: Entity, kinds_about: Sequence[str]) -> None:
+    """Forget the answers that show an entity, or one of a kind whose values are personal to it."""
+    it = {"its_kind": entity.kind, "its_id": entity.id}
+    await executor.fetch(FORGET, it)
+    for kind in kinds_about:
+        await executor.fetch(FORGET_ABOUT_IT, {**it, "other_kind": kind})

@@ -1,4 +1,4 @@
-"""Changes in SQL: the table, its store, and how a unit of work appends to it."""
+"""The record of changes in SQL: its tables, its store, and how a unit of work appends to it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -7,13 +7,17 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from domain.changes import BY_SEQ, Action, Change, Entity, NewChange
+from domain.changes import BY_SEQ, Action, Change, NewChange
+from domain.entities import Entity
 from domain.filters import Filter
+from domain.references import Subject
 from domain.values import is_id
-from repositories.engines.executors import Executor, Transaction
-from repositories.engines.schema import BigId, Instant, Json, Key, metadata
+from repositories.engines.executors import Transaction
+from repositories.engines.json_rows import ROWS, as_parameter, rows_of
+from repositories.engines.schema import BigId, Instant, Json, Key, as_text, metadata
 from repositories.engines.statements import Row, Rows, bounded
 from repositories.lists.pages import Listing, Query, page
+from repositories.units import Reading, Writing
 
 changes: Final = sa.Table(
     "changes",
@@ -28,17 +32,26 @@ changes: Final = sa.Table(
     sa.Column("at", Instant, nullable=False),
     sa.Column("before", Json),
     sa.Column("after", Json),
+    sa.Column("subjects", Json),
     sa.Index("ix_changes_kind_entity_id_seq", "kind", "entity_id", "seq"),
     sqlite_autoincrement=True,
 )
+"""`subjects` are whom a change is about, if that is more than the entity itself."""
 
-CHANGE: Final = tuple(
-    changes.c[name]
-    for name in ("kind", "entity_id", "version", "action", "actor", "request_id", "at", "before", "after", "seq")
+change_subjects: Final = sa.Table(
+    "change_subjects",
+    metadata,
+    sa.Column("kind", Key, primary_key=True),
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sqlite_with_rowid=False,
 )
-"""The columns of a Change, in the order of its fields."""
+"""The changes that are about something beside their own entity, by what they are about."""
 
 COLUMNS: Final = tuple(each.name for each in fields(NewChange))
+CHANGE: Final = tuple(changes.c[name] for name in (*COLUMNS, "seq"))
+"""The columns of a Change, in the order of its fields."""
+
 LISTING: Final = Listing(
     columns=CHANGE,
     keys={
@@ -48,46 +61,51 @@ LISTING: Final = Listing(
     unique=frozenset({"seq"}),
 )
 LAST_SEQ: Final = sa.select(sa.func.coalesce(sa.func.max(changes.c.seq), 0))
-LIST: Final = (
-    sa.select(*CHANGE).where(changes.c.seq > sa.bindparam("since")).order_by(changes.c.seq).limit(sa.bindparam("limit"))
-)
-LIST_OF_ONE: Final = LIST.where(
-    changes.c.kind == sa.bindparam("kind"), changes.c.entity_id == sa.bindparam("entity_id")
-)
+SINCE: Final = sa.bindparam("since", type_=sa.BigInteger())
+LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
+LIST: Final = sa.select(*CHANGE).where(changes.c.seq > SINCE).order_by(changes.c.seq).limit(LIMIT)
 
-REDACT: Final = (
-    sa.update(changes)
-    .where(changes.c.kind == sa.bindparam("redacted_kind"), changes.c.entity_id == sa.bindparam("redacted_id"))
-    .values(before=None, after=None)
+IS_OF: Final = (changes.c.kind == sa.bindparam("its_kind"), changes.c.entity_id == sa.bindparam("its_id"))
+IS_ABOUT: Final = (change_subjects.c.kind == sa.bindparam("its_kind"), change_subjects.c.id == sa.bindparam("its_id"))
+ITS_OWN: Final = LIST.where(*IS_OF)
+ABOUT_IT: Final = (
+    sa.select(*CHANGE)
+    .join_from(change_subjects, changes, changes.c.seq == change_subjects.c.seq)
+    .where(*IS_ABOUT, change_subjects.c.seq > SINCE)
+    .order_by(change_subjects.c.seq)
+    .limit(LIMIT)
 )
+ALL: Final = sa.union_all(ITS_OWN.subquery().select(), ABOUT_IT.subquery().select()).subquery()
+LIST_OF_SUBJECT: Final = sa.select(*[ALL.c[column.name] for column in CHANGE]).order_by(ALL.c.seq).limit(LIMIT)
+
+SEQS_ABOUT: Final = sa.select(change_subjects.c.seq).where(*IS_ABOUT)
+EMPTY: Final = sa.update(changes).values(before=None, after=None)
+REDACT_ITS_OWN: Final = EMPTY.where(*IS_OF)
 
 
 class SqlChanges:
-    """The record of changes, to read. What may read all of it takes the executor for scans."""
+    """The record of changes, to read. Reads that may scan it run on the executor for scans."""
 
-    def __init__(self, executor: Executor, scans: Executor) -> None:
-        self._executor = executor
-        self._scans = scans
+    def __init__(self, unit: Reading | Writing) -> None:
+        self._executor = unit.executor
+        self._scans = unit.scans
 
     async def list(
-        self,
-        *,
-        filter: Filter | None = None,
-        since: int = 0,
-        kind: str | None = None,
-        entity_id: int | None = None,
-        limit: int,
+        self, *, filter: Filter | None = None, since: int = 0, subject: Subject | None = None, limit: int
     ) -> Sequence[Change]:
         window = {"since": bounded(since), "limit": bounded(limit)}
-        if kind is None and filter is not None:
-            rows = await self._ask(page(LISTING, filter, BY_SEQ, (window["since"],), window["limit"]))
-        elif kind is None:
-            rows = await self._executor.fetch(LIST, window)
-        elif entity_id is not None and is_id(entity_id):
-            rows = await self._executor.fetch(LIST_OF_ONE, {**window, "kind": kind, "entity_id": entity_id})
+        if subject is not None:
+            kind, id = subject
+            found = (
+                await self._executor.fetch(LIST_OF_SUBJECT, {**window, "its_kind": kind, "its_id": id})
+                if is_id(id)
+                else ()
+            )
+        elif filter is not None:
+            found = await self._ask(page(LISTING, filter, BY_SEQ, (window["since"],), window["limit"]))
         else:
-            rows = ()
-        return [change_of(row) for row in rows]
+            found = await self._executor.fetch(LIST, window)
+        return [change_of(row) for row in found]
 
     async def last(self) -> int:
         ((seq,),) = await self._executor.fetch(LAST_SEQ)
@@ -101,38 +119,73 @@ class SqlChanges:
 async def append(
     executor: Transaction, new: Sequence[NewChange], order: sa.Select[Any] | None, *, last: bool
 ) -> int | None:
-    """Number and keep these changes; the number of the last, if there is any. With the `last` the executor commits.
+    """Number and keep these changes in one statement; the number of the last, if there is any.
 
-    `order` is what a database runs before each is numbered, if commits could overtake each other there.
+    `order` is what a database runs before they are numbered, if commits could overtake each other there. With `last`
+    the statement also commits, if it is the only one.
     """
-    seq = None
-    for change in new:
-        ends = last and change is new[-1]
-        ((seq,),) = await executor.fetch(append_after(order), row_of(change), last=ends)
-    return seq
+    if len(new) == 1 and len(new[0].subjects) == 1:
+        ((seq,),) = await executor.fetch(inserting_one(order), row_of(new[0]), last=last)
+        return int(seq)
+    if not new:
+        return None
+    rows = [as_text(row_of(change), changes) for change in new]
+    seqs = [row[0] for row in await executor.fetch(inserting_many(order), {ROWS: as_parameter(rows)})]
+    named = [(kind, id, seq) for change, seq in zip(new, seqs, strict=True) for kind, id in change.subjects[1:]]
+    if named:
+        await executor.fetch(NAME_SUBJECTS, {ROWS: as_parameter(named)})
+    if last:
+        await executor.commit()
+    return int(seqs[-1])
+
+
+NAME_SUBJECTS: Final = sa.insert(change_subjects).from_select(
+    ["kind", "id", "seq"], rows_of(change_subjects.c.kind, change_subjects.c.id, change_subjects.c.seq)
+)
 
 
 @cache
-def append_after(order: sa.Select[Any] | None) -> sa.Insert:
+def inserting_one(order: sa.Select[Any] | None) -> sa.Insert:
     if order is None:
         return sa.insert(changes).returning(changes.c.seq)
     columns = [changes.c[name] for name in COLUMNS]
-    values = sa.select(*[sa.bindparam(column.name, type_=column.type) for column in columns])
-    turn = order.cte("turn").prefix_with("MATERIALIZED", dialect="postgresql")
-    return sa.insert(changes).from_select(columns, values.select_from(turn)).returning(changes.c.seq)
+    return inserting(sa.select(*[sa.bindparam(column.name, type_=column.type) for column in columns]), order)
+
+
+@cache
+def inserting_many(order: sa.Select[Any] | None) -> sa.Insert:
+    return inserting(rows_of(*[changes.c[name] for name in COLUMNS]), order)
+
+
+def inserting(rows: sa.Select[Any], order: sa.Select[Any] | None) -> sa.Insert:
+    """Keep these rows. They are numbered after the statement that orders commits."""
+    if order is not None:
+        rows = rows.select_from(order.cte("turn").prefix_with("MATERIALIZED", dialect="postgresql"))
+    return sa.insert(changes).from_select(COLUMNS, rows).returning(changes.c.seq)
 
 
 def row_of(change: NewChange) -> Mapping[str, Any]:
-    return {name: getattr(change, name) for name in COLUMNS}
+    row = {name: getattr(change, name) for name in COLUMNS}
+    row["subjects"] = change.subjects if len(change.subjects) > 1 else None
+    return row
 
 
-async def redact(executor: Executor, entity: Entity) -> None:
-    """Erase what its changes say of an entity. That there were changes, when and by whom, stays."""
-    await executor.fetch(REDACT, {"redacted_kind": entity.kind, "redacted_id": entity.id})
+async def redact(executor: Transaction, entity: Entity, kinds_about: Sequence[str]) -> None:
+    """Erase what changes say of an entity: its own, and those of the kinds whose values are personal to it.
+
+    That there were changes, when and by whom, stays.
+    """
+    it = {"its_kind": entity.kind, "its_id": entity.id}
+    await executor.fetch(REDACT_ITS_OWN, it)
+    for kind in kinds_about:
+        await executor.fetch(REDACT_ABOUT_IT, {**it, "other_kind": kind})
+
+
+REDACT_ABOUT_IT: Final = EMPTY.where(changes.c.seq.in_(SEQS_ABOUT), changes.c.kind == sa.bindparam("other_kind"))
 
 
 def change_of(row: Row) -> Change:
-    kind, entity_id, version, action, actor, request_id, at, before, after, seq = row
+    kind, entity_id, version, action, actor, request_id, at, before, after, subjects, seq = row
     return Change(
         kind=kind,
         entity_id=entity_id,
@@ -143,5 +196,6 @@ def change_of(row: Row) -> Change:
         at=at,
         before=before,
         after=after,
+        subjects=tuple((each, id) for each, id in subjects) if subjects else ((kind, entity_id),),
         seq=seq,
     )

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import fields, make_dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 E = TypeVar("E")
 
 
 def maker(entity: type[E]) -> Callable[..., E]:
-    """Makes entities from their fields in order, as calling the frozen, slotted dataclass does in four times the time.
+    """Makes entities from the values of their fields in order, in a quarter of the time that a frozen dataclass takes.
 
-    A frozen dataclass sets each of its fields by a call; over a page of a hundred users that is a sixth of what the
-    whole request costs. So a twin of the same layout that is not frozen takes the values, and then becomes the entity.
+    A frozen dataclass sets each of its fields by a call. Over a page of a hundred users that is a sixth of the whole
+    request. So an object of a twin class, with the same layout but not frozen, takes the values and then becomes the
+    entity. Rules are not checked: rows were checked before they were stored.
     """
-    twin: Any = make_dataclass(f"{entity.__name__}Row", [(each.name, Any) for each in fields(entity)], slots=True)  # type: ignore[arg-type]
+    kind = cast("Any", entity)
+    plain = make_dataclass("Plain", [(each.name, Any) for each in fields(kind)])
+    body = {"__slots__": kind.__slots__, "__init__": vars(plain)["__init__"], "__setattr__": object.__setattr__}
+    twin: Any = type(f"{kind.__name__}Row", kind.__bases__, body)
 
     def make(*values: Any) -> E:
         made = twin(*values)

@@ -2,88 +2,90 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
-from domain.changes import Journal
-from domain.idempotency import IN_FLIGHT, IdempotencyKey, InFlight, InFlightKeys
+from domain.idempotency import IN_FLIGHT, Committed, IdempotencyKey, InFlight, InFlightKeys, shown_by
 from domain.work import Clock, RequestContext, utc_now
 from repositories.answers import find_answer, forget_answers, keep_answer
-from repositories.changes import LAST_SEQ, SqlChanges, append, redact
+from repositories.changes import LAST_SEQ, append, redact
 from repositories.engines.database import Database
-from repositories.engines.executors import Executor, Transaction
+from repositories.engines.executors import Transaction
 from repositories.feed import Feed
-from repositories.keys import SqlKeys, SqlReadKeys
-from repositories.users import SqlReadUsers, SqlUsers
+from repositories.locks import LockOrder
+from repositories.relations import Relations
+from repositories.stores import TABLES, SqlReadStores, SqlStores
+from repositories.table import EntityTable
+from repositories.units import Reading, Writing
+
+T = TypeVar("T")
 
 PAUSE_S: Final = 0.04
 """The longest wait before the second attempt; it doubles from one to the next."""
 
 
-@dataclass(frozen=True, slots=True)
-class SqlReadingUnit:
-    """No transaction: each read is a statement of its own, on a executor that its database keeps for reading."""
-
-    users: SqlReadUsers
-    changes: SqlChanges
-    keys: SqlReadKeys
-
-    @classmethod
-    def on(cls, executor: Executor, scans: Executor) -> "SqlReadingUnit":
-        return cls(users=SqlReadUsers(executor, scans), changes=SqlChanges(executor, scans), keys=SqlReadKeys(executor))
-
-
-class SqlUnitOfWork:
+class SqlUnitOfWork(SqlStores):
     """One transaction, which begins with the first statement."""
 
-    def __init__(self, database: Database, executor: Transaction, context: RequestContext, clock: Clock) -> None:
-        self.now = clock()
-        context.seq = None  # that of a unit that was contended in its COMMIT
+    def __init__(
+        self, database: Database, executor: Transaction, context: RequestContext, now: datetime, relations: Relations
+    ) -> None:
+        locks = LockOrder(relations.ranks, are_needed=database.locks_rows)
+        super().__init__(Writing(executor, now, relations, locks))
+        self.now = now
+        self.seq: int | None = None
+        self.has_erased = False
         self._database = database
-        self._executor = executor
         self._context = context
-        self._journal = Journal()
-        self.users = SqlUsers(executor, self._journal, self.now)
-        self.changes = SqlChanges(executor, scans=executor)
-        self.keys = SqlKeys(executor, self._journal, self.now)
 
-    async def commit(self) -> None:
-        who = self._context
+    async def commit(self, result: T) -> Committed[T]:
+        who, executor, journal = self._context, self.unit.executor, self.unit.journal
         await self._erase()
-        changes = list(self._journal.changes(actor=who.actor, request_id=who.request_id, at=self.now))
+        changes = journal.changes(actor=who.actor, request_id=who.request_id, at=self.now)
         ends = bool(changes) and not (who.dry_run or who.idempotency_key)
-        seq = await append(self._executor, changes, self._database.commit_order, last=ends)
+        seq = await append(executor, changes, self._database.commit_order, last=ends)
         if who.dry_run:
-            await self._executor.rollback()
-            return
-        if who.idempotency_key and seq and (written := self._journal.last):
-            await keep_answer(self._executor, who.actor, who.idempotency_key, written=written, seq=seq, now=self.now)
+            await executor.rollback()
+            return Committed(result)
+        committed = Committed(result, seq)
+        if who.idempotency_key and seq:
+            await self._keep_answer(who.idempotency_key, committed)
         if not ends:
-            await self._executor.commit()
-        who.seq = seq
+            await executor.commit()
+        self.seq = seq
+        self.has_erased = bool(journal.erased)
+        return committed
+
+    async def _keep_answer(self, key: IdempotencyKey, committed: Committed[Any]) -> None:
+        actor, shown, answer = self._context.actor, shown_by(committed), key.answer(committed)
+        await keep_answer(self.unit.executor, actor, key, answer=answer, shows=shown, now=self.now)
 
     async def _erase(self) -> None:
-        for removed in self._journal.removed_entities:
-            await redact(self._executor, removed)
-            await forget_answers(self._executor, removed)
+        for entity in self.unit.journal.erased:
+            about = self.unit.relations.kinds_about(entity.kind)
+            await forget_answers(self.unit.executor, entity, about)
+            await redact(self.unit.executor, entity, about)
 
-    @property
-    def has_erased(self) -> bool:
-        return bool(self._journal.removed_entities) and self._context.seq is not None
-
-    async def require_first(self, idempotency_key: IdempotencyKey) -> None:
-        """Raises the answer if this was done before, `InFlight` if another process is at it."""
-        if not await self._database.claim(self._executor, f"{self._context.actor} {idempotency_key.key}"):
+    async def require_first(self, key: IdempotencyKey) -> None:
+        """Raises the answer if the request was carried out before, `InFlight` if another process is at it."""
+        if not await self._database.claim(self.unit.executor, f"{self._context.actor} {key.key}"):
             raise InFlight(IN_FLIGHT)
-        await find_answer(self._executor, self._context.actor, idempotency_key, self.now)
+        await find_answer(self.unit.executor, self._context.actor, key, self.now)
 
 
 class SqlUnitsOfWork:
+    """The directory in a database. One with more kinds of entities is a subclass with other units and tables."""
+
+    reading_unit = SqlReadStores
+    writing_unit = SqlUnitOfWork
+    tables: Sequence[EntityTable[Any, Any]] = TABLES
+
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
         self._database = database
         self._clock = clock
+        self._relations = Relations(self.tables)
         self._in_flight = InFlightKeys()
         self._feed = Feed(self._last_seq)
 
@@ -106,27 +108,27 @@ class SqlUnitsOfWork:
     def release(self) -> None:
         self._feed.release()
 
-    def reading(self) -> AbstractAsyncContextManager[SqlReadingUnit]:
-        return nullcontext(SqlReadingUnit.on(self._database.reader, self._database.scans))
+    def reading(self) -> AbstractAsyncContextManager[SqlReadStores]:
+        return nullcontext(self.reading_unit(Reading(self._database.reader, self._database.scans)))
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[SqlReadingUnit]:
+    async def snapshot(self) -> AsyncIterator[SqlReadStores]:
         async with self._database.snapshot() as executor:
-            yield SqlReadingUnit.on(executor, executor)
+            yield self.reading_unit(Reading(executor, executor))
 
     @asynccontextmanager
     async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:
-        idempotency_key = None if context.dry_run else context.idempotency_key
-        with self._in_flight.claim(context.actor, idempotency_key):
+        key = None if context.dry_run else context.idempotency_key
+        with self._in_flight.claim(context.actor, key):
             async with self._database.transaction() as executor:
-                work = SqlUnitOfWork(self._database, executor, context, self._clock)
-                if idempotency_key:
-                    await work.require_first(idempotency_key)
+                work = self.writing_unit(self._database, executor, context, self._clock(), self._relations)
+                if key:
+                    await work.require_first(key)
                 yield work
         if work.has_erased:
             await self._database.scrub()
-        if context.seq is not None:
-            self._feed.committed(context.seq)
+        if work.seq is not None:
+            self._feed.committed(work.seq)
 
     async def pause(self, attempt: int) -> None:
         await asyncio.sleep(random.uniform(0, PAUSE_S * 2 ** (attempt - 1)))  # noqa: S311  # only spreads the load

@@ -1,4 +1,4 @@
-"""Who calls: from a secret to the key that it belongs to, without asking the database each time."""
+"""Authentication: from a secret to the key that it belongs to, without asking the database each time."""
 
 import hmac
 from collections import OrderedDict
@@ -10,10 +10,10 @@ from typing import Final
 from domain.errors import Refusal
 from domain.keys import Digest, Key, Unauthenticated, digest_of, id_in
 from domain.work import Clock, RequestContext, UnitsOfWork, utc_now
-from services.retry import retry
+from services.operations import retry
 
 REMEMBERED_FOR_S: Final = 4.0
-"""How long a key counts as valid without another look: so much later at the most another process's revocation holds."""
+"""How long a key counts as valid without another look. A revocation by another process holds after so long at most."""
 
 MAX_REMEMBERED: Final = 10_000
 TOUCHED_EVERY: Final = timedelta(minutes=1)
@@ -33,7 +33,7 @@ class Remembered:
 
 
 class Authenticator:
-    """Knows the keys that were used of late. Only valid ones: wrong ones cannot displace them."""
+    """Remembers the keys that were used lately. Only valid ones, so that wrong secrets cannot displace them."""
 
     def __init__(self, units: UnitsOfWork, monotonic: Callable[[], float], clock: Clock = utc_now) -> None:
         self.units = units
@@ -42,7 +42,7 @@ class Authenticator:
         self._remembered: OrderedDict[bytes, Remembered] = OrderedDict()
         self._touched_at: OrderedDict[int, datetime] = OrderedDict()
         self._generation = 0
-        self._locked = False
+        self._needs_key = False
         self._looked_at = float("-inf")
 
     def forget(self) -> None:
@@ -52,13 +52,13 @@ class Authenticator:
         self._looked_at = float("-inf")
 
     async def needs_key(self) -> bool:
-        """Whether there ever was a key. IdempotencyKey locked it stays so."""
-        if not self._locked and self._monotonic() >= self._looked_at + REMEMBERED_FOR_S:
+        """Whether a request needs a key: there is or was one. Once so, it stays so."""
+        if not self._needs_key and self._monotonic() >= self._looked_at + REMEMBERED_FOR_S:
             generation, looked_at = self._generation, self._monotonic()
-            self._locked = await self._has_keys() or self._locked
-            if generation == self._generation:  # only then is what was seen still so
+            self._needs_key = await self._has_keys() or self._needs_key
+            if generation == self._generation:  # else a key was changed meanwhile
                 self._looked_at = looked_at
-        return self._locked
+        return self._needs_key
 
     async def authenticate(self, secret: str) -> Key:
         """The valid key that this is the secret of. Raises `Unauthenticated`, without saying why."""
@@ -89,7 +89,7 @@ class Authenticator:
             self._remembered.popitem(last=False)
 
     async def _touch(self, key: Key) -> None:
-        """Note the use, at most once in a while even if that fails: a reader is not to wait for writers each time."""
+        """Note the use, at most once a minute even if that fails, so that reads do not wait for writes each time."""
         now = self._clock()
         if now < max(key.last_used_at or NEVER, self._touched_at.get(key.id, NEVER)) + TOUCHED_EVERY:
             return
@@ -99,17 +99,17 @@ class Authenticator:
         try:
             await self._note_use(key)
         except Refusal:
-            return  # the caller is not to be refused for a note that may as well be taken later
+            return  # the note can be taken later; the caller is not refused for it
 
     @retry
     async def _key_with(self, digest: bytes, id: int) -> tuple[Key, Digest]:
-        """The key of this id, if the digest is one of its own. It takes as long to say no to an id that is none."""
+        """The key of this id, if the digest is one of its own. An unknown id takes as long to refuse."""
         async with self.units.reading() as work:
             kept = [*await work.keys.digests(id), NOBODY, NOBODY][:2]
             matches = [each for each in kept if hmac.compare_digest(digest, each.hash)]
             if not matches:
                 raise Unauthenticated(NOT_VALID)
-            return await work.keys.get(id), matches[0]
+            return await work.keys.get(id, hidden=True), matches[0]
 
     @retry
     async def _has_keys(self) -> bool:
@@ -120,7 +120,7 @@ class Authenticator:
     async def _note_use(self, key: Key) -> None:
         async with self.units.writing(RequestContext(actor=f"key:{key.id}", request_id="-")) as work:
             await work.keys.touch(key.id, work.now)
-            await work.commit()
+            await work.commit(None)
 
 
 def earlier(one: datetime | None, other: datetime | None) -> datetime | None:

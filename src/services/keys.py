@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from domain.errors import Conflict, Contended, Fault, Invalid, NotFound
+from domain.idempotency import Committed
 from domain.keys import (
     FIRST_ID,
     Digest,
@@ -19,9 +20,9 @@ from domain.keys import (
     require_scopes,
     write_secret,
 )
-from domain.pages import Page
+from domain.pages import Page, Position
 from domain.work import RequestContext, UnitsOfWork
-from services.retry import retry
+from services.operations import operation
 
 MAX_OVERLAP: Final = timedelta(days=30)
 DEFAULT_OVERLAP: Final = timedelta(hours=24)
@@ -38,8 +39,8 @@ class KeyService:
         self._randomness = randomness
         self._forget = forget
 
-    @retry
-    async def create(self, new: NewKey) -> tuple[Key, str]:
+    @operation(Scope.KEYS_ADMIN)
+    async def create(self, new: NewKey) -> Committed[tuple[Key, str]]:
         """The key and its secret, which nobody can be told again. A key grants no scope that it has not itself."""
         require_scopes(new.scopes, self.context.scopes)
         async with self.units.writing(self.context) as work:
@@ -47,12 +48,12 @@ class KeyService:
             key = await work.keys.add(new)
             secret = write_secret(key.id, self._randomness())
             await work.keys.keep_digests(key.id, [Digest(digest_of(secret))])
-            await work.commit()
+            committed = await work.commit((key, secret))
         self._forget()
-        return key, secret
+        return committed
 
-    @retry
-    async def seed(self, secret: str) -> Key | None:
+    @operation(Scope.KEYS_ADMIN)
+    async def seed(self, secret: str) -> Committed[Key] | None:
         """The first key, for everything, with a secret that is known already; None if there are keys.
 
         Raises `Invalid` if it is not the secret of a first key, as `write_secret` writes it.
@@ -64,22 +65,22 @@ class KeyService:
                 return None
             key = await add_unless_overtaken(work.keys, NewKey(name="bootstrap", scopes=tuple(Scope)))
             await work.keys.keep_digests(key.id, [Digest(digest_of(secret))])
-            await work.commit()
+            committed = await work.commit(key)
         self._forget()
-        return key
+        return committed
 
-    @retry
+    @operation(Scope.KEYS_ADMIN)
     async def get(self, id: int) -> Key:
         async with self.units.reading() as work:
-            return await work.keys.get(id)
+            return await work.keys.get(id, hidden=True)
 
-    @retry
-    async def list(self, *, after: int = 0, limit: int) -> Page[Key]:
+    @operation(Scope.KEYS_ADMIN)
+    async def list(self, *, after: Position | None = None, limit: int) -> Page[Key]:
         async with self.units.reading() as work:
             return Page.of(await work.keys.list(after=after, limit=limit + 1), limit)
 
-    @retry
-    async def rotate(self, id: int, *, overlap: timedelta = DEFAULT_OVERLAP) -> tuple[Key, str]:
+    @operation(Scope.KEYS_ADMIN)
+    async def rotate(self, id: int, *, overlap: timedelta = DEFAULT_OVERLAP) -> Committed[tuple[Key, str]]:
         """Give a key a new secret. For as long as they overlap the one before is good as well.
 
         Raises `Invalid` if that is longer than `MAX_OVERLAP`.
@@ -87,27 +88,28 @@ class KeyService:
         if not timedelta(0) <= overlap <= MAX_OVERLAP:
             raise Invalid([Fault("/overlap", "out_of_range", f"Must be at most {MAX_OVERLAP.days} days.")])
         async with self.units.writing(self.context) as work:
-            key = living(await work.keys.get(id))
+            key = require_valid(await work.keys.get(id, hidden=True))
             require_scopes(key.scopes, self.context.scopes)
             before = [Digest(each.hash, work.now + overlap) for each in (await work.keys.digests(id))[:1]]
             secret = write_secret(id, self._randomness())
             key = await work.keys.save(key.rotated(work.now))
             await work.keys.keep_digests(id, [Digest(digest_of(secret)), *before])
-            await work.commit()
+            committed = await work.commit((key, secret))
         self._forget()
-        return key, secret
+        return committed
 
-    @retry
-    async def revoke(self, id: int, *, force: bool = False) -> None:
+    @operation(Scope.KEYS_ADMIN)
+    async def revoke(self, id: int, *, force: bool = False) -> Committed[Key]:
         """End a key. The last one that may administer keys only by `force`."""
         async with self.units.writing(self.context) as work:
-            key = living(await work.keys.get(id))
+            key = require_valid(await work.keys.get(id, hidden=True))
             is_admin = Scope.KEYS_ADMIN in key.scopes
             if is_admin and not force and not await work.keys.has_other_admin(than=id, at=work.now):
                 raise LastAdminKey("This is the last key that may administer keys.")
-            await work.keys.save(key.revoked(work.now))
-            await work.commit()
+            revoked = await work.keys.save(key.revoked(work.now))
+            committed = await work.commit(revoked)
         self._forget()
+        return committed
 
 
 async def add_unless_overtaken(keys: Keys, new: NewKey) -> Key:
@@ -118,7 +120,8 @@ async def add_unless_overtaken(keys: Keys, new: NewKey) -> Key:
         raise Contended("Another process seeded it first.") from conflict
 
 
-def living(key: Key) -> Key:
-    if key.revoked_at is not None:
+def require_valid(key: Key) -> Key:
+    """Raises `NotFound` for a revoked key."""
+    if key.is_hidden:
         raise NotFound("There is no key with this id.")
     return key

@@ -5,13 +5,14 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from domain.changes import differ
 from domain.errors import Conflict, NotFound
 from domain.filters import Filter
-from domain.keys import Scope, require_scopes
+from domain.idempotency import Committed
+from domain.keys import Scope
 from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort
-from domain.users import NewUser, User, UserKey, Users
+from domain.users import NewUser, User, Users
 from domain.values import JsonObject
 from domain.versions import NOT_THERE, Expected, require_version
 from domain.work import RequestContext, UnitsOfWork
-from services.retry import retry
+from services.operations import operation, retry, streaming
 
 
 class UserService:
@@ -19,24 +20,24 @@ class UserService:
         self.units = units
         self.context = context
 
-    @retry
-    async def create(self, new: NewUser) -> User:
+    @operation(Scope.USERS_WRITE)
+    async def create(self, new: NewUser) -> Committed[User]:
         async with self.units.writing(self.context) as work:
             user = await work.users.add(new)
-            await work.commit()
-            return user
+            return await work.commit(user)
 
-    @retry
+    @operation(Scope.USERS_READ)
     async def get(self, id: int) -> User:
         async with self.units.reading() as work:
             return await work.users.get(id)
 
-    @retry
-    async def find(self, key: UserKey, value: str) -> User:
+    @operation(Scope.USERS_READ)
+    async def find(self, field: str, value: str) -> User:
+        """The user with this e-mail, username or external id."""
         async with self.units.reading() as work:
-            return await work.users.find(key, value)
+            return await work.users.find(field, value)
 
-    @retry
+    @operation(Scope.USERS_READ)
     async def list(
         self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
     ) -> Page[User]:
@@ -44,6 +45,7 @@ class UserService:
             users = await work.users.list(filter=filter, sort=sort, after=after, limit=limit + 1)
             return Page.of(users, limit)
 
+    @streaming(Scope.USERS_READ)
     async def export(self, *, filter: Filter | None = None, sort: Sort = BY_ID) -> AsyncGenerator[Sequence[User]]:
         """The whole list as it is at one moment, a batch at a time."""
         async with self.units.snapshot() as work:
@@ -52,87 +54,86 @@ class UserService:
                 yield users
                 after = sort.position(users[-1])
 
-    @retry
+    @operation(Scope.USERS_READ)
     async def count(self, filter: Filter | None = None) -> int:
         async with self.units.reading() as work:
             return await work.users.count(filter)
 
+    @operation(Scope.USERS_WRITE, retries=False)
     async def put(
         self, new: NewUser, *, expected: Expected = None, unwanted: Collection[int] = ()
-    ) -> tuple[User, bool]:
-        """Create the user of this external id or replace its profile; and whether it was created.
+    ) -> Committed[tuple[User, bool]]:
+        """Create the user of this external id or replace its profile; the user, and whether it was created.
 
-        Raises `Stale` if its version is not an expected one, or an unwanted one; before there is one, that is
-        `NOT_THERE`.
+        Raises `Stale` if its version is not an expected one, or an unwanted one. A user that is not there has the
+        version `NOT_THERE`.
         """
+        if new.external_id is None:
+            raise ValueError("Only a user with an external id can be put.")
         try:
-            return await self._put(new, expected, unwanted)
-        except Conflict:  # with itself perhaps, created by another request this moment: then there is one to replace
-            return await self._put(new, expected, unwanted)
+            return await self._put(new, new.external_id, expected, unwanted)
+        except Conflict:  # perhaps with itself, created by another request this moment: then it can be replaced
+            return await self._put(new, new.external_id, expected, unwanted)
 
     @retry
-    async def _put(self, new: NewUser, expected: Expected, unwanted: Collection[int]) -> tuple[User, bool]:
+    async def _put(
+        self, new: NewUser, external_id: str, expected: Expected, unwanted: Collection[int]
+    ) -> Committed[tuple[User, bool]]:
         async with self.units.writing(self.context) as work:
-            user = await find_or_none(work.users, new)
+            user = await find_or_none(work.users, external_id)
+            require_version(NOT_THERE if user is None else user.version, expected, unwanted)
             if user is None:
-                require_version(NOT_THERE, expected, unwanted)
-                user, replaced = await work.users.add(new), None
-            else:
-                require_version(user.version, expected, unwanted)
-                replaced = user.replaced(new)
-            if replaced and not differ(user, replaced):
-                return user, False
-            if replaced is not None:
-                user = await work.users.save(replaced)
-            await work.commit()
-            return user, replaced is None
+                created = await work.users.add(new)
+                return await work.commit((created, True))
+            replaced = user.replaced(new)
+            if not differ(user, replaced):
+                return Committed((user, False))
+            saved = await work.users.save(replaced)
+            return await work.commit((saved, False))
 
-    @retry
-    async def patch(self, id: int, patch: JsonObject, *, expected: Expected = None) -> User:
+    @operation(Scope.USERS_WRITE)
+    async def patch(self, id: int, patch: JsonObject, *, expected: Expected = None) -> Committed[User]:
         """Apply a JSON merge patch. One that changes nothing writes nothing."""
         async with self.units.writing(self.context) as work:
             user = await work.users.get(id)
             require_version(user.version, expected)
             patched = user.patched(patch)
             if not differ(user, patched):
-                return user
-            user = await work.users.save(patched)
-            await work.commit()
-            return user
+                return Committed(user)
+            saved = await work.users.save(patched)
+            return await work.commit(saved)
 
-    @retry
-    async def delete(self, id: int, *, expected: Expected = None) -> None:
-        """Hide a user and release its keys. It can be restored."""
+    @operation(Scope.USERS_WRITE)
+    async def delete(self, id: int, *, expected: Expected = None) -> Committed[User]:
+        """Hide a user and free its unique fields. It can be restored."""
         async with self.units.writing(self.context) as work:
             user = await work.users.get(id)
             require_version(user.version, expected)
-            await work.users.save(user.deleted(work.now))
-            await work.commit()
+            deleted = await work.users.save(user.deleted(work.now))
+            return await work.commit(deleted)
 
-    @retry
-    async def restore(self, id: int) -> User:
-        """Bring a deleted user back. Raises `Conflict` naming the key that another one took meanwhile."""
+    @operation(Scope.USERS_WRITE)
+    async def restore(self, id: int) -> Committed[User]:
+        """Bring a deleted user back. Raises `Conflict` naming a unique field that another one took meanwhile."""
         async with self.units.writing(self.context) as work:
-            user = await work.users.get(id, deleted=True)
-            if user.deleted_at is None:
-                return user
-            user = await work.users.save(user.restored())
-            await work.commit()
-            return user
+            user = await work.users.get(id, hidden=True)
+            if not user.is_hidden:
+                return Committed(user)
+            restored = await work.users.save(user.restored())
+            return await work.commit(restored)
 
-    @retry
-    async def purge(self, id: int, *, expected: Expected = None) -> None:
-        """Erase a user, deleted or not, and what its old changes say of it. Needs a scope of its own."""
-        require_scopes([Scope.USERS_PURGE], self.context.scopes)
+    @operation(Scope.USERS_WRITE, Scope.USERS_PURGE)
+    async def purge(self, id: int, *, expected: Expected = None) -> Committed[None]:
+        """Erase a user, deleted or not, and what its old changes say of it."""
         async with self.units.writing(self.context) as work:
-            user = await work.users.get(id, deleted=True)
+            user = await work.users.get(id, hidden=True)
             require_version(user.version, expected)
             await work.users.remove(user)
-            await work.commit()
+            return await work.commit(None)
 
 
-async def find_or_none(users: Users, new: NewUser) -> User | None:
+async def find_or_none(users: Users, external_id: str) -> User | None:
     try:
-        return await users.find("external_id", str(new.external_id))
+        return await users.find("external_id", external_id)
     except NotFound:
         return None

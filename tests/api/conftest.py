@@ -23,7 +23,7 @@ from api.settings import Settings
 from api.web.access import Failures
 from domain.keys import Key, NewKey, Scope
 from domain.work import RequestContext
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 from services.authentication import Authenticator
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Directory:
     async def key(self, *scopes: Scope, expires_at: datetime | None = None) -> tuple[Key, str]:
         """A new key, made on the command line."""
         service = self.container.keys(RequestContext(actor="cli:tester", request_id="-"))
-        created: tuple[Key, str] = await service.create(NewKey(name="n", scopes=scopes, expires_at=expires_at))
+        created: tuple[Key, str] = (await service.create(NewKey(name="n", scopes=scopes, expires_at=expires_at))).result
         return created
 
     async def revoke(self, key: Key) -> None:

@@ -10,7 +10,7 @@ from dependency_injector import providers
 
 from api.container import Container
 from domain.work import RequestContext
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 from services.users import UserService
 
 WHO = RequestContext(actor="tester", request_id="r1")
@@ -76,7 +76,7 @@ async def test_a_service_is_replaced_by_one_that_extends_it(
 ) -> None:
     class Polite(UserService):
         async def create(self, new: Any, **options: Any) -> Any:
-            return await super().create(type(new)(name=f"Dear {new.name}"), **options)
+            return (await super().create(type(new)(name=f"Dear {new.name}"), **options)).result
 
     in_memory.users.override(providers.Factory(Polite, in_memory.units))
     async with client_of(in_memory) as client:

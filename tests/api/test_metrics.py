@@ -23,7 +23,7 @@ from api.settings import Settings
 from domain.errors import Busy
 from domain.keys import Scope
 from repositories.engines.meter import NO_METER, Meter
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 
 if TYPE_CHECKING:
     from tests.api.conftest import Directory

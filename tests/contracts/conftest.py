@@ -3,7 +3,7 @@
 import pytest
 
 from domain.work import RequestContext, UnitsOfWork
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 from repositories.work import SqlUnitsOfWork
 from services.users import UserService
 

@@ -16,7 +16,7 @@ from domain.errors import Refusal
 from domain.users import NewUser, User
 from domain.work import Clock, RequestContext, UnitOfWork, UnitsOfWork
 from repositories.engines.database import Database
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 from repositories.work import SqlUnitsOfWork
 
 KEYS: Final = st.sampled_from([None, "a", "A", "b", "ß", "SS", "ﬁ"])
@@ -86,7 +86,7 @@ class Storyteller:
                 for step in unit.steps:
                     await self._step(work, step)
                 if unit.ending != "leave":
-                    await work.commit()
+                    await work.commit(None)
         except Refusal as refusal:  # it ends the unit, as it ends a service method
             self.story.append(type(refusal).__name__)  # of two keys that are taken, each store may name another
             self._ids = ids

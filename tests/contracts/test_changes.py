@@ -52,12 +52,12 @@ async def test_tells_each_write_with_who_and_when_before_and_after(units: UnitsO
 async def test_several_writes_of_one_user_in_a_unit_are_one_change(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     async with units.writing(context) as work:
         second = await work.users.save(alice.revised(name="Alicia"))
         third = await work.users.save(second.revised(status=Status.SUSPENDED))
         await work.users.save(third.revised(name="Ally"))
-        await work.commit()
+        await work.commit(None)
     [_, change] = await feed(units)
     assert (change.action, change.version) == (Action.UPDATED, 4)
     assert change.before == {"name": "Alice", "status": "active"}
@@ -68,7 +68,7 @@ async def test_who_is_added_and_changed_in_a_unit_was_created_so(units: UnitsOfW
     async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice", email="key"))
         await work.users.save(alice.revised(email=None))
-        await work.commit()
+        await work.commit(None)
     [change] = await feed(units)
     assert (change.action, change.version, change.before) == (Action.CREATED, 2, None)
     assert change.after == {"name": "Alice", "status": "active", "attributes": {}}
@@ -77,12 +77,12 @@ async def test_who_is_added_and_changed_in_a_unit_was_created_so(units: UnitsOfW
 async def test_each_entity_of_a_unit_has_its_change_in_the_order_of_writing(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     async with units.writing(context) as work:
         bob = await work.users.add(NewUser(name="Bob"))
         await work.users.save(alice.revised(name="Alicia"))
         carol = await work.users.add(NewUser(name="Carol"))
-        await work.commit()
+        await work.commit(None)
     assert [change.entity_id for change in await feed(units)] == [alice.id, bob.id, alice.id, carol.id]
 
 
@@ -99,8 +99,8 @@ async def test_lists_what_comes_after_a_number_up_to_a_limit(units: UnitsOfWork,
 
 
 async def test_lists_those_of_one_entity(units: UnitsOfWork, users: UserService) -> None:
-    alice = await users.create(NewUser(name="Alice"))
-    bob = await users.create(NewUser(name="Bob"))
+    alice = (await users.create(NewUser(name="Alice"))).result
+    bob = (await users.create(NewUser(name="Bob"))).result
     await users.patch(alice.id, {"name": "Alicia"})
     await users.delete(alice.id)
     async with units.reading() as work:
@@ -132,17 +132,17 @@ async def test_there_is_no_change_without_a_commit(units: UnitsOfWork, context: 
 async def test_a_unit_that_wrote_nothing_has_no_change(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     async with units.writing(context) as work:
         await work.users.get(alice.id)
-        await work.commit()
+        await work.commit(None)
     assert len(await feed(units)) == 1
 
 
 async def test_a_unit_sees_the_changes_of_the_units_before_it(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     async with units.writing(context) as work:
         assert [change.entity_id for change in await work.changes.list(limit=10)] == [alice.id]
 
@@ -163,7 +163,7 @@ async def test_a_refusal_leaves_the_record_as_it_was(
 async def test_an_erasure_keeps_of_every_change_of_a_user_only_that_it_was(
     units: UnitsOfWork, users: UserService
 ) -> None:
-    alice = await users.create(NewUser(name="Alice", email="a@b.c"))
+    alice = (await users.create(NewUser(name="Alice", email="a@b.c"))).result
     await users.create(NewUser(name="Bob"))
     await users.patch(alice.id, {"name": "Alicia"})
     await users.delete(alice.id)
@@ -171,7 +171,7 @@ async def test_an_erasure_keeps_of_every_change_of_a_user_only_that_it_was(
     told = await feed(units)
     async with units.writing(RequestContext(actor="eraser", request_id="r9")) as work:
         await work.users.remove(await work.users.get(alice.id))
-        await work.commit()
+        await work.commit(None)
     *old, last = await feed(units)
     assert old == [
         replace(change, before=None, after=None) if change.entity_id == alice.id else change for change in told
@@ -186,7 +186,7 @@ async def test_an_erasure_keeps_of_every_change_of_a_user_only_that_it_was(
 async def test_an_erasure_that_is_not_committed_erases_nothing(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     told = await feed(units)
     async with units.writing(context) as work:
         await work.users.remove(alice)
@@ -200,7 +200,7 @@ async def test_an_erasure_that_is_not_committed_erases_nothing(
 async def test_who_is_added_and_erased_in_a_unit_leaves_no_change(units: UnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         await work.users.remove(await work.users.add(NewUser(name="Alice")))
-        await work.commit()
+        await work.commit(None)
     assert await feed(units) == []
     assert context.seq is None
 
@@ -211,7 +211,7 @@ async def test_an_occasion_knows_the_number_of_what_its_last_unit_wrote(
     async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice"))
         await work.users.add(NewUser(name="Bob"))
-        await work.commit()
+        await work.commit(None)
     assert context.seq == (await feed(units))[-1].seq
     await users.patch(alice.id, {"name": "Alice"})
     assert context.seq is None
@@ -243,12 +243,12 @@ FILTERS: Final = [
 
 
 async def test_lists_what_matches_a_filter(units: UnitsOfWork, users: UserService) -> None:
-    alice = await users.create(NewUser(name="Alice"))
-    bob = await UserService(units, RequestContext(actor="ZZ", request_id="s1")).create(NewUser(name="Bob"))
+    alice = (await users.create(NewUser(name="Alice"))).result
+    bob = (await UserService(units, RequestContext(actor="ZZ", request_id="s1")).create(NewUser(name="Bob"))).result
     await users.patch(alice.id, {"name": "Alicia"})
     await users.delete(alice.id)
     somebody = UserService(units, RequestContext(actor="somebody", request_id="r2"))
-    carol = await somebody.create(NewUser(name="Carol"))
+    carol = (await somebody.create(NewUser(name="Carol"))).result
     await somebody.patch(carol.id, {"name": "Carola"})
     told = await feed(units)
     at = told[4].at.isoformat()
@@ -269,7 +269,7 @@ async def add_two(units: UnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         await work.users.add(NewUser(name="Bob"))
         await work.users.add(NewUser(name="Carol", email="key"))
-        await work.commit()
+        await work.commit(None)
 
 
 async def feed(units: UnitsOfWork) -> list[Change]:

@@ -34,7 +34,7 @@ async def test_of_many_who_want_one_key_exactly_one_gets_it(units: UnitsOfWork, 
 
 
 async def test_of_many_patches_of_one_user_none_is_lost(users: UserService) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     patches = (users.patch(alice.id, {"attributes": {str(number): number}}) for number in range(CREATORS))
     async with asyncio.timeout(60):
         await asyncio.gather(*patches)
@@ -44,7 +44,7 @@ async def test_of_many_patches_of_one_user_none_is_lost(users: UserService) -> N
 
 
 async def test_many_deletions_of_one_user_are_one(units: UnitsOfWork, users: UserService) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     async with asyncio.timeout(60):
         results = await asyncio.gather(*(users.delete(alice.id) for _ in range(8)), return_exceptions=True)
     assert results.count(None) == 1
@@ -77,7 +77,7 @@ async def write(units: UnitsOfWork, context: RequestContext, seed: str) -> int:
     for step in range(STEPS):
         act = dice.choice(["create", "patch", "patch", "delete", "refused"]) if mine else "create"
         if act == "create":
-            mine.append((await users.create(NewUser(name="User", external_id=f"{seed}.{step}"))).id)
+            mine.append(((await users.create(NewUser(name="User", external_id=f"{seed}.{step}"))).result).id)
         elif act == "patch":
             await users.patch(dice.choice(mine), {"name": f"User {step}"})
         elif act == "delete":

@@ -22,7 +22,7 @@ from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.database import Database
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.memory.work import MemoryReadUsers, Tables
+from repositories.fake import MemoryReadUsers, Tables
 from repositories.users import SqlReadUsers, row_of
 from repositories.users import users as table
 
@@ -281,13 +281,13 @@ async def page_after(units: UnitsOfWork, sort: Sort, after: Position | None) -> 
 async def add(units: UnitsOfWork, name: str, email: str | None) -> None:
     async with units.writing(CONTEXT) as work:
         await work.users.add(NewUser(name=name, email=email))
-        await work.commit()
+        await work.commit(None)
 
 
 async def remove(units: UnitsOfWork, id: int) -> None:
     async with units.writing(CONTEXT) as work:
         await work.users.save((await work.users.get(id)).deleted(work.now))
-        await work.commit()
+        await work.commit(None)
 
 
 async def test_a_writing_unit_filters_and_sorts_what_it_wrote_itself(units: UnitsOfWork) -> None:

@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain.changes import Entity
+from domain.entities import Entity
 from domain.errors import Conflict
 from domain.idempotency import REMEMBERED_FOR, AlreadyDone, IdempotencyKey, IdempotencyKeyReused, InFlight
 from domain.users import NewUser, User
 from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.database import database_at
 from repositories.engines.postgres.database import PostgresDatabase
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 from repositories.work import SqlUnitsOfWork
 from services.users import UserService
 
@@ -86,7 +86,7 @@ async def test_of_several_writes_the_last_is_written_down(units: UnitsOfWork) ->
         await work.users.add(NewUser(name="Alice"))
         bob = await work.users.add(NewUser(name="Bob"))
         await work.users.save(bob.revised(name="Robert"))
-        await work.commit()
+        await work.commit(None)
     assert await answer_to(units, once()) == f"Robert at version 2 by change {first.seq}"
 
 
@@ -112,7 +112,7 @@ async def test_what_was_not_committed_was_not_done(units: UnitsOfWork) -> None:
 
 
 async def test_what_was_refused_was_not_done(units: UnitsOfWork) -> None:
-    bob = await UserService(units, once("bob")).create(NewUser(name="Bob", email="key"))
+    bob = (await UserService(units, once("bob")).create(NewUser(name="Bob", email="key"))).result
     with pytest.raises(Conflict):
         await UserService(units, once()).create(NewUser(name="Alice", email="KEY"))
     await UserService(units, once("free")).patch(bob.id, {"email": None})
@@ -121,7 +121,7 @@ async def test_what_was_refused_was_not_done(units: UnitsOfWork) -> None:
 
 
 async def test_what_wrote_nothing_is_not_remembered(units: UnitsOfWork) -> None:
-    alice = await UserService(units, once("alice")).create(NewUser(name="Alice"))
+    alice = (await UserService(units, once("alice")).create(NewUser(name="Alice"))).result
     await UserService(units, once()).patch(alice.id, {"name": "Alice"})
     await UserService(units, once()).patch(alice.id, {"name": "Alicia"})
     assert await names(units) == ["Alicia"]
@@ -130,7 +130,7 @@ async def test_what_wrote_nothing_is_not_remembered(units: UnitsOfWork) -> None:
 async def test_a_dry_run_neither_remembers_nor_answers_again(units: UnitsOfWork) -> None:
     await UserService(units, once(dry_run=True)).create(NewUser(name="Nobody"))
     await UserService(units, once()).create(NewUser(name="Alice"))
-    tried = await UserService(units, once(dry_run=True)).create(NewUser(name="Nobody"))
+    tried = (await UserService(units, once(dry_run=True)).create(NewUser(name="Nobody"))).result
     assert tried.name == "Nobody"
     assert await names(units) == ["Alice"]
 
@@ -152,7 +152,7 @@ async def test_while_one_is_under_way_another_with_its_key_is_refused(units: Uni
         await work.users.add(NewUser(name="Alice"))
         with pytest.raises(InFlight):
             await UserService(units, once(fingerprint=fingerprint)).create(NewUser(name="Nobody"))
-        await work.commit()
+        await work.commit(None)
         with pytest.raises(InFlight):  # until it has left
             await UserService(units, once()).create(NewUser(name="Nobody"))
     assert (await answer_to(units, once())).startswith("Alice")
@@ -171,7 +171,7 @@ async def test_a_unit_that_failed_is_under_way_no_longer(units: UnitsOfWork) -> 
 
 
 async def test_an_erased_user_is_in_no_answer(units: UnitsOfWork) -> None:
-    alice = await UserService(units, once("alice")).create(NewUser(name="Alice"))
+    alice = (await UserService(units, once("alice")).create(NewUser(name="Alice"))).result
     await UserService(units, once("bob")).create(NewUser(name="Bob"))
     await UserService(units, once("patch")).patch(alice.id, {"name": "Alicia"})
     await UserService(units, RequestContext(actor="tester", request_id="r2")).purge(alice.id)
@@ -199,7 +199,7 @@ async def test_on_postgres_what_another_process_did_or_does_is_known(
         with pytest.raises(InFlight):
             await UserService(there, once()).create(NewUser(name="Nobody"))
         await UserService(there, once("other")).create(NewUser(name="Bob"))
-        await work.commit()
+        await work.commit(None)
     assert (await answer_to(there, once())).startswith("Alice")
 
 

@@ -28,7 +28,7 @@ def keys(units: UnitsOfWork, context: RequestContext) -> KeyService:
 async def add(units: UnitsOfWork, context: RequestContext, new: NewKey = ADMIN) -> Key:
     async with units.writing(context) as work:
         key = await work.keys.add(new)
-        await work.commit()
+        await work.commit(None)
     return key
 
 
@@ -56,7 +56,7 @@ async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestCon
     async with units.writing(context) as work:
         added = await work.keys.add(READER)
         assert await work.keys.get(added.id) == added
-        await work.commit()
+        await work.commit(None)
 
     assert await kept(units, added.id) == added == Key(
         id=added.id,
@@ -108,7 +108,7 @@ async def test_the_list_is_of_keys_that_are_not_revoked_by_id(units: UnitsOfWork
     ids = [(await add(units, context, new)).id for new in (ADMIN, READER, ADMIN, READER)]
     async with units.writing(context) as work:
         await work.keys.save((await work.keys.get(ids[1])).revoked(work.now))
-        await work.commit()
+        await work.commit(None)
     left = [ids[0], ids[2], ids[3]]
     assert await listed(units) == left
     assert await listed(units, limit=2) == left[:2]
@@ -123,7 +123,7 @@ async def test_a_saved_key_is_one_version_on_and_updated_now(units: UnitsOfWork,
     key = await add(units, context)
     async with units.writing(context) as work:
         saved = await work.keys.save(replace(key, name="other", scopes=(Scope.SCIM,), expires_at=NOON))
-        await work.commit()
+        await work.commit(None)
     assert saved == replace(key, name="other", scopes=(Scope.SCIM,), expires_at=NOON, version=2, updated_at=work.now)
     assert await kept(units, key.id) == saved
 
@@ -134,7 +134,7 @@ async def test_a_key_that_was_changed_meanwhile_is_stale(units: UnitsOfWork, con
         await work.keys.save(key.rotated(work.now))
         with pytest.raises(Stale):
             await work.keys.save(key.revoked(work.now))
-        await work.commit()
+        await work.commit(None)
     assert (await kept(units, key.id)).revoked_at is None
 
 
@@ -150,7 +150,7 @@ async def test_digests_replace_those_before_the_newer_first(units: UnitsOfWork, 
         async with units.writing(context) as work:
             await work.keys.keep_digests(key.id, new)
             assert list(await work.keys.digests(key.id)) == new
-            await work.commit()
+            await work.commit(None)
         assert await digests(units, key.id) == new
     assert await kept(units, key.id) == key
     assert await digests(units, other.id) == []
@@ -163,7 +163,7 @@ async def test_there_is_any_key_once_there_was_one(units: UnitsOfWork, context: 
     async with units.writing(context) as work:
         assert await work.keys.any()
         await work.keys.save(key.revoked(work.now))
-        await work.commit()
+        await work.commit(None)
     async with units.reading() as reading:
         assert await reading.keys.any()
 
@@ -173,7 +173,7 @@ async def test_a_touch_is_no_change(units: UnitsOfWork, context: RequestContext)
     told = await feed(units)
     async with units.writing(context) as work:
         await work.keys.touch(key.id, NOON)
-        await work.commit()
+        await work.commit(None)
     assert await kept(units, key.id) == replace(key, last_used_at=NOON)
     assert await kept(units, other.id) == other
     assert await feed(units) == told
@@ -186,10 +186,10 @@ async def test_a_touch_is_not_undone_by_who_saves_what_was_read_before_it(
     key = await add(units, context)
     async with units.writing(context) as work:
         await work.keys.touch(key.id, NOON)
-        await work.commit()
+        await work.commit(None)
     async with units.writing(context) as work:
         saved = await work.keys.save(key.rotated(work.now))
-        await work.commit()
+        await work.commit(None)
     assert await kept(units, key.id) == saved
     assert saved.last_used_at == NOON
 
@@ -232,7 +232,7 @@ async def test_the_first_key_has_the_first_id_whatever_was_drawn_before(
         await undone.keys.add(ADMIN)
     async with units.writing(context) as work:
         first = await work.keys.add_first(ADMIN)
-        await work.commit()
+        await work.commit(None)
     assert first.id == FIRST_ID
     assert await kept(units, FIRST_ID) == first
     assert (await feed(units))[0].entity_id == FIRST_ID
@@ -253,11 +253,11 @@ async def test_each_write_is_a_change_without_any_secret(
     units: UnitsOfWork, keys: KeyService, context: RequestContext
 ) -> None:
     await keys.create(ADMIN)
-    key, secret = await keys.create(NewKey(name="importer", scopes=(Scope.USERS_WRITE,)))
+    key, secret = (await keys.create(NewKey(name="importer", scopes=(Scope.USERS_WRITE,)))).result
     async with units.writing(context) as touch:
         await touch.keys.touch(key.id, touch.now)
         await touch.commit()
-    rotated, _ = await keys.rotate(key.id)
+    rotated, _ = (await keys.rotate(key.id)).result
     await keys.revoke(key.id)
 
     revoked = await kept(units, key.id)
@@ -282,12 +282,12 @@ def z(time: datetime | None) -> str:
 
 
 async def test_a_dry_run_leaves_no_key_and_no_other_secret(units: UnitsOfWork, keys: KeyService) -> None:
-    key, _ = await keys.create(ADMIN)
+    key, _ = (await keys.create(ADMIN)).result
     before = await digests(units, key.id)
     dry = KeyService(
         units, lambda: "d" * 32, lambda: None, RequestContext(actor="tester", request_id="r2", dry_run=True)
     )
-    shown, secret = await dry.create(READER_TO_COME)
+    shown, secret = (await dry.create(READER_TO_COME)).result
     await dry.rotate(key.id)
     with pytest.raises(LastAdminKey):
         await dry.revoke(key.id)
@@ -304,7 +304,7 @@ READER_TO_COME = NewKey(name="later", scopes=(Scope.USERS_READ,), expires_at=dat
 
 async def test_of_the_last_two_admins_revoked_at_once_one_stays(units: UnitsOfWork, keys: KeyService) -> None:
     for _ in range(3):
-        ids = [(await keys.create(ADMIN))[0].id for _ in range(2)]
+        ids = [((await keys.create(ADMIN)).result)[0].id for _ in range(2)]
         async with asyncio.timeout(60):
             results = await asyncio.gather(*(keys.revoke(id) for id in ids), return_exceptions=True)
         assert sorted(type(result).__name__ for result in results) == ["LastAdminKey", "NoneType"]
@@ -317,7 +317,7 @@ async def test_many_rotations_at_once_leave_one_newest_and_one_before(
 ) -> None:
     letters = iter("abcdefgh")
     keys = KeyService(units, lambda: next(letters) * 32, lambda: None, context)
-    key, _ = await keys.create(ADMIN)
+    key, _ = (await keys.create(ADMIN)).result
     async with asyncio.timeout(60):
         rotations = await asyncio.gather(*(keys.rotate(key.id) for _ in range(4)))
     newest, before = (secret for _, secret in sorted(rotations, key=lambda each: -each[0].version)[:2])

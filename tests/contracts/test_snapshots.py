@@ -18,7 +18,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def create(users: UserService, *names: str) -> Sequence[User]:
-    return [await users.create(NewUser(name=name)) for name in names]
+    return [(await users.create(NewUser(name=name))).result for name in names]
 
 
 async def test_an_export_of_nobody_has_no_batch(users: UserService) -> None:

@@ -27,7 +27,7 @@ async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestCon
     )
     async with units.writing(context) as work:
         added = await work.users.add(new)
-        await work.commit()
+        await work.commit(None)
     async with units.reading() as work:
         kept = await work.users.get(added.id)
     assert kept == added == User(
@@ -46,7 +46,7 @@ async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestCon
 
 
 async def test_a_user_of_nothing_but_a_name_has_nothing_else(users: UserService) -> None:
-    alice = await users.get((await users.create(NewUser(name="Alice"))).id)
+    alice = await users.get(((await users.create(NewUser(name="Alice"))).result).id)
     assert (alice.email, alice.username, alice.external_id, alice.attributes) == (None, None, None, {})
 
 
@@ -54,12 +54,12 @@ async def test_the_times_of_a_user_are_those_of_its_units_in_utc(units: UnitsOfW
     async with units.writing(context) as work:
         created_at = work.now
         alice = await work.users.add(NewUser(name="Alice"))
-        await work.commit()
+        await work.commit(None)
     async with units.writing(context) as work:
         updated_at = work.now
         await work.users.save((await work.users.get(alice.id)).deleted(work.now))
         await work.users.add(NewUser(name="Bob"))
-        await work.commit()
+        await work.commit(None)
     async with units.reading() as work:
         [bob] = await work.users.list(limit=10)
     assert (alice.created_at, alice.updated_at) == (created_at, created_at)
@@ -70,16 +70,16 @@ async def test_the_times_of_a_user_are_those_of_its_units_in_utc(units: UnitsOfW
 async def test_a_saved_user_is_one_version_on_and_updated_now(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice", email="alice@example.org"))
+    alice = (await users.create(NewUser(name="Alice", email="alice@example.org"))).result
     async with units.writing(context) as work:
         saved = await work.users.save(alice.revised(name="Alicia"))
-        await work.commit()
+        await work.commit(None)
     assert saved == replace(alice, name="Alicia", version=2, updated_at=work.now)
     assert await users.get(alice.id) == saved
 
 
 async def test_a_unit_sees_what_it_did_itself(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     async with units.writing(context) as work:
         alicia = await work.users.save(alice.revised(name="Alicia"))
         bob = await work.users.add(NewUser(name="Bob"))
@@ -95,14 +95,14 @@ async def test_a_unit_sees_what_it_did_itself(units: UnitsOfWork, users: UserSer
 async def test_nobody_sees_what_is_not_committed_yet(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     async with units.writing(context) as work:
         bob = await work.users.add(NewUser(name="Bob"))
         await work.users.save(alice.revised(name="Alicia"))
         assert await users.get(alice.id) == alice
         with pytest.raises(NotFound):
             await users.get(bob.id)
-        await work.commit()
+        await work.commit(None)
     assert (await users.get(alice.id)).name == "Alicia"
     assert await users.get(bob.id) == bob
 
@@ -110,7 +110,7 @@ async def test_nobody_sees_what_is_not_committed_yet(
 async def test_a_deleted_user_is_gone_and_hidden(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     await users.delete(alice.id)
     with pytest.raises(Gone):
         await users.get(alice.id)
@@ -136,18 +136,18 @@ async def test_an_id_that_was_never_given_out_is_not_found(
 
 
 async def test_ids_rise_and_are_never_given_out_twice(users: UserService) -> None:
-    alice = await users.create(NewUser(name="Alice"))
-    last = await users.create(NewUser(name="Bob"))
+    alice = (await users.create(NewUser(name="Alice"))).result
+    last = (await users.create(NewUser(name="Bob"))).result
     await users.delete(last.id)
-    carol = await users.create(NewUser(name="Carol"))
+    carol = (await users.create(NewUser(name="Carol"))).result
     assert alice.id < last.id < carol.id
 
 
 async def test_a_save_of_an_older_version_is_stale(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
-    first = await users.patch(alice.id, {"name": "Alicia"})
+    alice = (await users.create(NewUser(name="Alice"))).result
+    first = (await users.patch(alice.id, {"name": "Alicia"})).result
     async with units.writing(context) as work:
         with pytest.raises(Stale):
             await work.users.save(alice.revised(name="Lost"))
@@ -157,7 +157,7 @@ async def test_a_save_of_an_older_version_is_stale(
 async def test_a_save_of_a_version_that_never_was_is_stale(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     async with units.writing(context) as work:
         with pytest.raises(Stale):
             await work.users.save(replace(alice, version=7))
@@ -166,7 +166,7 @@ async def test_a_save_of_a_version_that_never_was_is_stale(
 async def test_a_second_save_of_the_same_state_is_stale_within_one_unit_too(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     async with units.writing(context) as work:
         await work.users.save(alice.revised(name="Alicia"))
         with pytest.raises(Stale):
@@ -176,7 +176,7 @@ async def test_a_second_save_of_the_same_state_is_stale_within_one_unit_too(
 async def test_a_save_after_a_deletion_is_stale(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     await users.delete(alice.id)
     async with units.writing(context) as work:
         with pytest.raises(Stale):
@@ -201,7 +201,7 @@ async def test_a_save_after_a_deletion_is_stale(
 )
 async def test_a_key_that_another_has_is_a_conflict(users: UserService, field: str, taken: str, wanted: str) -> None:
     await users.create(NewUser(**keyed("Alice", field, taken)))
-    bob = await users.create(NewUser(name="Bob"))
+    bob = (await users.create(NewUser(name="Bob"))).result
     with pytest.raises(Conflict) as conflict:
         await users.create(NewUser(**keyed("Carol", field, wanted)))
     assert conflict.value.field == field
@@ -226,7 +226,7 @@ async def test_a_key_that_another_has_is_a_conflict(users: UserService, field: s
 )
 async def test_a_key_that_only_looks_alike_is_free(users: UserService, field: str, one: str, other: str) -> None:
     await users.create(NewUser(**keyed("Alice", field, one)))
-    bob = await users.create(NewUser(**keyed("Bob", field, other)))
+    bob = (await users.create(NewUser(**keyed("Bob", field, other)))).result
     assert getattr(await users.get(bob.id), field) == other
 
 
@@ -244,18 +244,18 @@ async def test_names_need_not_differ_and_missing_keys_do_not_meet(users: UserSer
 
 @pytest.mark.parametrize("field", ["email", "username", "external_id"])
 async def test_a_user_may_keep_and_respell_its_own_key(users: UserService, field: str) -> None:
-    alice = await users.create(NewUser(**keyed("Alice", field, "key")))
-    assert (await users.patch(alice.id, {"name": "Alicia"})).version == 2
-    assert getattr(await users.patch(alice.id, {field: "KEY"}), field) == "KEY"
+    alice = (await users.create(NewUser(**keyed("Alice", field, "key")))).result
+    assert ((await users.patch(alice.id, {"name": "Alicia"})).result).version == 2
+    assert getattr((await users.patch(alice.id, {field: "KEY"})).result, field) == "KEY"
 
 
 @pytest.mark.parametrize("field", ["email", "username", "external_id"])
 async def test_a_key_is_free_again_after_a_deletion_or_a_change(users: UserService, field: str) -> None:
-    alice = await users.create(NewUser(**keyed("Alice", field, "key")))
+    alice = (await users.create(NewUser(**keyed("Alice", field, "key")))).result
     await users.delete(alice.id)
-    bob = await users.create(NewUser(**keyed("Bob", field, "key")))
+    bob = (await users.create(NewUser(**keyed("Bob", field, "key")))).result
     await users.patch(bob.id, {field: None})
-    carol = await users.create(NewUser(**keyed("Carol", field, "key")))
+    carol = (await users.create(NewUser(**keyed("Carol", field, "key")))).result
     with pytest.raises(Conflict):
         await users.create(NewUser(**keyed("Dora", field, "key")))
     assert len({alice.id, bob.id, carol.id}) == 3
@@ -264,11 +264,11 @@ async def test_a_key_is_free_again_after_a_deletion_or_a_change(users: UserServi
 async def test_a_key_is_free_within_the_unit_that_released_it(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice", email="key"))
+    alice = (await users.create(NewUser(name="Alice", email="key"))).result
     async with units.writing(context) as work:
         await work.users.save(alice.revised(email=None))
         await work.users.add(NewUser(name="Bob", email="key"))
-        await work.commit()
+        await work.commit(None)
     assert [user.email for user in (await users.list(limit=10)).items] == [None, "key"]
 
 
@@ -280,7 +280,7 @@ async def test_a_key_is_taken_within_the_unit_that_took_it(units: UnitsOfWork, c
 
 
 async def test_lists_by_rising_id_above_a_given_one(units: UnitsOfWork, users: UserService) -> None:
-    created = [await users.create(NewUser(name=name)) for name in ("Zoe", "Adam", "Mia", "Ben")]
+    created = [(await users.create(NewUser(name=name))).result for name in ("Zoe", "Adam", "Mia", "Ben")]
     await users.delete(created[1].id)
     living = [created[0], created[2], created[3]]
     async with units.reading() as work:
@@ -295,16 +295,16 @@ async def test_lists_by_rising_id_above_a_given_one(units: UnitsOfWork, users: U
 async def test_gets_a_deleted_user_who_asks_for_such_too(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice, bob = [await users.create(NewUser(name=name)) for name in ("Alice", "Bob")]
+    alice, bob = [(await users.create(NewUser(name=name))).result for name in ("Alice", "Bob")]
     await users.delete(alice.id)
     async with units.writing(context) as work:
-        tombstone = await work.users.get(alice.id, deleted=True)
-        assert await work.users.get(bob.id, deleted=True) == bob
+        tombstone = await work.users.get(alice.id, hidden=True)
+        assert await work.users.get(bob.id, hidden=True) == bob
     assert tombstone == replace(alice, version=2, updated_at=tombstone.updated_at, deleted_at=tombstone.updated_at)
     async with units.reading() as reading:
-        assert await reading.users.get(alice.id, deleted=True) == tombstone
+        assert await reading.users.get(alice.id, hidden=True) == tombstone
         with pytest.raises(NotFound):
-            await reading.users.get(bob.id + 1, deleted=True)
+            await reading.users.get(bob.id + 1, hidden=True)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ async def test_finds_a_user_by_the_form_of_its_key(
     *, units: UnitsOfWork, users: UserService, context: RequestContext, key: UserKey, kept: str, asked: str, other: str
 ) -> None:
     await users.create(NewUser(name="Bob"))
-    alice = await users.create(NewUser(**keyed("Alice", key, kept)))
+    alice = (await users.create(NewUser(**keyed("Alice", key, kept)))).result
     async with units.reading() as work, units.writing(context) as writing:
         for store in (work.users, writing.users):
             assert await store.find(key, kept) == await store.find(key, asked) == alice
@@ -339,11 +339,11 @@ async def test_finds_a_user_by_the_form_of_its_key(
 async def test_finds_whoever_has_the_key_now(
     units: UnitsOfWork, users: UserService, context: RequestContext, key: UserKey
 ) -> None:
-    alice = await users.create(NewUser(**keyed("Alice", key, "key")))
+    alice = (await users.create(NewUser(**keyed("Alice", key, "key")))).result
     await users.delete(alice.id)
     with pytest.raises(NotFound):
         await users.find(key, "key")
-    bob = await users.create(NewUser(**keyed("Bob", key, "key")))
+    bob = (await users.create(NewUser(**keyed("Bob", key, "key")))).result
     assert await users.find(key, "key") == bob
     async with units.writing(context) as work:
         await work.users.save(bob.revised(**{key: "other"}))
@@ -357,29 +357,29 @@ async def test_finds_whoever_has_the_key_now(
 async def test_a_deleted_user_is_saved_back_to_life_if_its_keys_are_free(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice", email="a", username="b", external_id="c"))
+    alice = (await users.create(NewUser(name="Alice", email="a", username="b", external_id="c"))).result
     await users.delete(alice.id)
-    restored = await users.restore(alice.id)
+    restored = (await users.restore(alice.id)).result
     assert restored == replace(alice, version=3, updated_at=restored.updated_at)
     assert await users.find("email", "A") == await users.find("external_id", "c") == restored
     await users.delete(alice.id)
     for key, value in (("email", "A"), ("username", "B"), ("external_id", "c")):
-        thief = await users.create(NewUser(**keyed("Eve", key, value)))
+        thief = (await users.create(NewUser(**keyed("Eve", key, value)))).result
         with pytest.raises(Conflict) as conflict:
             await users.restore(alice.id)
         assert conflict.value.field == key
         await users.delete(thief.id)
-    assert (await users.restore(alice.id)).version == 5
+    assert ((await users.restore(alice.id)).result).version == 5
 
 
 async def test_an_erased_user_was_never_there_and_its_id_is_not_given_out_again(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice", email="key"))
+    alice = (await users.create(NewUser(name="Alice", email="key"))).result
     async with units.writing(context) as work:
         await work.users.remove(alice)
         with pytest.raises(NotFound):
-            await work.users.get(alice.id, deleted=True)
+            await work.users.get(alice.id, hidden=True)
         with pytest.raises(NotFound):
             await work.users.find("email", "key")
         with pytest.raises(NotFound):
@@ -387,26 +387,26 @@ async def test_an_erased_user_was_never_there_and_its_id_is_not_given_out_again(
         with pytest.raises(NotFound):
             await work.users.remove(alice)
         assert await users.get(alice.id) == alice
-        await work.commit()
+        await work.commit(None)
     async with units.reading() as reading:
         with pytest.raises(NotFound):
-            await reading.users.get(alice.id, deleted=True)
+            await reading.users.get(alice.id, hidden=True)
         assert await reading.users.list(limit=10) == []
-    assert (await users.create(NewUser(name="Bob", email="key"))).id > alice.id
+    assert ((await users.create(NewUser(name="Bob", email="key"))).result).id > alice.id
 
 
 async def test_an_erasure_of_another_version_is_stale(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     await users.delete(alice.id)
     async with units.writing(context) as work:
         with pytest.raises(Stale):
             await work.users.remove(alice)
         with pytest.raises(NotFound):
             await work.users.remove(replace(alice, id=alice.id + 1))
-        await work.users.remove(await work.users.get(alice.id, deleted=True))
-        await work.commit()
+        await work.users.remove(await work.users.get(alice.id, hidden=True))
+        await work.commit(None)
     with pytest.raises(NotFound):
         await users.restore(alice.id)
 
@@ -434,9 +434,9 @@ ATTRIBUTES: Final[list[JsonObject]] = [
 
 @pytest.mark.parametrize("attributes", ATTRIBUTES, ids=range(len(ATTRIBUTES)))
 async def test_attributes_come_back_exactly(users: UserService, attributes: JsonObject) -> None:
-    alice = await users.create(NewUser(name="Alice", attributes=attributes))
+    alice = (await users.create(NewUser(name="Alice", attributes=attributes))).result
     assert json.dumps((await users.get(alice.id)).attributes) == json.dumps(attributes)
-    bob = await users.create(NewUser(name="Bob"))
+    bob = (await users.create(NewUser(name="Bob"))).result
     await users.patch(bob.id, {"name": "Robert"})
     assert (await users.get(bob.id)).attributes == {}
 
@@ -456,7 +456,7 @@ RARE: Final = "".join(chr(0x20000 + step) for step in range(255))  # four bytes 
     ids=["rare", "wide", "expanding", "folding", "odd"],
 )
 async def test_the_longest_and_the_oddest_legal_texts_come_back(users: UserService, texts: dict[str, Any]) -> None:
-    alice = await users.get((await users.create(NewUser(**texts))).id)
+    alice = await users.get(((await users.create(NewUser(**texts))).result).id)
     assert {field: getattr(alice, field) for field in texts} == texts
     for field in ("email", "username", "external_id"):
         with pytest.raises(Conflict):
@@ -472,7 +472,7 @@ async def test_what_was_handed_out_or_in_cannot_alter_the_store(
         given["a"]["b"] = 2
         spoil(added)
         spoil(await work.users.get(added.id))
-        await work.commit()
+        await work.commit(None)
     async with units.reading() as work:
         spoil((await work.users.list(limit=1))[0])
         spoil(await work.users.get(added.id))
@@ -489,12 +489,12 @@ async def test_what_was_handed_out_or_in_cannot_alter_the_store(
 async def test_a_change_made_in_place_and_saved_is_told_as_it_was_and_is(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice", attributes={"a": {"b": 1}}))
+    alice = (await users.create(NewUser(name="Alice", attributes={"a": {"b": 1}}))).result
     async with units.writing(context) as work:
         kept = await work.users.get(alice.id)
         spoil(kept)
         spoil(await work.users.save(kept))
-        await work.commit()
+        await work.commit(None)
     async with units.reading() as work:
         [_, change] = await work.changes.list(limit=10)
     assert change.before == {"attributes": {"a": {"b": 1}}}

@@ -82,7 +82,7 @@ async def test_a_wait_that_is_cancelled_disturbs_no_other(units: UnitsOfWork, us
 async def test_a_wait_for_what_a_filter_lets_through_passes_over_the_rest(
     users: UserService, changes: ChangeService
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     deletions = parse_filter('action eq "deleted"', FIELDS)
     waits = asyncio.create_task(changes.wait(filter=deletions, since=0, limit=10, within_s=LONG_S))
     await users.create(NewUser(name="Bob"))

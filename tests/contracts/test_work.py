@@ -23,7 +23,7 @@ async def everything(units: UnitsOfWork) -> tuple[list[User], list[Change]]:
 
 
 async def test_forgets_what_is_not_committed(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     before = await everything(units)
     async with units.writing(context) as work:
         bob = await work.users.add(NewUser(name="Bob"))
@@ -36,7 +36,7 @@ async def test_forgets_what_is_not_committed(units: UnitsOfWork, users: UserServ
 async def test_forgets_what_an_exception_left_behind(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     before = await everything(units)
 
     async def fail() -> None:
@@ -55,7 +55,7 @@ async def test_a_unit_that_failed_does_not_keep_the_next_one_waiting(
 ) -> None:
     async with units.writing(context) as work:
         await work.users.add(NewUser(name="Alice", email="key"))
-    assert (await users.create(NewUser(name="Bob", email="key"))).version == 1
+    assert ((await users.create(NewUser(name="Bob", email="key"))).result).version == 1
 
 
 async def test_forgets_what_comes_after_the_commit(
@@ -63,7 +63,7 @@ async def test_forgets_what_comes_after_the_commit(
 ) -> None:
     async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice"))
-        await work.commit()
+        await work.commit(None)
         await work.users.add(NewUser(name="Bob"))
     assert (await users.list(limit=10)).items == [alice]
 
@@ -71,7 +71,7 @@ async def test_forgets_what_comes_after_the_commit(
 async def test_keeps_all_of_a_unit_at_once(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
     async with units.writing(context) as work:
         added = [await work.users.add(NewUser(name=f"User {number}")) for number in range(3)]
-        await work.commit()
+        await work.commit(None)
     kept, told = await everything(units)
     assert kept == added
     assert [change.entity_id for change in told] == [user.id for user in added]
@@ -82,7 +82,7 @@ async def test_the_time_of_a_unit_stands_still_and_is_in_utc(units: UnitsOfWork,
         now = work.now
         alice = await work.users.add(NewUser(name="Alice"))
         bob = await work.users.add(NewUser(name="Bob"))
-        await work.commit()
+        await work.commit(None)
         assert work.now == now == alice.created_at == bob.created_at
         assert now.tzinfo is UTC
     _, told = await everything(units)
@@ -92,23 +92,23 @@ async def test_the_time_of_a_unit_stands_still_and_is_in_utc(units: UnitsOfWork,
 async def test_a_dry_run_sees_what_it_does_and_keeps_nothing(
     units: UnitsOfWork, users: UserService, dry: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     before = await everything(units)
     async with units.writing(dry) as work:
         saved = await work.users.save(alice.revised(name="Alicia"))
         added = await work.users.add(NewUser(name="Bob"))
         assert (saved.version, added.version) == (2, 1)
         assert await work.users.list(limit=10) == [saved, added]
-        await work.commit()
+        await work.commit(None)
     assert await everything(units) == before
 
 
 async def test_a_dry_run_is_refused_like_a_true_one(
     units: UnitsOfWork, users: UserService, dry: RequestContext
 ) -> None:
-    alice = await users.create(NewUser(name="Alice", email="key"))
-    bob = await users.patch((await users.create(NewUser(name="Bob"))).id, {"name": "Robert"})
-    carol = await users.create(NewUser(name="Carol"))
+    alice = (await users.create(NewUser(name="Alice", email="key"))).result
+    bob = (await users.patch((await users.create(NewUser(name="Bob"))).result.id, {"name": "Robert"})).result
+    carol = (await users.create(NewUser(name="Carol"))).result
     await users.delete(carol.id)
     async with units.writing(dry) as work:
         with pytest.raises(Conflict):
@@ -128,14 +128,14 @@ async def test_a_dry_run_is_refused_like_a_true_one(
 async def test_a_dry_run_takes_no_key_and_no_turn(units: UnitsOfWork, users: UserService, dry: RequestContext) -> None:
     async with units.writing(dry) as work:
         await work.users.add(NewUser(name="Alice", email="key"))
-        await work.commit()
-    assert (await users.create(NewUser(name="Bob", email="key"))).email == "key"
+        await work.commit(None)
+    assert ((await users.create(NewUser(name="Bob", email="key"))).result).email == "key"
 
 
 async def test_a_reading_unit_answers_with_what_is_committed_by_then(units: UnitsOfWork, users: UserService) -> None:
     async with units.reading() as work:
         assert await work.users.list(limit=10) == []
-        alice = await users.create(NewUser(name="Alice"))
+        alice = (await users.create(NewUser(name="Alice"))).result
         assert await work.users.list(limit=10) == [alice]
         await users.delete(alice.id)
         with pytest.raises(Gone):
@@ -149,7 +149,7 @@ async def test_a_reading_unit_cannot_write(units: UnitsOfWork) -> None:
 
 
 async def test_a_snapshot_stays_at_the_moment_of_its_first_answer(units: UnitsOfWork, users: UserService) -> None:
-    alice, bob = [await users.create(NewUser(name=name)) for name in ("Alice", "Bob")]
+    alice, bob = [(await users.create(NewUser(name=name))).result for name in ("Alice", "Bob")]
     before = await everything(units)
     async with units.snapshot() as work:
         assert await work.users.count() == 2

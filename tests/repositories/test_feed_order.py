@@ -59,7 +59,7 @@ async def test_an_older_transaction_that_commits_later_is_not_missed(postgres: P
     users, follower = UserService(units, CONTEXT), Follower(units)
     async with units.writing(CONTEXT) as older:
         late = await older.users.add(NewUser(name="Late"))
-        early = [await users.create(NewUser(name="Early")) for _ in range(3)]
+        early = [(await users.create(NewUser(name="Early"))).result for _ in range(3)]
         assert await follower.read() == [user.id for user in early]
         assert await follower.read() == []
         await older.commit()
@@ -146,7 +146,7 @@ async def seen_waiting_for_an_advisory_lock(postgres: PostgresDatabase) -> None:
 async def test_a_user_that_was_read_to_be_written_waits_for_its_writer(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
     users = UserService(units, CONTEXT)
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     async with units.writing(CONTEXT) as first:
         seen = await first.users.get(alice.id)
         other = asyncio.ensure_future(users.patch(alice.id, {"attributes": {"other": True}}))

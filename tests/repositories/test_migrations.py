@@ -76,10 +76,10 @@ async def use(database: Database) -> None:
     """Puts users, tombstones and changes into it, and lets go of it."""
     await database.start()
     users = UserService(SqlUnitsOfWork(database), CONTEXT)
-    alice = await users.create(NewUser(name="Alice", email="alice@example.org", attributes={"a": [1]}))
+    alice = (await users.create(NewUser(name="Alice", email="alice@example.org", attributes={"a": [1]}))).result
     await users.patch(alice.id, {"name": "Alicia"})
     assert (await users.get(alice.id)).name == "Alicia"
-    await users.delete((await users.create(NewUser(name="Bob"))).id)
+    await users.delete(((await users.create(NewUser(name="Bob"))).result).id)
     await database.stop()
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from domain.work import RequestContext
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
 

@@ -14,7 +14,7 @@ import services.authentication
 from domain.errors import Busy, Refusal
 from domain.keys import NewKey, Scope, Unauthenticated, write_secret
 from domain.work import RequestContext
-from repositories.memory.work import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
+from repositories.fake import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
 from services.authentication import MAX_REMEMBERED, NOT_VALID, REMEMBERED_FOR_S, TOUCHED_EVERY, Authenticator
 from services.keys import KeyService
 
@@ -114,7 +114,7 @@ def units_of(units: CountedUnits) -> int:
 async def test_a_key_in_use_costs_no_unit_of_work(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
-    key, secret = await keys.create(ADMIN)
+    key, secret = (await keys.create(ADMIN)).result
     await access.authenticate(secret)
     before = units_of(units)
 
@@ -128,7 +128,7 @@ async def test_a_key_in_use_costs_no_unit_of_work(
 async def test_it_is_looked_at_anew_once_it_was_remembered_for_long_enough(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
-    _, secret = await keys.create(ADMIN)
+    _, secret = (await keys.create(ADMIN)).result
     await access.authenticate(secret)
     before = units_of(units)
 
@@ -140,7 +140,7 @@ async def test_it_is_looked_at_anew_once_it_was_remembered_for_long_enough(
 
 
 async def test_a_revocation_holds_at_once_in_the_process_that_revoked(access: Authenticator, keys: KeyService) -> None:
-    key, secret = await keys.create(ADMIN)
+    key, secret = (await keys.create(ADMIN)).result
     await access.authenticate(secret)
 
     await keys.revoke(key.id, force=True)
@@ -151,7 +151,7 @@ async def test_a_revocation_holds_at_once_in_the_process_that_revoked(access: Au
 async def test_a_revocation_holds_elsewhere_within_five_seconds(
     access: Authenticator, keys: KeyService, elsewhere: KeyService, time: "MovedTime"
 ) -> None:
-    key, secret = await keys.create(ADMIN)
+    key, secret = (await keys.create(ADMIN)).result
     await access.authenticate(secret)
 
     await elsewhere.revoke(key.id, force=True)
@@ -164,7 +164,7 @@ async def test_a_revocation_holds_elsewhere_within_five_seconds(
 async def test_the_seconds_count_from_before_the_look(
     units: CountedUnits, access: Authenticator, keys: KeyService, elsewhere: KeyService, time: "MovedTime"
 ) -> None:
-    key, secret = await keys.create(ADMIN)
+    key, secret = (await keys.create(ADMIN)).result
     units.hold_reads()
     look = asyncio.create_task(access.authenticate(secret))
     await units.until_held()
@@ -181,7 +181,7 @@ async def test_the_seconds_count_from_before_the_look(
 async def test_a_key_revoked_while_it_was_looked_up_is_not_remembered(
     units: CountedUnits, access: Authenticator, keys: KeyService
 ) -> None:
-    key, secret = await keys.create(ADMIN)
+    key, secret = (await keys.create(ADMIN)).result
     units.hold_reads()
     look = asyncio.create_task(access.authenticate(secret))
     await units.until_held()
@@ -197,7 +197,7 @@ async def test_a_key_ends_when_it_expires_though_it_is_remembered(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     new = NewKey(name="short", scopes=(Scope.SCIM,), expires_at=time.now + timedelta(seconds=2))
-    _, secret = await keys.create(new)
+    _, secret = (await keys.create(new)).result
     time.pass_by(1.9)
     await access.authenticate(secret)
 
@@ -211,9 +211,9 @@ async def test_a_key_ends_when_it_expires_though_it_is_remembered(
 async def test_a_rotation_elsewhere_is_good_at_once_for_the_new_secret(
     access: Authenticator, keys: KeyService, elsewhere: KeyService
 ) -> None:
-    key, secret = await keys.create(ADMIN)
+    key, secret = (await keys.create(ADMIN)).result
     await access.authenticate(secret)
-    _, newer = await elsewhere.rotate(key.id)
+    _, newer = (await elsewhere.rotate(key.id)).result
 
     assert (await access.authenticate(newer)).id == key.id
 
@@ -221,7 +221,7 @@ async def test_a_rotation_elsewhere_is_good_at_once_for_the_new_secret(
 async def test_a_wrong_secret_is_never_remembered(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
-    key, secret = await keys.create(ADMIN)
+    key, secret = (await keys.create(ADMIN)).result
     await access.authenticate(secret)
     before = units.reads
 
@@ -241,7 +241,7 @@ async def test_no_more_keys_are_remembered_than_there_is_room_for(
 ) -> None:
     assert MAX_REMEMBERED <= 10_000
     monkeypatch.setattr(services.authentication, "MAX_REMEMBERED", 3)
-    secrets = [(await keys.create(ADMIN))[1] for _ in range(6)]
+    secrets = [((await keys.create(ADMIN)).result)[1] for _ in range(6)]
 
     for secret in secrets:
         await access.authenticate(secret)
@@ -301,7 +301,7 @@ async def test_what_is_no_secret_costs_no_query(units: CountedUnits, access: Aut
 async def test_a_secret_of_nobody_matches_no_key_without_one(units: CountedUnits, access: Authenticator) -> None:
     async with units.writing(RequestContext(actor="tester", request_id="r1")) as work:
         key = await work.keys.add(ADMIN)
-        await work.commit()
+        await work.commit(None)
 
     assert await refused(access, write_secret(key.id, "0" * 32))
 
@@ -309,7 +309,7 @@ async def test_a_secret_of_nobody_matches_no_key_without_one(units: CountedUnits
 async def test_a_use_is_noted_once_a_minute_and_not_more_often(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
-    key, secret = await keys.create(ADMIN)
+    key, secret = (await keys.create(ADMIN)).result
     created = units.writes
     first_used_at = time.now
 
@@ -324,7 +324,7 @@ async def test_a_use_is_noted_once_a_minute_and_not_more_often(
 
 
 async def test_who_is_refused_leaves_no_note(units: CountedUnits, access: Authenticator, keys: KeyService) -> None:
-    key, _ = await keys.create(ADMIN)
+    key, _ = (await keys.create(ADMIN)).result
 
     await refused(access, write_secret(key.id, "w" * 32))
 
@@ -335,7 +335,7 @@ async def test_who_is_refused_leaves_no_note(units: CountedUnits, access: Authen
 async def test_a_note_that_fails_refuses_nobody_and_is_not_tried_each_time(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime", refusal: Refusal
 ) -> None:
-    key, secret = await keys.create(ADMIN)
+    key, secret = (await keys.create(ADMIN)).result
     units.refuses_writes, units.writes = refusal, 0
 
     for _ in range(5):
@@ -351,7 +351,7 @@ async def test_a_note_that_fails_refuses_nobody_and_is_not_tried_each_time(
 async def test_many_first_uses_at_once_are_one_note(
     units: CountedUnits, access: Authenticator, keys: KeyService
 ) -> None:
-    _, secret = await keys.create(ADMIN)
+    _, secret = (await keys.create(ADMIN)).result
     units.writes = 0
 
     await asyncio.gather(*(access.authenticate(secret) for _ in range(10)))
@@ -382,7 +382,7 @@ async def test_a_key_made_elsewhere_locks_the_door_within_five_seconds(
 async def test_the_door_stays_locked_when_the_last_key_is_revoked(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
-    key, _ = await keys.create(ADMIN)
+    key, _ = (await keys.create(ADMIN)).result
     assert await access.needs_key()
     await keys.revoke(key.id, force=True)
 

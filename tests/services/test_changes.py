@@ -10,8 +10,8 @@ from services.users import UserService
 
 
 async def test_tells_what_happened_in_its_order(users: UserService, changes: ChangeService) -> None:
-    alice = await users.create(NewUser(name="Alice"))
-    bob = await users.create(NewUser(name="Bob"))
+    alice = (await users.create(NewUser(name="Alice"))).result
+    bob = (await users.create(NewUser(name="Bob"))).result
     await users.patch(alice.id, {"name": "Alicia"})
     await users.delete(bob.id)
     told = (await changes.list(since=0, limit=10)).changes
@@ -33,7 +33,7 @@ async def test_goes_on_after_the_last_number_seen(users: UserService, changes: C
 
 
 async def test_tells_the_history_of_one_user(users: UserService, changes: ChangeService) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     await users.create(NewUser(name="Bob"))
     await users.patch(alice.id, {"name": "Alicia"})
     told = (await changes.list_of_user(alice.id, since=0, limit=10)).changes
@@ -42,7 +42,7 @@ async def test_tells_the_history_of_one_user(users: UserService, changes: Change
 
 
 async def test_tells_the_history_of_a_deleted_user_too(users: UserService, changes: ChangeService) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     await users.delete(alice.id)
     assert [change.action for change in (await changes.list_of_user(alice.id, since=0, limit=10)).changes] == [
         Action.CREATED,
@@ -53,7 +53,7 @@ async def test_tells_the_history_of_a_deleted_user_too(users: UserService, chang
 async def test_a_history_that_was_read_to_its_end_is_empty_not_missing(
     users: UserService, changes: ChangeService
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     [change] = (await changes.list_of_user(alice.id, since=0, limit=10)).changes
     assert (await changes.list_of_user(alice.id, since=change.seq, limit=10)).changes == []
 

@@ -17,34 +17,34 @@ from domain.errors import Gone, NotFound, Refusal
 from domain.keys import FIRST_ID, RANDOM_LENGTH, NewKey, Scope, write_secret
 from domain.users import NewUser
 from domain.work import RequestContext
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 from services.authentication import Authenticator
 from services.keys import KeyService
 from services.users import UserService
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 ADMIN: Final = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
-COMMIT: Final = ast.dump(ast.parse("await work.commit()").body[0])
+COMMIT: Final = ast.dump(ast.parse("await work.commit(None)").body[0])
 
 Check = Callable[[Any, MemoryUnitsOfWork], Awaitable[None]]
 """Uses the service that it is given, which may have forgotten a commit, and looks with another at what was kept."""
 
 
 async def keeps_a_created_user(service: UserService, units: MemoryUnitsOfWork) -> None:
-    created = await service.create(NewUser(name="Alice"))
+    created = (await service.create(NewUser(name="Alice"))).result
     assert await UserService(units, CONTEXT).get(created.id) == created
 
 
 async def keeps_a_patch(service: UserService, units: MemoryUnitsOfWork) -> None:
     others = UserService(units, CONTEXT)
-    alice = await others.create(NewUser(name="Alice"))
-    patched = await service.patch(alice.id, {"name": "Alicia"})
+    alice = (await others.create(NewUser(name="Alice"))).result
+    patched = (await service.patch(alice.id, {"name": "Alicia"})).result
     assert await others.get(alice.id) == patched
 
 
 async def keeps_a_deletion(service: UserService, units: MemoryUnitsOfWork) -> None:
     others = UserService(units, CONTEXT)
-    alice = await others.create(NewUser(name="Alice"))
+    alice = (await others.create(NewUser(name="Alice"))).result
     await service.delete(alice.id)
     with pytest.raises(Gone):
         await others.get(alice.id)
@@ -52,23 +52,23 @@ async def keeps_a_deletion(service: UserService, units: MemoryUnitsOfWork) -> No
 
 async def keeps_what_was_put(service: UserService, units: MemoryUnitsOfWork) -> None:
     others = UserService(units, CONTEXT)
-    created, _ = await service.put(NewUser(name="Alice", external_id="x"))
+    created, _ = (await service.put(NewUser(name="Alice", external_id="x"))).result
     assert await others.find("external_id", "x") == created
-    replaced, _ = await service.put(NewUser(name="Alicia", external_id="x"))
+    replaced, _ = (await service.put(NewUser(name="Alicia", external_id="x"))).result
     assert await others.get(created.id) == replaced
 
 
 async def keeps_a_restoration(service: UserService, units: MemoryUnitsOfWork) -> None:
     others = UserService(units, CONTEXT)
-    alice = await others.create(NewUser(name="Alice"))
+    alice = (await others.create(NewUser(name="Alice"))).result
     await others.delete(alice.id)
-    restored = await service.restore(alice.id)
+    restored = (await service.restore(alice.id)).result
     assert await others.get(alice.id) == restored
 
 
 async def keeps_an_erasure(service: UserService, units: MemoryUnitsOfWork) -> None:
     others = UserService(units, CONTEXT)
-    alice = await others.create(NewUser(name="Alice"))
+    alice = (await others.create(NewUser(name="Alice"))).result
     await service.purge(alice.id)
     with pytest.raises(NotFound):
         await others.get(alice.id)
@@ -83,7 +83,7 @@ def access(kind: Any, units: MemoryUnitsOfWork) -> Any:
 
 
 async def keeps_a_created_key(service: KeyService, units: MemoryUnitsOfWork) -> None:
-    _, secret = await service.create(ADMIN)
+    _, secret = (await service.create(ADMIN)).result
     assert (await access(Authenticator, units).authenticate(secret)).name == "admin"
 
 
@@ -95,21 +95,21 @@ async def keeps_a_seeded_key(service: KeyService, units: MemoryUnitsOfWork) -> N
 
 async def keeps_a_rotation(service: KeyService, units: MemoryUnitsOfWork) -> None:
     others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, CONTEXT)
-    key, _ = await others.create(ADMIN)
-    _, secret = await service.rotate(key.id)
+    key, _ = (await others.create(ADMIN)).result
+    _, secret = (await service.rotate(key.id)).result
     assert (await access(Authenticator, units).authenticate(secret)).rotated_at is not None
 
 
 async def keeps_a_revocation(service: KeyService, units: MemoryUnitsOfWork) -> None:
     others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, CONTEXT)
-    key, _ = await others.create(ADMIN)
+    key, _ = (await others.create(ADMIN)).result
     await service.revoke(key.id, force=True)
     assert (await others.get(key.id)).revoked_at is not None
 
 
 async def keeps_the_note_of_a_use(service: Authenticator, units: MemoryUnitsOfWork) -> None:
     others = KeyService(units, lambda: "o" * RANDOM_LENGTH, lambda: None, CONTEXT)
-    key, secret = await others.create(ADMIN)
+    key, secret = (await others.create(ADMIN)).result
     await service.authenticate(secret)
     assert (await others.get(key.id)).last_used_at is not None
 
@@ -231,4 +231,4 @@ def test_every_commit_is_spelled_so_that_it_is_found() -> None:
     """A commit under another spelling would escape the search above."""
     for module in modules():
         source = inspect.getsource(importlib.import_module(module))
-        assert source.count(".commit(") == source.count("await work.commit()\n")
+        assert source.count(".commit(") == source.count("await work.commit(None)\n")

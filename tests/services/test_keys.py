@@ -10,7 +10,7 @@ import pytest
 from domain.errors import Invalid, NotFound
 from domain.keys import FIRST_ID, Forbidden, LastAdminKey, NewKey, Scope, Unauthenticated, id_in, write_secret
 from domain.work import RequestContext
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 from services.authentication import Authenticator
 from services.keys import DEFAULT_OVERLAP, MAX_OVERLAP, KeyService
 
@@ -48,7 +48,7 @@ def held_by(keys: KeyService, *scopes: Scope) -> KeyService:
 
 
 async def test_a_created_key_is_good_for_its_secret(keys: KeyService, access: Authenticator) -> None:
-    key, secret = await keys.create(READER)
+    key, secret = (await keys.create(READER)).result
 
     assert id_in(secret) == key.id
     assert (await access.authenticate(secret)).id == key.id
@@ -56,11 +56,11 @@ async def test_a_created_key_is_good_for_its_secret(keys: KeyService, access: Au
 
 
 async def test_no_two_keys_have_the_same_secret(keys: KeyService) -> None:
-    assert len({(await keys.create(READER))[1] for _ in range(3)}) == 3
+    assert len({((await keys.create(READER)).result)[1] for _ in range(3)}) == 3
 
 
 async def test_nothing_but_the_answer_holds_the_secret(keys: KeyService, units: MemoryUnitsOfWork) -> None:
-    key, secret = await keys.create(READER)
+    key, secret = (await keys.create(READER)).result
     random = secret.split("_")[2]
 
     async with units.reading() as work:
@@ -83,7 +83,7 @@ async def test_no_key_grants_a_scope_that_it_lacks(keys: KeyService, scope: Scop
         await others.create(NewKey(name="more", scopes=(Scope.KEYS_ADMIN, scope)))
     assert refused.value.scope is scope
     assert (await keys.list(limit=9)).items == []
-    created, _ = await held_by(keys, scope).create(NewKey(name="same", scopes=(scope,)))
+    created, _ = (await held_by(keys, scope).create(NewKey(name="same", scopes=(scope,)))).result
     assert created.scopes == (scope,)
 
 
@@ -91,20 +91,20 @@ async def test_no_key_grants_a_scope_that_it_lacks(keys: KeyService, scope: Scop
 async def test_no_key_rotates_one_that_has_a_scope_that_it_lacks(
     keys: KeyService, access: Authenticator, scope: Scope
 ) -> None:
-    key, secret = await keys.create(NewKey(name="other", scopes=(scope,)))
+    key, secret = (await keys.create(NewKey(name="other", scopes=(scope,)))).result
 
     with pytest.raises(Forbidden):
         await held_by(keys, *set(Scope) - {scope}).rotate(key.id)
     assert (await access.authenticate(secret)).rotated_at is None
-    _, newer = await held_by(keys, scope).rotate(key.id)
+    _, newer = (await held_by(keys, scope).rotate(key.id)).result
     assert (await access.authenticate(newer)).id == key.id
 
 
 async def test_both_secrets_are_good_while_they_overlap(
     keys: KeyService, access: Authenticator, time: "MovedTime"
 ) -> None:
-    key, before = await keys.create(READER)
-    rotated, after = await keys.rotate(key.id, overlap=timedelta(minutes=10))
+    key, before = (await keys.create(READER)).result
+    rotated, after = (await keys.rotate(key.id, overlap=timedelta(minutes=10))).result
 
     assert rotated.rotated_at == time.now
     assert before != after
@@ -120,7 +120,7 @@ async def test_both_secrets_are_good_while_they_overlap(
 async def test_a_secret_before_is_good_for_a_day_if_nothing_else_is_said(
     keys: KeyService, access: Authenticator, time: "MovedTime"
 ) -> None:
-    key, before = await keys.create(READER)
+    key, before = (await keys.create(READER)).result
     await keys.rotate(key.id)
 
     time.pass_by(24 * 60 * 60 - 1)
@@ -132,7 +132,7 @@ async def test_a_secret_before_is_good_for_a_day_if_nothing_else_is_said(
 
 
 async def test_without_an_overlap_the_secret_before_ends_at_once(keys: KeyService, access: Authenticator) -> None:
-    key, before = await keys.create(READER)
+    key, before = (await keys.create(READER)).result
     await access.authenticate(before)
     await keys.rotate(key.id, overlap=timedelta(0))
 
@@ -142,7 +142,7 @@ async def test_without_an_overlap_the_secret_before_ends_at_once(keys: KeyServic
 
 @pytest.mark.parametrize("overlap", [timedelta(seconds=-1), MAX_OVERLAP + timedelta(seconds=1)])
 async def test_an_overlap_has_its_bounds(keys: KeyService, overlap: timedelta) -> None:
-    key, _ = await keys.create(READER)
+    key, _ = (await keys.create(READER)).result
 
     with pytest.raises(Invalid):
         await keys.rotate(key.id, overlap=overlap)
@@ -151,8 +151,8 @@ async def test_an_overlap_has_its_bounds(keys: KeyService, overlap: timedelta) -
 
 
 async def test_two_rotations_leave_the_newest_two_secrets(keys: KeyService, access: Authenticator) -> None:
-    key, first = await keys.create(READER)
-    (_, second), (_, third) = await keys.rotate(key.id), await keys.rotate(key.id)
+    key, first = (await keys.create(READER)).result
+    (_, second), (_, third) = (await keys.rotate(key.id)).result, (await keys.rotate(key.id)).result
 
     with pytest.raises(Unauthenticated):
         await access.authenticate(first)
@@ -163,8 +163,8 @@ async def test_two_rotations_leave_the_newest_two_secrets(keys: KeyService, acce
 async def test_a_revoked_key_is_neither_good_nor_listed_nor_revoked_again(
     keys: KeyService, access: Authenticator
 ) -> None:
-    key, secret = await keys.create(READER)
-    _, newer = await keys.rotate(key.id)
+    key, secret = (await keys.create(READER)).result
+    _, newer = (await keys.rotate(key.id)).result
     await keys.revoke(key.id)
 
     for each in (secret, newer):
@@ -178,7 +178,7 @@ async def test_a_revoked_key_is_neither_good_nor_listed_nor_revoked_again(
 
 
 async def test_the_last_admin_key_is_revoked_by_force_only(keys: KeyService, access: Authenticator) -> None:
-    key, secret = await keys.create(ADMIN)
+    key, secret = (await keys.create(ADMIN)).result
     await keys.create(READER)
 
     with pytest.raises(LastAdminKey):
@@ -192,7 +192,7 @@ async def test_the_last_admin_key_is_revoked_by_force_only(keys: KeyService, acc
 async def test_an_admin_key_that_expired_is_not_enough_to_revoke_the_other(keys: KeyService, time: "MovedTime") -> None:
     expiring = NewKey(name="short", scopes=(Scope.KEYS_ADMIN,), expires_at=time.now + timedelta(hours=1))
     await keys.create(expiring)
-    key, _ = await keys.create(ADMIN)
+    key, _ = (await keys.create(ADMIN)).result
 
     time.pass_by(3600)
     with pytest.raises(LastAdminKey):
@@ -200,7 +200,7 @@ async def test_an_admin_key_that_expired_is_not_enough_to_revoke_the_other(keys:
 
 
 async def test_other_keys_are_revoked_whether_there_is_an_admin_or_not(keys: KeyService) -> None:
-    key, _ = await keys.create(READER)
+    key, _ = (await keys.create(READER)).result
 
     await keys.revoke(key.id)
 
@@ -216,7 +216,7 @@ async def test_every_change_is_told_to_whoever_remembers_keys(
 
     await keys.seed(write_secret(FIRST_ID, "s" * 32))
     assert len(told) == 1
-    key, _ = await keys.create(READER)
+    key, _ = (await keys.create(READER)).result
     assert len(told) == 2
     await keys.rotate(key.id)
     assert len(told) == 3
@@ -231,7 +231,7 @@ async def test_a_seeded_key_is_good_for_everything_with_the_secret_that_is_known
     keys: KeyService, access: Authenticator
 ) -> None:
     secret = write_secret(FIRST_ID, "s" * 32)
-    seeded = await keys.seed(secret)
+    seeded = (await keys.seed(secret)).result
 
     assert seeded is not None
     assert (seeded.id, set(seeded.scopes), seeded.expires_at) == (FIRST_ID, set(Scope), None)
@@ -239,11 +239,11 @@ async def test_a_seeded_key_is_good_for_everything_with_the_secret_that_is_known
 
 
 async def test_nothing_is_seeded_where_there_ever_was_a_key(keys: KeyService, access: Authenticator) -> None:
-    key, _ = await keys.create(ADMIN)
+    key, _ = (await keys.create(ADMIN)).result
     await keys.revoke(key.id, force=True)
     secret = write_secret(FIRST_ID, "s" * 32)
 
-    assert await keys.seed(secret) is None
+    assert (await keys.seed(secret)).result is None
     with pytest.raises(Unauthenticated):
         await access.authenticate(secret)
     assert (await keys.list(limit=9)).items == []
@@ -263,7 +263,7 @@ async def test_what_is_no_secret_of_a_first_key_is_not_seeded(
 
 
 async def test_keys_are_listed_by_pages(keys: KeyService) -> None:
-    ids = [(await keys.create(READER))[0].id for _ in range(3)]
+    ids = [((await keys.create(READER)).result)[0].id for _ in range(3)]
 
     first = await keys.list(limit=2)
     second = await keys.list(after=ids[1], limit=2)

@@ -8,8 +8,8 @@ import pytest
 from domain.errors import Busy, Conflict, Contended, Refusal, Uncertain
 from domain.users import NewUser
 from domain.work import RequestContext
-from repositories.memory.work import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
-from services.retry import ATTEMPTS
+from repositories.fake import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
+from services.operations import ATTEMPTS
 from services.users import UserService
 
 
@@ -57,7 +57,7 @@ def contended(times: int) -> list[Refusal]:
 async def test_runs_again_while_contended(context: RequestContext) -> None:
     units = FaultyUnits(*contended(ATTEMPTS - 1))
     users = UserService(units, context)
-    created = await users.create(NewUser(name="Alice"))
+    created = (await users.create(NewUser(name="Alice"))).result
     assert (await users.list(limit=10)).items == [created]
     assert units.pauses == [1, 2, 3, 4]
 
@@ -72,7 +72,7 @@ async def test_gives_up_as_busy_after_five_attempts(context: RequestContext) -> 
 
 async def test_each_attempt_is_a_unit_of_its_own_that_starts_from_what_is_committed(context: RequestContext) -> None:
     units = FaultyUnits(*contended(2))
-    created = await UserService(units, context).create(NewUser(name="Alice", email="alice@example.org"))
+    created = (await UserService(units, context).create(NewUser(name="Alice", email="alice@example.org"))).result
     assert len(set(map(id, units.begun))) == 3
     assert created.version == 1
 
@@ -80,7 +80,7 @@ async def test_each_attempt_is_a_unit_of_its_own_that_starts_from_what_is_commit
 async def test_a_read_is_run_again_too(context: RequestContext) -> None:
     units = FaultyUnits()
     users = UserService(units, context)
-    created = await users.create(NewUser(name="Alice"))
+    created = (await users.create(NewUser(name="Alice"))).result
     units.faults = contended(2)
     assert await users.get(created.id) == created
     assert units.pauses == [1, 2]

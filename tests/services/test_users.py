@@ -6,7 +6,7 @@ from domain.errors import Conflict, Gone, Invalid, NotFound
 from domain.users import NewUser, Status
 from domain.values import JsonObject
 from domain.work import RequestContext
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
 
@@ -18,7 +18,7 @@ def dry(units: MemoryUnitsOfWork) -> UserService:
 
 
 async def test_creates_a_user(users: UserService) -> None:
-    created = await users.create(NewUser(name="Alice", email="alice@example.org"))
+    created = (await users.create(NewUser(name="Alice", email="alice@example.org"))).result
     assert (created.name, created.email, created.version) == ("Alice", "alice@example.org", 1)
     assert await users.get(created.id) == created
 
@@ -38,55 +38,55 @@ async def test_does_not_find_whom_it_never_had(users: UserService) -> None:
 
 
 async def test_patches_a_user(users: UserService) -> None:
-    alice = await users.create(NewUser(name="Alice", email="alice@example.org", attributes={"a": 1, "b": 2}))
-    patched = await users.patch(alice.id, {"email": None, "status": "suspended", "attributes": {"a": None}})
+    alice = (await users.create(NewUser(name="Alice", email="alice@example.org", attributes={"a": 1, "b": 2}))).result
+    patched = (await users.patch(alice.id, {"email": None, "status": "suspended", "attributes": {"a": None}})).result
     assert (patched.name, patched.email, patched.status) == ("Alice", None, Status.SUSPENDED)
     assert (patched.attributes, patched.version) == ({"b": 2}, 2)
     assert await users.get(alice.id) == patched
 
 
 async def test_a_patch_that_breaks_a_rule_changes_nothing(users: UserService) -> None:
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     with pytest.raises(Invalid):
         await users.patch(alice.id, {"name": "Alicia", "email": ""})
     assert await users.get(alice.id) == alice
 
 
 async def test_a_patch_may_change_the_spelling_of_a_users_own_key(users: UserService) -> None:
-    alice = await users.create(NewUser(name="Alice", email="alice@example.org"))
-    assert (await users.patch(alice.id, {"email": "Alice@Example.org"})).email == "Alice@Example.org"
+    alice = (await users.create(NewUser(name="Alice", email="alice@example.org"))).result
+    assert ((await users.patch(alice.id, {"email": "Alice@Example.org"})).result).email == "Alice@Example.org"
 
 
 @pytest.mark.parametrize("patch", [{}, {"name": "Alice"}, {"attributes": {"a": 1, "gone": None}}, {"email": None}])
 async def test_a_patch_that_changes_nothing_writes_nothing(
     users: UserService, changes: ChangeService, patch: JsonObject
 ) -> None:
-    alice = await users.create(NewUser(name="Alice", attributes={"a": 1}))
-    assert await users.patch(alice.id, patch) == alice
+    alice = (await users.create(NewUser(name="Alice", attributes={"a": 1}))).result
+    assert (await users.patch(alice.id, patch)).result == alice
     assert await users.get(alice.id) == alice
     assert len((await changes.list(since=0, limit=10)).changes) == 1
 
 
 @pytest.mark.parametrize("value", [True, 1.0, [1]])
 async def test_a_patch_may_turn_a_number_into_what_python_takes_for_equal(users: UserService, value: object) -> None:
-    alice = await users.create(NewUser(name="Alice", attributes={"a": 1}))
+    alice = (await users.create(NewUser(name="Alice", attributes={"a": 1}))).result
     await users.patch(alice.id, {"attributes": {"a": value}})  # type: ignore[dict-item]
     assert repr((await users.get(alice.id)).attributes) == repr({"a": value})
 
 
 async def test_hides_a_deleted_user_and_releases_its_keys(users: UserService) -> None:
-    alice = await users.create(NewUser(name="Alice", email="alice@example.org"))
+    alice = (await users.create(NewUser(name="Alice", email="alice@example.org"))).result
     await users.delete(alice.id)
     for attempt in (users.get(alice.id), users.patch(alice.id, {"name": "Bob"}), users.delete(alice.id)):
         with pytest.raises(Gone):
             await attempt
     assert (await users.list(limit=10)).items == []
-    again = await users.create(NewUser(name="Alice", email="alice@example.org"))
+    again = (await users.create(NewUser(name="Alice", email="alice@example.org"))).result
     assert again.id != alice.id
 
 
 async def test_lists_page_by_page(users: UserService) -> None:
-    created = [await users.create(NewUser(name=f"User {number}")) for number in range(5)]
+    created = [(await users.create(NewUser(name=f"User {number}"))).result for number in range(5)]
     first = await users.list(limit=2)
     second = await users.list(after=(first.items[-1].id,), limit=2)
     third = await users.list(after=(second.items[-1].id,), limit=2)
@@ -103,9 +103,9 @@ async def test_a_full_last_page_has_no_more(users: UserService) -> None:
 async def test_a_dry_run_answers_and_stores_nothing(
     users: UserService, dry: UserService, changes: ChangeService
 ) -> None:
-    alice = await users.create(NewUser(name="Alice"))
-    assert (await dry.create(NewUser(name="Bob"))).name == "Bob"
-    assert (await dry.patch(alice.id, {"name": "Alicia"})).name == "Alicia"
+    alice = (await users.create(NewUser(name="Alice"))).result
+    assert ((await dry.create(NewUser(name="Bob"))).result).name == "Bob"
+    assert ((await dry.patch(alice.id, {"name": "Alicia"})).result).name == "Alicia"
     await dry.delete(alice.id)
     assert (await users.list(limit=10)).items == [alice]
     assert len((await changes.list(since=0, limit=10)).changes) == 1

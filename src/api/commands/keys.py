@@ -14,7 +14,7 @@ from api.commands.console import DatabaseUrl, in_directory, refuse, show
 from api.randomness import random_characters
 from domain.errors import Invalid, Refusal
 from domain.keys import FIRST_ID, Key, LastAdminKey, NewKey, Scope, write_secret
-from domain.pages import MAX_LIMIT
+from domain.pages import BY_ID, MAX_LIMIT
 from domain.values import MAX_ID
 from domain.work import RequestContext
 from services.keys import KeyService
@@ -42,7 +42,7 @@ def create_key(
     """Create a key and show its secret, this once. From the first key on, every request needs one."""
     expires_at = None if expires is None else datetime.now(UTC) + duration(expires)
     new = lawful(lambda: NewKey(name=name, scopes=tuple(scope), expires_at=expires_at))
-    key, secret = in_service(lambda service: service.create(new), database_url)
+    key, secret = in_service(lambda service: service.create(new), database_url).result
     show({**as_over_http(key), "secret": secret}, as_json=json)
 
 
@@ -52,8 +52,10 @@ def list_keys(json: Json = False, database_url: DatabaseUrl = None) -> None:
 
     async def every(service: KeyService) -> list[Key]:
         found: list[Key] = []
-        while (page := await service.list(after=found[-1].id if found else 0, limit=MAX_LIMIT)).items:
+        after = None
+        while (page := await service.list(after=after, limit=MAX_LIMIT)).items:
             found += page.items
+            after = BY_ID.position(found[-1])
         return found
 
     show([as_over_http(key) for key in in_service(every, database_url)], as_json=json)
@@ -63,7 +65,7 @@ def list_keys(json: Json = False, database_url: DatabaseUrl = None) -> None:
 def rotate_key(id: KeyId, overlap: Overlap = "24h", json: Json = False, database_url: DatabaseUrl = None) -> None:
     """Give a key a new secret and show it, this once."""
     span = duration(overlap)
-    key, secret = in_service(lambda service: service.rotate(id, overlap=span), database_url)
+    key, secret = in_service(lambda service: service.rotate(id, overlap=span), database_url).result
     show({**as_over_http(key), "secret": secret}, as_json=json)
 
 

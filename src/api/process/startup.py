@@ -29,7 +29,7 @@ async def require_key_unless_local(container: Container) -> None:
     settings = container.settings()
     if (secret := settings.bootstrap_secret()) is not None:
         await seed(container, secret)
-    if not settings.is_local() and not await container.access().needs_key():
+    if not settings.is_local() and not await container.authenticator().needs_key():
         raise NotReady(
             f"Without any key the directory would be open to whoever reaches {settings.host}. Create one first: "
             "roster keys create admin --scope keys:admin; or listen on 127.0.0.1, or set ROSTER_BOOTSTRAP_KEY."

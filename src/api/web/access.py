@@ -1,20 +1,16 @@
-"""Who calls, and whether they may: from the Authorization header to the context of a service."""
+"""Who calls, and with which scopes: from the Authorization header to a key."""
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from time import monotonic
-from typing import Annotated, Any, Final, Generic, TypeVar, get_type_hints
+from typing import Final
 
-from fastapi import Query, Request, params
+from fastapi import Request
 
-from api.container import Container
 from api.settings import is_loopback
 from domain.keys import Key, Scope, TooManyFailures, Unauthenticated, require_scopes
-from domain.work import RequestContext
-
-S = TypeVar("S")
 
 MAX_FAILURES: Final = 20
 """How many wrong keys an address may try within `WINDOW_S`. Good keys from there are taken all the same."""
@@ -31,8 +27,6 @@ SECURITY_SCHEME: Final = "key"
 """The name in the OpenAPI document."""
 
 NO_KEY: Final = "The key is missing or not valid."
-
-DryRun = Annotated[bool, Query(description="Answer as if it were done, and store nothing", examples=[True])]
 
 
 class Failures:
@@ -55,63 +49,23 @@ class Failures:
             raise TooManyFailures("Too many wrong keys came from this address. Try again later.")
 
 
-class Needs(Generic[S]):
-    """A dependency that hands a route its service. Callers without the scope do not come so far: see `authorize`."""
-
-    def __init__(self, service: Callable[[Container], Callable[[RequestContext], S]], scope: Scope) -> None:
-        self.service = service
-        self.scope = scope
-
-    async def __call__(self, request: Request) -> S:
-        return self.give(request)
-
-    def give(self, request: Request, *, dry_run: bool = False) -> S:
-        key: Key | None = request.state.key
-        context = RequestContext(
-            actor=actor_of(key),
-            request_id=request.state.request_id,
-            scopes=None if key is None else key.scopes,
-            dry_run=dry_run,
-        )
-        return self.service(request.app.state.container)(context)
-
-
-class NeedsToWrite(Needs[S]):
-    async def __call__(self, request: Request, dry_run: DryRun = False) -> S:
-        request.state.dry_run = dry_run  # for refusals to say so
-        return self.give(request, dry_run=dry_run)
-
-
-def scope_of(endpoint: Callable[..., Any]) -> Scope:
-    """The scope that a route's function needs, by the service that it asks for. A route of none or two is a defect."""
-    declared = [
-        each.dependency.scope
-        for hint in get_type_hints(endpoint, include_extras=True).values()
-        for each in getattr(hint, "__metadata__", ())
-        if isinstance(each, params.Depends) and isinstance(each.dependency, Needs)
-    ]
-    if len(set(declared)) != 1:
-        raise TypeError(f"{endpoint.__name__} needs one scope, and asks for {len(set(declared))}")
-    return declared[0]
-
-
-async def authorize(request: Request, scope: Scope) -> None:
-    """Let a request in before anything of its body is read. Raises `Unauthenticated`, `Forbidden`."""
-    key = request.state.key = await caller(request)
+async def authorize(request: Request, scopes: Sequence[Scope]) -> None:
+    """Authenticate the caller and check the scopes, before the body is read. Raises `Unauthenticated`, `Forbidden`."""
+    key = request.state.key = await authenticate(request)
     if key is not None:
-        require_scopes([scope], key.scopes)
+        require_scopes(scopes, key.scopes)
 
 
-async def caller(request: Request) -> Key | None:
+async def authenticate(request: Request) -> Key | None:
     """The key of the request; None if it has none and needs none. Raises `Unauthenticated`."""
-    access = request.app.state.container.access()
+    authenticator = request.app.state.container.authenticator()
     authorization = request.headers.get("authorization")
     if authorization is None:
-        if await access.needs_key() or not is_local(request):
+        if await authenticator.needs_key() or not is_local(request):
             raise Unauthenticated(NO_KEY)
         return None
     try:
-        key: Key = await access.authenticate(secret_in(authorization))
+        key: Key = await authenticator.authenticate(secret_in(authorization))
     except Unauthenticated:
         request.app.state.failures.note(network_of(request))
         raise

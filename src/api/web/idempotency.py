@@ -1,17 +1,16 @@
-"""Idempotency keys over HTTP: an answer as text and back, and a request's fingerprint."""
+"""Idempotency keys over HTTP: an answer as text and back, and the fingerprint of a request."""
 
 import json
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from typing import Annotated, Any, Final, Protocol, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Header, Request, Response
 
-from domain.changes import Entity
-from domain.idempotency import AlreadyDone, IdempotencyKey
-from domain.work import RequestContext
+from api.web.responses import Service
+from domain.idempotency import AlreadyDone, Committed, IdempotencyKey
 
-E = TypeVar("E", bound=Entity)
+T = TypeVar("T")
 
 REPLAYED: Final = "Idempotency-Replayed"
 
@@ -27,23 +26,17 @@ IdempotencyKeyHeader = Annotated[
 ]
 
 
-class Service(Protocol):
-    @property
-    def context(self) -> RequestContext: ...
-
-
 async def answer_idempotently(
     request: Request,
     key: str | None,
     service: Service,
-    act: Callable[[], Awaitable[E]],
-    answer: Callable[[E], Response],
+    act: Callable[[], Awaitable[Committed[T]]],
+    answer: Callable[[Committed[T]], Response],
 ) -> Response:
-    """Do something and answer it; or, if the key was used for it before, give the answer of that time again."""
+    """Carry a request out and answer it. If that was done before with its key, give the answer of that time again."""
     if key is not None:
-        service.context.idempotency_key = IdempotencyKey(
-            key, await fingerprint_of(request), writer_of(answer, service.context)
-        )
+        fingerprint = await fingerprint_of(request)
+        service.context.idempotency_key = IdempotencyKey(key, fingerprint, lambda done: as_text(answer(done)))
     try:
         return answer(await act())
     except AlreadyDone as done:
@@ -56,16 +49,9 @@ async def fingerprint_of(request: Request) -> str:
     return sha256("\n".join(asked).encode() + b"\n" + await request.body()).hexdigest()
 
 
-def writer_of(answer: Callable[[E], Response], context: RequestContext) -> Callable[[Any, int], str]:
-    """How a unit of work writes the answer down before it commits."""
-
-    def write(entity: E, seq: int) -> str:
-        context.seq = seq
-        given = answer(entity)
-        headers = {name: value for name, value in given.headers.items() if name != "content-length"}
-        return json.dumps({"status": given.status_code, "headers": headers, "body": bytes(given.body).decode()})
-
-    return write
+def as_text(answer: Response) -> str:
+    headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+    return json.dumps({"status": answer.status_code, "headers": headers, "body": bytes(answer.body).decode()})
 
 
 def read_answer(text: str) -> Response:

@@ -1,7 +1,7 @@
 """What lists have in common: which parameters they take, and what these mean."""
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Annotated, Any, Final, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Header, Query, Request, Response
@@ -9,9 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 
 from api.web.cursors import MAX_LENGTH, read_cursor, write_cursor
+from api.web.entities import Shown, Versioned
 from api.web.requests import PlainInteger
-from api.web.responses import documented_headers, json_answer, link_to_next
-from api.web.streams import CSV, NDJSON, VARY, Shown
+from api.web.responses import EVERY_FIELD, documented_headers, fields_asked_for, json_answer, link_to_next
+from api.web.streams import CSV, JSON, NDJSON, VARY, Body, media_type_for, stream
 from domain import grammar
 from domain.fields import Fields
 from domain.filters import Filter, equal, every
@@ -19,6 +20,7 @@ from domain.grammar import parse_filter
 from domain.pages import BY_ID, MAX_LIMIT, MAX_SORTS, Page, Position, Sort, parse_sort
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Versioned)
 
 Limit = Annotated[
     int, Field(ge=1, le=MAX_LIMIT), PlainInteger, Query(description="How many at the most", examples=[100])
@@ -39,7 +41,7 @@ FilterText = Annotated[
         description="Only what matches this expression, in the language of SCIM (RFC 7644, section 3.4.2.2): "
         "`eq ne co sw ew gt ge lt le pr`, `and or not` and brackets. An attribute is named by its path, "
         f"`attributes.department`. At most {grammar.MAX_LENGTH} characters, {grammar.MAX_TERMS} comparisons and "
-        f"{grammar.MAX_DEPTH} brackets within each other. What makes no sense is a 400 that says where",
+        f"{grammar.MAX_DEPTH} brackets within each other. An invalid filter is a 400 with the position of the error",
         examples=['status eq "active" and email ew "@example.org"'],
         json_schema_extra={"minLength": 1, "maxLength": grammar.MAX_LENGTH},  # the grammar refuses more
     ),
@@ -79,7 +81,7 @@ PAGING: Final = ("cursor", "limit", "count")
 SHOWING: Final = ("fields",)
 
 
-def narrowed(fields: Fields, expression: str | None, **keys: str | None) -> Filter | None:
+def narrowed(fields: Fields, expression: str | None, **keys: str | int | None) -> Filter | None:
     """The filter of an expression and of the shorthand parameters together. Raises `Malformed` with the position."""
     filters = [equal(fields[name], value) for name, value in keys.items() if value is not None]
     return every([*filters, parse_filter(expression, fields) if expression is not None else None])
@@ -93,7 +95,7 @@ def position_in(request: Request, cursor: str | None, sort: Sort) -> Position | 
     return None if cursor is None else read_cursor(cursor, list_of(request), sort)
 
 
-def listed(request: Request, page: Page[T], show: Callable[[T], Shown], sort: Sort, total: int | None) -> Response:
+def listed(request: Request, page: Page[T], show: Callable[[T], Body], sort: Sort, total: int | None) -> Response:
     headers = dict(VARY) if total is None else {**VARY, "X-Total-Count": str(total)}
     if page.more:
         cursor = write_cursor(sort.position(page.items[-1]), list_of(request))
@@ -114,3 +116,36 @@ def refuse_paging(request: Request, media_type: str) -> None:
         raise RequestValidationError(
             [{"type": "literal_error", "loc": ("query", name), "msg": detail} for name in asked]
         )
+
+
+class Lister(Protocol[E]):
+    """A service whose list can be asked for in pages, as a whole, and counted."""
+
+    def list(self, *, filter: Filter | None, sort: Sort, after: Position | None, limit: int) -> Awaitable[Page[E]]: ...
+    def export(self, *, filter: Filter | None, sort: Sort) -> AsyncGenerator[Sequence[E]]: ...
+    def count(self, filter: Filter | None) -> Awaitable[int]: ...
+
+
+async def answer_list(
+    request: Request,
+    service: Lister[E],
+    shown: Shown[E],
+    *,
+    filter: Filter | None,
+    sort: Sort,
+    limit: int,
+    cursor: str | None,
+    fields: str | None,
+    count: bool,
+    accept: Sequence[str],
+) -> Response:
+    """A page of a list, or the whole list as a stream, as the Accept header prefers."""
+    show = shown.by(fields)
+    if (media_type := media_type_for(accept)) != JSON:
+        refuse_paging(request, media_type)
+        columns = fields_asked_for(fields or EVERY_FIELD, shown.names)
+        show = shown.by(fields or EVERY_FIELD) if media_type == CSV else show
+        return await stream(request, media_type, service.export(filter=filter, sort=sort), show, columns)
+    page = await service.list(filter=filter, sort=sort, after=position_in(request, cursor, sort), limit=limit)
+    total = await service.count(filter) if count else None
+    return listed(request, page, show, sort, total)

@@ -15,11 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
 from domain.errors import (
+    BrokenReference,
     Busy,
     Conflict,
     Contended,
     Fault,
     Gone,
+    InUse,
     Invalid,
     Malformed,
     NotFound,
@@ -39,6 +41,8 @@ STATUS: Final[Mapping[type[Refusal], int]] = {
     Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
+    InUse: 409,
+    BrokenReference: 409,
     Gone: 410,
     InFlight: 409,
     LastAdminKey: 409,

@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 
+from domain.idempotency import Committed
 from domain.work import RequestContext
 
 EVERY_FIELD: Final = "*"
@@ -70,8 +71,8 @@ class Service(Protocol):
     def context(self) -> RequestContext: ...
 
 
-def written(service: Service) -> dict[str, str]:
+def written(service: Service, committed: Committed[Any]) -> dict[str, str]:
     """What a write says in its headers of what it stored."""
     if service.context.dry_run:
         return {"Dry-Run": "true"}
-    return {} if service.context.seq is None else {"Roster-Seq": str(service.context.seq)}
+    return {} if committed.seq is None else {"Roster-Seq": str(committed.seq)}

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
-Shown = Mapping[str, Any]
+Body = Mapping[str, Any]
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
@@ -79,7 +79,7 @@ async def stream(
     request: Request,
     media_type: str,
     batches: AsyncGenerator[Sequence[T]],
-    show: Callable[[T], Shown],
+    show: Callable[[T], Body],
     columns: Sequence[str],
 ) -> Response:
     """Answer with all that the batches hold. What is wrong with the first batch is still refused in good form."""
@@ -111,11 +111,11 @@ def cut(data: bytes) -> Iterator[bytes]:
     return (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
 
 
-def write_ndjson(items: Iterable[Shown], _: Sequence[str]) -> bytes:
+def write_ndjson(items: Iterable[Body], _: Sequence[str]) -> bytes:
     return b"".join(to_json(item) + b"\n" for item in items)
 
 
-def write_csv(items: Iterable[Shown], columns: Sequence[str]) -> bytes:
+def write_csv(items: Iterable[Body], columns: Sequence[str]) -> bytes:
     return csv_lines([cell(item.get(column)) for column in columns] for item in items)
 
 

@@ -39,6 +39,11 @@ class Database(Protocol):
         ...
 
     @property
+    def locks_rows(self) -> bool:
+        """Whether several units write at a time, so that rows have locks."""
+        ...
+
+    @property
     def commit_order(self) -> sa.Select[Any] | None:
         """What runs before a change is numbered, on an engine whose commits could overtake each other."""
         ...

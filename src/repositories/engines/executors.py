@@ -30,6 +30,10 @@ class Transaction(Executor, Protocol):
 
     async def commit(self) -> None: ...
 
+    def fail(self) -> None:
+        """A refused write ended the unit of work. After it, and after the unit's end, `fetch` raises `UnitEnded`."""
+        ...
+
     async def rollback(self) -> None:
         """Undo what was not committed, if there is anything."""
         ...

@@ -1,8 +1,9 @@
 """What the tables share: one metadata with names for every constraint, and the column types of both databases."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -44,6 +45,28 @@ Instant: Final = sa.DateTime(timezone=True).with_variant(Iso(), "sqlite")
 Key: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 """Text that is compared by code point on both databases, as Python does."""
 
+
+class Choice(sa.types.TypeDecorator[StrEnum]):
+    """A value of an enumeration as text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, values: type[StrEnum]) -> None:
+        super().__init__()
+        self.values = values
+        self._by_text = {value.value: value for value in values}
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        return dialect.type_descriptor(Key)
+
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[Any], Any]:  # noqa: ARG002
+        return lambda value: None if value is None else str(value)
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any]:  # noqa: ARG002
+        return self._by_text.get
+
+
 Json: Final = sa.JSON(none_as_null=True)
 """JSON as text on both: what was put in comes out, numbers and the order of members included."""
 
@@ -53,3 +76,20 @@ DECODER: Final = json.JSONDecoder()
 def read_json(text: str) -> Any:
     """What was stored as JSON. At a third of what `json.loads` takes, which looks for white space around it."""
     return {} if text == "{}" else DECODER.raw_decode(text)[0]
+
+
+def as_text(values: Mapping[str, Any], table: sa.Table) -> list[Any]:
+    """Values of columns as a row of `repositories.engines.json_rows` has them: times and JSON as text."""
+    return [
+        None if value is None else TEXTS.get(type(table.c[name].type), same)(value) for name, value in values.items()
+    ]
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+TEXTS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    sa.DateTime: lambda time: time.astimezone(UTC).isoformat(timespec="microseconds"),
+    sa.JSON: json.dumps,
+}

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import context
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from repositories import answers, changes, keys, users  # noqa: F401  # their tables are in the metadata
+from repositories import answers, stores  # noqa: F401  # their tables are in the metadata
 from repositories.engines.schema import metadata
 
 

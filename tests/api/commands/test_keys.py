@@ -66,7 +66,7 @@ def in_directory(act: Any) -> Any:
 
 
 def authenticate(secret: str) -> Key:
-    key: Key = in_directory(lambda container: container.access().authenticate(secret))
+    key: Key = in_directory(lambda container: container.authenticator().authenticate(secret))
     return key
 
 

@@ -19,7 +19,7 @@ from api.settings import Settings
 from domain.errors import NotReady
 from domain.keys import FIRST_ID, NewKey, Scope, write_secret
 from domain.work import RequestContext
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 
 SECRET = write_secret(FIRST_ID, "s" * 32)
 PUBLIC = ["0.0.0.0", "::", "", "192.0.2.1", "roster.example", "localhost.evil.example", "::ffff:192.0.2.1"]
@@ -59,7 +59,7 @@ async def test_anywhere_else_it_refuses_and_says_what_to_do(prepared: Prepare, h
 
 @pytest.mark.parametrize("host", PUBLIC)
 async def test_with_a_key_it_may_listen_anywhere(prepared: Prepare, host: str) -> None:
-    key, _ = await service(prepared()).create(NewKey(name="n", scopes=(Scope.KEYS_ADMIN,)))
+    key, _ = (await service(prepared()).create(NewKey(name="n", scopes=(Scope.KEYS_ADMIN,)))).result
     await require_key_unless_local(prepared(host=host))
     await service(prepared()).revoke(key.id, force=True)
     await require_key_unless_local(prepared(host=host))  # locked, though nobody may come in
@@ -112,7 +112,7 @@ async def test_the_first_key_is_seeded_once(prepared: Prepare, given: Any, tmp_p
         await require_key_unless_local(container)
 
     assert await ids(container) == [FIRST_ID]
-    key = await container.access().authenticate(SECRET)
+    key = await container.authenticator().authenticate(SECRET)
     assert set(key.scopes) == set(Scope)
     async with container.units().reading() as work:
         assert [(change.actor, change.entity_id) for change in await work.changes.list(limit=9)] == [("bootstrap", 1)]
@@ -126,7 +126,7 @@ async def test_another_bootstrap_key_changes_nothing_afterwards(prepared: Prepar
     await require_key_unless_local(container)
 
     assert await ids(container) == [FIRST_ID]
-    assert (await container.access().authenticate(SECRET)).id == FIRST_ID
+    assert (await container.authenticator().authenticate(SECRET)).id == FIRST_ID
 
 
 BAD = ["hunter2", "rk_1_hunter2", write_secret(2, "s" * 32), SECRET[:-1], SECRET + "x", "Bearer " + SECRET]

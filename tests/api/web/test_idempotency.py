@@ -296,7 +296,7 @@ async def test_another_server_knows_what_was_done_and_what_is_under_way(
     async with container.units().writing(context) as work:
         await work.users.add(NewUser(name="Bob"))
         assert (*refusal(await post(there, "under-way")),) == (409, "in_flight")
-        await work.commit()
+        await work.commit(None)
     assert refusal(await post(there, "under-way")) == (422, "idempotency_key_reused")
 
 

@@ -43,7 +43,7 @@ async def found_by_schemathesis(url: str, phases: Sequence[str], secret: str, fo
 async def key_for_everything(container: Container) -> str:
     """A secret that locks the door."""
     keys = container.keys(RequestContext(actor="tester", request_id="r1"))
-    _, secret = await keys.create(NewKey(name="schemathesis", scopes=tuple(Scope)))
+    _, secret = (await keys.create(NewKey(name="schemathesis", scopes=tuple(Scope)))).result
     return secret
 
 

@@ -26,7 +26,7 @@ from domain.pages import MAX_LIMIT
 from domain.users import User
 from repositories.engines.executors import MAX_SNAPSHOTS
 from repositories.engines.postgres.database import PostgresDatabase
-from repositories.memory.work import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
 from services.users import UserService
 
 JSON: Final = "application/json"

@@ -170,7 +170,7 @@ async def test_a_creation_cancelled_at_any_statement_is_whole_or_nothing(
 
 async def test_a_cancelled_read_does_not_stop_the_others_on_its_connection(sqlite: SqliteDatabase) -> None:
     users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     reading = sqlite._reading
     assert reading is not None
     halt = Halt(holds=True)
@@ -205,7 +205,7 @@ async def test_writers_cancelled_while_they_wait_for_a_connection_keep_nobody_wa
 async def test_a_cancelled_statement_unlocks_its_rows(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
     users = UserService(units, CONTEXT)
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
 
     async def work() -> None:
         async with units.writing(CONTEXT) as unit:
@@ -219,7 +219,7 @@ async def test_a_cancelled_statement_unlocks_its_rows(postgres: PostgresDatabase
     async with asyncio.timeout(AT_ONCE_S):
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert (await users.patch(alice.id, {"name": "Alicia"})).version == 2
+        assert ((await users.patch(alice.id, {"name": "Alicia"})).result).version == 2
 
 
 SLEEPY_COMMIT: Final = (

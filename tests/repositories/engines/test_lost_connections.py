@@ -62,13 +62,13 @@ async def test_calls_succeed_although_every_pooled_connection_is_dead(
     postgres: PostgresDatabase, killer: PostgresDatabase
 ) -> None:
     users = UserService(SqlUnitsOfWork(postgres), CONTEXT)
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     backends = await backends_of(postgres)
     await kill(killer, *backends)
     assert await users.get(alice.id) == alice
-    assert (await users.patch(alice.id, {"name": "Alicia"})).version == 2
+    assert ((await users.patch(alice.id, {"name": "Alicia"})).result).version == 2
     await kill(killer, *await backends_of(postgres))
-    assert (await users.create(NewUser(name="Bob"))).version == 1
+    assert ((await users.create(NewUser(name="Bob"))).result).version == 1
 
 
 async def test_a_unit_whose_connection_is_lost_is_contended_and_undone(
@@ -91,7 +91,7 @@ async def test_a_connection_lost_before_the_changes_are_written_is_contended(
         await work.users.add(NewUser(name="Alice"))
         await kill(killer, await backend_on(work._executor))
         with pytest.raises(Contended):
-            await work.commit()
+            await work.commit(None)
     assert await count(units) == (0, 0)
 
 

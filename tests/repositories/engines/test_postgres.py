@@ -85,7 +85,7 @@ async def test_writers_that_find_no_connection_are_busy(small: PostgresDatabase)
             await held.enter_async_context(small.transaction())
         with pytest.raises(Busy):
             await users.create(NewUser(name="Alice"))
-    assert (await users.create(NewUser(name="Alice"))).version == 1
+    assert ((await users.create(NewUser(name="Alice"))).result).version == 1
 
 
 async def test_readers_that_find_no_connection_are_busy(small: PostgresDatabase) -> None:
@@ -102,7 +102,7 @@ async def test_readers_that_find_no_connection_are_busy(small: PostgresDatabase)
 
 async def test_a_writer_that_waits_too_long_for_a_lock_is_busy(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
-    alice = await UserService(units, CONTEXT).create(NewUser(name="Alice"))
+    alice = (await UserService(units, CONTEXT).create(NewUser(name="Alice"))).result
     async with units.writing(CONTEXT) as holder, postgres.transaction() as executor, asyncio.timeout(10):
         await holder.users.get(alice.id)
         await executor.fetch(sa.text("SET LOCAL lock_timeout = '1ms'"))
@@ -119,7 +119,7 @@ async def test_a_statement_that_takes_too_long_is_busy(postgres: PostgresDatabas
 
 async def test_writers_in_each_others_way_are_contended(postgres: PostgresDatabase) -> None:
     """Two write the same row in serializable transactions: the second is told to run again."""
-    alice = await UserService(SqlUnitsOfWork(postgres), CONTEXT).create(NewUser(name="Alice"))
+    alice = (await UserService(SqlUnitsOfWork(postgres), CONTEXT).create(NewUser(name="Alice"))).result
     touch = sa.update(table).where(table.c.id == alice.id).values(name="Bob")
     async with postgres.transaction() as first, postgres.transaction() as second, asyncio.timeout(10):
         for executor in (first, second):

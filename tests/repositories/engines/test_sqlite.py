@@ -99,7 +99,7 @@ async def test_a_second_server_of_one_file_is_refused_and_the_first_goes_on(
     with pytest.raises(NotReady, match=r"Another server has .* open"):
         await second.start()
     await second.stop()
-    assert (await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Alice"))).version == 1
+    assert ((await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Alice"))).result).version == 1
 
 
 async def test_a_server_that_stops_lets_the_next_one_start(sqlite: SqliteDatabase, sqlite_url: str) -> None:
@@ -159,14 +159,14 @@ async def test_a_server_that_is_killed_lets_the_next_one_start(sqlite_url: str) 
 
 
 async def test_a_command_may_write_beside_the_server(sqlite: SqliteDatabase, beside: SqliteDatabase) -> None:
-    alice = await UserService(SqlUnitsOfWork(beside), CONTEXT).create(NewUser(name="Alice"))
-    bob = await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Bob"))
+    alice = (await UserService(SqlUnitsOfWork(beside), CONTEXT).create(NewUser(name="Alice"))).result
+    bob = (await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Bob"))).result
     assert (await UserService(SqlUnitsOfWork(sqlite), CONTEXT).get(alice.id)) == alice
     assert (await UserService(SqlUnitsOfWork(beside), CONTEXT).get(bob.id)) == bob
 
 
 async def test_a_database_may_be_started_again(sqlite: SqliteDatabase) -> None:
-    alice = await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Alice"))
+    alice = (await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Alice"))).result
     await sqlite.stop()
     await sqlite.start()
     assert await UserService(SqlUnitsOfWork(sqlite), CONTEXT).get(alice.id) == alice
@@ -277,7 +277,7 @@ async def test_a_unit_that_failed_leaves_nothing_open_for_the_next(sqlite: Sqlit
 
 async def test_what_a_unit_could_not_undo_the_next_one_does(sqlite: SqliteDatabase) -> None:
     users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
-    alice = await users.create(NewUser(name="Alice"))
+    alice = (await users.create(NewUser(name="Alice"))).result
     assert sqlite._writing is not None
     for left in ("BEGIN", "DELETE FROM users"):
         await sqlite._writing.execute_fetchall(left)
@@ -295,7 +295,7 @@ async def test_writers_that_wait_too_long_for_their_turn_are_busy(sqlite: Sqlite
         await holder.users.list(limit=1)
         with pytest.raises(Busy):
             await users.create(NewUser(name="Alice"))
-    assert (await users.create(NewUser(name="Alice"))).version == 1
+    assert ((await users.create(NewUser(name="Alice"))).result).version == 1
     await impatient.stop()
 
 
@@ -312,7 +312,7 @@ async def test_a_writer_that_finds_another_process_writing_is_contended_and_then
         with pytest.raises(Busy):
             await UserService(units, CONTEXT).create(NewUser(name="Alice"))
         other.execute("ROLLBACK")
-    assert (await UserService(units, CONTEXT).create(NewUser(name="Alice"))).version == 1
+    assert ((await UserService(units, CONTEXT).create(NewUser(name="Alice"))).result).version == 1
 
 
 async def test_a_disk_without_room_is_busy_and_nothing_is_kept(sqlite: SqliteDatabase) -> None:

@@ -44,6 +44,7 @@ class PostgresDatabase:
     """The directory in a PostgreSQL database."""
 
     warning = None
+    locks_rows = True
     commit_order = sa.select(sa.func.pg_advisory_xact_lock(COMMIT_ORDER_LOCK))
     """The lock is taken just before the change rows are numbered. So a later commit has the higher number, and a reader
     of the feed who remembers one number misses nothing. Without the lock, numbers become visible in any order."""

@@ -7,6 +7,7 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
+from domain.errors import Refusal, UnitEnded
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.postgres.errors import DRIVER_ERRORS, refuse_commit, refusing
 from repositories.engines.statements import Parameters, Rows, prepare
@@ -52,20 +53,33 @@ class PostgresTransaction(ConnectionExecutor):
     def __init__(self, connection: "Connection", meter: Meter) -> None:
         super().__init__(connection, meter, "write")
         self._begun = False
+        self._has_ended = False
+
+    def fail(self) -> None:
+        self._has_ended = True
 
     async def fetch(
         self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
     ) -> Rows:
+        if self._has_ended:
+            raise UnitEnded
         if not self._begun:
             self._begun = True  # before the await: if that is cancelled, the transaction may have begun
             with refusing():
                 await self._connection.execute("BEGIN")
-        rows = await super().fetch(statement, parameters)
+        try:
+            rows = await super().fetch(statement, parameters)
+        except Refusal:
+            self.fail()
+            raise
         if last:
             await self.commit()
         return rows
 
     async def commit(self) -> None:
+        if self._has_ended:
+            raise UnitEnded
+        self._has_ended = True
         if not self._begun:
             return
         with timed(self._meter, "commit"), refusing(refuse_commit):
@@ -75,6 +89,7 @@ class PostgresTransaction(ConnectionExecutor):
             raise RuntimeError(f"COMMIT was answered by {done}")
 
     async def rollback(self) -> None:
+        self._has_ended = True
         if not self._begun:
             return
         self._begun = False

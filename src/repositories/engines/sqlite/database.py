@@ -45,7 +45,8 @@ WAL_RESET_FIXED_IN: Final = (3, 51, 3)
 class SqliteDatabase:
     """The directory in one file. With `serving` it takes the file's lock: one server process for each file."""
 
-    commit_order = None  # one writer at a time: they are in order
+    commit_order = None  # one unit writes at a time: commits are in order
+    locks_rows = False
 
     def __init__(self, path: Path, *, serving: bool, pool_timeout_s: float, meter: Meter = NO_METER) -> None:
         self.name = f"SQLite {sqlite3.sqlite_version}, {path}"

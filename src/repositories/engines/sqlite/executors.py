@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
-from domain.errors import Busy
+from domain.errors import Busy, Refusal, UnitEnded
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.connection import Connection, commit, fetch, step, step_and_commit, undo
@@ -111,12 +111,18 @@ class SqliteTransaction:
         self._meter = meter
         self._has_lock = False
         self._begun = False
+        self._has_ended = False
+
+    def fail(self) -> None:
+        self._has_ended = True
 
     async def fetch(
         self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
     ) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
         arguments = prepared.arguments(parameters)
+        if self._has_ended:
+            raise UnitEnded
         if not self._has_lock:
             await self._write_lock.acquire()
             self._has_lock = True
@@ -128,21 +134,30 @@ class SqliteTransaction:
         return prepared.read(rows)
 
     async def commit(self) -> None:
+        if self._has_ended:
+            raise UnitEnded
         if self._begun:
             await self._end(commit, "commit")
+        self._has_ended = True
 
     async def rollback(self) -> None:
+        self._has_ended = True
         if self._has_lock:
             await self._end(undo, "write")
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with timed(self._meter, "write"), refusing():
-            return await self._connection.run(work)
+        try:
+            with timed(self._meter, "write"), refusing():
+                return await self._connection.run(work)
+        except Refusal:
+            self.fail()
+            raise
 
     async def _end(self, work: Callable[[sqlite3.Connection], T], kind: Kind) -> T:
         """The last job of the transaction. It is never interrupted: nobody could say whether a COMMIT was done."""
         with timed(self._meter, kind), refusing():
             job = self._connection.submit(work)
             self._has_lock = self._begun = False
+            self._has_ended = True
             self._write_lock.release()
             return await self._connection.wait_for(job)

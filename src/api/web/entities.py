@@ -1,0 +1,110 @@
+"""Answers that show an entity: its fields, its version and time in headers, and what a route declares of them."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from fastapi import Request, Response
+
+from api.web.conditions import tag_of, unwanted_by
+from api.web.responses import Service, documented_headers, fields_asked_for, json_answer, written
+from domain.entities import profile_of
+from domain.idempotency import Committed
+
+
+class Versioned(Protocol):
+    @property
+    def id(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def updated_at(self) -> datetime: ...
+
+
+E = TypeVar("E", bound=Versioned)
+Body = Mapping[str, Any]
+Show = Callable[[E], Body]
+
+VERSION: Final = {"ETag": "The version, as a strong entity tag", "Last_Modified": "When it last changed"}
+WRITE: Final = {
+    "Roster_Seq": "The sequence number of the change that was written; missing if nothing was",
+    "Dry_Run": "true, if nothing was stored because of dry_run",
+}
+REPLAYED: Final = {"Idempotency_Replayed": "true, if this is the answer that the idempotency key had before"}
+
+ONE: Final = documented_headers(**VERSION)
+WRITTEN: Final = documented_headers(**VERSION, **WRITE)
+WRITTEN_ONCE: Final = documented_headers(**VERSION, **WRITE, **REPLAYED)
+GONE: Final = documented_headers(**WRITE)
+UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The client has this version already", **ONE}}
+
+
+def created_at(noun: str, **more: str) -> dict[str, Any]:
+    """What a route declares of the headers of a 201."""
+    return documented_headers(Location=f"Where the {noun} is", **VERSION, **WRITE, **more)
+
+
+def links(**operations: str) -> dict[str, Any]:
+    """What can be done next with what a body shows, by operation and description: OpenAPI's links."""
+    parameters = {"id": "$response.body#/id"}
+    return {
+        "links": {
+            name: {"operationId": name, "parameters": parameters, "description": description}
+            for name, description in operations.items()
+        }
+    }
+
+
+class Shown(Generic[E]):
+    """How entities of one kind are shown: all of their fields by name, and which of them if nobody asks for fields.
+
+    By default that is the id and the fields of the profile that are not at their default.
+    """
+
+    def __init__(self, entity: type[E], names: tuple[str, ...], sparse: Show[E] | None = None) -> None:
+        self.names = names
+        self._entity = entity
+        self._sparse = sparse or self._assigned
+
+    def by(self, fields: str | None) -> Show[E]:
+        """How to show one, decided before anything is done: a bad `fields` parameter changes nothing."""
+        if fields is None:
+            return self._sparse
+        names = fields_asked_for(fields, self.names)
+        return lambda entity: {name: getattr(entity, name) for name in names}
+
+    def _assigned(self, entity: E) -> Body:
+        kind: Any = self._entity
+        profile = profile_of(kind.created_from).items()
+        assigned = {name: value for name, each in profile if (value := getattr(entity, name)) != each.default}
+        return {"id": entity.id, **assigned}
+
+
+def validators(entity: Versioned) -> dict[str, str]:
+    return {"ETag": tag_of(entity.version), "Last-Modified": format_datetime(entity.updated_at, usegmt=True)}
+
+
+def one(entity: E, show: Show[E], if_none_match: str | None) -> Response:
+    """The answer of a GET; 304 if the client has this version."""
+    if entity.version in unwanted_by(if_none_match):
+        return Response(status_code=304, headers=validators(entity))
+    return json_answer(show(entity), headers=validators(entity))
+
+
+def changed(service: Service, committed: Committed[E], show: Show[E]) -> Response:
+    """The answer of a write to what was there."""
+    return json_answer(show(committed.result), headers={**validators(committed.result), **written(service, committed)})
+
+
+def created(request: Request, service: Service, committed: Committed[E], show: Show[E], path: str) -> Response:
+    """The answer of a write that created something, in the collection at this path."""
+    entity = committed.result
+    location = f"{request.scope.get('root_path', '')}{path}/{entity.id}"
+    headers = {**validators(entity), **written(service, committed), "Location": location}
+    return json_answer(show(entity), 201, headers)
+
+
+def gone(service: Service, committed: Committed[Any]) -> Response:
+    """The answer of a deletion."""
+    return Response(status_code=204, headers=written(service, committed))

@@ -1,0 +1,149 @@
+"""Entities: what every kind of them has, and how one is made from another by the rules of its fields.
+
+A noun declares three dataclasses. `UserProfile` has the fields that a client may set, each with its rule in its
+annotation. `NewUser` is a profile that was checked: a user to be created. `User` adds what a store gives: id, version
+and times.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields, replace
+from datetime import datetime
+from functools import cache
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, get_args
+
+from domain.errors import Fault, Invalid
+from domain.references import Reference
+from domain.values import Attributes, JsonObject, Rule, escape, merge_patch
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+class Entity:
+    """An entity as it is kept: a frozen, slotted dataclass with these, and `created_at` and `updated_at`."""
+
+    __slots__ = ()
+
+    kind: ClassVar[str]
+    """Its name in the record of changes."""
+
+    unique: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Fields, or several together, of which no two entities that are not hidden have the same value.
+
+    A refusal (`Conflict`) names the last of them. `find` takes those that are one field.
+    """
+
+    references: ClassVar[tuple[Reference, ...]] = ()
+    identified_by: ClassVar[tuple[str, ...]] = ()
+    """Fields that say which one it is, beside the id. Every change of it shows them."""
+
+    hidden_since: ClassVar[str | None] = None
+    """The field that says since when it is hidden: deleted, or revoked. None if this kind has no tombstones."""
+
+    if TYPE_CHECKING:
+        __dataclass_fields__: ClassVar[dict[str, Any]]
+
+        @property
+        def id(self) -> int: ...
+        @property
+        def version(self) -> int: ...
+
+    @property
+    def is_hidden(self) -> bool:
+        return self.hidden_since is not None and getattr(self, self.hidden_since) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One field of a profile: its rule, and what it falls back to when it is cleared."""
+
+    rule: Rule
+    optional: bool
+    default: Any
+
+
+@cache
+def profile_of(new: type) -> Mapping[str, Named]:
+    """The fields of a profile, by name. Every one has a rule in its annotation."""
+    return {each.name: named(each) for each in fields(new)}
+
+
+def named(each: "Field[Any]") -> Named:
+    type_, rule, *_ = get_args(each.type)
+    default = each.default if each.default_factory is MISSING else each.default_factory()
+    return Named(rule, NoneType in get_args(type_), None if default is MISSING else default)
+
+
+def check(profile: "DataclassInstance") -> None:
+    """Hold a profile to the rules of its fields, and bring their values into form. Raises `Invalid` with every fault.
+
+    To be called by the `__post_init__` of what is to be created.
+    """
+    faults: list[Fault] = []
+    for name, (rule, optional) in rules_of(type(profile)):
+        value = getattr(profile, name)
+        if value is None and optional:
+            continue
+        if (clean := rule.clean(value)) is not value:
+            object.__setattr__(profile, name, clean)
+        faults.extend(rule.faults(f"/{name}", clean))
+    if faults:
+        raise Invalid(faults)
+
+
+@cache
+def rules_of(new: type) -> tuple[tuple[str, tuple[Rule, bool]], ...]:
+    return tuple((name, (each.rule, each.optional)) for name, each in profile_of(new).items())
+
+
+class Editable:
+    """Makes a changed entity from this one, held to the rules of what it was created from."""
+
+    __slots__ = ()
+
+    created_from: ClassVar[type]
+
+    def revised(self, **profile: object) -> Self:
+        """This entity with some fields of its profile replaced. Raises `Invalid`."""
+        known = profile_of(self.created_from)
+        if unknown := profile.keys() - known.keys():
+            raise Invalid([Fault(f"/{escape(name)}", "unknown", "There is no such field.") for name in sorted(unknown)])
+        return self.replaced(self.created_from(**{name: profile.get(name, getattr(self, name)) for name in known}))
+
+    def patched(self, patch: JsonObject) -> Self:
+        """This entity after a JSON merge patch (RFC 7396) of its profile. Raises `Invalid`.
+
+        Null clears a field: it falls back to its default. A field without a default cannot be cleared. JSON objects
+        merge.
+        """
+        known = profile_of(self.created_from)
+        return self.revised(**{name: self._merged(name, value, known.get(name)) for name, value in patch.items()})
+
+    def _merged(self, name: str, value: object, known: Named | None) -> object:
+        if value is None and known is not None:
+            return known.default
+        if isinstance(value, Mapping) and known is not None and isinstance(known.rule, Attributes):
+            return merge_patch(getattr(self, name), value)
+        return value
+
+    def replaced(self, new: object) -> Self:
+        """This entity with the profile of another one, whole."""
+        values = {name: getattr(new, name) for name in profile_of(self.created_from)}
+        return replace(self, **values)  # type: ignore[type-var]
+
+
+class Deletable:
+    """Has tombstones: a deleted entity is hidden, its unique fields are free again, and it can be restored."""
+
+    __slots__ = ()
+
+    def deleted(self, at: datetime) -> Self:
+        return replace(self, deleted_at=at)  # type: ignore[type-var]
+
+    def restored(self) -> Self:
+        return replace(self, deleted_at=None)  # type: ignore[type-var]
+
+
+BOOKKEEPING: Final = frozenset({"id", "version", "created_at", "updated_at"})
+"""The fields that no change tells of: its own columns do."""

@@ -1,0 +1,87 @@
+"""What a store of entities promises. A noun that needs more adds it in a Protocol of its own."""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from domain.entities import Entity
+from domain.filters import Filter
+from domain.pages import BY_ID, Position, Sort
+
+N_contra = TypeVar("N_contra", contravariant=True)
+E = TypeVar("E", bound=Entity)
+E_co = TypeVar("E_co", bound=Entity, covariant=True)
+
+
+class ReadStore(Protocol[E_co]):
+    """What a store of entities answers. "Hidden" is what was deleted or, if that is done with its kind, revoked."""
+
+    async def get(self, id: int, *, hidden: bool = False) -> E_co:
+        """The entity of that id, as last committed or as this unit of work left it.
+
+        Raises `NotFound` if there never was one, if it ended, or if it was erased. Raises `Gone` if it is hidden,
+        unless `hidden` asks for such too. In a writing unit of work nobody else can change it before the unit ends.
+        """
+        ...
+
+    async def find(self, field: str, value: str) -> E_co:
+        """The entity that has this value in a unique field and is not hidden, as `get` gives it. Raises `NotFound`.
+
+        Fields that compare by their folded form are looked up by it.
+        """
+        ...
+
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Sequence[E_co]:
+        """At most `limit` entities that are not hidden and match the filter, in the order of the sort.
+
+        With `after`, those that follow this position (`sort.position(entity)`), whether or not an entity still has it.
+        Raises `Malformed` if it is not a position of this sort.
+        """
+        ...
+
+    async def count(self, filter: Filter | None = None) -> int:
+        """How many entities that are not hidden match the filter. Takes as long as reading them all."""
+        ...
+
+
+class Store(ReadStore[E], Protocol[N_contra, E]):
+    """A store of entities within one unit of work. Nothing is kept unless the unit commits.
+
+    A write that is refused ends the unit (see `UnitEnded`).
+    """
+
+    async def add(self, new: N_contra) -> E:
+        """The new entity with an id that was never given out before, at version 1.
+
+        Raises `Conflict` naming a unique field whose value an entity that is not hidden has already; where there are
+        several, any of them. Raises `Invalid` at a reference to something that is not there or is hidden.
+        """
+        ...
+
+    async def save(self, entity: E) -> E:
+        """The entity as it is now kept: one version on, updated now.
+
+        Raises `Stale` unless the kept one is at `entity.version`, `NotFound` if there is none, and `Conflict` and
+        `Invalid` as `add`. An entity that becomes hidden does to those that refer to it what their references declare
+        (`Reference.on_delete`); raises `InUse` if that is to refuse.
+        """
+        ...
+
+    async def remove(self, entity: E) -> None:
+        """Erase the entity, and what its changes say of it. Raises `Stale` and `NotFound` as `save`.
+
+        Does to those that refer to it, hidden ones too, what their references declare (`Reference.on_purge`).
+        """
+        ...
+
+    async def end(self, entity: E) -> None:
+        """Remove the entity without erasing it: its changes stay as they are. Else as `remove`."""
+        ...
+
+    async def end_all(self, field: str, value: int) -> int:
+        """End all entities with this value in a reference, at once; and how many there were.
+
+        Its cost for each is that of its rows. Nothing may refer to entities of this kind.
+        """
+        ...

@@ -1,0 +1,141 @@
+"""The shipped fake: units of work in memory, which keep the promises of those in SQL.
+
+A writing unit copies what is committed when it begins, and puts the copy in its place when it commits: a forgotten
+commit loses data exactly as in SQL. Units that write take turns, as they do on SQLite.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from domain.changes import Change
+from domain.entities import Entity
+from domain.idempotency import REMEMBERED_FOR, Committed, IdempotencyKey, InFlightKeys, replay, shown_by
+from domain.work import Clock, RequestContext, utc_now
+from repositories.feed import Feed
+from repositories.memory.units import Answer, MemoryReading, MemoryWriting, Tables
+from repositories.stores import TABLES, MemoryReadStores, MemoryStores
+from repositories.table import EntityTable
+
+T = TypeVar("T")
+
+
+class MemoryUnitOfWork(MemoryStores):
+    def __init__(self, committed: Tables, context: RequestContext, clock: Clock) -> None:
+        super().__init__(MemoryWriting(committed.copy(), clock()))
+        self.seq: int | None = None
+        self._committed = committed
+        self._context = context
+
+    @property
+    def now(self) -> datetime:
+        return self.unit.now
+
+    def require_first(self, key: IdempotencyKey) -> None:
+        """Raises the answer if the request was carried out before."""
+        kept = self.unit.tables.answers.get((self._context.actor, key.key))
+        if kept is not None and kept.at > self.now - REMEMBERED_FOR:
+            raise replay(key, kept.fingerprint, kept.answer)
+
+    async def commit(self, result: T) -> Committed[T]:
+        tables, who = self.unit.tables, self._context
+        for entity in self.unit.journal.erased:
+            self._forget(entity)
+        seq = None
+        for new in self.unit.journal.changes(actor=who.actor, request_id=who.request_id, at=self.now):
+            seq = len(tables.changes) + 1
+            tables.changes.append(Change(**{each.name: getattr(new, each.name) for each in fields(new)}, seq=seq))
+        self.unit.has_ended = True
+        if who.dry_run:
+            return Committed(result)
+        committed = Committed(result, seq)
+        if who.idempotency_key and seq:
+            self._keep_answer(tables, who.idempotency_key, committed)
+        self._committed.become(tables)
+        self.seq = seq
+        return committed
+
+    def _keep_answer(self, tables: Tables, key: IdempotencyKey, committed: Committed[Any]) -> None:
+        shown = shown_by(committed)
+        answer = Answer((shown.kind, shown.id), key.fingerprint, key.answer(committed), self.now)
+        tables.answers[self._context.actor, key.key] = answer
+
+    def _forget(self, entity: Entity) -> None:
+        """Erase what changes and answers say of an entity, and those of kinds that are personal to it."""
+        tables = self.unit.tables
+        subject = (entity.kind, entity.id)
+        about = {each.entity.kind for each in tables.referrers_of(entity.kind) if each.reference.about}
+
+        def tells(change: Change) -> bool:
+            return change.subjects[0] == subject or (change.kind in about and subject in change.subjects)
+
+        gone = {change.subjects[0] for change in tables.changes if tells(change)} | {subject}
+        tables.changes = [
+            replace(change, before=None, after=None) if tells(change) else change for change in tables.changes
+        ]
+        tables.answers = {key: each for key, each in tables.answers.items() if each.entity not in gone}
+
+
+class MemoryUnitsOfWork:
+    """A whole directory in memory. Two of them know nothing of each other.
+
+    A directory with more kinds of entities is a subclass with other units and tables.
+    """
+
+    reading_unit = MemoryReadStores
+    writing_unit = MemoryUnitOfWork
+    tables: Sequence[EntityTable[Any, Any]] = TABLES
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self._tables = Tables.of(table.entity for table in self.tables)
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._in_flight = InFlightKeys()
+        self._feed = Feed(self._last_seq)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[MemoryReadStores]:
+        yield self.reading_unit(MemoryReading(self._tables))
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[MemoryReadStores]:
+        yield self.reading_unit(MemoryReading(self._tables.copy()))
+
+    @asynccontextmanager
+    async def writing(self, context: RequestContext) -> AsyncIterator[MemoryUnitOfWork]:
+        key = None if context.dry_run else context.idempotency_key
+        with self._in_flight.claim(context.actor, key):
+            async with self._turn:
+                work = self.writing_unit(self._tables, context, self._clock)
+                if key:
+                    work.require_first(key)
+                try:
+                    yield work
+                finally:
+                    work.unit.has_ended = True
+        if work.seq is not None:
+            self._feed.committed(work.seq)
+
+    async def start(self) -> None:
+        """Nothing to open."""
+
+    async def stop(self) -> None:
+        """Nothing to close."""
+
+    async def is_ready(self) -> bool:
+        return True
+
+    async def _last_seq(self) -> int:
+        return len(self._tables.changes)
+
+    async def changed(self, since: int, within_s: float) -> float:
+        return await self._feed.wait_beyond(since, within_s)
+
+    def release(self) -> None:
+        self._feed.release()
+
+    async def pause(self, attempt: int) -> None:
+        """Never contended, so never waited for."""

@@ -1,0 +1,26 @@
+"""The record of changes in memory."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+from domain.changes import Change
+from domain.filters import Filter, matches
+from domain.references import Subject
+from repositories.memory.units import MemoryReading, MemoryWriting
+
+
+class MemoryChanges:
+    def __init__(self, unit: MemoryReading | MemoryWriting) -> None:
+        self._unit = unit
+
+    async def list(
+        self, *, filter: Filter | None = None, since: int = 0, subject: Subject | None = None, limit: int
+    ) -> Sequence[Change]:
+        def asked_for(change: Change) -> bool:
+            return matches(filter, change) if subject is None else subject in change.subjects
+
+        found = [change for change in self._unit.tables.changes if change.seq > since and asked_for(change)]
+        return deepcopy(found[: max(0, limit)])
+
+    async def last(self) -> int:
+        return len(self._unit.tables.changes)

@@ -1,0 +1,228 @@
+"""What every store in memory does alike: the twin of `repositories.table`, without a database."""
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import fields, replace
+from functools import cmp_to_key, wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+from domain.entities import Entity
+from domain.errors import Conflict, Fault, Gone, InUse, Invalid, NotFound, Refusal, Stale
+from domain.fields import field_of
+from domain.filters import Filter, matches
+from domain.pages import BY_ID, Keys, Position, Sort
+from domain.references import Reference, Then
+from repositories.memory.units import MemoryReading, MemoryWriting, Referrers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+N = TypeVar("N")
+E = TypeVar("E", bound=Entity)
+
+NAMED = 3
+"""How many of the entities that stand in the way a refusal names."""
+
+
+class MemoryReadStore(Generic[N, E]):
+    """The entities of one kind. It takes in and gives out copies: entities are frozen, what they hold may not be."""
+
+    def __init__(self, entity: type[E], unit: MemoryReading | MemoryWriting) -> None:
+        self._entity = entity
+        self._kind = entity.kind
+        self._unit = unit
+        self._fields = {each.name: field_of(each.name, each.type, sorts=True) for each in fields(cast("Any", entity))}
+
+    async def get(self, id: int, *, hidden: bool = False) -> E:
+        entity = self._row(id)
+        if not hidden and entity.is_hidden:
+            raise Gone(f"This {self._kind} is {str(entity.hidden_since).removesuffix('_at')}.")
+        return deepcopy(entity)
+
+    async def find(self, field: str, value: str) -> E:
+        for row in self._shown():
+            if self._key(row, field) is not None and self._key(row, field) == self._form(field, value):
+                return deepcopy(row)
+        raise NotFound(f"There is no {self._kind} with this {field}.")
+
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Sequence[E]:
+        rows = sorted(((sort.keys_of(row), row) for row in self._shown(filter)), key=in_order_of(sort))
+        last = None if after is None else sort.keys_at(after)
+        following = [row for keys, row in rows if last is None or sort.compare(keys, last) > 0]
+        return deepcopy(following[: max(0, limit)])
+
+    async def count(self, filter: Filter | None = None) -> int:
+        return len(self._shown(filter))
+
+    @property
+    def _rows(self) -> dict[int, E]:
+        return self._unit.tables.rows[self._kind].by_id
+
+    def _row(self, id: int) -> E:
+        if id not in self._rows:
+            raise NotFound(f"There is no {self._kind} with this id.")
+        return self._rows[id]
+
+    def _shown(self, filter: Filter | None = None) -> Sequence[E]:
+        return [row for row in self._rows.values() if not row.is_hidden and matches(filter, row)]
+
+    def _key(self, entity: E, name: str) -> Any:
+        return self._fields[name].key_in(entity)
+
+    def _form(self, name: str, value: str) -> Any:
+        """A value as the keys of the field have it."""
+        return self._fields[name].form(value)
+
+
+W = TypeVar("W", bound="MemoryStore[Any, Any]")
+
+
+def write(
+    method: Callable[Concatenate[W, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[W, P], Coroutine[Any, Any, T]]:
+    """A method that writes. If it is refused, its unit of work has ended, as on the databases."""
+
+    @wraps(method)
+    async def written(self: W, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await method(self, *args, **kwargs)
+        except Refusal:
+            self.unit.has_ended = True
+            raise
+
+    return written
+
+
+class MemoryStore(MemoryReadStore[N, E]):
+    """The entities within one unit of work."""
+
+    def __init__(self, entity: type[E], unit: MemoryWriting) -> None:
+        super().__init__(entity, unit)
+        self.unit = unit
+
+    @write
+    async def add(self, new: N) -> E:
+        now = self.unit.now
+        table = self.unit.tables.rows[self._kind]
+        table.last_id += 1
+        profile = {each.name: getattr(new, each.name) for each in fields(cast("Any", new))}
+        entity: Any = self._entity
+        added: E = entity(id=table.last_id, created_at=now, updated_at=now, version=1, **profile)
+        self._require_references(added, None)
+        self.unit.journal.added(self._keep(added))
+        return added
+
+    @write
+    async def save(self, entity: E) -> E:
+        before = self._at_version(entity)
+        changed: Any = {"updated_at": self.unit.now, "version": entity.version + 1}
+        saved: E = replace(cast("Any", entity), **changed)
+        self._require_references(saved, before)
+        if saved.is_hidden and not before.is_hidden:
+            self._release(before, erased=False)
+        self.unit.journal.saved(before, self._keep(saved))
+        return saved
+
+    @write
+    async def remove(self, entity: E) -> None:
+        self.unit.journal.removed(self._delete(entity))
+
+    @write
+    async def end(self, entity: E) -> None:
+        self.unit.journal.ended(self._delete(entity))
+
+    @write
+    async def end_all(self, field: str, value: int) -> int:
+        found = [row for row in self._rows.values() if getattr(row, field) == value]
+        for row in found:
+            self.unit.journal.ended(self._delete(row))
+        return len(found)
+
+    def _keep(self, entity: E) -> E:
+        """What is now kept, for the journal. Raises `Conflict`."""
+        if not entity.is_hidden:
+            self._require_unique(entity)
+        self._rows[entity.id] = kept = deepcopy(entity)
+        return kept
+
+    def _at_version(self, entity: E) -> E:
+        """What is kept of it, for the journal. Raises `Stale` and `NotFound`."""
+        kept = self._row(entity.id)
+        if kept.version != entity.version:
+            raise Stale(f"The {self._kind} was changed meanwhile.")
+        return kept
+
+    def _delete(self, entity: E) -> E:
+        kept = self._at_version(entity)
+        self._release(kept, erased=True)
+        del self._rows[entity.id]
+        return kept
+
+    def _require_unique(self, entity: E) -> None:
+        for names in self._entity.unique:
+            keys = [self._key(entity, name) for name in names]
+            others = (other for other in self._shown() if other.id != entity.id)
+            if None not in keys and any(keys == [self._key(other, name) for name in names] for other in others):
+                raise Conflict(names[-1])
+
+    def _require_references(self, new: E, before: E | None) -> None:
+        """Raises `Invalid` at each reference to what is not there, if it is new or the entity becomes visible."""
+        faults = [
+            Fault(f"/{reference.field}", "not_found", f"There is no {reference.to.kind} with this id.")
+            for reference in new.references
+            if before is None or before.is_hidden or getattr(before, reference.field) != getattr(new, reference.field)
+            if not self._is_there(reference, getattr(new, reference.field))
+        ]
+        if faults and not new.is_hidden:
+            raise Invalid(sorted(faults, key=lambda fault: fault.pointer))
+
+    def _is_there(self, reference: Reference, id: int | None) -> bool:
+        other = self.unit.tables.rows[reference.to.kind].by_id.get(id)  # type: ignore[arg-type]
+        return id is None or (other is not None and not other.is_hidden)
+
+    def _release(self, entity: Entity, *, erased: bool) -> None:
+        """Do to those that refer to an entity what they declare. Raises `InUse`."""
+        for referrers in self.unit.tables.referrers_of(entity.kind):
+            holders = self._holders(referrers, entity.id, hidden=erased)
+            match referrers.reference.on_purge if erased else referrers.reference.on_delete:
+                case Then.REFUSE if holders:
+                    named = [(holder.kind, holder.id) for holder in holders[:NAMED]]
+                    raise InUse(referrers.reference.field, named, more=len(holders) > NAMED)
+                case Then.END:
+                    self._end(holders)
+                case Then.CLEAR:
+                    self._clear(holders, referrers.reference.field)
+
+    def _holders(self, referrers: Referrers, id: int, *, hidden: bool) -> Sequence[Entity]:
+        rows = self.unit.tables.rows[referrers.entity.kind].by_id
+        refer = [row for _, row in sorted(rows.items()) if getattr(row, referrers.reference.field) == id]
+        return [row for row in refer if hidden or not row.is_hidden]
+
+    def _end(self, entities: Iterable[Entity]) -> None:
+        for entity in entities:
+            self._release(entity, erased=True)
+            del self.unit.tables.rows[entity.kind].by_id[entity.id]
+            self.unit.journal.ended(entity)
+
+    def _clear(self, entities: Iterable[Entity], field: str) -> None:
+        for before in entities:
+            changed: Any = {field: None, "updated_at": self.unit.now, "version": before.version + 1}
+            after: Entity = replace(cast("Any", before), **changed)
+            self.unit.tables.rows[before.kind].by_id[before.id] = after
+            self.unit.journal.saved(before, after)
+
+
+def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
+    """A key for `sorted`, of items that stand behind their sort keys."""
+    return cmp_to_key(lambda one, other: sort.compare(one[0], other[0]))
+
+
+def reading(_: type[N], entity: type[E]) -> Callable[[MemoryReading], MemoryReadStore[N, E]]:
+    """Makes the store of a kind that needs nothing of its own, for reading units."""
+    return lambda unit: MemoryReadStore(entity, unit)
+
+
+def writing(_: type[N], entity: type[E]) -> Callable[[MemoryWriting], MemoryStore[N, E]]:
+    """The same for units of work."""
+    return lambda unit: MemoryStore(entity, unit)

@@ -1,0 +1,94 @@
+"""What a store in memory gets from its unit of work: the tables, and what a transaction knows."""
+
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from domain.changes import Change, Journal
+from domain.entities import Entity
+from domain.errors import UnitEnded
+from domain.keys import Digest
+from domain.references import Reference
+
+
+@dataclass(slots=True)
+class Rows:
+    """The entities of one kind, by id. Ids count on, whatever is removed."""
+
+    by_id: dict[int, Any] = field(default_factory=dict)
+    last_id: int = 0
+
+    def __copy__(self) -> "Rows":
+        return replace(self, by_id=dict(self.by_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is remembered for its idempotency key, and the entity (kind and id) that it shows."""
+
+    entity: tuple[str, int]
+    fingerprint: str
+    answer: str
+    at: datetime
+
+
+class Referrers(NamedTuple):
+    """The entities that refer to one kind by one of their fields."""
+
+    entity: type[Entity]
+    reference: Reference
+
+
+@dataclass(slots=True)
+class Tables:
+    """A directory. Entities are frozen, so a copy of what holds them is a snapshot."""
+
+    entities: Sequence[type[Entity]]
+    rows: dict[str, Rows] = field(default_factory=dict)
+    digests: dict[int, Sequence[Digest]] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entities: Iterable[type[Entity]]) -> "Tables":
+        kinds = tuple(entities)
+        return cls(kinds, {entity.kind: Rows() for entity in kinds})
+
+    def copy(self) -> "Tables":
+        rows = {kind: copy(each) for kind, each in self.rows.items()}
+        return Tables(self.entities, rows, dict(self.digests), list(self.changes), dict(self.answers))
+
+    def become(self, other: "Tables") -> None:
+        for each in fields(self):
+            setattr(self, each.name, getattr(other, each.name))
+
+    def referrers_of(self, kind: str) -> Sequence[Referrers]:
+        return [
+            Referrers(entity, reference)
+            for entity in self.entities
+            for reference in entity.references
+            if reference.to.kind == kind
+        ]
+
+
+@dataclass(slots=True)
+class MemoryReading:
+    tables: Tables
+
+
+@dataclass(slots=True)
+class MemoryWriting:
+    """A copy of the tables, which is put in their place when the unit commits."""
+
+    copied: Tables
+    now: datetime
+    journal: Journal = field(default_factory=Journal)
+    has_ended: bool = False
+
+    @property
+    def tables(self) -> Tables:
+        if self.has_ended:
+            raise UnitEnded
+        return self.copied

@@ -1,0 +1,35 @@
+"""Whom a change is about, beside its own entity
+
+Revision: 0003
+Follows: 0002
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+# As they were at this revision: a migration does not follow the code that comes after it.
+key = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    op.add_column("changes", sa.Column("subjects", sa.JSON()))
+    op.create_table(
+        "change_subjects",
+        sa.Column("kind", key, nullable=False),
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "id", "seq", name=op.f("pk_change_subjects")),
+        sqlite_with_rowid=False,
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("change_subjects")
+    with op.batch_alter_table("changes") as changes:
+        changes.drop_column("subjects")

@@ -1,0 +1,74 @@
+"""The one place where a store is registered, in SQL and in memory.
+
+A noun has a line in each class. `domain.work` promises the same stores to services, and mypy compares the two.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+from domain.users import NewUser, User
+from repositories.changes import SqlChanges
+from repositories.keys import KEYS, SqlKeys, SqlReadKeys
+from repositories.memory.changes import MemoryChanges
+from repositories.memory.keys import MemoryKeys, MemoryReadKeys
+from repositories.memory.table import reading, writing
+from repositories.memory.units import MemoryReading, MemoryWriting
+from repositories.units import Reading, Writing
+from repositories.users import USERS
+
+S = TypeVar("S")
+
+
+class store(Generic[S]):  # noqa: N801  # reads as a word of a declaration
+    """A store of a unit of work, made when it is first asked for."""
+
+    def __init__(self, make: Callable[[Any], S]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, stores: Any, owner: type) -> S:
+        made = self._make(stores.unit)
+        setattr(stores, self._name, made)
+        return made
+
+
+class SqlReadStores:
+    def __init__(self, unit: Reading) -> None:
+        self.unit = unit
+
+    users = store(USERS.reading)
+    keys = store(SqlReadKeys)
+    changes = store(SqlChanges)
+
+
+class SqlStores:
+    def __init__(self, unit: Writing) -> None:
+        self.unit = unit
+
+    users = store(USERS.writing)
+    keys = store(SqlKeys)
+    changes = store(SqlChanges)
+
+
+class MemoryReadStores:
+    def __init__(self, unit: MemoryReading) -> None:
+        self.unit = unit
+
+    users = store(reading(NewUser, User))
+    keys = store(MemoryReadKeys)
+    changes = store(MemoryChanges)
+
+
+class MemoryStores:
+    def __init__(self, unit: MemoryWriting) -> None:
+        self.unit = unit
+
+    users = store(writing(NewUser, User))
+    keys = store(MemoryKeys)
+    changes = store(MemoryChanges)
+
+
+TABLES: Final = (USERS, KEYS)
+"""The tables of all entities: what they declare of each other holds in SQL and in memory."""

@@ -1,0 +1,277 @@
+"""What every SQL store of entities does alike: get, find, list, add, save, remove, with version, tombstone and change.
+
+An `EntityTable` is declared once for each kind. Its statements are SQLAlchemy Core, composed from its columns once.
+Its twin in memory is `repositories.memory.table`.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+import sqlalchemy as sa
+
+from domain.entities import Entity
+from domain.errors import Contended, Gone, NotFound, Refusal, Stale
+from domain.fields import Fields, Kind
+from domain.filters import Filter
+from domain.pages import BY_ID, Position, Sort
+from domain.values import flaw_in, fold, is_id
+from repositories.engines.executors import Executor
+from repositories.engines.statements import Parameters, Rows, bounded
+from repositories.lists.pages import Listing, Query, page, total
+from repositories.rows import maker
+from repositories.units import Reading, Writing
+
+P = ParamSpec("P")
+T = TypeVar("T")
+N = TypeVar("N")
+E = TypeVar("E", bound=Entity)
+
+
+@dataclass(frozen=True, slots=True)
+class Locking:
+    """A statement that locks the rows that it returns: it waits for others' locks, or skips locked rows."""
+
+    waits: sa.Select[Any]
+    skips: sa.Select[Any]
+    reads: sa.Select[Any]
+
+    @classmethod
+    def of(cls, rows: sa.Select[Any], *, shared: bool = False) -> "Locking":
+        return cls(rows.with_for_update(read=shared), rows.with_for_update(read=shared, skip_locked=True), rows)
+
+    async def fetch(self, executor: Executor, parameters: Parameters, *, waits: bool) -> Rows:
+        """The rows, locked. Raises `Contended` if one is locked by another unit and may not be waited for."""
+        if waits:
+            return await executor.fetch(self.waits, parameters)
+        rows = await executor.fetch(self.skips, parameters)
+        if len(rows) < len(await executor.fetch(self.reads, parameters)):
+            raise Contended("Another request is changing the same thing.")
+        return rows
+
+
+class EntityTable(Generic[N, E]):
+    """The table of one kind of entity, created from an `N`, and the statements on it.
+
+    Each field of the entity has a column of its name. If there is also a column `<field>_key`, it holds the folded form
+    of the field, which is compared instead. Lists are filtered and sorted by `fields`. `save` leaves `unsaved` alone.
+    """
+
+    def __init__(self, entity: type[E], table: sa.Table, fields_: Fields, *, unsaved: Sequence[str] = ()) -> None:
+        names = [each.name for each in fields(cast("Any", entity))]
+        singles = [only for only, *others in entity.unique if not others]
+        id = table.c.id
+        self.entity = entity
+        self.table = table
+        self.unsaved = unsaved
+        self.make: Callable[..., E] = maker(entity)
+        self.json_fields = [each.name for each in fields_.values() if each.kind is Kind.JSON]
+        self._names = [name for name in names if name != "id" and name not in unsaved]
+        self._folded = [(name, f"{name}_key") for name in names if f"{name}_key" in table.c]
+
+        self.columns = tuple(table.c[name] for name in names)
+        self.shown = sa.true() if entity.hidden_since is None else table.c[entity.hidden_since].is_(None)
+        keys = {name: self.key(name) for name in fields_}
+        self.listing = Listing(columns=self.columns, keys=keys, shown=self.shown, unique=frozenset({"id", *singles}))
+
+        self.rows = sa.select(*self.columns)
+        self.get = self.rows.where(id == sa.bindparam("id"))
+        self.get_locked = Locking.of(self.get)
+        self.get_shared = Locking.of(sa.select(self.shown).where(id == sa.bindparam("id")), shared=True)
+        self.find = {name: self.rows.where(self.shown, self.key(name) == sa.bindparam("key")) for name in singles}
+        self.find_locked = {name: Locking.of(statement) for name, statement in self.find.items()}
+        behind = (self.shown, id > sa.bindparam("after"))
+        self.list_by_id = self.rows.where(*behind).order_by(id).limit(sa.bindparam("limit"))
+
+        this = (id == sa.bindparam("saved_id"), table.c.version == sa.bindparam("saved_version"))
+        self.insert = sa.insert(table).returning(id)
+        self.update = sa.update(table).where(*this).returning(id)
+        self.delete = sa.delete(table).where(*this).returning(id)
+
+    def key(self, name: str) -> sa.Column[Any]:
+        """The column by which a field compares."""
+        folded = f"{name}_key"
+        return self.table.c[folded if folded in self.table.c else name]
+
+    def key_of(self, name: str, value: str) -> str:
+        """A value as that column has it."""
+        return fold(value) if f"{name}_key" in self.table.c else value
+
+    def values_of(self, entity: E) -> dict[str, Any]:
+        """The columns that `save` writes."""
+        return self.with_keys({name: getattr(entity, name) for name in self._names})
+
+    def with_keys(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Columns by their names, with the folded forms beside what was typed."""
+        for name, key in self._folded:
+            typed = values[name]
+            values[key] = None if typed is None else fold(typed)
+        return values
+
+    def reading(self, unit: Reading) -> "SqlReadStore[N, E]":
+        return SqlReadStore(self, unit)
+
+    def writing(self, unit: Writing) -> "SqlStore[N, E]":
+        return SqlStore(self, unit)
+
+
+class SqlReadStore(Generic[N, E]):
+    """The entities as a reading unit of work sees them. Reads that may scan the table run on the executor for scans."""
+
+    def __init__(self, table: EntityTable[N, E], unit: Reading | Writing) -> None:
+        self._table = table
+        self._kind = table.entity.kind
+        self._executor = unit.executor
+        self._scans = unit.scans
+
+    async def get(self, id: int, *, hidden: bool = False) -> E:
+        rows = await self._executor.fetch(self._table.get, {"id": id}) if is_id(id) else ()
+        return self._shown(self._one(rows, "id"), hidden)
+
+    async def find(self, field: str, value: str) -> E:
+        key = self._table.key_of(field, value)
+        rows = () if flaw_in(key) else await self._executor.fetch(self._table.find[field], {"key": key})
+        return self._one(rows, field)
+
+    async def list(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+    ) -> Sequence[E]:
+        if filter is None and sort == BY_ID:
+            (last,) = (0,) if after is None else sort.keys_at(after)
+            rows = await self._executor.fetch(self._table.list_by_id, {"after": last, "limit": bounded(limit)})
+        else:
+            rows = await self._ask(page(self._table.listing, filter, sort, after, bounded(limit)))
+        make = self._table.make
+        return [make(*row) for row in rows]
+
+    async def count(self, filter: Filter | None = None) -> int:
+        rows = await self._ask(total(self._table.listing, filter))
+        return int(rows[0][0])
+
+    async def _ask(self, query: Query) -> Rows:
+        executor = self._scans if query.scans else self._executor
+        return await executor.fetch(query.statement, query.parameters)
+
+    def _one(self, rows: Rows, field: str) -> E:
+        if not rows:
+            raise NotFound(f"There is no {self._kind} with this {field}.")
+        return self._table.make(*rows[0])
+
+    def _shown(self, entity: E, hidden: bool) -> E:
+        if not hidden and entity.is_hidden:
+            raise Gone(f"This {self._kind} is {str(entity.hidden_since).removesuffix('_at')}.")
+        return entity
+
+
+W = TypeVar("W", bound="SqlStore[Any, Any]")
+
+
+def write(
+    method: Callable[Concatenate[W, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[W, P], Coroutine[Any, Any, T]]:
+    """A method that writes. If it is refused, its unit of work has ended: PostgreSQL would not go on either."""
+
+    @wraps(method)
+    async def written(self: W, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await method(self, *args, **kwargs)
+        except Refusal:
+            self.unit.executor.fail()
+            raise
+
+    return written
+
+
+class SqlStore(SqlReadStore[N, E]):
+    """The entities within one transaction."""
+
+    def __init__(self, table: EntityTable[N, E], unit: Writing) -> None:
+        super().__init__(table, unit)
+        self.unit = unit
+
+    async def get(self, id: int, *, hidden: bool = False) -> E:
+        return self._shown(await self._locked(id), hidden)
+
+    async def find(self, field: str, value: str) -> E:
+        key = self._table.key_of(field, value)
+        if flaw_in(key):
+            return self._one((), field)
+        waits = self.unit.locks.may_wait_for_any(self._kind)
+        rows = await self._table.find_locked[field].fetch(self._executor, {"key": key}, waits=waits)
+        return self._met(self._one(rows, field))
+
+    @write
+    async def add(self, new: N) -> E:
+        await self.unit.relations.require(self.unit, self._table.entity, new)
+        now = self.unit.now
+        values = {each.name: getattr(new, each.name) for each in fields(cast("Any", new))}
+        values.update(created_at=now, updated_at=now, version=1)
+        entity: Any = self._table.entity
+        columns = self._table.with_keys(dict(values))
+        ((id,),) = await self._executor.fetch(self._table.insert, columns)
+        added: E = entity(id=id, **values)
+        self.unit.journal.added(self._know(added))
+        return added
+
+    @write
+    async def save(self, entity: E) -> E:
+        before = await self._before(entity)
+        kept = {name: getattr(before, name) for name in self._table.unsaved}
+        changed: Any = {"updated_at": self.unit.now, "version": entity.version + 1, **kept}
+        saved: E = replace(cast("Any", entity), **changed)
+        await self.unit.relations.require(self.unit, self._table.entity, saved, before)
+        if saved.is_hidden and not before.is_hidden:
+            await self.unit.relations.release(self.unit, before, erased=False)
+        values = {**self._table.values_of(saved), "saved_id": entity.id, "saved_version": entity.version}
+        await self._require_one(self._table.update, values)
+        self.unit.journal.saved(before, self._know(saved))
+        return saved
+
+    @write
+    async def remove(self, entity: E) -> None:
+        self.unit.journal.removed(await self._delete(entity))
+
+    @write
+    async def end(self, entity: E) -> None:
+        self.unit.journal.ended(await self._delete(entity))
+
+    @write
+    async def end_all(self, field: str, value: int) -> int:
+        return await self.unit.relations.end_all(self.unit, self._table, field, value)
+
+    async def _delete(self, entity: E) -> E:
+        before = await self._before(entity)
+        await self.unit.relations.release(self.unit, before, erased=True)
+        await self._require_one(self._table.delete, {"saved_id": entity.id, "saved_version": entity.version})
+        self.unit.known.pop((self._kind, entity.id), None)
+        return before
+
+    async def _require_one(self, statement: sa.Executable, parameters: Parameters) -> None:
+        if not await self._executor.fetch(statement, parameters):
+            raise Stale(f"The {self._kind} was changed meanwhile.")
+
+    async def _before(self, entity: E) -> E:
+        known = self.unit.known.get((self._kind, entity.id))
+        if known is None:
+            await self._locked(entity.id)
+            known = self.unit.known[self._kind, entity.id]
+        return cast("E", known)
+
+    async def _locked(self, id: int) -> E:
+        waits = self.unit.locks.may_wait(self._kind, id)
+        rows = await self._table.get_locked.fetch(self._executor, {"id": id}, waits=waits) if is_id(id) else ()
+        return self._met(self._one(rows, "id"))
+
+    def _met(self, entity: E) -> E:
+        self.unit.locks.locked(self._kind, entity.id)
+        self._know(entity)
+        return entity
+
+    def _know(self, entity: E) -> E:
+        """Remember a copy, and return it: callers may alter what the attributes of the entity itself hold."""
+        copies: Any = {name: deepcopy(getattr(entity, name)) for name in self._table.json_fields}
+        known: E = replace(cast("Any", entity), **copies) if copies else entity
+        self.unit.known[self._kind, entity.id] = known
+        return known
