@@ -195,7 +195,10 @@ def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
     if entity is None or (after is None and not has_ended):
         return None, None
     was, became = state_of(before), state_of(after)
-    differing = [name for name in was | became if not same(was.get(name), became.get(name))]
+    if before is None or after is None:
+        differing = [name for name, value in (was or became).items() if value is not None]
+    else:
+        differing = [name for name, value in was.items() if not same(value, became[name])]
     identity = {name: plain(getattr(entity, name)) for name in entity.identified_by}
     return (
         None if before is None else {name: was.get(name) for name in differing},

@@ -14,7 +14,7 @@ from domain.references import Subject
 from domain.values import is_id
 from repositories.engines.executors import Transaction
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
-from repositories.engines.schema import BigId, Instant, Json, Key, as_text, metadata
+from repositories.engines.schema import BigId, Instant, Json, Key, metadata
 from repositories.engines.statements import Row, Rows, bounded
 from repositories.lists.pages import Listing, Query, page
 from repositories.units import Reading, Writing
@@ -129,7 +129,7 @@ async def append(
         return int(seq)
     if not new:
         return None
-    rows = [as_text(row_of(change), changes) for change in new]
+    rows = [list(row_of(change).values()) for change in new]
     seqs = [row[0] for row in await executor.fetch(inserting_many(order), {ROWS: as_parameter(rows)})]
     named = [(kind, id, seq) for change, seq in zip(new, seqs, strict=True) for kind, id in change.subjects[1:]]
     if named:

@@ -42,12 +42,12 @@ class MemoryUnitOfWork(MemoryStores):
 
     async def commit(self, result: T) -> Committed[T]:
         tables, who = self.unit.tables, self._context
-        for entity in self.unit.journal.erased:
-            self._forget(entity)
         seq = None
         for new in self.unit.journal.changes(actor=who.actor, request_id=who.request_id, at=self.now):
             seq = len(tables.changes) + 1
             tables.changes.append(Change(**{each.name: getattr(new, each.name) for each in fields(new)}, seq=seq))
+        for entity in self.unit.journal.erased:
+            self._forget(entity)
         self.unit.has_ended = True
         if who.dry_run:
             return Committed(result)

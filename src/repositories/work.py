@@ -42,10 +42,10 @@ class SqlUnitOfWork(SqlStores):
 
     async def commit(self, result: T) -> Committed[T]:
         who, executor, journal = self._context, self.unit.executor, self.unit.journal
-        await self._erase()
         changes = journal.changes(actor=who.actor, request_id=who.request_id, at=self.now)
-        ends = bool(changes) and not (who.dry_run or who.idempotency_key)
+        ends = bool(changes) and not (who.dry_run or who.idempotency_key or journal.erased)
         seq = await append(executor, changes, self._database.commit_order, last=ends)
+        await self._erase()  # in the changes of this unit too
         if who.dry_run:
             await executor.rollback()
             return Committed(result)

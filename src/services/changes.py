@@ -24,7 +24,7 @@ class ChangeService:
 
     @operation(Scope.CHANGES_READ, retries=False)
     async def wait(self, *, filter: Filter | None = None, since: int, limit: int, within_s: float) -> ChangePage:
-        """As `list`, but wait for a change if there is none, for at most `within_s` seconds. A wait holds no connection."""
+        """As `list`, but wait for a change if there is none, for up to `within_s` seconds, without a connection."""
         page = await self.list(filter=filter, since=since, limit=limit)
         while not page.changes and within_s > 0:
             within_s = await self.units.changed(page.end, within_s)

@@ -6,6 +6,7 @@ compiled anew for each number of rows, and end at some 32,000 values.
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -18,8 +19,18 @@ ROWS: Final = "rows"
 
 
 def as_parameter(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows of numbers, strings and None. Times, and JSON that is to be kept as it is, are strings."""
-    return json.dumps(list(rows), ensure_ascii=False, separators=(",", ":"))
+    """Rows of JSON values: numbers, strings, None, times, and for columns of JSON whatever JSON holds."""
+    return ENCODER.encode(list(rows))
+
+
+def plain(value: object) -> str:
+    """A time as the columns of both databases read it."""
+    if not isinstance(value, datetime):
+        raise TypeError(f"{type(value).__name__} is not a JSON value")
+    return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=plain)
 
 
 def rows_of(*columns: sa.Column[Any]) -> sa.Select[Any]:

@@ -1,7 +1,7 @@
 """What the tables share: one metadata with names for every constraint, and the column types of both databases."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -76,20 +76,3 @@ DECODER: Final = json.JSONDecoder()
 def read_json(text: str) -> Any:
     """What was stored as JSON. At a third of what `json.loads` takes, which looks for white space around it."""
     return {} if text == "{}" else DECODER.raw_decode(text)[0]
-
-
-def as_text(values: Mapping[str, Any], table: sa.Table) -> list[Any]:
-    """Values of columns as a row of `repositories.engines.json_rows` has them: times and JSON as text."""
-    return [
-        None if value is None else TEXTS.get(type(table.c[name].type), same)(value) for name, value in values.items()
-    ]
-
-
-def same(value: Any) -> Any:
-    return value
-
-
-TEXTS: Final[Mapping[type, Callable[[Any], Any]]] = {
-    sa.DateTime: lambda time: time.astimezone(UTC).isoformat(timespec="microseconds"),
-    sa.JSON: json.dumps,
-}

@@ -1,12 +1,13 @@
 """What an error of PostgreSQL, or of its driver, means to the caller."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
 
-from domain.errors import Busy, Conflict, Contended, Refusal, Uncertain
+from domain.errors import BrokenReference, Busy, Conflict, Contended, Refusal, Uncertain
 
 DRIVER_ERRORS: Final = (
     asyncpg.PostgresError,
@@ -25,7 +26,9 @@ def refuse(error: Exception) -> Refusal | None:
     """The refusal that an error of the driver means; None if it is a defect."""
     code = code_of(error)
     if code == "23505":
-        return Conflict(field_of(getattr(error, "constraint_name", "")))
+        return Conflict(field_in(getattr(error, "detail", None) or ""))
+    if code == "23503":
+        return BrokenReference()
     if isinstance(error, TimeoutError) or code in OVERLOADED:
         return Busy("The database is busy. Try again shortly.")
     if code in NO_ROOM:
@@ -61,9 +64,14 @@ def is_lost(error: Exception) -> bool:
     ).startswith(CONNECTION_LOST)
 
 
-def field_of(constraint: str) -> str:
-    """`uq_users_email_key` is about the field email, whose folded form is in that column; `pk_users` about the id."""
-    if constraint.startswith("pk_"):
-        return "id"
-    _, _, column = constraint.removeprefix("uq_").partition("_")
-    return column.removesuffix("_key")
+COLUMNS: Final = re.compile(r"\(([^()]*)\)=")
+
+
+def field_in(detail: str) -> str:
+    """`Key (owner_id, name_key)=(7, apollo) already exists.` is about the field name: the last column.
+
+    A column that ends in `_key` holds the folded form of a field. The text may be in any language.
+    """
+    match = COLUMNS.search(detail)
+    columns = match[1] if match else ""
+    return columns.rpartition(", ")[2].removesuffix("_key")

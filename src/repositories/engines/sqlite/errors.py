@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from domain.errors import Busy, Conflict, Contended, Refusal, Uncertain
+from domain.errors import BrokenReference, Busy, Conflict, Contended, Refusal, Uncertain
 
 
 @contextmanager
@@ -19,22 +19,28 @@ def refusing() -> Iterator[None]:
 
 def refuse(error: sqlite3.Error) -> Refusal | None:
     """The refusal that an error of the driver means; None if it is a defect."""
-    code = getattr(error, "sqlite_errorname", "")
-    if code in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"):
-        return Conflict(field_in(str(error)))
-    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return Contended("Another process is writing.")
-    if code == "SQLITE_INTERRUPT":
-        return Busy("This takes too long. Ask for less, or by a key.")
-    if code == "SQLITE_FULL":
-        return Busy("The database has no room left.")
-    if code == "SQLITE_IOERR_FSYNC":
-        return Uncertain("The disk did not confirm the change. It may have been stored or not.")
-    return None
+    match getattr(error, "sqlite_errorname", "").split("_")[1:]:
+        case ["CONSTRAINT", "UNIQUE" | "PRIMARYKEY"]:
+            refusal: Refusal | None = Conflict(field_in(str(error)))
+        case ["CONSTRAINT", "FOREIGNKEY"]:
+            refusal = BrokenReference()
+        case ["BUSY" | "LOCKED", *_]:
+            refusal = Contended("Another process is writing.")
+        case ["INTERRUPT"]:
+            refusal = Busy("This takes too long. Ask for less, or by a key.")
+        case ["FULL"]:
+            refusal = Busy("The database has no room left.")
+        case ["IOERR", "FSYNC"]:
+            refusal = Uncertain("The disk did not confirm the change. It may have been stored or not.")
+        case _:
+            refusal = None
+    return refusal
 
 
 def field_in(message: str) -> str:
-    """`UNIQUE constraint failed: users.email_key` is about the field email, whose folded form is in that column."""
-    match = re.search(r"UNIQUE constraint failed: \w+\.(\w+)", message)
-    assert match is not None, message  # noqa: S101
-    return match[1].removesuffix("_key")
+    """`UNIQUE constraint failed: projects.owner_id, projects.name_key` is about the field name: the last column.
+
+    A column that ends in `_key` holds the folded form of a field.
+    """
+    columns = re.findall(r"\w+\.(\w+)", message)
+    return str(columns[-1]).removesuffix("_key")

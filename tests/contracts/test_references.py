@@ -1,0 +1,381 @@
+"""References between entities, on every store: what they refer to is there, and what happens when it goes."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from tests.contracts import sample
+from tests.contracts.sample import (
+    Membership,
+    MemorySampleUnits,
+    NewMembership,
+    NewProject,
+    NewTask,
+    Project,
+    Task,
+)
+
+from domain.changes import Action, Change
+from domain.entities import Entity
+from domain.errors import BrokenReference, Conflict, InUse, Invalid, NotFound, Stale, UnitEnded
+from domain.fields import fields_of
+from domain.filters import equal
+from domain.users import NewUser, User
+from domain.work import RequestContext
+
+CONTEXT = RequestContext(actor="tester", request_id="r1")
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def units(request: pytest.FixtureRequest) -> Any:
+    if request.param == "memory":
+        return MemorySampleUnits()
+    return request.getfixturevalue(f"sample_{request.param}")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def databases(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(f"sample_{request.param}")
+
+
+async def add(units: Any, store: str, new: Any) -> Any:
+    async with units.writing(CONTEXT) as work:
+        added = await getattr(work, store).add(new)
+        await work.commit(None)
+        return added
+
+
+async def user(units: Any, name: str = "Alice") -> User:
+    added: User = await add(units, "users", NewUser(name=name))
+    return added
+
+
+async def delete(units: Any, store: str, id: int) -> None:
+    async with units.writing(CONTEXT) as work:
+        entity = await getattr(work, store).get(id)
+        await getattr(work, store).save(entity.deleted(work.now))
+        await work.commit(None)
+
+
+async def purge(units: Any, store: str, id: int) -> None:
+    async with units.writing(CONTEXT) as work:
+        entity = await getattr(work, store).get(id, hidden=True)
+        await getattr(work, store).remove(entity)
+        await work.commit(None)
+
+
+async def changes(units: Any, *, subject: Entity | None = None, after: int = 0) -> list[Change]:
+    about = None if subject is None else (subject.kind, subject.id)
+    async with units.reading() as work:
+        return list(await work.changes.list(subject=about, since=after, limit=100))
+
+
+async def everything(units: Any) -> Any:
+    async with units.reading() as work:
+        names = ("users", "projects", "memberships", "tasks")
+        return [await getattr(work, name).list(limit=100) for name in names], await work.changes.list(limit=1000)
+
+
+async def test_an_entity_refers_to_one_that_is_there(units: Any) -> None:
+    alice = await user(units)
+    apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
+
+    async with units.reading() as work:
+        assert await work.projects.get(apollo.id) == apollo
+        assert (await work.projects.list(filter=equal(PROJECTS_OWNER, alice.id), limit=10)) == [apollo]
+        assert (await work.projects.list(filter=equal(PROJECTS_OWNER, alice.id + 1), limit=10)) == []
+
+
+PROJECTS_OWNER = fields_of(Project, without={"deleted_at"})["owner_id"]
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["never there", "deleted"])
+async def test_a_reference_to_what_is_not_there_is_refused_at_its_pointer(units: Any, deleted: bool) -> None:
+    alice = await user(units)
+    if deleted:
+        await delete(units, "users", alice.id)
+    missing = alice.id if deleted else alice.id + 1
+    before = await everything(units)
+
+    with pytest.raises(Invalid) as refused:
+        await add(units, "projects", NewProject(name="Apollo", owner_id=missing))
+
+    assert [(fault.pointer, fault.code) for fault in refused.value.faults] == [("/owner_id", "not_found")]
+    assert await everything(units) == before
+
+
+async def test_each_broken_reference_is_named(units: Any) -> None:
+    with pytest.raises(Invalid) as refused:
+        await add(units, "memberships", NewMembership(project_id=1, user_id=1))
+
+    assert {fault.pointer for fault in refused.value.faults} == {"/project_id", "/user_id"}
+
+
+async def test_a_changed_reference_is_looked_at_and_one_that_stayed_is_not(units: Any) -> None:
+    alice, bob = await user(units), await user(units, "Bob")
+    task: Task = await add(units, "tasks", NewTask(title="t", assignee_id=alice.id))
+
+    async with units.writing(CONTEXT) as work:
+        moved = await work.tasks.save((await work.tasks.get(task.id)).revised(assignee_id=bob.id))
+        await work.commit(None)
+    assert moved.assignee_id == bob.id
+
+    with pytest.raises(Invalid):
+        async with units.writing(CONTEXT) as work:
+            await work.tasks.save((await work.tasks.get(task.id)).revised(assignee_id=bob.id + 100))
+
+    async with units.writing(CONTEXT) as work:
+        renamed = await work.tasks.save((await work.tasks.get(task.id)).revised(title="u"))
+        await work.commit(None)
+    assert (renamed.title, renamed.assignee_id) == ("u", bob.id)
+
+
+async def test_what_is_restored_needs_its_references(units: Any) -> None:
+    alice = await user(units)
+    apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
+    await delete(units, "projects", apollo.id)
+    await delete(units, "users", alice.id)
+
+    with pytest.raises(Invalid) as refused:
+        async with units.writing(CONTEXT) as work:
+            await work.projects.save((await work.projects.get(apollo.id, hidden=True)).restored())
+
+    assert refused.value.faults[0].pointer == "/owner_id"
+
+
+async def test_who_is_referred_to_cannot_be_deleted_and_the_refusal_names_what_stands_in_the_way(units: Any) -> None:
+    alice = await user(units)
+    ids = [(await add(units, "projects", NewProject(name=f"p{i}", owner_id=alice.id))).id for i in range(4)]
+    before = await everything(units)
+
+    with pytest.raises(InUse) as refused:
+        await delete(units, "users", alice.id)
+
+    assert refused.value.holders == tuple(("project", id) for id in ids[:3])
+    assert refused.value.field == "owner_id"
+    assert f"project {ids[0]}" in refused.value.detail
+    assert refused.value.detail.endswith("and more.")
+    assert await everything(units) == before
+    for id in ids:
+        await delete(units, "projects", id)
+    await delete(units, "users", alice.id)  # a deleted project stands in the way of an erasure only
+    with pytest.raises(InUse):
+        await purge(units, "users", alice.id)
+    for id in ids:
+        await purge(units, "projects", id)
+    await purge(units, "users", alice.id)
+
+
+@pytest.mark.parametrize("go", [delete, purge], ids=["deleted", "erased"])
+async def test_memberships_end_with_their_user_and_keep_their_history(units: Any, go: Any) -> None:
+    alice, bob = await user(units), await user(units, "Bob")
+    apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=bob.id))
+    his = await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id, role="lead"))
+    hers = await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=alice.id, role="crew"))
+
+    await go(units, "users", alice.id)
+
+    async with units.reading() as work:
+        assert await work.memberships.list(limit=10) == [his]
+        with pytest.raises(NotFound):
+            await work.memberships.get(hers.id)
+    ended = (await changes(units))[-1] if go is purge else (await changes(units, subject=hers))[-1]
+    found = [each for each in await changes(units, subject=hers) if each.action is Action.ENDED]
+    assert len(found) == 1
+    assert found[0].subjects == (("membership", hers.id), ("project", apollo.id), ("user", alice.id))
+    assert ended.seq >= found[0].seq
+    if go is delete:
+        assert found[0].before == {"project_id": apollo.id, "user_id": alice.id, "role": "crew"}
+        assert found[0].after == {"project_id": apollo.id, "user_id": alice.id}
+
+
+@pytest.mark.parametrize("go", [delete, purge], ids=["deleted", "erased"])
+async def test_a_task_goes_on_without_its_user(units: Any, go: Any) -> None:
+    alice = await user(units)
+    task: Task = await add(units, "tasks", NewTask(title="t", assignee_id=alice.id))
+
+    await go(units, "users", alice.id)
+
+    async with units.reading() as work:
+        cleared = await work.tasks.get(task.id)
+    assert (cleared.assignee_id, cleared.version) == (None, task.version + 1)
+    change = (await changes(units, subject=task))[-1]
+    assert (change.action, change.version) == (Action.UPDATED, 2)
+    assert (change.before, change.after) == ({"assignee_id": alice.id}, {"assignee_id": None})
+    assert change.subjects == (("task", task.id), ("user", alice.id))
+
+
+async def test_a_deleted_task_is_cleared_by_an_erasure_only(units: Any) -> None:
+    alice = await user(units)
+    task: Task = await add(units, "tasks", NewTask(title="t", assignee_id=alice.id))
+    await delete(units, "tasks", task.id)
+    await delete(units, "users", alice.id)
+    async with units.reading() as work:
+        assert (await work.tasks.get(task.id, hidden=True)).assignee_id == alice.id
+
+    await purge(units, "users", alice.id)
+
+    async with units.reading() as work:
+        assert (await work.tasks.get(task.id, hidden=True)).assignee_id is None
+
+
+async def test_what_ends_takes_along_what_ends_with_it(units: Any) -> None:
+    alice = await user(units)
+    apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
+    member: Membership = await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=alice.id))
+
+    async with units.writing(CONTEXT) as work:
+        await work.projects.end(await work.projects.get(apollo.id))
+        await work.commit(None)
+
+    kinds = [(each.kind, each.action) for each in (await changes(units))[-2:]]
+    assert sorted(kinds) == [("membership", Action.ENDED), ("project", Action.ENDED)]
+    async with units.reading() as work:
+        for store, id in (("projects", apollo.id), ("memberships", member.id)):
+            with pytest.raises(NotFound):
+                await getattr(work, store).get(id)
+
+
+async def test_a_composite_key_that_is_taken_names_the_same_field_everywhere(units: Any) -> None:
+    alice, bob = await user(units), await user(units, "Bob")
+    apollo = await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
+    await add(units, "projects", NewProject(name="Apollo", owner_id=bob.id))
+    await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id))
+
+    with pytest.raises(Conflict) as taken:
+        await add(units, "projects", NewProject(name="APOLLO", owner_id=alice.id))
+    assert taken.value.field == "name"
+    with pytest.raises(Conflict) as taken:
+        await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id))
+    assert taken.value.field == "user_id"
+
+
+async def test_everything_about_a_user_is_in_its_history(units: Any) -> None:
+    alice, bob = await user(units), await user(units, "Bob")
+    apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=bob.id))
+    hers = await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=alice.id))
+    await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id))
+    task: Task = await add(units, "tasks", NewTask(title="t", assignee_id=bob.id))
+    async with units.writing(CONTEXT) as work:
+        await work.tasks.save((await work.tasks.get(task.id)).revised(assignee_id=alice.id))
+        await work.users.save((await work.users.get(alice.id)).revised(name="Alicia"))
+        await work.commit(None)
+
+    about = await changes(units, subject=alice)
+
+    assert [(each.kind, each.entity_id, each.action) for each in about] == [
+        ("user", alice.id, Action.CREATED),
+        ("membership", hers.id, Action.CREATED),
+        ("task", task.id, Action.UPDATED),
+        ("user", alice.id, Action.UPDATED),
+    ]
+    assert [each.seq for each in about] == sorted(each.seq for each in about)
+    assert ("task", task.id) in [each.subjects[0] for each in await changes(units, subject=bob)]
+    halfway = about[1].seq
+    assert await changes(units, subject=alice, after=halfway) == about[2:]
+    async with units.reading() as work:
+        assert list(await work.changes.list(subject=("user", alice.id), limit=2)) == about[:2]
+
+
+async def test_an_erasure_leaves_no_values_of_the_person_in_what_is_about_it(units: Any) -> None:
+    alice, bob = await user(units), await user(units, "Bob")
+    apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=bob.id))
+    await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=alice.id, role="secret of Alice"))
+    his = await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id, role="lead"))
+    task: Task = await add(units, "tasks", NewTask(title="t", assignee_id=alice.id))
+
+    await purge(units, "users", alice.id)
+
+    for change in await changes(units, subject=alice):
+        if change.kind in {"user", "membership"}:
+            assert (change.before, change.after) == (None, None)
+    assert [each.after for each in await changes(units, subject=his)] == [
+        {"project_id": apollo.id, "user_id": bob.id, "role": "lead"}
+    ]
+    assert (await changes(units, subject=task))[0].after == {"title": "t", "assignee_id": alice.id}
+
+
+async def test_all_memberships_of_a_user_end_at_once(units: Any) -> None:
+    alice, bob = await user(units), await user(units, "Bob")
+    for number in range(5):
+        project = await add(units, "projects", NewProject(name=f"p{number}", owner_id=bob.id))
+        await add(units, "memberships", NewMembership(project_id=project.id, user_id=alice.id))
+        await add(units, "memberships", NewMembership(project_id=project.id, user_id=bob.id))
+    head = (await changes(units))[-1].seq
+
+    async with units.writing(CONTEXT) as work:
+        assert await work.memberships.end_all("user_id", alice.id) == 5
+        assert await work.memberships.end_all("user_id", alice.id) == 0
+        committed = await work.commit(None)
+
+    written = await changes(units, after=head)
+    assert [each.action for each in written] == [Action.ENDED] * 5
+    assert [each.seq for each in written] == list(range(head + 1, head + 6))
+    assert committed.seq == written[-1].seq
+    async with units.reading() as work:
+        assert {each.user_id for each in await work.memberships.list(limit=100)} == {bob.id}
+
+
+@pytest.mark.parametrize("refused", ["conflict", "stale", "reference", "in use", "not found"])
+async def test_a_refused_write_ends_the_unit(units: Any, refused: str) -> None:
+    """PostgreSQL would refuse the rest of the transaction. So no store goes on."""
+    alice, bob = await user(units), await user(units, "Bob")
+    await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
+    before = await everything(units)
+
+    async with units.writing(CONTEXT) as work:
+        await work.users.add(NewUser(name="Carol"))
+        writes = {
+            "conflict": lambda: work.projects.add(NewProject(name="apollo", owner_id=alice.id)),
+            "stale": lambda: work.users.save(replace(bob, version=7)),
+            "reference": lambda: work.projects.add(NewProject(name="x", owner_id=4711)),
+            "in use": lambda: work.users.save(alice.deleted(work.now)),
+            "not found": lambda: work.users.save(replace(bob, id=4711)),
+        }
+        with pytest.raises((Conflict, Invalid, InUse, NotFound, Stale)):
+            await writes[refused]()
+        for use in (work.users.get(bob.id), work.users.add(NewUser(name="Dora")), work.commit(None)):
+            with pytest.raises(UnitEnded):
+                await use
+
+    assert await everything(units) == before
+
+
+async def test_a_refused_read_does_not_end_the_unit(units: Any) -> None:
+    alice = await user(units)
+    async with units.writing(CONTEXT) as work:
+        with pytest.raises(NotFound):
+            await work.users.get(alice.id + 1)
+        with pytest.raises(NotFound):
+            await work.users.find("email", "nobody@example.org")
+        await work.users.save((await work.users.get(alice.id)).revised(name="Alicia"))
+        await work.commit(None)
+    async with units.reading() as work:
+        assert (await work.users.get(alice.id)).name == "Alicia"
+
+
+async def test_a_unit_is_over_after_its_commit_and_after_its_block(units: Any) -> None:
+    async with units.writing(CONTEXT) as work:
+        await work.users.add(NewUser(name="Alice"))
+        await work.commit(None)
+        with pytest.raises(UnitEnded):
+            await work.users.add(NewUser(name="Bob"))
+    async with units.writing(CONTEXT) as work:
+        pass
+    with pytest.raises(UnitEnded):
+        await work.users.add(NewUser(name="Bob"))
+    async with units.reading() as work:
+        assert await work.users.count() == 1
+
+
+async def test_a_foreign_key_that_only_the_database_sees_is_a_refusal(databases: Any) -> None:
+    """Of a statement that is not a store's own."""
+    broken = sa.insert(sample.tasks)
+    async with databases.writing(CONTEXT) as work:
+        now = work.now
+        values = {"title": "t", "assignee_id": 4711, "created_at": now, "updated_at": now, "version": 1}
+        with pytest.raises(BrokenReference):
+            await work.unit.executor.fetch(broken, values)
+        with pytest.raises(UnitEnded):
+            await work.commit(None)
