@@ -87,7 +87,7 @@ def check(profile: "DataclassInstance") -> None:
             continue
         if (clean := rule.clean(value)) is not value:
             object.__setattr__(profile, name, clean)
-        faults.extend(rule.faults(f"/{name}", clean))
+        faults += rule.faults(f"/{name}", clean)
     if faults:
         raise Invalid(faults)
 

@@ -104,10 +104,12 @@ class OneOf:
     values: type[StrEnum]
 
     def clean(self, value: Any) -> Any:
+        if isinstance(value, self.values):
+            return value
         return self.values(value) if isinstance(value, str) and value in list(self.values) else value
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:
-        if value not in list(self.values):
+        if not isinstance(value, self.values):
             yield Fault(pointer, "not_allowed", f"Must be one of {', '.join(self.values)}.")
 
 

@@ -55,8 +55,6 @@ class Relations:
 
         A reference that stays as it was is not looked at, unless the entity becomes visible again.
         """
-        if not entity.references:
-            return
         faults = [
             fault
             for reference in in_order(entity.references)

@@ -7,7 +7,7 @@ Its twin in memory is `repositories.memory.table`.
 from collections.abc import Callable, Coroutine, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
@@ -165,6 +165,11 @@ class SqlReadStore(Generic[N, E]):
         return entity
 
 
+@cache
+def names_of(new: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(new))
+
+
 W = TypeVar("W", bound="SqlStore[Any, Any]")
 
 
@@ -204,9 +209,10 @@ class SqlStore(SqlReadStore[N, E]):
 
     @write
     async def add(self, new: N) -> E:
-        await self.unit.relations.require(self.unit, self._table.entity, new)
+        if self._table.entity.references:
+            await self.unit.relations.require(self.unit, self._table.entity, new)
         now = self.unit.now
-        values = {each.name: getattr(new, each.name) for each in fields(cast("Any", new))}
+        values = {name: getattr(new, name) for name in names_of(cast("Any", type(new)))}
         values.update(created_at=now, updated_at=now, version=1)
         entity: Any = self._table.entity
         columns = self._table.with_keys(dict(values))
@@ -221,7 +227,8 @@ class SqlStore(SqlReadStore[N, E]):
         kept = {name: getattr(before, name) for name in self._table.unsaved}
         changed: Any = {"updated_at": self.unit.now, "version": entity.version + 1, **kept}
         saved: E = replace(cast("Any", entity), **changed)
-        await self.unit.relations.require(self.unit, self._table.entity, saved, before)
+        if self._table.entity.references:
+            await self.unit.relations.require(self.unit, self._table.entity, saved, before)
         if saved.is_hidden and not before.is_hidden:
             await self.unit.relations.release(self.unit, before, erased=False)
         values = {**self._table.values_of(saved), "saved_id": entity.id, "saved_version": entity.version}
