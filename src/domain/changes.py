@@ -99,6 +99,8 @@ class Journal:
 
     def __init__(self) -> None:
         self._lines: dict[Subject, Line] = {}
+        self.seq: int | None = None
+        """The number of the last change that was written already: many at once are not noted here."""
 
     def added(self, entity: Entity) -> None:
         self._note(None, entity)
@@ -124,6 +126,10 @@ class Journal:
         key = (entity.kind, entity.id)
         first = self._lines[key].before if key in self._lines else before
         self._lines[key] = Line(first, after, has_ended)
+
+    def has(self, kind: str) -> bool:
+        """Whether something was noted of entities of this kind."""
+        return any(each == kind for each, _ in self._lines)
 
     def mark(self) -> Mapping[Subject, Line]:
         """What was noted so far, for `rewind`."""
@@ -186,7 +192,7 @@ def subjects_of(line: Line, entity: Entity) -> tuple[Subject, ...]:
 
 
 def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
-    """The fields that differ, as they were and as they are; of a new entity those that are set.
+    """The fields that differ, as they were and as they are; of a new entity those that are set, of an ended one all.
 
     Afterwards there are always the fields that identify the entity; of an erased one there is nothing.
     """
@@ -195,8 +201,10 @@ def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
     if entity is None or (after is None and not has_ended):
         return None, None
     was, became = state_of(before), state_of(after)
-    if before is None or after is None:
-        differing = [name for name, value in (was or became).items() if value is not None]
+    if after is None:
+        differing = list(was)
+    elif before is None:
+        differing = [name for name, value in became.items() if value is not None]
     else:
         differing = [name for name, value in was.items() if not same(value, became[name])]
     identity = {name: plain(getattr(entity, name)) for name in entity.identified_by}
@@ -220,7 +228,7 @@ def state_of(entity: Entity | None) -> dict[str, JsonValue]:
 
 
 @cache
-def told_of(entity: type[Any]) -> tuple[str, ...]:
+def told_of(entity: Any) -> tuple[str, ...]:
     return tuple(each.name for each in fields(entity) if each.name not in BOOKKEEPING)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any, Final, NamedTuple, cast
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from domain.errors import Fault, InUse, Invalid
 from domain.references import Reference, Then
 from repositories.engines.executors import Executor
 from repositories.locks import Ranks
+from repositories.set_wise import can_end, end_all, referring
 from repositories.table import EntityTable, Locking
 from repositories.units import Writing
 
@@ -90,12 +91,14 @@ class Relations:
 
     async def end_all(self, unit: Writing, table: AnyTable, field: str, id: int, *, hidden: bool = True) -> int:
         await lock_all(unit, table, field, id, hidden=hidden)
+        kind = table.entity.kind
+        if can_end(table) and not unit.journal.has(kind) and not self.referrers_of(kind):
+            unit.known = {subject: each for subject, each in unit.known.items() if subject[0] != kind}
+            return await end_all(unit, table, field, id, hidden=hidden)
         rows = await unit.executor.fetch(ending(table, field, hidden), {"referred_id": id})
-        has_referrers = bool(self.referrers_of(table.entity.kind))
         for row in rows:
             ended = table.make(*row)
-            if has_referrers:
-                await self.release(unit, ended, erased=True)
+            await self.release(unit, ended, erased=True)
             unit.journal.ended(ended)
             unit.known.pop((ended.kind, ended.id), None)
         return len(rows)
@@ -132,29 +135,23 @@ async def lock_all(unit: Writing, table: AnyTable, field: str, id: int, *, hidde
         unit.locks.locked(kind, row[0])
 
 
-def referring(table: AnyTable, field: str, hidden: bool) -> Sequence[sa.ColumnElement[bool]]:
-    """The rows that refer to an id: the hidden ones too, or without them."""
-    refers = table.table.c[field] == sa.bindparam("referred_id")
-    return [refers] if hidden else [refers, table.shown]
-
-
-@lru_cache
+@cache
 def holding(table: AnyTable, field: str, hidden: bool) -> sa.Select[Any]:
     rows = sa.select(table.table.c.id).where(*referring(table, field, hidden))
     return rows.order_by(table.table.c.id).limit(sa.bindparam("limit"))
 
 
-@lru_cache
+@cache
 def locking(table: AnyTable, field: str, hidden: bool) -> Locking:
     return Locking.of(sa.select(table.table.c.id).where(*referring(table, field, hidden)).order_by(table.table.c.id))
 
 
-@lru_cache
+@cache
 def ending(table: AnyTable, field: str, hidden: bool) -> sa.Executable:
     return sa.delete(table.table).where(*referring(table, field, hidden)).returning(*table.columns)
 
 
-@lru_cache
+@cache
 def clearing(table: AnyTable, field: str, hidden: bool) -> sa.Executable:
     version = table.table.c.version + 1
     values = {

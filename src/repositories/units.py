@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domain.changes import Journal
 from domain.entities import Entity
@@ -11,6 +11,8 @@ from repositories.engines.executors import Executor, Transaction
 from repositories.locks import LockOrder
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from repositories.relations import Relations
 
 
@@ -28,6 +30,11 @@ class Writing:
 
     executor: Transaction
     now: datetime
+    actor: str
+    request_id: str
+    commit_order: "sa.Select[Any] | None"
+    """What runs before a change is numbered (see `Database.commit_order`)."""
+
     relations: "Relations"
     locks: LockOrder
     journal: Journal = field(default_factory=Journal)

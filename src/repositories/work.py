@@ -33,7 +33,10 @@ class SqlUnitOfWork(SqlStores):
         self, database: Database, executor: Transaction, context: RequestContext, now: datetime, relations: Relations
     ) -> None:
         locks = LockOrder(relations.ranks, are_needed=database.locks_rows)
-        super().__init__(Writing(executor, now, relations, locks))
+        unit = Writing(
+            executor, now, context.actor, context.request_id, database.commit_order, relations=relations, locks=locks
+        )
+        super().__init__(unit)
         self.now = now
         self.seq: int | None = None
         self.has_erased = False
@@ -44,7 +47,7 @@ class SqlUnitOfWork(SqlStores):
         who, executor, journal = self._context, self.unit.executor, self.unit.journal
         changes = journal.changes(actor=who.actor, request_id=who.request_id, at=self.now)
         ends = bool(changes) and not (who.dry_run or who.idempotency_key or journal.erased)
-        seq = await append(executor, changes, self._database.commit_order, last=ends)
+        seq = await append(executor, changes, self._database.commit_order, last=ends) or journal.seq
         await self._erase()  # in the changes of this unit too
         if who.dry_run:
             await executor.rollback()

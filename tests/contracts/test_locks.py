@@ -124,5 +124,6 @@ async def test_a_reference_and_a_deletion_do_not_pass_each_other(sample_postgres
 
         await asyncio.gather(assign(), delete(), return_exceptions=True)
 
-        async with sample_postgres.reading() as work:
-            assert all(task.assignee_id != bob.id for task in await work.tasks.list(limit=1000))
+        async with sample_postgres.reading() as unit:
+            tasks: Any = unit
+            assert all(task.assignee_id != bob.id for task in await tasks.tasks.list(limit=1000))
