@@ -9,6 +9,7 @@ import pytest
 from domain.changes import FIELDS, Action, Change
 from domain.errors import Conflict, Refusal
 from domain.grammar import parse_filter
+from domain.idempotency import Committed
 from domain.users import NewUser, Status
 from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
@@ -17,13 +18,13 @@ from services.users import UserService
 async def test_tells_each_write_with_who_and_when_before_and_after(units: UnitsOfWork) -> None:
     async with units.writing(RequestContext(actor="alice", request_id="r1")) as creation:
         user = await creation.users.add(NewUser(name="Bob", email="Bob@x.org", attributes={"a": 1, "b": [True]}))
-        await creation.commit()
+        await creation.commit(None)
     async with units.writing(RequestContext(actor="carol", request_id="r2")) as update:
         user = await update.users.save(user.revised(name="Robert", email=None, attributes={"a": 1.0}))
-        await update.commit()
+        await update.commit(None)
     async with units.writing(RequestContext(actor="dora", request_id="r3")) as deletion:
         await deletion.users.save(user.deleted(deletion.now))
-        await deletion.commit()
+        await deletion.commit(None)
     deleted_at = deletion.now.isoformat().replace("+00:00", "Z")
     told = await feed(units)
     assert told == [
@@ -31,17 +32,18 @@ async def test_tells_each_write_with_who_and_when_before_and_after(units: UnitsO
             seq=told[0].seq, kind="user", entity_id=user.id, version=1, action=Action.CREATED,
             actor="alice", request_id="r1", at=creation.now, before=None,
             after={"name": "Bob", "email": "Bob@x.org", "status": "active", "attributes": {"a": 1, "b": [True]}},
+            subjects=(("user", user.id),),
         ),
         Change(
             seq=told[1].seq, kind="user", entity_id=user.id, version=2, action=Action.UPDATED,
             actor="carol", request_id="r2", at=update.now,
             before={"name": "Bob", "email": "Bob@x.org", "attributes": {"a": 1, "b": [True]}},
-            after={"name": "Robert", "email": None, "attributes": {"a": 1.0}},
+            after={"name": "Robert", "email": None, "attributes": {"a": 1.0}}, subjects=(("user", user.id),),
         ),
         Change(
             seq=told[2].seq, kind="user", entity_id=user.id, version=3, action=Action.DELETED,
             actor="dora", request_id="r3", at=deletion.now,
-            before={"deleted_at": None}, after={"deleted_at": deleted_at},
+            before={"deleted_at": None}, after={"deleted_at": deleted_at}, subjects=(("user", user.id),),
         ),
     ]  # fmt: skip
     assert told[0].seq < told[1].seq < told[2].seq
@@ -98,19 +100,19 @@ async def test_lists_what_comes_after_a_number_up_to_a_limit(units: UnitsOfWork,
         assert await work.changes.list(limit=0) == []
 
 
-async def test_lists_those_of_one_entity(units: UnitsOfWork, users: UserService) -> None:
+async def test_lists_those_about_one_entity(units: UnitsOfWork, users: UserService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     bob = (await users.create(NewUser(name="Bob"))).result
     await users.patch(alice.id, {"name": "Alicia"})
     await users.delete(alice.id)
     async with units.reading() as work:
-        told = await work.changes.list(kind="user", entity_id=alice.id, limit=10)
+        told = await work.changes.list(subject=("user", alice.id), limit=10)
         assert [change.version for change in told] == [1, 2, 3]
         assert {change.entity_id for change in told} == {alice.id}
-        assert await work.changes.list(since=told[0].seq, kind="user", entity_id=alice.id, limit=1) == told[1:2]
-        assert len(await work.changes.list(kind="user", entity_id=bob.id, limit=10)) == 1
-        assert await work.changes.list(kind="group", entity_id=alice.id, limit=10) == []
-        assert await work.changes.list(kind="user", entity_id=7, limit=10) == []
+        assert await work.changes.list(since=told[0].seq, subject=("user", alice.id), limit=1) == told[1:2]
+        assert len(await work.changes.list(subject=("user", bob.id), limit=10)) == 1
+        assert await work.changes.list(subject=("group", alice.id), limit=10) == []
+        assert await work.changes.list(subject=("user", 7), limit=10) == []
 
 
 @pytest.mark.parametrize("number", [2**53, 2**63, 2**70])
@@ -118,8 +120,8 @@ async def test_there_is_nothing_beyond_the_largest_numbers(units: UnitsOfWork, u
     await users.create(NewUser(name="Alice"))
     async with units.reading() as work:
         assert await work.changes.list(since=number, limit=10) == []
-        assert await work.changes.list(kind="user", entity_id=number, limit=10) == []
-        assert await work.changes.list(kind="user", entity_id=-number, limit=10) == []
+        assert await work.changes.list(subject=("user", number), limit=10) == []
+        assert await work.changes.list(subject=("user", -number), limit=10) == []
         assert len(await work.changes.list(since=-number, limit=10)) == 1
 
 
@@ -179,7 +181,7 @@ async def test_an_erasure_keeps_of_every_change_of_a_user_only_that_it_was(
     assert [change.action for change in old] == ["created", "created", "updated", "deleted", "restored"]
     assert last == Change(
         seq=last.seq, kind="user", entity_id=alice.id, version=5, action=Action.PURGED,
-        actor="eraser", request_id="r9", at=work.now, before=None, after=None,
+        actor="eraser", request_id="r9", at=work.now, before=None, after=None, subjects=(("user", alice.id),),
     )  # fmt: skip
 
 
@@ -192,7 +194,7 @@ async def test_an_erasure_that_is_not_committed_erases_nothing(
         await work.users.remove(alice)
     async with units.writing(replace(context, dry_run=True)) as tried:
         await tried.users.remove(alice)
-        await tried.commit()
+        await tried.commit(None)
     assert await feed(units) == told
     assert await users.get(alice.id) == alice
 
@@ -200,21 +202,19 @@ async def test_an_erasure_that_is_not_committed_erases_nothing(
 async def test_who_is_added_and_erased_in_a_unit_leaves_no_change(units: UnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         await work.users.remove(await work.users.add(NewUser(name="Alice")))
-        await work.commit(None)
+        assert (await work.commit("nothing")) == Committed("nothing", None)
     assert await feed(units) == []
-    assert context.seq is None
 
 
-async def test_an_occasion_knows_the_number_of_what_its_last_unit_wrote(
+async def test_a_commit_tells_the_number_of_the_last_change_that_it_wrote(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice"))
         await work.users.add(NewUser(name="Bob"))
-        await work.commit(None)
-    assert context.seq == (await feed(units))[-1].seq
-    await users.patch(alice.id, {"name": "Alice"})
-    assert context.seq is None
+        committed = await work.commit("both")
+    assert committed == Committed("both", (await feed(units))[-1].seq)
+    assert await users.patch(alice.id, {"name": "Alice"}) == Committed(alice, None)
 
 
 async def test_the_last_number_is_that_of_the_last_change(units: UnitsOfWork, users: UserService) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from domain.changes import Change
 from domain.errors import Conflict
-from domain.users import NewUser, User
+from domain.idempotency import Committed
+from domain.users import NewUser
 from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
 
@@ -24,7 +25,7 @@ async def test_of_many_who_want_one_key_exactly_one_gets_it(units: UnitsOfWork, 
     attempts = (users.create(NewUser(name=f"User {number}", email=spellings[number % 2])) for number in range(CREATORS))
     async with asyncio.timeout(60):
         results = await asyncio.gather(*attempts, return_exceptions=True)
-    winners = [result for result in results if isinstance(result, User)]
+    winners = [result.result for result in results if isinstance(result, Committed)]
     losers = [result for result in results if isinstance(result, Conflict)]
     assert (len(winners), len(losers)) == (1, CREATORS - 1)
     assert {loser.field for loser in losers} == {"email"}
@@ -47,7 +48,7 @@ async def test_many_deletions_of_one_user_are_one(units: UnitsOfWork, users: Use
     alice = (await users.create(NewUser(name="Alice"))).result
     async with asyncio.timeout(60):
         results = await asyncio.gather(*(users.delete(alice.id) for _ in range(8)), return_exceptions=True)
-    assert results.count(None) == 1
+    assert len([result for result in results if isinstance(result, Committed)]) == 1
     async with units.reading() as work:
         assert len(await work.changes.list(limit=100)) == 2
 

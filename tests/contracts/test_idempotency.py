@@ -1,14 +1,14 @@
-"""What every directory promises of work that is to be done once."""
+"""What every directory promises of requests with an idempotency key."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from domain.entities import Entity
 from domain.errors import Conflict
-from domain.idempotency import REMEMBERED_FOR, AlreadyDone, IdempotencyKey, IdempotencyKeyReused, InFlight
+from domain.idempotency import REMEMBERED_FOR, AlreadyDone, Committed, IdempotencyKey, IdempotencyKeyReused, InFlight
 from domain.users import NewUser, User
 from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.database import database_at
@@ -47,17 +47,17 @@ def units(request: pytest.FixtureRequest, clock: MovingClock) -> UnitsOfWork:
     return SqlUnitsOfWork(request.getfixturevalue(request.param), clock)
 
 
-def once(
+def keyed(
     key: str = "key", *, fingerprint: str = "same", actor: str = "tester", dry_run: bool = False
 ) -> RequestContext:
     return RequestContext(
-        actor=actor, request_id="r1", dry_run=dry_run, idempotency_key=IdempotencyKey(key, fingerprint, told)
+        actor=actor, request_id="r1", dry_run=dry_run, idempotency_key=IdempotencyKey(key, fingerprint, as_text)
     )
 
 
-def told(entity: Entity, seq: int) -> str:
-    assert isinstance(entity, User)
-    return f"{entity.name} at version {entity.version} by change {seq}"
+def as_text(committed: Committed[Any]) -> str:
+    user: User = committed.result
+    return f"{user.name} at version {user.version} by change {committed.seq}"
 
 
 async def answer_to(units: UnitsOfWork, context: RequestContext) -> str:
@@ -72,112 +72,118 @@ async def names(units: UnitsOfWork) -> list[str]:
 
 
 async def test_what_was_done_is_answered_with_what_was_written_down(units: UnitsOfWork) -> None:
-    first = once()
-    await UserService(units, first).create(NewUser(name="Alice"))
-    again = once()
-    assert await answer_to(units, again) == f"Alice at version 1 by change {first.seq}"
-    assert again.seq is None
+    committed = await UserService(units, keyed()).create(NewUser(name="Alice"))
+    assert await answer_to(units, keyed()) == f"Alice at version 1 by change {committed.seq}"
     assert await names(units) == ["Alice"]
 
 
-async def test_of_several_writes_the_last_is_written_down(units: UnitsOfWork) -> None:
-    first = once()
-    async with units.writing(first) as work:
+async def test_of_several_writes_the_one_that_was_committed_with_is_written_down(units: UnitsOfWork) -> None:
+    async with units.writing(keyed()) as work:
+        alice = await work.users.add(NewUser(name="Alice"))
+        await work.users.add(NewUser(name="Bob"))
+        alicia = await work.users.save(alice.revised(name="Alicia"))
+        committed = await work.commit(alicia)
+    async with units.reading() as reading:
+        assert committed.seq == await reading.changes.last()
+    assert await answer_to(units, keyed()) == f"Alicia at version 2 by change {committed.seq}"
+
+
+async def test_a_unit_with_a_key_is_committed_with_an_entity(units: UnitsOfWork) -> None:
+    async with units.writing(keyed()) as work:
         await work.users.add(NewUser(name="Alice"))
-        bob = await work.users.add(NewUser(name="Bob"))
-        await work.users.save(bob.revised(name="Robert"))
-        await work.commit(None)
-    assert await answer_to(units, once()) == f"Robert at version 2 by change {first.seq}"
+        with pytest.raises(TypeError, match="entity"):
+            await work.commit("no entity")
+    assert await names(units) == []
 
 
 async def test_another_request_with_the_same_key_is_refused(units: UnitsOfWork) -> None:
-    await UserService(units, once()).create(NewUser(name="Alice"))
+    await UserService(units, keyed()).create(NewUser(name="Alice"))
     with pytest.raises(IdempotencyKeyReused):
-        await UserService(units, once(fingerprint="other")).create(NewUser(name="Bob"))
+        await UserService(units, keyed(fingerprint="other")).create(NewUser(name="Bob"))
     assert await names(units) == ["Alice"]
 
 
-@pytest.mark.parametrize("other", [once("other"), once("KEY"), once(actor="somebody"), once(actor="tester key")])
+@pytest.mark.parametrize("other", [keyed("other"), keyed("KEY"), keyed(actor="somebody"), keyed(actor="tester key")])
 async def test_each_key_of_each_actor_stands_for_itself(units: UnitsOfWork, other: RequestContext) -> None:
-    await UserService(units, once()).create(NewUser(name="Alice"))
+    await UserService(units, keyed()).create(NewUser(name="Alice"))
     await UserService(units, other).create(NewUser(name="Bob"))
     assert await names(units) == ["Alice", "Bob"]
 
 
 async def test_what_was_not_committed_was_not_done(units: UnitsOfWork) -> None:
-    async with units.writing(once()) as work:
+    async with units.writing(keyed()) as work:
         await work.users.add(NewUser(name="Nobody"))
-    await UserService(units, once()).create(NewUser(name="Alice"))
+    await UserService(units, keyed()).create(NewUser(name="Alice"))
     assert await names(units) == ["Alice"]
 
 
 async def test_what_was_refused_was_not_done(units: UnitsOfWork) -> None:
-    bob = (await UserService(units, once("bob")).create(NewUser(name="Bob", email="key"))).result
+    bob = (await UserService(units, keyed("bob")).create(NewUser(name="Bob", email="key"))).result
     with pytest.raises(Conflict):
-        await UserService(units, once()).create(NewUser(name="Alice", email="KEY"))
-    await UserService(units, once("free")).patch(bob.id, {"email": None})
-    await UserService(units, once()).create(NewUser(name="Alice", email="KEY"))
+        await UserService(units, keyed()).create(NewUser(name="Alice", email="KEY"))
+    await UserService(units, keyed("free")).patch(bob.id, {"email": None})
+    await UserService(units, keyed()).create(NewUser(name="Alice", email="KEY"))
     assert await names(units) == ["Bob", "Alice"]
 
 
 async def test_what_wrote_nothing_is_not_remembered(units: UnitsOfWork) -> None:
-    alice = (await UserService(units, once("alice")).create(NewUser(name="Alice"))).result
-    await UserService(units, once()).patch(alice.id, {"name": "Alice"})
-    await UserService(units, once()).patch(alice.id, {"name": "Alicia"})
+    alice = (await UserService(units, keyed("alice")).create(NewUser(name="Alice"))).result
+    await UserService(units, keyed()).patch(alice.id, {"name": "Alice"})
+    await UserService(units, keyed()).patch(alice.id, {"name": "Alicia"})
     assert await names(units) == ["Alicia"]
 
 
 async def test_a_dry_run_neither_remembers_nor_answers_again(units: UnitsOfWork) -> None:
-    await UserService(units, once(dry_run=True)).create(NewUser(name="Nobody"))
-    await UserService(units, once()).create(NewUser(name="Alice"))
-    tried = (await UserService(units, once(dry_run=True)).create(NewUser(name="Nobody"))).result
+    await UserService(units, keyed(dry_run=True)).create(NewUser(name="Nobody"))
+    await UserService(units, keyed()).create(NewUser(name="Alice"))
+    tried = (await UserService(units, keyed(dry_run=True)).create(NewUser(name="Nobody"))).result
     assert tried.name == "Nobody"
     assert await names(units) == ["Alice"]
 
 
 async def test_a_key_is_free_again_after_24_hours_and_no_sooner(units: UnitsOfWork, clock: MovingClock) -> None:
-    await UserService(units, once()).create(NewUser(name="Alice"))
+    await UserService(units, keyed()).create(NewUser(name="Alice"))
     clock.now += REMEMBERED_FOR - timedelta(microseconds=1)
-    assert (await answer_to(units, once())).startswith("Alice")
+    assert (await answer_to(units, keyed())).startswith("Alice")
     clock.now += timedelta(microseconds=1)
-    await UserService(units, once(fingerprint="other")).create(NewUser(name="Bob"))
+    await UserService(units, keyed(fingerprint="other")).create(NewUser(name="Bob"))
     clock.now += REMEMBERED_FOR - timedelta(microseconds=1)
-    assert (await answer_to(units, once(fingerprint="other"))).startswith("Bob")
+    assert (await answer_to(units, keyed(fingerprint="other"))).startswith("Bob")
     assert await names(units) == ["Alice", "Bob"]
 
 
 @pytest.mark.parametrize("fingerprint", ["same", "other"])
 async def test_while_one_is_under_way_another_with_its_key_is_refused(units: UnitsOfWork, fingerprint: str) -> None:
-    async with units.writing(once()) as work:
-        await work.users.add(NewUser(name="Alice"))
+    async with units.writing(keyed()) as work:
+        alice = await work.users.add(NewUser(name="Alice"))
         with pytest.raises(InFlight):
-            await UserService(units, once(fingerprint=fingerprint)).create(NewUser(name="Nobody"))
-        await work.commit(None)
+            await UserService(units, keyed(fingerprint=fingerprint)).create(NewUser(name="Nobody"))
+        await work.commit(alice)
         with pytest.raises(InFlight):  # until it has left
-            await UserService(units, once()).create(NewUser(name="Nobody"))
-    assert (await answer_to(units, once())).startswith("Alice")
+            await UserService(units, keyed()).create(NewUser(name="Nobody"))
+    assert (await answer_to(units, keyed())).startswith("Alice")
     assert await names(units) == ["Alice"]
 
 
 async def test_a_unit_that_failed_is_under_way_no_longer(units: UnitsOfWork) -> None:
     async def fail() -> None:
-        async with units.writing(once()):
+        async with units.writing(keyed()):
             raise KeyError("a defect")
 
     with pytest.raises(KeyError):
         await fail()
-    await UserService(units, once()).create(NewUser(name="Alice"))
+    await UserService(units, keyed()).create(NewUser(name="Alice"))
     assert await names(units) == ["Alice"]
 
 
 async def test_an_erased_user_is_in_no_answer(units: UnitsOfWork) -> None:
-    alice = (await UserService(units, once("alice")).create(NewUser(name="Alice"))).result
-    await UserService(units, once("bob")).create(NewUser(name="Bob"))
-    await UserService(units, once("patch")).patch(alice.id, {"name": "Alicia"})
+    alice = (await UserService(units, keyed("alice")).create(NewUser(name="Alice"))).result
+    await UserService(units, keyed("bob")).create(NewUser(name="Bob"))
+    await UserService(units, keyed("patch")).patch(alice.id, {"name": "Alicia"})
     await UserService(units, RequestContext(actor="tester", request_id="r2")).purge(alice.id)
     for key in ("alice", "patch"):
-        await UserService(units, once(key)).create(NewUser(name="Anew"))
-    assert (await answer_to(units, once("bob"))).startswith("Bob")
+        await UserService(units, keyed(key)).create(NewUser(name="Anew"))
+    assert (await answer_to(units, keyed("bob"))).startswith("Bob")
     assert await names(units) == ["Bob", "Anew", "Anew"]
 
 
@@ -194,21 +200,21 @@ async def test_on_postgres_what_another_process_did_or_does_is_known(
     postgres: PostgresDatabase, there: UnitsOfWork, clock: MovingClock
 ) -> None:
     here = SqlUnitsOfWork(postgres, clock)
-    async with here.writing(once()) as work:
-        await work.users.add(NewUser(name="Alice"))
+    async with here.writing(keyed()) as work:
+        alice = await work.users.add(NewUser(name="Alice"))
         with pytest.raises(InFlight):
-            await UserService(there, once()).create(NewUser(name="Nobody"))
-        await UserService(there, once("other")).create(NewUser(name="Bob"))
-        await work.commit(None)
-    assert (await answer_to(there, once())).startswith("Alice")
+            await UserService(there, keyed()).create(NewUser(name="Nobody"))
+        await UserService(there, keyed("other")).create(NewUser(name="Bob"))
+        await work.commit(alice)
+    assert (await answer_to(there, keyed())).startswith("Alice")
 
 
 async def test_an_answer_that_cannot_be_written_down_undoes_the_work(units: UnitsOfWork) -> None:
-    def fail(entity: Entity, seq: int) -> str:
+    def fail(committed: Committed[Any]) -> str:
         raise KeyError("a defect")
 
     broken = RequestContext(actor="tester", request_id="r1", idempotency_key=IdempotencyKey("key", "same", fail))
     with pytest.raises(KeyError):
         await UserService(units, broken).create(NewUser(name="Nobody"))
     assert await names(units) == []
-    await UserService(units, once()).create(NewUser(name="Alice"))
+    await UserService(units, keyed()).create(NewUser(name="Alice"))

@@ -34,7 +34,7 @@ async def add(units: UnitsOfWork, context: RequestContext, new: NewKey = ADMIN) 
 
 async def kept(units: UnitsOfWork, id: int) -> Key:
     async with units.reading() as work:
-        return await work.keys.get(id)
+        return await work.keys.get(id, hidden=True)
 
 
 async def digests(units: UnitsOfWork, id: int) -> list[Digest]:
@@ -42,9 +42,13 @@ async def digests(units: UnitsOfWork, id: int) -> list[Digest]:
         return list(await work.keys.digests(id))
 
 
-async def listed(units: UnitsOfWork, after: int = 0, limit: int = 10) -> list[int]:
+def made(id: int) -> Key:
+    return Key(id=id, name="n", scopes=(Scope.SCIM,), created_at=NOON, updated_at=NOON, version=1)
+
+
+async def listed(units: UnitsOfWork, after: int | None = None, limit: int = 10) -> list[int]:
     async with units.reading() as work:
-        return [key.id for key in await work.keys.list(after=after, limit=limit)]
+        return [key.id for key in await work.keys.list(after=None if after is None else (after,), limit=limit)]
 
 
 async def feed(units: UnitsOfWork) -> list[Change]:
@@ -92,7 +96,7 @@ async def test_an_id_that_was_never_given_out_is_not_found(
         with pytest.raises(NotFound):
             await work.keys.get(id)
         with pytest.raises(NotFound):
-            await work.keys.save(Key(id, "n", (Scope.SCIM,), NOON, NOON, 1))
+            await work.keys.save(made(id))
 
 
 async def test_ids_rise_and_are_never_given_out_twice(
@@ -177,7 +181,6 @@ async def test_a_touch_is_no_change(units: UnitsOfWork, context: RequestContext)
     assert await kept(units, key.id) == replace(key, last_used_at=NOON)
     assert await kept(units, other.id) == other
     assert await feed(units) == told
-    assert context.seq is None
 
 
 async def test_a_touch_is_not_undone_by_who_saves_what_was_read_before_it(
@@ -256,7 +259,7 @@ async def test_each_write_is_a_change_without_any_secret(
     key, secret = (await keys.create(NewKey(name="importer", scopes=(Scope.USERS_WRITE,)))).result
     async with units.writing(context) as touch:
         await touch.keys.touch(key.id, touch.now)
-        await touch.commit()
+        await touch.commit(None)
     rotated, _ = (await keys.rotate(key.id)).result
     await keys.revoke(key.id)
 
@@ -307,7 +310,7 @@ async def test_of_the_last_two_admins_revoked_at_once_one_stays(units: UnitsOfWo
         ids = [((await keys.create(ADMIN)).result)[0].id for _ in range(2)]
         async with asyncio.timeout(60):
             results = await asyncio.gather(*(keys.revoke(id) for id in ids), return_exceptions=True)
-        assert sorted(type(result).__name__ for result in results) == ["LastAdminKey", "NoneType"]
+        assert sorted(type(result).__name__ for result in results) == ["Committed", "LastAdminKey"]
         [left] = (await keys.list(limit=10)).items
         await keys.revoke(left.id, force=True)
 
@@ -320,7 +323,8 @@ async def test_many_rotations_at_once_leave_one_newest_and_one_before(
     key, _ = (await keys.create(ADMIN)).result
     async with asyncio.timeout(60):
         rotations = await asyncio.gather(*(keys.rotate(key.id) for _ in range(4)))
-    newest, before = (secret for _, secret in sorted(rotations, key=lambda each: -each[0].version)[:2])
+    results = sorted((each.result for each in rotations), key=lambda each: -each[0].version)
+    newest, before = (secret for _, secret in results[:2])
     assert [each.hash for each in await digests(units, key.id)] == [digest_of(newest), digest_of(before)]
 
 
@@ -330,7 +334,7 @@ async def test_of_many_who_seed_at_once_one_does(units: UnitsOfWork, context: Re
     services = [KeyService(units, lambda: "r" * 32, lambda: None, replace(context)) for _ in range(8)]
     async with asyncio.timeout(60):
         seeded = await asyncio.gather(*(service.seed(secret) for service in services))
-    assert [key.id for key in seeded if key] == [FIRST_ID]
+    assert [each.result.id for each in seeded if each] == [FIRST_ID]
     assert await listed(units) == [FIRST_ID]
     assert await digests(units, FIRST_ID) == [Digest(digest_of(secret))]
     assert (await kept(units, FIRST_ID)).scopes == tuple(sorted(Scope))

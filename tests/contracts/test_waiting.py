@@ -45,7 +45,7 @@ async def test_a_wait_ends_with_the_next_commit(
         for _ in range(20):
             await asyncio.sleep(0)
         assert not waits.done()
-        await writing.commit()
+        await writing.commit(None)
     assert 0 < await waits <= LONG_S
 
 

@@ -10,7 +10,7 @@ from domain.errors import Malformed
 from domain.fields import Field, Kind, declare
 from domain.filters import And, Comparison, Filter, Not, Operator, Or, Present, equal, every, matches
 from domain.grammar import MAX_DEPTH, MAX_LENGTH, MAX_STEPS, MAX_TERMS, parse_filter
-from domain.users import FIELDS, Status, User
+from domain.users import FIELDS, User
 from domain.values import JsonObject
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -23,7 +23,9 @@ def parse(text: str) -> Filter:
 
 
 def alice(attributes: JsonObject | None = None, email: str | None = "Alice@Example.org") -> User:
-    return User(7, "Alice", NOON, NOON, 2, email, status=Status.ACTIVE, attributes=attributes or {})
+    return User(
+        id=7, name="Alice", created_at=NOON, updated_at=NOON, version=2, email=email, attributes=attributes or {}
+    )
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_a_key_expires_in_the_future(seconds: int, lawful: bool) -> None:
 
 
 def test_a_key_is_valid_until_it_expires_or_is_revoked() -> None:
-    key = Key(1, "n", (Scope.SCIM,), NOON, NOON, 1)
+    key = Key(id=1, name="n", scopes=(Scope.SCIM,), created_at=NOON, updated_at=NOON, version=1)
     expiring = replace(key, expires_at=NOON + timedelta(seconds=1))
 
     assert key.is_valid_at(datetime.max.replace(tzinfo=UTC))

@@ -13,7 +13,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def user(id: int, name: str = "A", email: str | None = None) -> User:
-    return User(id, name, NOON, NOON, 1, email)
+    return User(id=id, name=name, created_at=NOON, updated_at=NOON, version=1, email=email)
 
 
 def parse(text: str) -> Sort:

@@ -62,7 +62,7 @@ async def test_an_older_transaction_that_commits_later_is_not_missed(postgres: P
         early = [(await users.create(NewUser(name="Early"))).result for _ in range(3)]
         assert await follower.read() == [user.id for user in early]
         assert await follower.read() == []
-        await older.commit()
+        await older.commit(None)
     assert late.id < early[0].id
     assert await follower.read() == [late.id]
 
@@ -99,7 +99,7 @@ async def test_without_the_order_of_commits_a_change_is_missed(
         held = Numbered(older)
         commit = asyncio.create_task(older.commit())
         await held.numbered.wait()
-        await newer.commit()
+        await newer.commit(None)
         assert await follower.read() == [second.id]
         held.go_on.set()
         await commit
@@ -131,7 +131,7 @@ async def test_a_unit_without_changes_takes_no_turn(postgres: PostgresDatabase) 
         held = Numbered(older)
         commit = asyncio.create_task(older.commit())
         await held.numbered.wait()
-        await empty.commit()
+        await empty.commit(None)
         held.go_on.set()
         await commit
 
@@ -152,7 +152,7 @@ async def test_a_user_that_was_read_to_be_written_waits_for_its_writer(postgres:
         other = asyncio.ensure_future(users.patch(alice.id, {"attributes": {"other": True}}))
         await seen_waiting_for_a_row(postgres)
         await first.users.save(seen.revised(name="Alicia"))
-        await first.commit()
+        await first.commit(None)
     assert (await other).version == 3
     assert ((await users.get(alice.id)).name, (await users.get(alice.id)).attributes) == ("Alicia", {"other": True})
 

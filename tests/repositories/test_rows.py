@@ -9,14 +9,25 @@ from domain.users import Status, User
 from repositories.rows import maker
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-VALUES = (7, "Alice", NOW, NOW, 3, "a@b", None, "hr-1", Status.SUSPENDED, {"floor": 3}, None)
+ALICE = User(
+    id=7,
+    name="Alice",
+    created_at=NOW,
+    updated_at=NOW,
+    version=3,
+    email="a@b",
+    external_id="hr-1",
+    status=Status.SUSPENDED,
+    attributes={"floor": 3},
+)
+VALUES = tuple(getattr(ALICE, each.name) for each in fields(ALICE))
 
 
 def test_an_entity_from_a_row_is_that_of_its_class() -> None:
     made = maker(User)(*VALUES)
 
     assert type(made) is User
-    assert made == User(*VALUES)
+    assert made == ALICE
     assert [getattr(made, each.name) for each in fields(made)] == list(VALUES)
 
 
