@@ -108,7 +108,7 @@ class Storyteller:
             case "changes":
                 self.story.append([self._change(change) for change in await work.changes.list(limit=step.whom)])
             case "history":
-                told = await work.changes.list(kind="user", entity_id=id, limit=step.whom)
+                told = await work.changes.list(subject=("user", id), limit=step.whom)
                 self.story.append([self._change(change) for change in told])
             case _ if id in self._held:
                 self._hold(await work.users.save(self._altered(self._held[id], work, step)))
@@ -128,7 +128,8 @@ class Storyteller:
         return astuple(replace(user, id=self._ids.index(user.id)))
 
     def _change(self, change: Change) -> object:
-        return astuple(replace(change, seq=0, entity_id=self._ids.index(change.entity_id)))
+        subjects = tuple((kind, self._ids.index(id)) for kind, id in change.subjects)
+        return astuple(replace(change, seq=0, entity_id=self._ids.index(change.entity_id), subjects=subjects))
 
 
 async def emptied(database: Database) -> None:

@@ -22,8 +22,10 @@ from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.database import Database
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.fake import MemoryReadUsers, Tables
-from repositories.users import SqlReadUsers, row_of
+from repositories.memory.table import MemoryReadStore
+from repositories.memory.units import MemoryReading, Tables
+from repositories.units import Reading
+from repositories.users import USERS
 from repositories.users import users as table
 
 # What makes stores differ: letters that fold to others or to several, combining ones, wildcards, quotes, code points
@@ -144,20 +146,20 @@ class Stores:
 
 async def stores_of(users: Sequence[User], sqlite: Database, postgres: Database) -> Stores:
     """Three stores that hold the same."""
-    tables = Tables()
-    tables.users.rows.update((user.id, user) for user in users)
-    return Stores(MemoryReadUsers(tables), await store_in(sqlite, users), await store_in(postgres, users))
+    tables = Tables.of([User])
+    tables.rows[User.kind].by_id.update((user.id, user) for user in users)
+    memory = MemoryReadStore[NewUser, User](User, MemoryReading(tables))
+    return Stores(memory, await store_in(sqlite, users), await store_in(postgres, users))
 
 
 async def store_in(database: Database, users: Sequence[User]) -> ReadUsers:
-    bookkeeping = ("id", "created_at", "updated_at", "deleted_at", "version")
-    rows = [{**row_of(user), **{name: getattr(user, name) for name in bookkeeping}} for user in users]
+    rows = [{"id": user.id, **USERS.values_of(user)} for user in users]
     async with database.transaction() as executor:
         await executor.fetch(sa.delete(table))
         for row in rows:
             await executor.fetch(sa.insert(table), row)
         await executor.commit()
-    return SqlReadUsers(database.reader, database.scans)
+    return USERS.reading(Reading(database.reader, database.scans))
 
 
 async def ids(store: ReadUsers, filter: Filter | None = None, sort: Sort = BY_ID) -> Sequence[int]:
@@ -233,7 +235,10 @@ async def test_a_filter_means_what_is_documented_in_every_store(
     sqlite: SqliteDatabase, postgres: PostgresDatabase, text: str
 ) -> None:
     match, others = MEANS[text]
-    users = [User(id, "x", NOON, NOON, 1, attributes={"a": value}) for id, value in enumerate((*match, *others), 1)]
+    users = [
+        User(id=id, name="x", created_at=NOON, updated_at=NOON, version=1, attributes={"a": value})
+        for id, value in enumerate((*match, *others), 1)
+    ]
     stores = await stores_of(users, sqlite, postgres)
     for name, store in stores.all().items():
         assert await ids(store, parse_filter(text, FIELDS)) == list(range(1, len(match) + 1)), name

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.changes import Action, Change
-from domain.errors import Conflict, NotFound, Stale
+from domain.errors import Conflict, Malformed, NotFound, Stale, UnitEnded
 from domain.keys import FIRST_ID, Digest, Key, LastAdminKey, NewKey, Scope, digest_of, write_secret
 from domain.work import RequestContext, UnitsOfWork
 from services.keys import KeyService
@@ -119,7 +119,9 @@ async def test_the_list_is_of_keys_that_are_not_revoked_by_id(units: UnitsOfWork
     assert await listed(units, after=left[0], limit=1) == [left[1]]
     assert await listed(units, after=left[2]) == []
     assert await listed(units, limit=0) == []
-    assert await listed(units, after=2**70) == []
+    assert await listed(units, after=2**53 - 1) == []
+    with pytest.raises(Malformed):
+        await listed(units, after=2**70)
     assert (await kept(units, ids[1])).revoked_at == work.now
 
 
@@ -136,9 +138,12 @@ async def test_a_key_that_was_changed_meanwhile_is_stale(units: UnitsOfWork, con
     key = await add(units, context)
     async with units.writing(context) as work:
         await work.keys.save(key.rotated(work.now))
+        await work.commit(None)
+    async with units.writing(context) as work:
         with pytest.raises(Stale):
             await work.keys.save(key.revoked(work.now))
-        await work.commit(None)
+        with pytest.raises(UnitEnded):
+            await work.commit(None)
     assert (await kept(units, key.id)).revoked_at is None
 
 

@@ -12,7 +12,8 @@ from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.executors import DIALECT as SQLITE
 from repositories.engines.statements import Parameters, Rows, compiled_written, prepare
 from repositories.lists.pages import Query, page
-from repositories.users import LISTING, SqlReadUsers
+from repositories.units import Reading
+from repositories.users import USERS
 
 FILL = """
     INSERT INTO users (name, name_key, email, email_key, username_key, external_id, status, attributes,
@@ -52,11 +53,11 @@ PAGES: dict[tuple[str, Position | None], str] = {
 
 
 def filtered(text: str, sort: str) -> Query:
-    return page(LISTING, parse_filter(text, FIELDS), parse_sort(sort, FIELDS), None, 10)
+    return page(USERS.listing, parse_filter(text, FIELDS), parse_sort(sort, FIELDS), None, 10)
 
 
 def sorted_by(text: str, after: Position | None) -> Query:
-    return page(LISTING, None, parse_sort(text, FIELDS), after, 10)
+    return page(USERS.listing, None, parse_sort(text, FIELDS), after, 10)
 
 
 async def sqlite_plan(database: SqliteDatabase, query: Query) -> str:
@@ -128,7 +129,7 @@ async def test_many_filters_displace_no_written_statement(sqlite: SqliteDatabase
 
 
 class Recorder:
-    """A executor that answers nothing, and counts."""
+    """An executor that answers nothing, and counts."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -152,10 +153,12 @@ class Recorder:
         ("attributes.a pr", "id", True),
     ],
 )
-async def test_what_may_read_the_whole_table_takes_the_lane_for_scans(text: str | None, sort: str, scans: bool) -> None:
+async def test_what_may_read_the_whole_table_runs_on_the_executor_for_scans(
+    text: str | None, sort: str, scans: bool
+) -> None:
     executor, scanning = Recorder(), Recorder()
     filter = None if text is None else parse_filter(text, FIELDS)
-    await SqlReadUsers(executor, scanning).list(filter=filter, sort=parse_sort(sort, FIELDS), limit=1)
+    await USERS.reading(Reading(executor, scanning)).list(filter=filter, sort=parse_sort(sort, FIELDS), limit=1)
     assert (executor.asked, scanning.asked) == ((0, 1) if scans else (1, 0))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from domain.errors import Conflict, Gone, Malformed, NotFound, Stale
-from domain.users import NewUser, Status, User, UserKey
+from domain.users import NewUser, Status, User
 from domain.values import JsonObject
 from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
@@ -323,7 +323,7 @@ async def test_gets_a_deleted_user_who_asks_for_such_too(
     ],
 )
 async def test_finds_a_user_by_the_form_of_its_key(
-    *, units: UnitsOfWork, users: UserService, context: RequestContext, key: UserKey, kept: str, asked: str, other: str
+    *, units: UnitsOfWork, users: UserService, context: RequestContext, key: str, kept: str, asked: str, other: str
 ) -> None:
     await users.create(NewUser(name="Bob"))
     alice = (await users.create(NewUser(**keyed("Alice", key, kept)))).result
@@ -337,7 +337,7 @@ async def test_finds_a_user_by_the_form_of_its_key(
 
 @pytest.mark.parametrize("key", ["email", "username", "external_id"])
 async def test_finds_whoever_has_the_key_now(
-    units: UnitsOfWork, users: UserService, context: RequestContext, key: UserKey
+    units: UnitsOfWork, users: UserService, context: RequestContext, key: str
 ) -> None:
     alice = (await users.create(NewUser(**keyed("Alice", key, "key")))).result
     await users.delete(alice.id)

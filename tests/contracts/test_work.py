@@ -6,7 +6,7 @@ from datetime import UTC
 import pytest
 
 from domain.changes import Change
-from domain.errors import Conflict, Gone, NotFound, Stale
+from domain.errors import Conflict, Gone, NotFound, Stale, UnitEnded
 from domain.users import NewUser, User
 from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
@@ -58,13 +58,12 @@ async def test_a_unit_that_failed_does_not_keep_the_next_one_waiting(
     assert ((await users.create(NewUser(name="Bob", email="key"))).result).version == 1
 
 
-async def test_forgets_what_comes_after_the_commit(
-    units: UnitsOfWork, users: UserService, context: RequestContext
-) -> None:
+async def test_nothing_comes_after_the_commit(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
     async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice"))
         await work.commit(None)
-        await work.users.add(NewUser(name="Bob"))
+        with pytest.raises(UnitEnded):
+            await work.users.add(NewUser(name="Bob"))
     assert (await users.list(limit=10)).items == [alice]
 
 
@@ -117,12 +116,14 @@ async def test_a_dry_run_is_refused_like_a_true_one(
         with pytest.raises(Conflict):
             await work.users.save(bob.revised(email="KEY"))
     async with units.writing(dry) as work:
-        with pytest.raises(Stale):
-            await work.users.save(replace(bob, version=1))
         with pytest.raises(NotFound):
             await work.users.get(alice.id + 100)
         with pytest.raises(Gone):
             await work.users.get(carol.id)
+        with pytest.raises(Stale):
+            await work.users.save(replace(bob, version=1))
+        with pytest.raises(UnitEnded):
+            await work.users.get(alice.id)
 
 
 async def test_a_dry_run_takes_no_key_and_no_turn(units: UnitsOfWork, users: UserService, dry: RequestContext) -> None:
