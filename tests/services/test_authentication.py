@@ -14,7 +14,8 @@ import services.authentication
 from domain.errors import Busy, Refusal
 from domain.keys import NewKey, Scope, Unauthenticated, write_secret
 from domain.work import RequestContext
-from repositories.fake import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
+from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
+from repositories.stores import MemoryReadStores
 from services.authentication import MAX_REMEMBERED, NOT_VALID, REMEMBERED_FOR_S, TOUCHED_EVERY, Authenticator
 from services.keys import KeyService
 
@@ -48,7 +49,7 @@ class CountedUnits(MemoryUnitsOfWork):
             await self.held.wait()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[MemoryReadingUnit]:
+    async def reading(self) -> AsyncIterator[MemoryReadStores]:
         self.reads += 1
         if self.refusal:
             raise self.refusal
