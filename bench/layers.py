@@ -126,7 +126,7 @@ class Ready:
         return nullcontext(ReadyUnit(self, self._units))
 
     @asynccontextmanager
-    async def writing(self, context: RequestContext) -> Any:
+    async def writing(self, _: RequestContext) -> Any:
         yield ReadyUnit(self, self._units)
 
     async def get(self, id: int) -> User:

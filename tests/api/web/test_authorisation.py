@@ -46,7 +46,7 @@ DECIDED: Final[Mapping[str, Scope | None]] = {
 
 
 def expected(operation: str) -> Scope | None:
-    """What an operation needs: to read or to write the noun at the beginning of its path, if nothing else is decided."""
+    """To read or to write the noun at the beginning of the path, unless it is decided otherwise."""
     if operation in DECIDED:
         return DECIDED[operation]
     method, path = OPERATIONS[operation]
