@@ -360,7 +360,7 @@ async def test_many_first_uses_at_once_are_one_note(
     assert units.writes == 1
 
 
-async def test_the_door_is_open_until_there_is_a_key(access: Authenticator, keys: KeyService) -> None:
+async def test_no_request_needs_a_key_until_there_is_one(access: Authenticator, keys: KeyService) -> None:
     assert not await access.needs_key()
 
     await keys.create(ADMIN)
@@ -368,7 +368,7 @@ async def test_the_door_is_open_until_there_is_a_key(access: Authenticator, keys
     assert await access.needs_key()  # at once, in this process
 
 
-async def test_a_key_made_elsewhere_locks_the_door_within_five_seconds(
+async def test_a_key_made_elsewhere_is_needed_within_five_seconds(
     access: Authenticator, elsewhere: KeyService, time: "MovedTime"
 ) -> None:
     assert not await access.needs_key()
@@ -380,7 +380,7 @@ async def test_a_key_made_elsewhere_locks_the_door_within_five_seconds(
     assert await access.needs_key()
 
 
-async def test_the_door_stays_locked_when_the_last_key_is_revoked(
+async def test_a_key_is_still_needed_when_the_last_one_is_revoked(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     key, _ = (await keys.create(ADMIN)).result
@@ -393,7 +393,7 @@ async def test_the_door_stays_locked_when_the_last_key_is_revoked(
     assert await access_to(units, time).needs_key()
 
 
-async def test_whether_it_is_locked_costs_no_query_each_time(
+async def test_whether_a_key_is_needed_costs_no_query_each_time(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     await access.needs_key()
@@ -406,7 +406,7 @@ async def test_whether_it_is_locked_costs_no_query_each_time(
     assert units.reads == 2
 
 
-async def test_nobody_is_told_that_it_is_open_while_somebody_still_looks(
+async def test_nobody_is_told_that_no_key_is_needed_while_somebody_still_looks(
     units: CountedUnits, access: Authenticator, keys: KeyService
 ) -> None:
     await keys.create(ADMIN)
@@ -418,7 +418,9 @@ async def test_nobody_is_told_that_it_is_open_while_somebody_still_looks(
     assert await asyncio.gather(*answers) == [True] * 3
 
 
-async def test_a_look_that_fails_opens_nothing(units: CountedUnits, access: Authenticator, keys: KeyService) -> None:
+async def test_a_look_that_fails_lets_nobody_in_without_a_key(
+    units: CountedUnits, access: Authenticator, keys: KeyService
+) -> None:
     await keys.create(ADMIN)
     units.refusal = Busy("Too much is going on.")
     with pytest.raises(Busy):
@@ -438,7 +440,7 @@ async def early(units: CountedUnits, access: Authenticator, keys: KeyService) ->
     return look
 
 
-async def test_a_look_that_began_before_the_first_key_does_not_hold_the_door_open(
+async def test_a_look_that_began_before_the_first_key_lets_nobody_in_after_it(
     units: CountedUnits, access: Authenticator, early: "asyncio.Task[bool]"
 ) -> None:
     units.go_on.set()
@@ -447,7 +449,7 @@ async def test_a_look_that_began_before_the_first_key_does_not_hold_the_door_ope
     assert await access.needs_key()
 
 
-async def test_a_slow_look_from_before_does_not_unlock_what_was_seen_locked(
+async def test_a_slow_look_from_before_does_not_undo_that_a_key_is_needed(
     units: CountedUnits, access: Authenticator, early: "asyncio.Task[bool]"
 ) -> None:
     gate, units.go_on = units.go_on, asyncio.Event()
