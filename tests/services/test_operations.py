@@ -25,12 +25,13 @@ from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, write
 from domain.users import NewUser, User
 from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
-from repositories.stores import MemoryReadStores
 from services.keys import KeyService
 from services.operations import ATTEMPTS, SCOPES, operation, scopes_of
 
 if TYPE_CHECKING:
     from contextlib import _AsyncGeneratorContextManager as UnitContext
+
+    from repositories.stores import MemoryReadStores
 
 T = TypeVar("T")
 W = TypeVar("W")
