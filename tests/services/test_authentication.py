@@ -4,6 +4,7 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
@@ -254,6 +255,46 @@ async def test_no_more_keys_are_remembered_than_there_is_room_for(
     assert units.reads == before
     await access.authenticate(secrets[0])
     assert units.reads == before + 1
+
+
+async def test_a_key_that_was_looked_at_anew_is_not_the_next_to_be_forgotten(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.authentication, "MAX_REMEMBERED", 2)
+    first, second, third = [(await keys.create(ADMIN)).result[1] for _ in range(3)]
+    await access.authenticate(first)
+    time.pass_by(1)
+    await access.authenticate(second)
+    time.pass_by(REMEMBERED_FOR_S - 1)
+    await access.authenticate(first)  # anew, while the second one is remembered
+    await access.authenticate(third)
+    before = units.reads
+
+    await access.authenticate(first)
+    await access.authenticate(third)
+
+    assert units.reads == before
+
+
+async def test_a_key_that_is_refused_is_not_remembered_any_more(
+    access: Authenticator, keys: KeyService, elsewhere: KeyService, time: "MovedTime"
+) -> None:
+    key, secret = (await keys.create(ADMIN)).result
+    await access.authenticate(secret)
+    await elsewhere.revoke(key.id, force=True)
+    time.pass_by(WITHIN_S)
+
+    assert await refused(access, secret)
+
+    assert access._remembered == {}
+
+
+async def test_what_is_remembered_of_a_key_is_not_altered(access: Authenticator, keys: KeyService) -> None:
+    _, secret = (await keys.create(ADMIN)).result
+    await access.authenticate(secret)
+    [remembered] = access._remembered.values()
+    with pytest.raises(FrozenInstanceError):
+        remembered.until = 0  # type: ignore[misc]
 
 
 WRONG = {
