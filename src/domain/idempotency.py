@@ -31,7 +31,7 @@ class Committed(Generic[T]):
     seq: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class IdempotencyKey:
     """A key, scoped to the actor; a fingerprint of the whole request; and how to write the answer down.
 
