@@ -87,7 +87,7 @@ class ChangePage:
 
 
 class Line(NamedTuple):
-    """The first and the last state of an entity in a unit of work: None before it was added, and after it was removed."""
+    """The first and the last state of an entity in a unit of work: None before it was added and after its removal."""
 
     before: Entity | None
     after: Entity | None

@@ -13,7 +13,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from domain.changes import Action, told_of
+from domain.changes import Action, recorded_fields
 from repositories.changes import COLUMNS, change_subjects, changes, inserting
 from repositories.engines.schema import Choice
 from repositories.table import EntityTable
@@ -28,7 +28,7 @@ WRITTEN_ALIKE: Final = (sa.Text, sa.Integer, Choice)
 @cache
 def can_end(table: AnyTable) -> bool:
     """Whether the database can write the changes of these entities itself."""
-    told = [table.table.c[name].type for name in told_of(cast("Any", table.entity))]
+    told = [table.table.c[name].type for name in recorded_fields(cast("Any", table.entity))]
     kept = all(isinstance(each, (*WRITTEN_ALIKE, sa.DateTime, sa.JSON)) for each in told)
     return kept and not any(table.table.c[each.field].nullable for each in table.entity.references)
 
@@ -59,7 +59,7 @@ def recording(table: AnyTable, field: str, hidden: bool, order: sa.Select[Any] |
         "actor": sa.bindparam("actor", type_=changes.c.actor.type),
         "request_id": sa.bindparam("request_id", type_=changes.c.request_id.type),
         "at": sa.bindparam("ended_at", type_=changes.c.at.type),
-        "before": object_of(table, told_of(cast("Any", entity))),
+        "before": object_of(table, recorded_fields(cast("Any", entity))),
         "after": object_of(table, entity.identified_by),
         "subjects": subjects_of(table),
     }
