@@ -183,7 +183,7 @@ class ReadKeys(ReadStore[Key], Protocol):
     """A store of keys, to read. Revoked keys are hidden."""
 
     async def digests(self, id: int) -> Sequence[Digest]:
-        """The hashes of a key's secrets: the present one, and after a rotation the one before. Empty if there is no key.
+        """The hashes of a key's secrets: the present one, and after a rotation the one before. Empty without a key.
 
         The call takes equally long whether there is such a key or not.
         """

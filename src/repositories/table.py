@@ -56,7 +56,8 @@ class EntityTable(Generic[N, E]):
     """The table of one kind of entity, created from an `N`, and the statements on it.
 
     Each field of the entity has a column of its name. If there is also a column `<field>_key`, it holds the folded form
-    of the field, which is compared instead. Lists are filtered and sorted by `fields`. `save` does not write the `unsaved` fields.
+    of the field, which is compared instead. Lists are filtered and sorted by `fields`. `save` does not write the
+    `unsaved` fields.
     """
 
     def __init__(self, entity: type[E], table: sa.Table, fields_: Fields, *, unsaved: Sequence[str] = ()) -> None:

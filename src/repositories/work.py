@@ -79,7 +79,7 @@ class SqlUnitOfWork(SqlStores):
 
 
 class SqlUnitsOfWork:
-    """The directory in a database. A directory with more kinds of entities is a subclass with other units and tables."""
+    """The directory in a database. One with more kinds of entities is a subclass with other units and tables."""
 
     reading_unit = SqlReadStores
     writing_unit = SqlUnitOfWork

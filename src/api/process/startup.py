@@ -25,7 +25,7 @@ BACKLOG: Final = 2048
 
 
 async def require_key_unless_local(container: Container) -> None:
-    """Seed the first key, if one is set. Raises `NotReady` if others could come in without a key."""
+    """Seed the first key, if one is set. Raises `NotReady` if other machines could call without a key."""
     settings = container.settings()
     if (secret := settings.bootstrap_secret()) is not None:
         await seed(container, secret)
