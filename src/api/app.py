@@ -32,7 +32,7 @@ have at most 64 KiB."""
 TAGS = [
     {"name": "users", "description": "The people of the directory."},
     {"name": "changes", "description": "The record of every write, and the feed to follow it."},
-    {"name": "keys", "description": "Who may call, and with which scopes. From the first key on, every call needs one."},
+    {"name": "keys", "description": "Who may call, with which scopes. From the first key on, every call needs one."},
     {"name": "health", "description": "For load balancers, orchestrators and monitoring."},
 ]
 

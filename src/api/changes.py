@@ -44,7 +44,7 @@ class ChangeOut(BaseModel):
     before: Annotated[dict[str, Any] | None, Field(description="The fields that differ, before; null if created")]
     after: Annotated[dict[str, Any] | None, Field(description="The same after; null if erased")]
     subjects: Annotated[
-        list[SubjectOut], Field(description="The entities that it is about: the entity itself, then those that it refers to")
+        list[SubjectOut], Field(description="What it is about: the entity itself, then those that it refers to")
     ]
 
 
@@ -64,7 +64,7 @@ Wait = Annotated[
     PlainInteger,
     Query(description="How many seconds to wait for a change if there is none yet", examples=[0]),
 ]
-FOLLOWED: Final = documented_headers(Link='Where to continue, with rel="next". It is always there, also if there is no change yet')
+FOLLOWED: Final = documented_headers(Link='Where to continue, with rel="next". Always there, also without new changes')
 
 
 @router.get("/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 422)})

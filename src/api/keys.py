@@ -78,7 +78,7 @@ class KeyOut(BaseModel):
     scopes: Scopes
     created_at: Annotated[datetime, Field(description="When it was created")]
     expires_at: Annotated[datetime | None, Field(description="When it expires")]
-    rotated_at: Annotated[datetime | None, Field(description="When it got its present secret, if that is not its first")]
+    rotated_at: Annotated[datetime | None, Field(description="When it got its present secret, if not its first")]
     revoked_at: Annotated[datetime | None, Field(description="When it was revoked")]
     last_used_at: Annotated[datetime | None, Field(description="When it was used last, to within some minutes")]
 

@@ -30,9 +30,9 @@ SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that tells the library, when it is imported, where workers keep their figures."""
 
 REQUEST_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5, 16, 35)
-"""The bounds are close together up to 50 ms, where nearly all answers are. Above that they follow the time limits: a wait
-for a connection ends after 3 seconds as a rule, a statement after 15, a wait for changes soon after 30. Each bound is one
-more series for each operation and status."""
+"""The bounds are close together up to 50 ms, where nearly all answers are. Above that they follow the time limits: a
+wait for a connection ends after 3 seconds as a rule, a statement after 15, a wait for changes soon after 30. Each bound
+is one more series for each operation and status."""
 
 DATABASE_S: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.25, 1, 3.5, 16)
 """A read by its key takes tenths of a millisecond; a statement is ended after 15 seconds."""
@@ -47,7 +47,7 @@ NONE: Final = "none"
 
 
 class Metrics:
-    """The metrics of one app, in a registry of its own; with workers, in files that they share. Also a database's meter.
+    """The metrics of one app, in a registry of its own. Workers share them in files. Also a database's meter.
 
     Finding a metric by its labels costs as much as adding to it, so what was found is cached.
     """

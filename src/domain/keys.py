@@ -80,9 +80,9 @@ class Scopes:
 
     def faults(self, pointer: str, value: Any) -> Iterator[Fault]:
         if not value:
-            yield Fault(pointer, "too_short", "A key is for something: name at least one scope.")
+            yield Fault(pointer, "too_short", "Name at least one scope.")
         if unknown := set(value) - set(Scope):
-            yield Fault(pointer, "not_allowed", f"Scopes are {', '.join(Scope)}; {len(unknown)} are not.")
+            yield Fault(pointer, "not_allowed", f"{len(unknown)} of these are unknown. Scopes are {', '.join(Scope)}.")
 
 
 class Time:

@@ -29,7 +29,7 @@ keys = typer.Typer(help="API keys: who may call, and for what.", no_args_is_help
 Name = Annotated[str, typer.Argument(help="Who uses the key, for people")]
 KeyId = Annotated[int, typer.Argument(help="The id of the key, as list shows it", min=1, max=MAX_ID)]
 Scopes = Annotated[list[Scope], typer.Option("--scope", help="What the key allows; can be given several times")]
-Expires = Annotated[str | None, typer.Option(help="How long the key is valid: days, hours or minutes, as in 90d, 12h, 30m")]
+Expires = Annotated[str | None, typer.Option(help="How long the key is valid, as in 90d, 12h or 30m")]
 Overlap = Annotated[str, typer.Option(help="How long the previous secret stays valid, as in 24h")]
 Force = Annotated[bool, typer.Option(help="Revoke it even if it is the last one that may administer keys")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
@@ -120,7 +120,7 @@ def reasons_of(refusal: Refusal) -> list[str]:
         case Invalid(faults=faults):
             return [f"{fault.pointer.removeprefix('/')}: {fault.detail}" for fault in faults]
         case LastAdminKey(detail=detail):
-            return [f"{detail} With --force it is revoked all the same."]
+            return [f"{detail} Use --force to revoke it."]
         case _:
             return [refusal.detail]
 

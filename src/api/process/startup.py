@@ -40,7 +40,7 @@ async def seed(container: Container, secret: str) -> None:
     try:
         await container.keys(RequestContext(actor="bootstrap", request_id="-")).seed(secret)
     except Invalid:
-        raise NotReady("The bootstrap key is not of the form. Make one: roster keys generate") from None
+        raise NotReady("The bootstrap key has the wrong form. Make one: roster keys generate") from None
 
 
 def long_lived_app(container: Container, settings: Settings) -> FastAPI:

@@ -22,9 +22,7 @@ from domain.pages import BY_ID, MAX_LIMIT, MAX_SORTS, Page, Position, Sort, pars
 T = TypeVar("T")
 E = TypeVar("E", bound=Versioned)
 
-Limit = Annotated[
-    int, Field(ge=1, le=MAX_LIMIT), PlainInteger, Query(description="How many at most", examples=[100])
-]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), PlainInteger, Query(description="How many at most", examples=[100])]
 Cursor = Annotated[
     str | None,
     Query(
@@ -58,7 +56,7 @@ SortText = Annotated[
 ]
 Count = Annotated[
     bool,
-    Query(description="Give the number of matches in X-Total-Count. It takes as long as reading them all", examples=[True]),
+    Query(description="Give the number of matches in X-Total-Count. It takes as long as reading them", examples=[True]),
 ]
 Accept = Annotated[
     Sequence[str],

@@ -95,7 +95,7 @@ class Exchange:
         await self.send_on(message)
 
     async def _answer_500(self, receive: Receive) -> None:
-        detail = "Something went wrong here. The request id finds it in the log."
+        detail = "Something went wrong. The server's log has it under the request id."
         await problem(Request(self.scope), 500, CODES[500], detail)(self.scope, receive, self.send)
 
     def _log(self, seconds: float) -> None:

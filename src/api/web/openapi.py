@@ -63,7 +63,7 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
         "A parameter": example(
             422,
             "invalid",
-            "Some values are not of the form asked for.",
+            "Some values have the wrong form.",
             errors=[fault("/query/limti", "unknown", "No such parameter.")],
         ),
         "An idempotency key": example(
@@ -86,7 +86,7 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
 
 OTHERS: Final[Mapping[str, Example]] = {
     "A wrong method": example(405, "method_not_allowed", DETAILS[405]),
-    "A failure": example(500, "internal_error", "Something went wrong here. The request id finds it in the log."),
+    "A failure": example(500, "internal_error", "Something went wrong. The server's log has it under the request id."),
 }
 
 MEANINGS: Final[Mapping[int, str]] = {

@@ -104,9 +104,7 @@ class Problem(BaseModel):
         int | None, Field(description="At which character of a filter or sort the error is, from 0")
     ] = None
     request_id: Annotated[str, Field(description="Also in X-Request-Id and in the server's log")]
-    errors: Annotated[
-        list[ProblemError] | None, Field(description="Each broken rule, with its place")
-    ] = None
+    errors: Annotated[list[ProblemError] | None, Field(description="Each broken rule, with its place")] = None
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -183,7 +181,7 @@ def faults_of(refusal: Refusal) -> Sequence[Fault]:
 async def invalid(request: Request, error: RequestValidationError) -> Response:
     """A body or parameter of the wrong form. Pydantic's errors are shown without the input that they quote."""
     faults = [Fault(pointer_to(each["loc"]), code_of(each["type"]), each["msg"]) for each in error.errors()]
-    return problem(request, 422, Invalid.code, "Some values are not of the form asked for.", faults=faults)
+    return problem(request, 422, Invalid.code, "Some values have the wrong form.", faults=faults)
 
 
 def pointer_to(location: Sequence[str | int]) -> str:
@@ -223,7 +221,7 @@ async def http_refused(request: Request, error: HTTPException) -> Response:
 
 DETAILS: Final = {
     404: "There is nothing at this path.",
-    405: "This path does not know that method. Allow lists those it knows.",
+    405: "This path does not support that method. Allow lists those that it supports.",
 }
 
 

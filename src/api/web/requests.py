@@ -97,7 +97,7 @@ def refuse_constant(name: str) -> float:
 
 def finite(digits: str) -> float:
     if not math.isfinite(number := float(digits)):
-        raise OddJsonError("The body holds a number beyond the range of numbers.")
+        raise OddJsonError("The body has a number that is out of range.")
     return number
 
 

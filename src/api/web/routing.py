@@ -1,4 +1,4 @@
-"""Strict routes: they check the caller, and refuse unknown parameters, other media types, large, slow and odd bodies."""
+"""Strict routes: they check the caller, and refuse unknown parameters and large, slow or odd bodies."""
 
 import re
 from collections.abc import Callable, Coroutine, Iterator
