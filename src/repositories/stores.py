@@ -20,7 +20,7 @@ S = TypeVar("S")
 
 
 class store(Generic[S]):  # noqa: N801  # reads as a word of a declaration
-    """A store of a unit of work, made when it is first asked for."""
+    """A store of a unit of work, made when it is first used."""
 
     def __init__(self, make: Callable[[Any], S]) -> None:
         self._make = make

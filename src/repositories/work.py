@@ -23,7 +23,7 @@ from repositories.units import Reading, Writing
 T = TypeVar("T")
 
 PAUSE_S: Final = 0.04
-"""The longest wait before the second attempt; it doubles from one to the next."""
+"""The longest wait before the second attempt. It doubles with each further one."""
 
 
 class SqlUnitOfWork(SqlStores):
@@ -72,7 +72,7 @@ class SqlUnitOfWork(SqlStores):
             await redact(self.unit.executor, entity, about)
 
     async def require_first(self, key: IdempotencyKey) -> None:
-        """Raises the answer if the request was carried out before, `InFlight` if another process is at it."""
+        """Raises `AlreadyDone` or `IdempotencyKeyReused` if the key was used, `InFlight` if it is in use."""
         if not await self._database.claim(self.unit.executor, f"{self._context.actor} {key.key}"):
             raise InFlight(IN_FLIGHT)
         await find_answer(self.unit.executor, self._context.actor, key, self.now)
