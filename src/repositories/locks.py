@@ -27,20 +27,21 @@ class LockOrder:
         self._last = (-1, "", 0)
 
     def may_wait(self, kind: str, id: int) -> bool:
-        return not self.are_needed or (kind, id) in self._held or self._place(kind, id) > self._last
+        return not self.are_needed or (kind, id) in self._held or self.place(kind, id) > self._last
 
     def may_wait_for_any(self, kind: str) -> bool:
         """The same for a row of this kind whose id is not known yet."""
-        return not self.are_needed or self._place(kind, 0) > self._last
+        return not self.are_needed or self.place(kind, 0) > self._last
 
     def locked(self, kind: str, id: int) -> None:
         """Note that this row was locked."""
         if not self.are_needed:
             return
         self._held.add((kind, id))
-        self._last = max(self._last, self._place(kind, id))
+        self._last = max(self._last, self.place(kind, id))
 
-    def _place(self, kind: str, id: int) -> tuple[int, str, int]:
+    def place(self, kind: str, id: int) -> tuple[int, str, int]:
+        """Where a row stands in the order."""
         return (self._ranks.of(kind), kind, id)
 
 

@@ -56,13 +56,14 @@ class Relations:
 
         An unchanged reference is not checked, unless the entity becomes visible again.
         """
-        faults = [
-            fault
-            for reference in in_order(entity.references)
+        changed = [
+            (reference, id)
+            for reference in entity.references
             if (id := getattr(new, reference.field)) is not None
             and (before is None or before.is_hidden or id != getattr(before, reference.field))
-            for fault in await self._faults_at(unit, reference, id)
         ]
+        in_order = sorted(changed, key=lambda each: unit.locks.place(each[0].to.kind, each[1]))
+        faults = [fault for reference, id in in_order for fault in await self._faults_at(unit, reference, id)]
         if faults and not getattr(new, "is_hidden", False):
             raise Invalid(faults)
 
@@ -102,10 +103,6 @@ class Relations:
             unit.journal.ended(ended)
             unit.known.pop((ended.kind, ended.id), None)
         return len(rows)
-
-
-def in_order(references: Sequence[Reference]) -> Sequence[Reference]:
-    return sorted(references, key=lambda reference: reference.to.kind)
 
 
 async def require_none(executor: Executor, table: AnyTable, reference: Reference, id: int, *, hidden: bool) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from domain.changes import Journal
 from domain.entities import Entity
@@ -13,8 +13,6 @@ from repositories.locks import LockOrder
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from repositories.relations import Relations
-
 
 @dataclass(slots=True)
 class Reading:
@@ -22,6 +20,16 @@ class Reading:
 
     executor: Executor
     scans: Executor
+
+
+class References(Protocol):
+    """What a store asks of the references between all entities: see `repositories.relations`."""
+
+    async def require(
+        self, unit: "Writing", entity: type[Entity], new: object, before: Entity | None = None
+    ) -> None: ...
+    async def release(self, unit: "Writing", entity: Entity, *, erased: bool) -> None: ...
+    async def end_all(self, unit: "Writing", table: Any, field: str, id: int, *, hidden: bool = True) -> int: ...
 
 
 @dataclass(slots=True)
@@ -35,7 +43,7 @@ class Writing:
     commit_order: "sa.Select[Any] | None"
     """What runs before a change is numbered (see `Database.commit_order`)."""
 
-    relations: "Relations"
+    relations: References
     locks: LockOrder
     journal: Journal = field(default_factory=Journal)
     known: dict[Subject, Entity] = field(default_factory=dict)

@@ -37,6 +37,7 @@ class SqlUnitOfWork(SqlStores):
             executor, now, context.actor, context.request_id, database.commit_order, relations=relations, locks=locks
         )
         super().__init__(unit)
+        self._relations = relations
         self.now = now
         self.seq: int | None = None
         self.has_erased = False
@@ -67,7 +68,7 @@ class SqlUnitOfWork(SqlStores):
 
     async def _erase(self) -> None:
         for entity in self.unit.journal.erased:
-            about = self.unit.relations.kinds_about(entity.kind)
+            about = self._relations.kinds_about(entity.kind)
             await forget_answers(self.unit.executor, entity, about)
             await redact(self.unit.executor, entity, about)
 
