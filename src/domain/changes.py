@@ -94,6 +94,13 @@ class Line(NamedTuple):
     has_ended: bool
 
 
+class Mark(NamedTuple):
+    """What a journal had at some moment."""
+
+    lines: Mapping[Subject, Line]
+    seq: int | None
+
+
 class Journal:
     """What the stores of one unit of work did: for each entity its first and its last state."""
 
@@ -131,13 +138,14 @@ class Journal:
         """Whether something was noted of entities of this kind."""
         return any(each == kind for each, _ in self._lines)
 
-    def mark(self) -> Mapping[Subject, Line]:
+    def mark(self) -> Mark:
         """What was noted so far, for `rewind`."""
-        return dict(self._lines)
+        return Mark(dict(self._lines), self.seq)
 
-    def rewind(self, mark: Mapping[Subject, Line]) -> None:
+    def rewind(self, mark: Mark) -> None:
         """Drop what was noted since the mark, because a savepoint was undone."""
-        self._lines = dict(mark)
+        self._lines = dict(mark.lines)
+        self.seq = mark.seq
 
     @property
     def erased(self) -> Sequence[Entity]:

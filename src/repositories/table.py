@@ -19,6 +19,7 @@ from domain.filters import Filter
 from domain.pages import BY_ID, Position, Sort
 from domain.values import flaw_in, fold, is_id
 from repositories.engines.executors import Executor
+from repositories.engines.schema import JOURNALLED
 from repositories.engines.statements import Parameters, Rows, bounded
 from repositories.lists.pages import Listing, Query, page, total
 from repositories.rows import maker
@@ -64,6 +65,7 @@ class EntityTable(Generic[N, E]):
         names = [each.name for each in fields(cast("Any", entity))]
         singles = [only for only, *others in entity.unique if not others]
         id = table.c.id
+        table.info[JOURNALLED] = "Write it by its store."
         self.entity = entity
         self.table = table
         self.unsaved = unsaved

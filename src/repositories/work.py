@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -34,7 +34,14 @@ class SqlUnitOfWork(SqlStores):
     ) -> None:
         locks = LockOrder(relations.ranks, are_needed=database.locks_rows)
         unit = Writing(
-            executor, now, context.actor, context.request_id, database.commit_order, relations=relations, locks=locks
+            executor,
+            now,
+            context.actor,
+            context.request_id,
+            database.commit_order,
+            database=database,
+            relations=relations,
+            locks=locks,
         )
         super().__init__(unit)
         self._relations = relations
@@ -45,6 +52,7 @@ class SqlUnitOfWork(SqlStores):
         self._context = context
 
     async def commit(self, result: T) -> Committed[T]:
+        await self.unit.settle()
         who, executor, journal = self._context, self.unit.executor, self.unit.journal
         changes = journal.changes(actor=who.actor, request_id=who.request_id, at=self.now)
         ends = bool(changes) and not (who.dry_run or who.idempotency_key or journal.erased)
@@ -113,12 +121,15 @@ class SqlUnitsOfWork:
         self._feed.release()
 
     def reading(self) -> AbstractAsyncContextManager[SqlReadStores]:
-        return nullcontext(self.reading_unit(Reading(self._database.reader, self._database.scans)))
+        return self.reading_unit(Reading(self._database.reader, self._database.scans, database=self._database))
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqlReadStores]:
-        async with self._database.snapshot() as executor:
-            yield self.reading_unit(Reading(executor, executor))
+        async with (
+            self._database.snapshot() as executor,
+            self.reading_unit(Reading(executor, executor, database=self._database)) as work,
+        ):
+            yield work
 
     @asynccontextmanager
     async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:
@@ -126,9 +137,12 @@ class SqlUnitsOfWork:
         with self._in_flight.claim(context.actor, key):
             async with self._database.transaction() as executor:
                 work = self.writing_unit(self._database, executor, context, self._clock(), self._relations)
-                if key:
-                    await work.require_first(key)
-                yield work
+                try:
+                    if key:
+                        await work.require_first(key)
+                    yield work
+                finally:
+                    work.unit.end()
         if work.has_erased:
             await self._database.scrub()
         if work.seq is not None:
