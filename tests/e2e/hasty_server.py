@@ -15,7 +15,7 @@ import api.process.server
 from api.commands.main import app
 from api.container import Container
 from domain.work import RequestContext
-from repositories.engines.executors import Transaction
+from repositories.engines.executors import Companion, Transaction
 from repositories.engines.statements import Parameters, Rows
 from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
 
@@ -24,6 +24,8 @@ LATER = AsyncExitStack()
 
 class Hasty:
     """A transaction that does all but the last thing."""
+
+    companion: Companion | None = None
 
     def __init__(self, executor: Transaction) -> None:
         self._executor = executor
@@ -35,6 +37,7 @@ class Hasty:
 
     async def commit(self) -> None: ...
     def fail(self) -> None: ...
+    def recover(self) -> None: ...
     async def rollback(self) -> None: ...
 
 

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 import repositories.engines.sqlite.executors
-from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
+from domain.errors import BrokenReference, Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
@@ -340,7 +340,7 @@ MEANINGS: Final[dict[str, type[Refusal] | None]] = {
     "SQLITE_LOCKED_SHAREDCACHE": Contended,
     "SQLITE_FULL": Busy,
     "SQLITE_CONSTRAINT_NOTNULL": None,
-    "SQLITE_CONSTRAINT_FOREIGNKEY": None,
+    "SQLITE_CONSTRAINT_FOREIGNKEY": BrokenReference,
     "SQLITE_CORRUPT": None,
     "SQLITE_IOERR_READ": None,
     "SQLITE_IOERR_FSYNC": Uncertain,
