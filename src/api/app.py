@@ -10,7 +10,12 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from api import changes, health, keys, users
+from api import (
+    changes,
+    health,
+    keys,
+    users,
+)
 from api.container import Container
 from api.health import drain_on_sigterm
 from api.settings import items_of
@@ -36,6 +41,12 @@ TAGS = [
     {"name": "health", "description": "For load balancers, orchestrators and monitoring."},
 ]
 
+ROUTERS: Final = (
+    users.router,
+    changes.router,
+    keys.router,
+    health.router,
+)
 
 REQUEST_ID: Final = "X-Request-Id"
 EXPOSED: Final = (
@@ -72,7 +83,7 @@ def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
     app.state.draining = False
     app.state.failures = Failures()
     app.state.open_locally = open_locally
-    for router in (users.router, changes.router, keys.router, health.router):
+    for router in ROUTERS:
         app.router.routes.extend(router.routes)  # include_router would match every request twice
     add_docs(app)
     add_problem_handlers(app)

@@ -80,5 +80,8 @@ class MemoryStores:
     changes = store(MemoryChanges)
 
 
-TABLES: Final = (USERS, KEYS)
+TABLES: Final = (
+    USERS,
+    KEYS,
+)
 """The tables of all entities: what they declare of each other holds in SQL and in memory."""
