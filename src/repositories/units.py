@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from domain.changes import Journal
 from domain.entities import Entity
@@ -11,9 +11,9 @@ from repositories.engines.executors import Executor, Transaction
 from repositories.locks import LockOrder
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
+    from collections.abc import Sequence
 
-    from repositories.relations import Relations
+    import sqlalchemy as sa
 
 
 @dataclass(slots=True)
@@ -22,6 +22,17 @@ class Reading:
 
     executor: Executor
     scans: Executor
+
+
+class Related(Protocol):
+    """What the entities of a directory declare of each other: `repositories.relations.Relations`."""
+
+    async def require(
+        self, unit: "Writing", entity: type[Entity], new: object, before: Entity | None = None
+    ) -> None: ...
+    async def release(self, unit: "Writing", entity: Entity, *, erased: bool) -> None: ...
+    async def end_all(self, unit: "Writing", table: Any, field: str, id: int, *, hidden: bool = True) -> int: ...
+    def kinds_about(self, kind: str) -> "Sequence[str]": ...
 
 
 @dataclass(slots=True)
@@ -35,7 +46,7 @@ class Writing:
     commit_order: "sa.Select[Any] | None"
     """What runs before a change is numbered (see `Database.commit_order`)."""
 
-    relations: "Relations"
+    relations: "Related"
     locks: LockOrder
     journal: Journal = field(default_factory=Journal)
     known: dict[Subject, Entity] = field(default_factory=dict)
