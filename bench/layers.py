@@ -32,6 +32,7 @@ from bench.errors import BenchError
 from bench.operations import RATIO_CLIENTS
 from bench.results import write_section
 from bench.tables import table
+from domain.idempotency import Committed
 from domain.keys import NewKey, Scope
 from domain.users import NewUser, User
 from domain.work import RequestContext
@@ -125,8 +126,7 @@ class Ready:
         return nullcontext(ReadyUnit(self, self._units))
 
     @asynccontextmanager
-    async def writing(self, context: RequestContext) -> Any:
-        context.seq = 1
+    async def writing(self, _: RequestContext) -> Any:
         yield ReadyUnit(self, self._units)
 
     async def get(self, id: int) -> User:
@@ -136,7 +136,7 @@ class Ready:
         return self._users
 
     async def add(self, new: NewUser) -> User:
-        return User(1, new.name, self.now, self.now, 1, new.email)
+        return User(id=1, name=new.name, created_at=self.now, updated_at=self.now, version=1, email=new.email)
 
 
 @dataclass(slots=True)
@@ -152,7 +152,8 @@ class ReadyUnit:
     def keys(self) -> Any:
         return WithKeys(self.units)
 
-    async def commit(self) -> None: ...
+    async def commit(self, result: User) -> Committed[User]:
+        return Committed(result, 1)
 
 
 class WithKeys:
