@@ -8,8 +8,10 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 from api.commands.main import app
+from domain.idempotency import Committed
 from repositories.work import SqlUnitOfWork
 
 MOMENT = sys.argv.pop(1)
@@ -24,10 +26,11 @@ async def commit_and_die(commit: Callable[[], Awaitable[None]]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def write_and_die(work: SqlUnitOfWork) -> None:
+async def write_and_die(work: SqlUnitOfWork, result: Any) -> Committed[Any]:
     if work._context.idempotency_key is not None:
-        work._executor.commit = partial(commit_and_die, work._executor.commit)  # type: ignore[method-assign]
-    await write(work)
+        executor = work.unit.executor
+        executor.commit = partial(commit_and_die, executor.commit)  # type: ignore[method-assign]
+    return await write(work, result)
 
 
 if __name__ == "__main__":

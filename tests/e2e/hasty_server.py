@@ -34,6 +34,7 @@ class Hasty:
         return await self._executor.fetch(statement, parameters or {})
 
     async def commit(self) -> None: ...
+    def fail(self) -> None: ...
     async def rollback(self) -> None: ...
 
 
@@ -41,7 +42,7 @@ class HastyUnits(SqlUnitsOfWork):
     @asynccontextmanager
     async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:
         executor = await LATER.enter_async_context(self._database.transaction())
-        yield SqlUnitOfWork(self._database, Hasty(executor), context, self._clock)
+        yield SqlUnitOfWork(self._database, Hasty(executor), context, self._clock(), self._relations)
 
 
 class HastyContainer(Container):
