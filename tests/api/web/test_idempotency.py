@@ -15,7 +15,7 @@ from api.container import Container
 from domain.idempotency import IdempotencyKey
 from domain.users import NewUser
 from domain.work import RequestContext
-from repositories.answers import CLEANED_AT_ONCE, answers
+from repositories.answers import REMOVED_AT_ONCE, answers
 
 ONCE: Final = {"idempotency-key": "create-alice"}
 ALICE: Final = {"name": "Alice", "email": "Alice@Example.org", "attributes": {"é": [1, 2.5, None, "😀"]}}
@@ -195,7 +195,7 @@ async def remembered(container: Container) -> list[str]:
 async def test_each_write_with_a_key_clears_some_old_answers_away(
     container: Container, client: AsyncClient, clock: MovingClock
 ) -> None:
-    many = [f"{number:08}" for number in range(CLEANED_AT_ONCE + 50)]
+    many = [f"{number:08}" for number in range(REMOVED_AT_ONCE + 50)]
     row = {"actor": "a", "fingerprint": "f", "answer": "{}", "kind": "user", "entity_id": 7, "at": clock.now}
     async with container.database().transaction() as executor:
         for key in many:
@@ -262,10 +262,10 @@ class Held:
         work = await self._unit.__aenter__()
         commit = work.commit
 
-        async def wait_and_commit() -> None:
+        async def wait_and_commit(result: Any) -> Any:
             self._arrived.set()
             await self._go_on.wait()
-            await commit()
+            return await commit(result)
 
         work.commit = wait_and_commit
         return work
@@ -294,14 +294,14 @@ async def test_another_server_knows_what_was_done_and_what_is_under_way(
 
     context = RequestContext(actor="anonymous", request_id="r1", idempotency_key=once_like("under-way"))
     async with container.units().writing(context) as work:
-        await work.users.add(NewUser(name="Bob"))
+        bob = await work.users.add(NewUser(name="Bob"))
         assert (*refusal(await post(there, "under-way")),) == (409, "in_flight")
-        await work.commit(None)
+        await work.commit(bob)
     assert refusal(await post(there, "under-way")) == (422, "idempotency_key_reused")
 
 
 def once_like(key: str) -> IdempotencyKey:
-    return IdempotencyKey(key, "another request", lambda entity, seq: "{}")
+    return IdempotencyKey(key, "another request", lambda committed: "{}")
 
 
 async def test_of_many_posts_at_once_to_two_servers_one_creates(
