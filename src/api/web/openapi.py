@@ -46,6 +46,10 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
     408: {"Too slow": example(408, "too_slow", "The body took too long to arrive.")},
     409: {
         "A key is taken": example(409, "conflict", TAKEN, errors=[fault("/body/email", "taken", TAKEN)]),
+        "In use": example(409, "in_use", "Something still refers to it: user 1."),
+        "A reference": example(
+            409, "broken_reference", "It refers to something that is not there, or something refers to it."
+        ),
         "Under way": example(409, "in_flight", "A request with this idempotency key is under way. Ask again shortly."),
         "The last key": example(409, "last_admin_key", "This is the last key that may administer keys."),
     },
@@ -96,8 +100,8 @@ MEANINGS: Final[Mapping[int, str]] = {
     403: "The key lacks the scope that the detail names.",
     404: "It never existed, or it was erased.",
     408: f"The body took longer than {BODY_TIMEOUT_S} seconds to arrive.",
-    409: "Another one has this key, which `errors` names; or a request with this idempotency key is under way; "
-    "or this is the last key that may administer keys.",
+    409: "Another one has this key, which `errors` names; or something still refers to it; or a request with this "
+    "idempotency key is under way; or this is the last key that may administer keys.",
     410: "It is deleted. It can be restored.",
     412: "It is not at a version that If-Match or If-None-Match allows.",
     413: f"The body is larger than {MAX_BODY_BYTES} bytes.",

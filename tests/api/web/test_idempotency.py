@@ -262,10 +262,10 @@ class Held:
         work = await self._unit.__aenter__()
         commit = work.commit
 
-        async def wait_and_commit() -> None:
+        async def wait_and_commit(result: Any) -> Any:
             self._arrived.set()
             await self._go_on.wait()
-            await commit()
+            return await commit(result)
 
         work.commit = wait_and_commit
         return work
