@@ -106,8 +106,9 @@ CALLS: Final = "called_operation"
 def calls(operation: Callable[..., Any]) -> Callable[[F], F]:
     """Declare which operation of a service a route calls. The route needs the scopes of that operation."""
 
+    scopes_of(operation)
+
     def note(endpoint: F) -> F:
-        scopes_of(operation)
         setattr(endpoint, CALLS, operation)
         return endpoint
 

@@ -87,9 +87,10 @@ def remember_deleted(_: orm.Mapper[Any], __: UnitConnection, target: Record) -> 
 
 
 @event.listens_for(Record, "after_delete", propagate=True)
-def note_removed(_: orm.Mapper[Any], connection: UnitConnection, target: Record) -> None:
+def note_ended(_: orm.Mapper[Any], connection: UnitConnection, target: Record) -> None:
+    """The row goes and its history stays. To erase an entity is for its store (`remove`)."""
     if before := session_of(target).before.get(sa.inspect(target)):
-        connection.journal.removed(before)
+        connection.journal.ended(before)
 
 
 def session_of(target: Record) -> SyncSession:

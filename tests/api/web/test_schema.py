@@ -64,7 +64,7 @@ def idempotent() -> list[str]:
     return [
         operation["operationId"]
         for operation in OPERATIONS
-        if any(each.get("name") == "Idempotency-Key" for each in operation.get("parameters", ()))
+        if any(each.get("name", "").lower() == "idempotency-key" for each in operation.get("parameters", ()))
     ]
 
 
