@@ -13,13 +13,14 @@ import pkgutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import deepcopy
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import pytest
 
 import services
-from domain.errors import Busy, Contended, NotFound
+from domain.errors import Busy, Contended
 from domain.idempotency import Committed
 from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, write_secret
 from domain.users import NewUser, User
@@ -166,19 +167,9 @@ async def directory_for(method: str) -> WatchedUnits:
 
 
 async def contents(units: WatchedUnits) -> object:
-    """All that is kept."""
-    ids = range(1, 9)
-    async with MemoryUnitsOfWork.reading(units) as work:
-        users = [await found(work.users.get(id, hidden=True)) for id in ids]
-        keys = [await found(work.keys.get(id, hidden=True)) for id in ids]
-        return users, keys, [await work.keys.digests(id) for id in ids], await work.changes.list(limit=99)
-
-
-async def found(entity: Awaitable[T]) -> T | None:
-    try:
-        return await entity
-    except NotFound:
-        return None
+    """All that is kept, of every kind."""
+    kept = units._tables.copy()
+    return deepcopy(({kind: rows.by_id for kind, rows in kept.rows.items()}, kept.digests, kept.changes))
 
 
 def made(service: Callable[..., T], units: UnitsOfWork, context: RequestContext) -> T:
