@@ -61,22 +61,43 @@ USED: Final[Mapping[str, str]] = {
 """What is found in the source by itself."""
 
 CYCLE: Final = "uvicorn.protocols.http.httptools_impl.RequestResponseCycle"
+COMPILER: Final = "sqlalchemy.sql.compiler.SQLCompiler"
+PROTOCOL: Final = "api/process/protocol.py"
+ROUTING: Final = "api/web/routing.py"
+STATEMENTS: Final = "repositories/engines/statements.py"
+SESSIONS: Final = "repositories/engines/sessions.py"
 NAMED: Final[Mapping[str, tuple[str, str]]] = {
-    f"{CYCLE}.response_complete": ("api/process/protocol.py", "whether the request is still being answered"),
-    f"{CYCLE}.response_started": ("api/process/protocol.py", "no other answer may follow one that has begun"),
-    f"{CYCLE}.more_body": ("api/process/protocol.py", "whether the fault is in the body of that request"),
-    f"{CYCLE}.keep_alive": ("api/process/protocol.py", "its answer is the last one of the connection"),
-    "fastapi.dependencies.models.Dependant.query_params": ("api/web/routing.py", "less those not sent"),
-    "fastapi.dependencies.models.Dependant.header_params": ("api/web/routing.py", "less those not sent"),
-    "fastapi.dependencies.models.Dependant.dependencies": ("api/web/routing.py", "which have parameters too"),
-    "fastapi.routing.APIRoute.dependant": ("api/web/routing.py", "what a handler is made from"),
-    "fastapi.routing.APIRoute.dependency_overrides_provider": ("api/web/routing.py", "the app whose overrides hold"),
-    "starlette.routing.Route.path_regex": ("api/web/routing.py", "`{key:path}` has to take line breaks as well"),
-    "sqlalchemy.sql.compiler.SQLCompiler.insert_prefetch": ("repositories/engines/statements.py", "is refused"),
-    "sqlalchemy.sql.compiler.SQLCompiler.update_prefetch": ("repositories/engines/statements.py", "is refused"),
-    "sqlalchemy.sql.compiler.SQLCompiler.post_compile_params": ("repositories/engines/statements.py", "are refused"),
-    "sqlalchemy.sql.compiler.SQLCompiler.literal_execute_params": ("repositories/engines/statements.py", "are refused"),
-    "sqlalchemy.sql.compiler.SQLCompiler.positiontup": ("repositories/engines/statements.py", "order of parameters"),
+    f"{CYCLE}.response_complete": (PROTOCOL, "whether the request is still being answered"),
+    f"{CYCLE}.response_started": (PROTOCOL, "no other answer may follow one that has begun"),
+    f"{CYCLE}.more_body": (PROTOCOL, "whether the fault is in the body of that request"),
+    f"{CYCLE}.keep_alive": (PROTOCOL, "its answer is the last one of the connection"),
+    "fastapi.dependencies.models.Dependant.query_params": (ROUTING, "less those that were not sent"),
+    "fastapi.dependencies.models.Dependant.header_params": (ROUTING, "less those that were not sent"),
+    "fastapi.dependencies.models.Dependant.dependencies": (ROUTING, "which have parameters too"),
+    "fastapi.routing.APIRoute.dependant": (ROUTING, "what a handler is made from"),
+    "fastapi.routing.APIRoute.dependency_overrides_provider": (ROUTING, "the app whose overrides hold"),
+    "starlette.routing.Route.path_regex": (ROUTING, "`{key:path}` has to take line breaks as well"),
+    f"{COMPILER}.insert_prefetch": (STATEMENTS, "what Python would compute at each INSERT is refused"),
+    f"{COMPILER}.update_prefetch": (STATEMENTS, "the same at each UPDATE"),
+    f"{COMPILER}.post_compile_params": (STATEMENTS, "what would be expanded at each execution is refused"),
+    f"{COMPILER}.literal_execute_params": (STATEMENTS, "the same"),
+    f"{COMPILER}.positiontup": (STATEMENTS, "the order of the parameters"),
+    "asyncpg.connection.Connection._prepare": (
+        "repositories/engines/postgres/executors.py",
+        "takes a statement from the driver's cache and tells its columns; the public one prepares it each time",
+    ),
+    "sqlalchemy.engine.base.Connection._allow_revalidate": (
+        SESSIONS,
+        "no connecting anew, past the unit of work, after a statement was cancelled",
+    ),
+    "sqlalchemy.connectors.asyncio.AsyncAdapt_dbapi_cursor._async_soft_close": (
+        SESSIONS,
+        "AsyncSession calls it on a cursor, whose rows are here already",
+    ),
+    "sqlalchemy.orm.RelationshipProperty.strategy_key": (
+        "repositories/engines/records.py",
+        "has to be of the same strategy as `lazy`, which is set when the mapper is configured",
+    ),
 }
 """What is used of an object whose type the syntax does not tell: where, and what for."""
 
@@ -180,6 +201,9 @@ def found_in(text: str, module: Any) -> Iterator[str]:
     """What a module uses of other libraries that they do not promise. A private name of no known class is `?.name`."""
     tree = ast.parse(text)
     yield from imported_by(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and is_private(node.arg or ""):
+            yield f"?.{node.arg}"
     known = set(defined_in(tree))
     for body in tree.body:
         if isinstance(body, ast.ClassDef):
@@ -194,16 +218,21 @@ def found_in(text: str, module: Any) -> Iterator[str]:
                 yield f"?.{name}"
 
 
-def modules() -> Iterator[tuple[str, Any]]:
-    """Each file of the source, with its module; without one if it is a script of Alembic's."""
+def modules() -> Iterator[tuple[str, str, Any]]:
+    """Each file of the source: place, text, and module; none if it is a script of Alembic's."""
     for file in SOURCE.rglob("*.py"):
-        name = ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
-        yield file.read_text(), None if "migrations" in name else importlib.import_module(name)
+        place = str(file.relative_to(SOURCE))
+        name = place.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        yield place, file.read_text(), None if "migrations" in name else importlib.import_module(name)
 
 
 @cache
 def found() -> frozenset[str]:
-    return frozenset(symbol for text, module in modules() for symbol in found_in(text, module))
+    """What the source uses, less what is named with its place."""
+    named = {(place, f"?.{symbol.rpartition('.')[2]}") for symbol, (place, _) in NAMED.items()}
+    return frozenset(
+        symbol for place, text, module in modules() for symbol in found_in(text, module) if (place, symbol) not in named
+    )
 
 
 def test_everything_private_that_the_source_uses_is_in_the_table() -> None:
@@ -221,7 +250,7 @@ def test_everything_that_is_named_with_a_place_is_used_there(symbol: str) -> Non
     named = {name for of_self in (True, False) for name in attributes_in(tree, of_self=of_self)}
     given = {each.arg for each in ast.walk(tree) if isinstance(each, ast.keyword)}
 
-    assert symbol.rpartition(".")[2] in named | given
+    assert symbol.rpartition(".")[2] in {*named, *given, *defined_in(tree)}
 
 
 def test_every_reason_is_given() -> None:
@@ -230,7 +259,7 @@ def test_every_reason_is_given() -> None:
 
 
 def exists(symbol: str) -> bool:
-    """Whether the installed version has it: a module's name, or an attribute of a class or of its instances."""
+    """Whether the installed version has it: a name of a module, an attribute of a class, or what is passed to one."""
     path, _, name = symbol.rpartition(".")
     try:
         return hasattr(importlib.import_module(path), name)
@@ -239,7 +268,7 @@ def exists(symbol: str) -> bool:
         owner: type = getattr(importlib.import_module(module), kind)
     if is_dataclass(owner) and name in owner.__dataclass_fields__:
         return True
-    return any(name in names_of(each) for each in owner.__mro__)
+    return name in inspect.signature(owner).parameters or any(name in names_of(each) for each in owner.__mro__)
 
 
 @pytest.mark.parametrize("symbol", [each for each in (*USED, *NAMED) if not each.startswith(TYPES_ONLY)])
@@ -293,6 +322,7 @@ PLANTED: Final = {
     "def f(connection):\n    return connection._conn": "?._conn",
     "def f(connection):\n    return getattr(connection, '_conn')": "?._conn",
     "def f(pool):\n    del pool._holders": "?._holders",
+    "connect(_echo=True)": "?._echo",
 }
 
 
