@@ -47,15 +47,11 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
     409: {
         "A key is taken": example(409, "conflict", TAKEN, errors=[fault("/body/email", "taken", TAKEN)]),
         "In use": example(409, "in_use", "Something still refers to it: user 1."),
-        "A reference": example(
+        "A broken reference": example(
             409, "broken_reference", "It refers to something that is not there, or something refers to it."
         ),
         "Under way": example(409, "in_flight", "A request with this idempotency key is under way. Ask again shortly."),
         "The last key": example(409, "last_admin_key", "This is the last key that may administer keys."),
-        "In use": example(409, "in_use", "Something still refers to it: project 7."),
-        "A broken reference": example(
-            409, "broken_reference", "It refers to something that is not there, or something refers to it."
-        ),
     },
     410: {"Deleted": example(410, "gone", "This user is deleted.")},
     412: {"Another version": example(412, "stale", "It is not at the version that was asked for.")},
