@@ -139,7 +139,7 @@ KNOWN_TYPES: Final = (
 def require_known_type(type: Any, where: str) -> None:
     """Raises `Unsupported`."""
     plain = type.impl_instance if isinstance(type, sa.types.TypeDecorator) else type
-    if not isinstance(plain, KNOWN_TYPES) or isinstance(plain, JSONB | sa.Enum):
+    if not isinstance(plain, KNOWN_TYPES) or isinstance(plain, JSONB | sa.Enum) or isinstance(type, sa.Interval):
         raise Unsupported(
             f"{where} is of the type {type.__class__.__name__}, which the drivers do not take and give alike. "
             "Use a type of `repositories.engines.schema`, or the unit's session."
