@@ -89,11 +89,21 @@ GUARDED: Final = [operation for operation in OPERATIONS if operation.is_guarded]
 WRITES: Final = [operation for operation in GUARDED if not operation.reads]
 
 
+def fields_of(schema: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The fields of a body with each schema that they may be of."""
+    for name, field in SCHEMAS[schema]["properties"].items():
+        for each in (field, *field.get("anyOf", ())):
+            yield name, each
+
+
 def ids_in(schema: str) -> Iterator[str]:
     """The fields of a body that are ids of other entities."""
-    for name, field in SCHEMAS[schema]["properties"].items():
-        if any(each.get("maximum") == MAX_ID for each in (field, *field.get("anyOf", ()))):
-            yield name
+    return (name for name, field in fields_of(schema) if field.get("maximum") == MAX_ID)
+
+
+def objects_in(schema: str) -> Iterator[str]:
+    """The fields of a body that are objects of the client's own."""
+    return (name for name, field in fields_of(schema) if field.get("additionalProperties") is True)
 
 
 def lawful(schema: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tests.api.described import OPERATIONS, Operation, ids_in
+from tests.api.described import OPERATIONS, Operation, ids_in, objects_in
 
 import api.web.access
 from api.container import Container
@@ -48,9 +48,11 @@ CONFIGURED: Final = (ROOT / "schemathesis.toml").read_text()
 
 def configured(folder: Path) -> Path:
     """The configuration of the repository, and what it would have to say of each operation that it does not name."""
-    added = "".join(MAY_BE_REFUSED.format(id=operation.id) for operation in OPERATIONS if may_be_refused(operation))
+    unnamed = [operation for operation in OPERATIONS if f'"{operation.id}"' not in CONFIGURED]
+    refused = [MAY_BE_REFUSED.format(id=operation.id) for operation in unnamed if may_be_refused(operation)]
+    histories = [MAY_BE_OF_THE_DELETED.format(id=operation.id) for operation in unnamed if is_a_history(operation)]
     file = folder / "schemathesis.toml"
-    file.write_text(CONFIGURED + added)
+    file.write_text("".join([CONFIGURED, *refused, *histories]))
     return file
 
 
@@ -60,11 +62,25 @@ include-operation-id = "{id}"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "410", "412", "422"]
 """
 
+MAY_BE_OF_THE_DELETED: Final = """
+[[operations]]
+include-operation-id = "{id}"
+checks.use_after_free.enabled = false
+"""
+
 
 def may_be_refused(operation: Operation) -> bool:
-    """Whether it may answer 422 to what its schema allows: a used idempotency key, or the id of what is not there."""
-    refers = operation.body is not None and any(ids_in(operation.body))
-    return f'"{operation.id}"' not in CONFIGURED and (refers or "idempotency-key" in operation.parameters("header"))
+    """Whether it may answer 422 to what its schema allows.
+
+    That is a used idempotency key, the id of what is not there, or a number deep in an object of the client's own.
+    """
+    if "idempotency-key" in operation.parameters("header"):
+        return True
+    return operation.body is not None and any((*ids_in(operation.body), *objects_in(operation.body)))
+
+
+def is_a_history(operation: Operation) -> bool:
+    return operation.path.endswith("}/changes/")
 
 
 def test_what_takes_an_idempotency_key_is_known() -> None:
