@@ -1,4 +1,4 @@
-"""`python -m bench`: Roster beside others, taking write_lock."""
+"""`python -m bench`: Roster beside others, one after the other in each round."""
 
 import sys
 import tempfile

@@ -13,13 +13,27 @@ ROOT: Final = Path(__file__).parents[1]
 PLANTED: Final = {
     "domain/users.py": "import sqlalchemy",
     "domain/errors.py": "from services.users import UserService",
-    "services/users.py": "from repositories.users import SqlUsers",
+    "services/users.py": "from repositories.users import USERS",
     "services/changes.py": "import fastapi",
+    "services/operations.py": "import sqlalchemy",
     "repositories/users.py": "from services.users import UserService",
+    "repositories/table.py": "from api.settings import Settings",
+    "repositories/memory/table.py": "import pydantic",
     "repositories/engines/sqlite/database.py": "import fastapi",
-    "api/users.py": "from repositories.users import SqlUsers",
-    "api/process/health.py": "import sqlalchemy",
+    "api/users.py": "from repositories.users import USERS",
+    "api/health.py": "import sqlalchemy",
+    "api/web/routing.py": "from repositories.stores import TABLES",
 }
+CIRCLES: Final = {
+    "domain": ("domain/errors.py", "from domain.users import User"),
+    "services": ("services/operations.py", "from services.users import UserService"),
+    "repositories": ("repositories/units.py", "if TYPE_CHECKING:\n    from repositories.relations import Relations"),
+    "repositories.engines": ("repositories/engines/schema.py", "from repositories.engines.sqlite import database"),
+    "repositories.memory": ("repositories/memory/units.py", "from repositories.memory.table import reading"),
+    "api": ("api/web/access.py", "from api.users import router"),
+    "api.web": ("api/web/access.py", "from api.web.routing import Router"),
+}
+"""An import for each package that closes a circle in it."""
 
 
 @pytest.fixture
@@ -50,13 +64,28 @@ def test_the_source_keeps_every_contract(source: Path) -> None:
     assert " 0 broken" in result.stdout
 
 
+def plant(module: Path, line: str) -> None:
+    module.write_text(f"{module.read_text()}\n{line}\n")
+
+
 @pytest.mark.parametrize(("module", "line"), PLANTED.items())
 def test_what_must_not_be_imported_is_caught(source: Path, module: str, line: str) -> None:
-    with (source / module).open("a") as planted:
-        planted.write(f"\n{line}\n")
+    plant(source / module, line)
 
     result = lint(source)
 
     assert result.returncode == 1, result.stdout + result.stderr
     importer, imported = module.removesuffix(".py").replace("/", "."), line.split()[1]
     assert f"{importer} -> {imported}" in result.stdout
+
+
+@pytest.mark.parametrize("package", CIRCLES)
+def test_a_circle_of_imports_is_caught(source: Path, package: str) -> None:
+    module, line = CIRCLES[package]
+    plant(source / module, line)
+
+    result = lint(source)
+
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "No package imports another in a circle BROKEN" in result.stdout
+    assert f"No cycles are allowed in {package}.\n" in result.stdout

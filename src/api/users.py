@@ -1,13 +1,26 @@
-"""Users over HTTP: bodies and routes."""
+"""Users over HTTP: routes. Their bodies and parameters are in `api.user_bodies`."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Depends, Request, Response
 
-from api.web.bodies import attributes, patch_body, text
+from api.user_bodies import (
+    SHOWN,
+    EmailEquals,
+    EmailKey,
+    ExternalIdEquals,
+    ExternalIdKey,
+    Fields,
+    Purge,
+    StatusEquals,
+    UserId,
+    UserIn,
+    UsernameEquals,
+    UsernameKey,
+    UserOut,
+    UserPatch,
+)
+from api.web.bodies import patch_body
 from api.web.conditions import IfMatch, IfNoneMatch, expected_by, unwanted_by
 from api.web.dependencies import Service, WritingService
 from api.web.entities import (
@@ -17,7 +30,6 @@ from api.web.entities import (
     UNCHANGED,
     WRITTEN,
     WRITTEN_ONCE,
-    Shown,
     changed,
     created,
     created_at,
@@ -39,14 +51,10 @@ from api.web.lists import (
     sorted_by,
 )
 from api.web.problems import documented
-from api.web.requests import PlainInteger
-from api.web.responses import pattern_of_fields
 from api.web.routing import Router, calls
-from domain.errors import Fault, Invalid
 from domain.idempotency import Committed
 from domain.pages import DEFAULT_LIMIT
-from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, FIELDS, NAME, USERNAME, NewUser, Status, User
-from domain.values import MAX_ID
+from domain.users import FIELDS, User
 from services.users import UserService
 
 router = Router("/users", "users")
@@ -56,116 +64,11 @@ users_to_write = WritingService(lambda container: container.users)
 Users = Annotated[UserService, Depends(users_to_read)]
 UsersToWrite = Annotated[UserService, Depends(users_to_write)]
 
-Name = Annotated[str, text(NAME, "Kept without the blanks around it", "Alice")]
-Email = Annotated[str, text(EMAIL, "Kept as typed; unique whatever its case", "alice@example.org")]
-Username = Annotated[str, text(USERNAME, "Kept as typed; unique whatever its case", "alice")]
-ExternalId = Annotated[str, text(EXTERNAL_ID, "The client's own id; unique to the letter", "hr-4711")]
-Attributes = Annotated[dict[str, Any], attributes(ATTRIBUTES, {"department": "eng"})]
-
-
-ALICE: Final[dict[str, Any]] = {
-    "name": "Alice",
-    "email": "alice@example.org",
-    "username": "alice",
-    "external_id": "hr-4711",
-    "status": "suspended",
-    "attributes": {"department": "eng"},
-}
-
-
-class UserIn(BaseModel):
-    """A user to be created."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Alice"}, ALICE]})
-
-    name: Name
-    email: Email | None = None
-    username: Username | None = None
-    external_id: ExternalId | None = None
-    status: Status = Status.ACTIVE
-    attributes: Attributes = Field(default_factory=dict)
-
-    def new_user(self, **known: str) -> NewUser:
-        """The new user; what is `known` from elsewhere may not be contradicted."""
-        if any(getattr(self, name) not in {None, value} for name, value in known.items()):
-            raise Invalid([Fault(f"/{name}", "not_allowed", "Must be as in the path.") for name in known])
-        return NewUser(**{**dict(self), **known})
-
-
-PATCH: Final[dict[str, Any]] = {"status": "suspended", "email": None, "attributes": {"department": None, "floor": 3}}
-
-
-class UserPatch(BaseModel):
-    """A JSON merge patch (RFC 7396): what is left out stays, null clears, attributes merge member by member."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [PATCH]})
-
-    name: Name = Field(default_factory=str)
-    email: Email | None = None
-    username: Username | None = None
-    external_id: ExternalId | None = None
-    status: Status | None = None
-    attributes: Attributes | None = None
-
-    def patch(self) -> dict[str, Any]:
-        return self.model_dump(exclude_unset=True)
-
-
-WHEN: Final = "2026-07-01T12:00:00.123456Z"
-
-
-class UserOut(BaseModel):
-    """A user. What is not assigned is left out, a status of `active` too; bookkeeping is in the headers.
-
-    With `fields`, exactly the fields that were asked for, null where there is nothing: so none of them is required.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"required": [], "examples": [{"id": 1, "name": "Alice"}]})
-
-    id: Annotated[int, Field(description="Given out once, never again", ge=1, le=MAX_ID, examples=[1])]
-    name: Name
-    email: Email | None = None
-    username: Username | None = None
-    external_id: ExternalId | None = None
-    status: Status = Status.ACTIVE
-    attributes: Attributes = Field(default_factory=dict)
-    created_at: Annotated[datetime, Field(description="When it was created, RFC 3339 in UTC", examples=[WHEN])]
-    updated_at: Annotated[datetime, Field(description="When it last changed, RFC 3339 in UTC", examples=[WHEN])]
-    deleted_at: Annotated[datetime | None, Field(description="When it was deleted, null while it is not")]
-    version: Annotated[int, Field(ge=1, description="One more with each change", examples=[1])]
-
-
-NAMES: Final = tuple(UserOut.model_fields)
-
-UserId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user", examples=[1])]
-Fields = Annotated[
-    str | None,
-    Query(
-        description=f"Which fields to show: `*` for all, or some of {', '.join(NAMES)}. Those without a value are null",
-        examples=["id,email"],
-        json_schema_extra={"pattern": pattern_of_fields(NAMES)},
-    ),
-]
-
-
-def key_equals(description: str, example: str) -> Any:
-    return Query(description=f"Only the user with this {description}. Short for a filter with `eq`", examples=[example])
-
-
-EmailEquals = Annotated[str | None, key_equals("e-mail address, whatever its case", "alice@example.org")]
-UsernameEquals = Annotated[str | None, key_equals("username, whatever its case", "alice")]
-ExternalIdEquals = Annotated[str | None, key_equals("external id, to the letter", "hr-4711")]
-StatusEquals = Annotated[Status | None, Query(description="Only users of this status", examples=["active"])]
-Purge = Annotated[bool, Query(description="Erase it for good, with what old changes say of it", examples=[True])]
-EmailKey = Annotated[str, Path(description="The address, whatever its case", examples=["alice@example.org"])]
-UsernameKey = Annotated[str, Path(description="The username, whatever its case", examples=["alice"])]
-ExternalIdKey = Annotated[str, Path(description="The external id, to the letter", examples=["hr-4711"])]
-
 LINKS: Final = links(
     get_user="This user",
     patch_user="Change it",
     delete_user="Delete it",
-    restore_user="Bring it back, once deleted",
+    restore_user="Restore it after a deletion",
     list_user_changes="Its history",
 )
 
@@ -185,7 +88,7 @@ async def create_user(
     fields: Fields = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
-    """Create a user. A key (e-mail, username, external id) that another user has is a 409 that names it."""
+    """Create a user. If another user has its e-mail, username or external id, a 409 names the field."""
     show, new = SHOWN.by(fields), body.new_user()
 
     def answer(committed: Committed[User]) -> Response:
@@ -212,10 +115,11 @@ async def list_users(
     count: Count = False,
     accept: Accept = ("*/*",),
 ) -> Response:
-    """List the users that are not deleted, by id if not sorted. A page costs the same at any depth.
+    """List the users that are not deleted, by default in the order of ids. A page costs the same at any depth.
 
-    Asked for `application/x-ndjson` or `text/csv`, the answer is the whole list as a stream, of one moment. In CSV,
-    attributes are a cell of JSON, and what a spreadsheet would run as a formula has an apostrophe before it.
+    With `Accept: application/x-ndjson` or `text/csv` the answer is the whole list as a stream, in the state of one
+    moment. In CSV, attributes are a cell of JSON, and a cell that a spreadsheet would run as a formula begins with an
+    apostrophe.
     """
     return await answer_list(
         request,
@@ -234,7 +138,7 @@ async def list_users(
 @router.get("/{id}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 410, 422)})
 @calls(UserService.get)
 async def get_user(users: Users, id: UserId, fields: Fields = None, if_none_match: IfNoneMatch = None) -> Response:
-    """One user. A deleted one is a 410; one that never was, or was erased, a 404."""
+    """One user. For a deleted one the answer is a 410; for one that never existed, or was erased, a 404."""
     show = SHOWN.by(fields)
     return one(await users.get(id), show, if_none_match)
 
@@ -292,7 +196,7 @@ async def put_user_by_external_id(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Create the user with this external id, or replace its profile by this one. Asked again, nothing changes.
+    """Create the user with this external id, or replace its whole profile. The same request again changes nothing.
 
     With `If-None-Match: *` it only creates.
     """
@@ -313,7 +217,7 @@ async def put_user_by_external_id(
 async def patch_user(
     users: UsersToWrite, id: UserId, body: UserPatch, fields: Fields = None, if_match: IfMatch = None
 ) -> Response:
-    """Change a user by a JSON merge patch. One that changes nothing writes nothing and keeps the ETag."""
+    """Change a user by a JSON merge patch. A patch that changes nothing writes nothing and keeps the ETag."""
     show = SHOWN.by(fields)
     return changed(users, await users.patch(id, body.patch(), expected=expected_by(if_match)), show)
 
@@ -326,9 +230,9 @@ async def patch_user(
 )
 @calls(UserService.delete)
 async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_match: IfMatch = None) -> Response:
-    """Delete a user: it is hidden and its keys are free again, until it is restored. Asked once more: 410.
+    """Delete a user. It is hidden, its unique values are free, and it can be restored. A second deletion is a 410.
 
-    With `purge` it is erased, deleted or not, and nothing brings it back. Asked once more: 404.
+    With `purge` the user is erased, deleted or not, and cannot be restored. A second erasure is a 404.
     """
     expected = expected_by(if_match)
     if purge:
@@ -346,29 +250,10 @@ async def restore_user(
     fields: Fields = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
-    """Bring a deleted user back. A key that another user took meanwhile is a 409 that names it."""
+    """Restore a deleted user. If another user has one of its unique values now, a 409 names the field."""
     show = SHOWN.by(fields)
 
     def answer(committed: Committed[User]) -> Response:
         return changed(users, committed, show)
 
     return await answer_idempotently(request, idempotency_key, users, lambda: users.restore(id), answer)
-
-
-def sparse(user: User) -> Mapping[str, Any]:
-    """The id, the name, and what else is assigned."""
-    body: dict[str, Any] = {"id": user.id, "name": user.name}
-    if user.email is not None:
-        body["email"] = user.email
-    if user.username is not None:
-        body["username"] = user.username
-    if user.external_id is not None:
-        body["external_id"] = user.external_id
-    if user.status is not Status.ACTIVE:
-        body["status"] = user.status
-    if user.attributes:
-        body["attributes"] = user.attributes
-    return body
-
-
-SHOWN: Final = Shown(User, NAMES, sparse)

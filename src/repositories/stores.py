@@ -4,7 +4,7 @@ A noun has a line in each class. `domain.work` promises the same stores to servi
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from domain.users import NewUser, User
 from repositories.changes import SqlChanges
@@ -16,11 +16,14 @@ from repositories.memory.units import MemoryReading, MemoryWriting
 from repositories.units import Reading, Writing
 from repositories.users import USERS
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
 S = TypeVar("S")
 
 
 class store(Generic[S]):  # noqa: N801  # reads as a word of a declaration
-    """A store of a unit of work, made when it is first asked for."""
+    """A store of a unit of work, made when it is first used."""
 
     def __init__(self, make: Callable[[Any], S]) -> None:
         self._make = make
@@ -34,10 +37,23 @@ class store(Generic[S]):  # noqa: N801  # reads as a word of a declaration
         return made
 
 
+def session_of(unit: Reading | Writing) -> "AsyncSession":
+    return unit.session
+
+
 class SqlReadStores:
+    """Its session ends with the block that it is used in."""
+
     def __init__(self, unit: Reading) -> None:
         self.unit = unit
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.unit.end()
+
+    session = store(session_of)
     users = store(USERS.reading)
     keys = store(SqlReadKeys)
     changes = store(SqlChanges)
@@ -47,6 +63,7 @@ class SqlStores:
     def __init__(self, unit: Writing) -> None:
         self.unit = unit
 
+    session = store(session_of)
     users = store(USERS.writing)
     keys = store(SqlKeys)
     changes = store(SqlChanges)
@@ -70,5 +87,8 @@ class MemoryStores:
     changes = store(MemoryChanges)
 
 
-TABLES: Final = (USERS, KEYS)
+TABLES: Final = (
+    USERS,
+    KEYS,
+)
 """The tables of all entities: what they declare of each other holds in SQL and in memory."""

@@ -131,7 +131,7 @@ async def database_client(database_url: str, container_at: Callable[[str], Conta
 
 
 class Directory:
-    """A directory in memory, served at home, whose clocks are moved by hand; and what is asked of it, by whom."""
+    """A directory in memory, served to its own machine; its clocks are moved by hand. And who asks what of it."""
 
     def __init__(self, time: "MovedTime", **settings: Any) -> None:
         units = MemoryUnitsOfWork(time.clock)
@@ -139,7 +139,7 @@ class Directory:
         self.container = Container(
             settings=providers.Object(Settings(**settings)),
             units=providers.Object(units),
-            access=providers.Singleton(Authenticator, units, time.monotonic, time.clock),
+            authenticator=providers.Singleton(Authenticator, units, time.monotonic, time.clock),
         )
         self.app = self.served(open_locally=True)
 

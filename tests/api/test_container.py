@@ -76,7 +76,7 @@ async def test_a_service_is_replaced_by_one_that_extends_it(
 ) -> None:
     class Polite(UserService):
         async def create(self, new: Any, **options: Any) -> Any:
-            return (await super().create(type(new)(name=f"Dear {new.name}"), **options)).result
+            return await super().create(type(new)(name=f"Dear {new.name}"), **options)
 
     in_memory.users.override(providers.Factory(Polite, in_memory.units))
     async with client_of(in_memory) as client:

@@ -21,6 +21,16 @@ Rows = Sequence[Row]
 Processor = Callable[[Any], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a driver gives for a statement of its own form. The description is that of PEP 249, None without rows."""
+
+    rows: Rows
+    description: Sequence[tuple[Any, ...]] | None
+    rowcount: int
+    lastrowid: int | None = None
+
+
 class Unsupported(TypeError):
     """A statement that an executor cannot run. The message says which part of it, and what to use instead."""
 
@@ -129,7 +139,7 @@ KNOWN_TYPES: Final = (
 def require_known_type(type: Any, where: str) -> None:
     """Raises `Unsupported`."""
     plain = type.impl_instance if isinstance(type, sa.types.TypeDecorator) else type
-    if not isinstance(plain, KNOWN_TYPES) or isinstance(plain, JSONB | sa.Enum):
+    if not isinstance(plain, KNOWN_TYPES) or isinstance(plain, JSONB | sa.Enum) or isinstance(type, sa.Interval):
         raise Unsupported(
             f"{where} is of the type {type.__class__.__name__}, which the drivers do not take and give alike. "
             "Use a type of `repositories.engines.schema`, or the unit's session."

@@ -1,69 +1,55 @@
 """Who may call what: every operation of openapi.json against every kind of caller."""
 
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from httpx2 import Response
+from tests.api.described import DOCUMENT, GUARDED, OPERATIONS, Operation
 
 from api.app import create_app
 from api.container import Container
 from api.users import Users
-from api.web.routing import Router, StrictRoute, calls
+from api.web.routing import Router, StrictRoute, calls, operation_of
 from domain.keys import Scope, write_secret
-from domain.values import MAX_ID
 from services.keys import KeyService
+from services.operations import scopes_of
 from services.users import UserService
 
 if TYPE_CHECKING:
     from tests.api.conftest import Directory
 
-DOCUMENT: Final = json.loads((Path(__file__).parents[3] / "openapi.json").read_text())
-OPERATIONS: Final[Mapping[str, tuple[str, str]]] = {
-    operation["operationId"]: (method.upper(), path)
-    for path, methods in DOCUMENT["paths"].items()
-    for method, operation in methods.items()
+DECIDED: Final[Mapping[str, Sequence[Scope]]] = {
+    "create_user": [Scope.USERS_WRITE],
+    "list_users": [Scope.USERS_READ],
+    "get_user": [Scope.USERS_READ],
+    "patch_user": [Scope.USERS_WRITE],
+    "delete_user": [Scope.USERS_WRITE],  # with purge, users:purge as well
+    "restore_user": [Scope.USERS_WRITE],
+    "get_user_by_external_id": [Scope.USERS_READ],
+    "get_user_by_email": [Scope.USERS_READ],
+    "get_user_by_username": [Scope.USERS_READ],
+    "put_user_by_external_id": [Scope.USERS_WRITE],
+    "list_changes": [Scope.CHANGES_READ],
+    "list_user_changes": [Scope.CHANGES_READ],
+    "create_key": [Scope.KEYS_ADMIN],
+    "list_keys": [Scope.KEYS_ADMIN],
+    "get_key": [Scope.KEYS_ADMIN],
+    "rotate_key": [Scope.KEYS_ADMIN],
+    "revoke_key": [Scope.KEYS_ADMIN],
 }
+"""What some operations need, by a decision that must not be undone by the way. Others only have to keep the rules."""
 
-DECIDED: Final[Mapping[str, Scope | None]] = {
-    "list_changes": Scope.CHANGES_READ,
-    "list_user_changes": Scope.CHANGES_READ,
-    "create_key": Scope.KEYS_ADMIN,
-    "list_keys": Scope.KEYS_ADMIN,
-    "get_key": Scope.KEYS_ADMIN,
-    "rotate_key": Scope.KEYS_ADMIN,
-    "revoke_key": Scope.KEYS_ADMIN,
-    "live": None,
-    "ready": None,
-    "metrics": None,
-}
-"""What some operations need, by decision; None is open to anybody."""
+OPEN: Final = {"live", "ready", "metrics"}
+"""What is open to anybody, by decision: nothing else may be."""
 
+READING: Final = {scope for scope in Scope if scope.endswith(":read")}
 
-def expected(operation: str) -> Scope | None:
-    """To read or to write the noun at the beginning of the path, unless it is decided otherwise."""
-    if operation in DECIDED:
-        return DECIDED[operation]
-    method, path = OPERATIONS[operation]
-    return Scope(f"{path.split('/')[1]}:{'read' if method == 'GET' else 'write'}")
-
-
-EXPECTED: Final = {operation: expected(operation) for operation in OPERATIONS}
-GUARDED: Final = {name: scope for name, scope in EXPECTED.items() if scope}
-
-every_operation = pytest.mark.parametrize("operation", OPERATIONS)
-every_guarded_operation = pytest.mark.parametrize("operation", GUARDED)
-
-
-def place(operation: str) -> tuple[str, str]:
-    """Its method, and its path to something that is not there."""
-    method, path = OPERATIONS[operation]
-    return method, path.replace("{id}", str(MAX_ID)).replace("{key}", "nobody")
+every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+every_guarded_operation = pytest.mark.parametrize("operation", GUARDED, ids=str)
 
 
 def require_401(answer: Response) -> None:
@@ -83,14 +69,38 @@ def require_admitted(answer: Response) -> None:
 
 
 def test_no_decision_outlives_its_operation() -> None:
-    assert DECIDED.keys() <= OPERATIONS.keys()
+    assert DECIDED.keys() | OPEN <= {operation.id for operation in OPERATIONS}
+
+
+def test_what_is_decided_is_what_is_needed() -> None:
+    assert {each.id: each.scopes for each in OPERATIONS if each.id in DECIDED} == DECIDED
+
+
+def test_nothing_else_is_open_to_anybody() -> None:
+    assert {operation.id for operation in OPERATIONS if not operation.scopes} == OPEN
+
+
+@every_guarded_operation
+def test_no_scope_that_is_for_reading_lets_anybody_write_and_none_for_writing_is_needed_to_read(
+    operation: Operation,
+) -> None:
+    writing = {scope for scope in operation.scopes if scope.endswith((":write", ":purge"))}
+
+    assert not writing if operation.reads else READING.isdisjoint(operation.scopes)
 
 
 def test_what_is_served_is_what_the_document_tells(in_memory: Container) -> None:
     served = [route for route in create_app(in_memory).router.routes if isinstance(route, APIRoute)]
 
-    assert {route.name for route in served} == EXPECTED.keys()
-    assert {route.name for route in served if isinstance(route, StrictRoute)} == GUARDED.keys()
+    assert {route.name for route in served} == {operation.id for operation in OPERATIONS}
+    assert {route.name for route in served if isinstance(route, StrictRoute)} == {each.id for each in GUARDED}
+
+
+def test_what_the_document_tells_is_what_the_services_declare(in_memory: Container) -> None:
+    served = [route for route in create_app(in_memory).router.routes if isinstance(route, StrictRoute)]
+
+    declared = {route.name: list(scopes_of(operation_of(route.endpoint))) for route in served}
+    assert declared == {operation.id: operation.scopes for operation in GUARDED}
 
 
 def test_nothing_else_is_served_than_the_docs(in_memory: Container) -> None:
@@ -101,11 +111,10 @@ def test_nothing_else_is_served_than_the_docs(in_memory: Container) -> None:
 
 
 @every_operation
-def test_the_document_tells_the_scope(operation: str) -> None:
-    method, path = OPERATIONS[operation]
-    scope = EXPECTED[operation]
+def test_the_document_tells_the_scopes(operation: Operation) -> None:
+    security = [{"key": operation.scopes}] if operation.scopes else []
 
-    assert DOCUMENT["paths"][path][method.lower()]["security"] == ([{"key": [scope]}] if scope else [])
+    assert operation.described["security"] == security
     assert DOCUMENT["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
 
 
@@ -114,8 +123,8 @@ MALFORMED: Final = ["Bearer", "Bearer ", "{secret}", "Basic {secret}", "Bearer {
 
 
 @every_operation
-async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation: str) -> None:
-    method, path = place(operation)
+async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation: Operation) -> None:
+    method, path = operation.method, operation.nowhere
     key, secret = await directory.key(*Scope)
     _, expired = await directory.key(*Scope, expires_at=directory.time.now + timedelta(days=1))
     gone, revoked = await directory.key(*Scope)
@@ -131,7 +140,7 @@ async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation
         answers.append(await directory.ask(method, path, headers=sent))
 
     for answer in answers:
-        if EXPECTED[operation]:
+        if operation.is_guarded:
             require_401(answer)
         else:
             assert answer.status_code == 200
@@ -140,42 +149,51 @@ async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation
 
 @every_guarded_operation
 @pytest.mark.parametrize("held", Scope)
-async def test_a_key_of_one_scope_may_do_what_that_is_for(directory: "Directory", operation: str, held: Scope) -> None:
-    method, path = place(operation)
+async def test_a_key_of_one_scope_may_do_what_that_is_for(
+    directory: "Directory", operation: Operation, held: Scope
+) -> None:
     _, secret = await directory.key(held)
 
-    answer = await directory.ask(method, path, key=secret)
+    answer = await directory.ask(operation.method, operation.nowhere, key=secret)
 
-    if held is EXPECTED[operation]:
-        require_admitted(answer)
+    if missing := [scope for scope in operation.scopes if scope is not held]:
+        require_403(answer, missing[0])  # the first one is named
     else:
-        require_403(answer, GUARDED[operation])
+        require_admitted(answer)
 
 
 @every_guarded_operation
-async def test_every_other_scope_together_is_not_enough(directory: "Directory", operation: str) -> None:
-    method, path = place(operation)
-    _, secret = await directory.key(*set(Scope) - {GUARDED[operation]})
+async def test_a_key_of_just_its_scopes_is_enough(directory: "Directory", operation: Operation) -> None:
+    _, secret = await directory.key(*operation.scopes)
 
-    require_403(await directory.ask(method, path, key=secret), GUARDED[operation])
-
-
-@pytest.mark.parametrize("operation", [name for name in GUARDED if OPERATIONS[name][1].endswith("/")])
-async def test_the_other_spelling_of_a_collection_is_no_way_around(directory: "Directory", operation: str) -> None:
-    method, path = place(operation)
-    _, secret = await directory.key(*set(Scope) - {GUARDED[operation]})
-
-    require_401(await directory.ask(method, path.removesuffix("/")))
-    require_403(await directory.ask(method, path.removesuffix("/"), key=secret), GUARDED[operation])
+    require_admitted(await directory.ask(operation.method, operation.nowhere, key=secret))
 
 
-@pytest.mark.parametrize("operation", [name for name in GUARDED if OPERATIONS[name][0] == "GET"])
-async def test_head_is_no_way_around(directory: "Directory", operation: str) -> None:
-    _, path = place(operation)
-    _, secret = await directory.key(*set(Scope) - {GUARDED[operation]})
+@every_guarded_operation
+async def test_every_other_scope_together_is_not_enough(directory: "Directory", operation: Operation) -> None:
+    for scope in operation.scopes:
+        _, secret = await directory.key(*set(Scope) - {scope})
 
-    assert (await directory.ask("HEAD", path)).status_code == 401
-    assert (await directory.ask("HEAD", path, key=secret)).status_code == 403
+        require_403(await directory.ask(operation.method, operation.nowhere, key=secret), scope)
+
+
+@pytest.mark.parametrize("operation", [each for each in GUARDED if each.is_of_a_collection], ids=str)
+async def test_the_other_spelling_of_a_collection_is_no_way_around(
+    directory: "Directory", operation: Operation
+) -> None:
+    method, path = operation.method, operation.nowhere.removesuffix("/")
+    _, secret = await directory.key(*set(Scope) - set(operation.scopes))
+
+    require_401(await directory.ask(method, path))
+    require_403(await directory.ask(method, path, key=secret), operation.scopes[0])
+
+
+@pytest.mark.parametrize("operation", [each for each in GUARDED if each.reads], ids=str)
+async def test_head_is_no_way_around(directory: "Directory", operation: Operation) -> None:
+    _, secret = await directory.key(*set(Scope) - set(operation.scopes))
+
+    assert (await directory.ask("HEAD", operation.nowhere)).status_code == 401
+    assert (await directory.ask("HEAD", operation.nowhere, key=secret)).status_code == 403
 
 
 class Unread:
@@ -195,14 +213,13 @@ BODIES: Final[Mapping[str, dict[str, Any]]] = {
 @every_guarded_operation
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 async def test_it_is_refused_before_the_body_and_the_parameters_are_looked_at(
-    directory: "Directory", operation: str, body: dict[str, Any]
+    directory: "Directory", operation: Operation, body: dict[str, Any]
 ) -> None:
-    method, path = place(operation)
-    path = path.replace(str(MAX_ID), "no-id") + "?no_such_parameter=1&limit=x"
-    _, secret = await directory.key(*set(Scope) - {GUARDED[operation]})
+    method, path = operation.method, operation.at("no-id", "nobody") + "?no_such_parameter=1&limit=x"
+    _, secret = await directory.key(*set(Scope) - set(operation.scopes))
 
     require_401(await directory.ask(method, path, **body))
-    require_403(await directory.ask(method, path, key=secret, **body), GUARDED[operation])
+    require_403(await directory.ask(method, path, key=secret, **body), operation.scopes[0])
 
 
 async def test_purging_needs_a_scope_beside_writing(directory: "Directory") -> None:

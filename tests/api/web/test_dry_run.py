@@ -1,9 +1,16 @@
 """Dry runs of every write, on both databases: the answer of the true call, and nothing stored."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from httpx2 import AsyncClient, Response
+from tests.api.described import GUARDED, Operation, fill, lawful
+from tests.api.described import WRITES as WRITING
+
+from domain.keys import Scope
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Directory
 
 HELD: Final = "alice@example.org"
 WRITES: Final[dict[str, tuple[str, str, Any]]] = {
@@ -126,10 +133,44 @@ async def test_what_is_neither_yes_nor_no_stores_nothing(client: AsyncClient) ->
     assert len((await client.get("/users/")).json()) == 2
 
 
-async def test_only_writes_are_tried(client: AsyncClient) -> None:
-    for path in ("/users/", "/users/1", "/users/by/username/alice", "/changes/"):
-        refused = await client.get(f"{path}?dry_run=true")
-        assert (refused.status_code, "dry-run" in refused.headers) == (422, False)
+@pytest.mark.parametrize("operation", [each for each in GUARDED if each.reads], ids=str)
+async def test_only_writes_are_tried(client: AsyncClient, operation: Operation) -> None:
+    refused = await client.get(f"{operation.at(1, 'alice')}?dry_run=true")
+
+    assert (refused.status_code, "dry-run" in refused.headers) == (422, False)
+    assert refused.json()["errors"][0] == {
+        "pointer": "/query/dry_run",
+        "code": "unknown",
+        "detail": "No such parameter.",
+    }
+
+
+@pytest.mark.parametrize("operation", WRITING, ids=str)
+async def test_every_write_can_be_tried_and_a_trial_stores_nothing(
+    directory: "Directory", operation: Operation
+) -> None:
+    """Those of every noun, by their examples. That the answer is that of the write is tested above, on users."""
+    _, secret = await directory.key(*Scope)
+
+    async def ask(method: str, path: str, **options: Any) -> Response:
+        return await directory.ask(method, path, key=secret, **options)
+
+    async def everything() -> list[bytes]:
+        lists = [each.path for each in GUARDED if each.reads and not each.parameters("path")]
+        return [(await ask("GET", path)).content for path in lists]
+
+    await fill(ask, but=operation if operation.method == "POST" else None)
+    before = await everything()
+
+    body = {} if operation.body is None else {"json": lawful(operation.body)}
+    tried = await ask(operation.method, operation.at(1, "x"), params={"dry_run": "true"}, **body)
+
+    assert tried.status_code < 500, tried.text
+    assert tried.headers["dry-run"] == "true"
+    assert "roster-seq" not in tried.headers
+    assert await everything() == before
+    if operation.is_of_a_collection:
+        assert tried.status_code == 201, tried.text
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -1,7 +1,7 @@
 """openapi.json is kept: schemathesis finds nothing on either database."""
 
 import asyncio
-import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests.api.described import OPERATIONS, Operation, ids_in, objects_in
 
 import api.web.access
 from api.container import Container
@@ -19,9 +20,6 @@ ROOT: Final = Path(__file__).parents[3]
 DEADLINE_S: Final = 300
 WITHOUT: Final = ("revoke_key", "rotate_key")
 """It would take its own key away from itself."""
-
-DOCUMENT: Final = json.loads((ROOT / "openapi.json").read_text())
-OPERATIONS: Final = [operation for methods in DOCUMENT["paths"].values() for operation in methods.values()]
 
 PHASES: Final = ("examples", "fuzzing", "stateful")
 ON_SQLITE_TOO: Final = "coverage"
@@ -45,31 +43,59 @@ async def found_by_schemathesis(url: str, phases: Sequence[str], secret: str, fo
     return process.returncode, report.decode()
 
 
+CONFIGURED: Final = (ROOT / "schemathesis.toml").read_text()
+
+
 def configured(folder: Path) -> Path:
-    """The configuration of the repository. Every operation with an idempotency key may refuse one that was used."""
-    text = (ROOT / "schemathesis.toml").read_text()
-    for name in idempotent():
-        if f'"{name}"' not in text:
-            text += f"""
-[[operations]]
-include-operation-id = "{name}"
-checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "409", "410", "422"]
-"""
+    """The configuration of the repository, and what it would have to say of each operation that it does not name."""
+    unnamed = [operation for operation in OPERATIONS if f'"{operation.id}"' not in CONFIGURED]
+    refused = [MAY_BE_REFUSED.format(id=operation.id) for operation in unnamed if may_be_refused(operation)]
+    histories = [MAY_BE_OF_THE_DELETED.format(id=operation.id) for operation in unnamed if is_a_history(operation)]
     file = folder / "schemathesis.toml"
-    file.write_text(text)
+    file.write_text("".join([CONFIGURED, *refused, *histories]))
     return file
 
 
-def idempotent() -> list[str]:
-    return [
-        operation["operationId"]
-        for operation in OPERATIONS
-        if any(each.get("name") == "Idempotency-Key" for each in operation.get("parameters", ()))
-    ]
+MAY_BE_REFUSED: Final = """
+[[operations]]
+include-operation-id = "{id}"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "410", "412", "422"]
+"""
+
+MAY_BE_OF_THE_DELETED: Final = """
+[[operations]]
+include-operation-id = "{id}"
+checks.use_after_free.enabled = false
+"""
 
 
-def test_knows_which_operations_take_an_idempotency_key() -> None:
-    assert {"create_user", "restore_user"} <= set(idempotent())
+def may_be_refused(operation: Operation) -> bool:
+    """Whether it may answer 422 to what its schema allows.
+
+    That is a used idempotency key, the id of what is not there, or a number deep in an object of the client's own.
+    """
+    if "idempotency-key" in operation.parameters("header"):
+        return True
+    return operation.body is not None and any((*ids_in(operation.body), *objects_in(operation.body)))
+
+
+def is_a_history(operation: Operation) -> bool:
+    return operation.path.endswith("}/changes/")
+
+
+def test_what_takes_an_idempotency_key_is_known() -> None:
+    keyed = {operation.id for operation in OPERATIONS if "idempotency-key" in operation.parameters("header")}
+
+    assert keyed >= {"create_user", "restore_user"}
+
+
+def test_every_operation_that_the_configuration_names_is_one() -> None:
+    named = {
+        name for each in re.findall(r"include-operation-id = (.*)", CONFIGURED) for name in re.findall(r"\w+", each)
+    }
+
+    assert named <= {operation.id for operation in OPERATIONS}
+    assert set(WITHOUT) <= {operation.id for operation in OPERATIONS}
 
 
 async def key_for_everything(container: Container) -> str:

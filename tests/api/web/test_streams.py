@@ -24,6 +24,7 @@ from api.app import create_app
 from api.container import Container
 from domain.pages import MAX_LIMIT
 from domain.users import User
+from domain.work import RequestContext
 from repositories.engines.executors import MAX_SNAPSHOTS
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.fake import MemoryUnitsOfWork
@@ -426,7 +427,7 @@ async def test_a_stream_too_many_is_told_to_come_back_and_keeps_no_other_read_wa
 
 async def test_a_stream_takes_no_more_memory_for_more_users(app: FastAPI, container: Container) -> None:
     await insert_users(container, 20_000)
-    users = UserService(container.units(), container.users(None).context)
+    users = container.users(RequestContext(actor="tester", request_id="r1"))
 
     async def streamed() -> int:
         reader = Reader(app)

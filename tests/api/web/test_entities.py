@@ -1,0 +1,94 @@
+"""How entities are shown."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Final
+
+import pytest
+from fastapi.exceptions import RequestValidationError
+
+from api.user_bodies import NAMES, sparse
+from api.web.entities import Shown
+from domain.entities import Editable, Entity
+from domain.users import Status, User
+from domain.values import Text
+
+NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+USERS: Final = Shown(User, NAMES)
+
+
+def user(**fields: Any) -> User:
+    return User(id=1, created_at=NOW, updated_at=NOW, version=2, **{"name": "Alice", **fields})
+
+
+BOOKKEEPING: Final = {"id": 1, "created_at": NOW, "updated_at": NOW, "deleted_at": None, "version": 2}
+EVERYTHING: Final[dict[str, Any]] = {
+    "name": "Alice",
+    "email": "a@b.c",
+    "username": "alice",
+    "external_id": "x",
+    "status": Status.SUSPENDED,
+    "attributes": {"floor": 3},
+}
+
+
+def test_without_a_function_of_its_own_a_kind_is_shown_with_its_id_and_what_is_assigned() -> None:
+    show = USERS.by(None)
+
+    assert show(user()) == {"id": 1, "name": "Alice"}
+    assert show(user(**EVERYTHING)) == {"id": 1, **EVERYTHING}
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_it_is_the_same_as_the_quicker_function_of_users(name: str) -> None:
+    each = user(**{name: EVERYTHING[name]})
+
+    assert list(USERS.by(None)(each).items()) == list(sparse(each).items())
+
+
+def test_it_leaves_out_what_is_at_its_default_and_shows_what_is_only_empty() -> None:
+    shown = USERS.by(None)(user(status=Status.ACTIVE, email=None, attributes={}, external_id=""))
+
+    assert shown == {"id": 1, "name": "Alice", "external_id": ""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTeam:
+    name: Annotated[str, Text(max=20)]
+    motto: Annotated[str, Text(max=20)] = "Onward"
+    lead: Annotated[str | None, Text(max=20)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team(NewTeam, Entity, Editable):
+    kind: ClassVar[str] = "team"
+    created_from: ClassVar[type] = NewTeam
+
+    id: int
+    updated_at: datetime
+    version: int
+
+
+def test_a_default_is_that_of_the_profile() -> None:
+    show = Shown(Team, ("id", "name", "motto", "lead")).by(None)
+
+    assert show(Team(id=1, name="A", updated_at=NOW, version=1)) == {"id": 1, "name": "A"}
+    other = Team(id=1, name="", motto="Back", lead="Bob", updated_at=NOW, version=1)
+    assert show(other) == {"id": 1, "name": "", "motto": "Back", "lead": "Bob"}
+
+
+def test_who_asks_for_fields_gets_them_whatever_their_values() -> None:
+    each = user()
+
+    assert USERS.by("email, id")(each) == {"email": None, "id": 1}
+    assert USERS.by("*")(each) == {**dict.fromkeys(EVERYTHING), **BOOKKEEPING, "name": "Alice", "status": "active",
+                                   "attributes": {}}  # fmt: skip
+    assert tuple(USERS.by("*")(each)) == NAMES
+
+
+@pytest.mark.parametrize("fields", ["", "id,", "id,nmae", "*,id", "ID"])
+def test_an_unknown_field_is_refused_before_anything_is_shown(fields: str) -> None:
+    with pytest.raises(RequestValidationError) as refused:
+        USERS.by(fields)
+
+    assert [each["loc"] for each in refused.value.errors()] == [("query", "fields")]
