@@ -374,7 +374,7 @@ def test_every_method_keeps_its_name_and_its_words() -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 method = vars(kind)[node.name]
                 assert method.__qualname__ == f"{kind.__name__}.{node.name}"
-                assert inspect.getdoc(method) == ast.get_docstring(node)
+                assert inspect.cleandoc(method.__doc__ or "") == (ast.get_docstring(node) or "")
 
 
 class FaultyService:
