@@ -8,6 +8,7 @@ import pytest
 from domain.errors import Malformed
 from domain.pages import BY_ID, Sort, parse_sort
 from domain.users import FIELDS, User
+from domain.values import MAX_INTEGER
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -102,6 +103,22 @@ def test_a_position_survives_json() -> None:
 def test_a_foreign_position_is_malformed(position: object) -> None:
     with pytest.raises(Malformed):
         parse("name").keys_at(position)
+
+
+@pytest.mark.parametrize("number", [0, -1, MAX_INTEGER, -MAX_INTEGER])
+def test_every_integer_that_json_keeps_exact_may_be_in_a_position(number: int) -> None:
+    assert parse("id").keys_at([number]) == (number,)
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53)])
+def test_a_larger_integer_in_a_position_is_malformed(number: int) -> None:
+    with pytest.raises(Malformed):
+        parse("id").keys_at([number])
+
+
+def test_two_items_with_the_same_keys_are_one() -> None:
+    sort = parse("email")
+    assert sort.compare(sort.keys_of(user(1)), sort.keys_of(user(1))) == 0
 
 
 @pytest.mark.parametrize("time", ["noon", 5, "2026-01-01T12:00:00"])

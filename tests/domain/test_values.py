@@ -12,6 +12,7 @@ from domain.values import (
     MAX_ID,
     MAX_INTEGER,
     Attributes,
+    Id,
     JsonValue,
     Text,
     escape,
@@ -148,6 +149,25 @@ def test_is_an_id(number: int) -> None:
 @pytest.mark.parametrize("number", [0, -1, MAX_ID + 1, 2**63, 2**70])
 def test_is_no_id(number: int) -> None:
     assert not is_id(number)
+
+
+@pytest.mark.parametrize("value", ["1", True, 1.0])
+def test_an_id_is_an_integer(value: Any) -> None:
+    assert not is_id(value)
+    assert [fault.code for fault in Id().faults("/owner_id", value)] == ["wrong_type"]
+
+
+@pytest.mark.parametrize("value", [None, []])
+def test_what_is_no_number_is_no_id(value: Any) -> None:
+    assert [fault.code for fault in Id().faults("/owner_id", value)] == ["wrong_type"]
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**53, 2**70])
+def test_an_id_is_within_the_integers_that_json_keeps_exact(number: int) -> None:
+    [fault] = Id().faults("/owner_id", number)
+    assert (fault.pointer, fault.code) == ("/owner_id", "out_of_range")
+    assert list(Id().faults("/owner_id", MAX_ID)) == list(Id().faults("/owner_id", 1)) == []
+    assert MAX_ID == MAX_INTEGER == 2**53 - 1
 
 
 @pytest.mark.parametrize(("key", "step"), [("a", "a"), ("a/b", "a~1b"), ("~1", "~01"), ("", "")])
