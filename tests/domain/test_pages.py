@@ -95,6 +95,12 @@ def test_a_position_survives_json() -> None:
     assert sort.keys_at(at) == sort.keys_of(user(3, email="Ä"))
 
 
+def test_a_page_may_end_at_a_value_that_is_missing() -> None:
+    sort = parse("email")
+    assert sort.position(user(3)) == (None, 3)
+    assert sort.keys_at([None, 3]) == sort.keys_of(user(3))
+
+
 @pytest.mark.parametrize(
     "position",
     [None, 5, "a5", {}, [], ["a"], ["a", 5, 5], [None, 5], [5, 5], ["a", "5"], ["a", None], ["a", True], ["a", 5.0],
