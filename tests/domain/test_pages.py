@@ -96,6 +96,12 @@ def test_a_position_survives_json() -> None:
     assert sort.keys_at(at) == sort.keys_of(user(3, email="Ä"))
 
 
+def test_a_page_may_end_at_a_value_that_is_missing() -> None:
+    sort = parse("email")
+    assert sort.position(user(3)) == (None, 3)
+    assert sort.keys_at([None, 3]) == sort.keys_of(user(3))
+
+
 @pytest.mark.parametrize(
     "position",
     [None, 5, "a5", {}, [], ["a"], ["a", 5, 5], [None, 5], [5, 5], ["a", "5"], ["a", None], ["a", True], ["a", 5.0],
@@ -104,6 +110,22 @@ def test_a_position_survives_json() -> None:
 def test_a_foreign_position_is_malformed(position: object) -> None:
     with pytest.raises(Malformed):
         parse("name").keys_at(position)
+
+
+@pytest.mark.parametrize("number", [0, -1, MAX_INTEGER, -MAX_INTEGER])
+def test_every_integer_that_json_keeps_exact_may_be_in_a_position(number: int) -> None:
+    assert parse("id").keys_at([number]) == (number,)
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53)])
+def test_a_larger_integer_in_a_position_is_malformed(number: int) -> None:
+    with pytest.raises(Malformed):
+        parse("id").keys_at([number])
+
+
+def test_two_items_with_the_same_keys_are_one() -> None:
+    sort = parse("email")
+    assert sort.compare(sort.keys_of(user(1)), sort.keys_of(user(1))) == 0
 
 
 @pytest.mark.parametrize("time", ["noon", 5, "2026-01-01T12:00:00"])
