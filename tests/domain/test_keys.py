@@ -168,7 +168,7 @@ def test_a_refused_scope_is_counted_and_those_that_there_are_are_named() -> None
         NewKey(name="n", scopes=("users:read", "x", "y", "y"))  # type: ignore[arg-type]
 
     [fault] = refused.value.faults
-    assert "2 are not" in fault.detail
+    assert "2 of these are unknown" in fault.detail
     assert all(scope in fault.detail for scope in Scope)
 
 
