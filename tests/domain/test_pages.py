@@ -59,6 +59,7 @@ def test_the_id_alone_is_the_usual_sort() -> None:
         ("version", 0),
         ("attributes", 0),
         ("name,status,NAME", 12),
+        ("name, -name", 7),
         ("name,email,username,status,id", 27),
         ("name,email," * 10_000, 11),
         ("\x00", 0),
@@ -153,6 +154,11 @@ def test_an_item_is_neither_before_nor_after_its_own_position() -> None:
     keys = sort.keys_of(user(1, email="a"))
     assert sort.compare(keys, keys) == 0
     assert sort.compare(sort.keys_of(user(1)), sort.keys_of(user(1))) == 0
+
+
+def test_items_are_not_compared_by_the_keys_of_another_sort() -> None:
+    with pytest.raises(ValueError, match="argument"):
+        parse("name").compare(("a", 1), ("a",))
 
 
 @pytest.mark.parametrize(("text", "in_its_order"), [("email", ["a", "b", None]), ("-email", [None, "b", "a"])])
