@@ -114,6 +114,14 @@ def test_a_kind_without_tombstones_is_never_hidden() -> None:
     assert not THING.is_hidden
 
 
+@pytest.mark.parametrize("missing", ["id", "version", "created_at", "updated_at"])
+def test_a_stored_entity_has_what_only_a_store_gives(missing: str) -> None:
+    given = {"id": 1, "version": 1, "created_at": NOW, "updated_at": NOW}
+    del given[missing]
+    with pytest.raises(TypeError, match=missing):
+        Thing(name="Axe", **given)  # type: ignore[arg-type]
+
+
 def test_an_entity_has_no_keys_and_no_references_unless_it_declares_them() -> None:
     assert (Entity.unique, Entity.references, Entity.identified_by) == ((), (), ())
 

@@ -104,8 +104,3 @@ async def test_a_defect_is_not_run_again(context: RequestContext) -> None:
     with pytest.raises(KeyError):
         await UserService(units, context).create(NewUser(name="Alice"))
     assert (len(units.begun), units.pauses) == (1, [])
-
-
-def test_a_service_method_keeps_its_name_and_its_words() -> None:
-    assert UserService.patch.__name__ == "patch"
-    assert "merge patch" in (UserService.patch.__doc__ or "")

@@ -116,7 +116,7 @@ def require_plain(result: Any) -> None:
         names = ", ".join(str(column) for column in prefetched)
         raise Unsupported(f"{names}: an executor does not run Python-side `default` or `onupdate`. {USE_THE_SESSION}")
     if expanded := [*result.post_compile_params, *result.literal_execute_params]:
-        names = ", ".join(str(parameter.key) for parameter in expanded)
+        names = ", ".join(sorted(result.bind_names[parameter] for parameter in expanded))
         raise Unsupported(
             f"{names}: an executor does not expand parameters, as IN needs it. "
             "Pass a JSON array to a subquery, or use the unit's session."
