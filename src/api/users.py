@@ -226,7 +226,7 @@ async def patch_user(
     "/{id}",
     status_code=204,
     response_class=Response,
-    responses={204: GONE, **documented(404, 410, 412, 422)},
+    responses={204: GONE, **documented(404, 409, 410, 412, 422)},
 )
 @calls(UserService.delete)
 async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_match: IfMatch = None) -> Response:

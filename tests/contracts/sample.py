@@ -125,7 +125,7 @@ def bookkeeping() -> list[sa.Column[object]]:
 
 
 projects: Final = sa.Table(
-    "projects",
+    "sample_projects",
     metadata,
     id_column(),
     sa.Column("name", sa.Text, nullable=False),
@@ -137,12 +137,12 @@ projects: Final = sa.Table(
 )
 living: Final = projects.c.deleted_at.is_(None)
 sa.Index(
-    "uq_projects_owner_id_name_key", projects.c.owner_id, projects.c.name_key,
+    "uq_sample_projects_owner_id_name_key", projects.c.owner_id, projects.c.name_key,
     unique=True, sqlite_where=living, postgresql_where=living,
 )  # fmt: skip
 
 memberships: Final = sa.Table(
-    "memberships",
+    "sample_memberships",
     metadata,
     id_column(),
     sa.Column("project_id", sa.BigInteger, sa.ForeignKey(projects.c.id), nullable=False),
@@ -150,19 +150,19 @@ memberships: Final = sa.Table(
     sa.Column("role", Key),
     *bookkeeping(),
     sa.UniqueConstraint("project_id", "user_id"),
-    sa.Index("ix_memberships_user_id_id", "user_id", "id"),
+    sa.Index("ix_sample_memberships_user_id_id", "user_id", "id"),
     sqlite_autoincrement=True,
 )
 
 tasks: Final = sa.Table(
-    "tasks",
+    "sample_tasks",
     metadata,
     id_column(),
     sa.Column("title", Key, nullable=False),
     sa.Column("assignee_id", sa.BigInteger, sa.ForeignKey(users.c.id)),
     sa.Column("deleted_at", Instant),
     *bookkeeping(),
-    sa.Index("ix_tasks_assignee_id_id", "assignee_id", "id"),
+    sa.Index("ix_sample_tasks_assignee_id_id", "assignee_id", "id"),
     sqlite_autoincrement=True,
 )
 
