@@ -1,78 +1,56 @@
 """What only the directory itself writes is refused in every body: never applied, never passed over."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from httpx2 import AsyncClient
+from tests.api.document import OPERATIONS, SCHEMAS, create_one_of_each
 
-from domain.keys import Key
-from domain.users import User
+from repositories.stores import TABLES
 
-DOCUMENT: Final = json.loads((Path(__file__).parents[2] / "openapi.json").read_text())
-SCHEMAS: Final = DOCUMENT["components"]["schemas"]
-LAWFUL: Final[Mapping[str, Any]] = {
-    "UserIn": {"name": "Mallory"},
-    "UserPatch": {"name": "Mallory"},
-    "KeyIn": {"name": "mallory", "scopes": ["users:read"]},
-}
-"""A body for each schema that there is of one."""
-
-KEPT: Final = {field.name for entity in (User, Key) for field in fields(entity)} | {"hash", "digests", "actor", "seq"}
+KEPT: Final = {field.name for table in TABLES for field in fields(table.entity)} | {"hash", "digests", "actor", "seq"}
 VALUES: Final = [7, "2026-01-01T00:00:00Z", None]
 
 
-def schema_in(content: Mapping[str, Any]) -> str | None:
-    """The name of the schema of a JSON body."""
-    for media_type, described in content.get("content", {}).items():
-        if media_type in ("application/json", "application/merge-patch+json") and "$ref" in described["schema"]:
-            return str(described["schema"]["$ref"].rpartition("/")[2])
-    return None
+def refused() -> Iterator[tuple[str, frozenset[str]]]:
+    """Each operation that takes a body, with the fields that are not the client's to set."""
+    for name, operation in OPERATIONS.items():
+        if operation.body:
+            shown = SCHEMAS[operation.shown]["properties"].keys() if operation.shown else set()
+            yield name, frozenset((KEPT | shown) - SCHEMAS[operation.body]["properties"].keys())
 
 
-def bodies() -> Iterator[tuple[str, str, str, frozenset[str]]]:
-    """Each operation that takes a body: method, path, schema, and the fields that are not the client's to set."""
-    for path, methods in DOCUMENT["paths"].items():
-        for method, operation in methods.items():
-            if taken := schema_in(operation.get("requestBody", {})):
-                given = schema_in(operation["responses"].get("201") or operation["responses"]["200"])
-                shown = SCHEMAS[given]["properties"].keys() if given else set()
-                yield method.upper(), path, taken, frozenset((KEPT | shown) - SCHEMAS[taken]["properties"].keys())
+REFUSED: Final = dict(refused())
 
 
-TAKING: Final = list(bodies())
-
-
-def test_there_is_a_lawful_body_for_each_schema() -> None:
-    assert {schema for _, _, schema, _ in TAKING} == LAWFUL.keys()
+def test_finds_every_operation_that_takes_a_body() -> None:
+    assert REFUSED.keys() >= {"create_user", "put_user_by_external_id", "patch_user", "create_key"}
+    assert REFUSED.keys() == {name for name, each in OPERATIONS.items() if "requestBody" in each.described}
 
 
 def test_the_bookkeeping_is_among_the_fields() -> None:
     bookkeeping = {"id", "version", "created_at", "updated_at", "deleted_at", "revoked_at", "last_used_at", "secret"}
 
-    assert all(bookkeeping - {"secret"} <= refused for _, _, _, refused in TAKING)
-    assert all("secret" in refused for _, _, schema, refused in TAKING if schema == "KeyIn")
+    assert all(bookkeeping - {"secret"} <= fields for fields in REFUSED.values())
+    assert "secret" in REFUSED["create_key"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "schema", "refused"), TAKING, ids=[f"{method} {path}" for method, path, _, _ in TAKING]
-)
-async def test_a_read_only_field_is_refused_and_nothing_is_done(
-    client: AsyncClient, method: str, path: str, schema: str, refused: frozenset[str]
-) -> None:
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_read_only_field_is_refused_and_nothing_is_done(client: AsyncClient, name: str) -> None:
+    operation = OPERATIONS[name]
+    method, path, lawful = operation.method, operation.at(1, "x"), operation.example
     await client.post("/users/", json={"name": "Alice", "external_id": "x"})
-    path = path.replace("{id}", "1").replace("{key}", "x")
+    await create_one_of_each(client, but=name)
     before = (await client.get("/changes/")).content
 
-    for field in sorted(refused):
+    for field in sorted(REFUSED[name]):
         for value in VALUES:
-            answer = await client.request(method, path, json={**LAWFUL[schema], field: value})
+            answer = await client.request(method, path, json={**lawful, field: value})
             assert answer.status_code == 422, (field, answer.text)
             found = {each["pointer"]: each["code"] for each in answer.json()["errors"]}
             assert found == {f"/body/{field}": "unknown"}
 
     assert (await client.get("/changes/")).content == before
-    assert (await client.request(method, path, json=LAWFUL[schema])).status_code in (200, 201)
+    assert (await client.request(method, path, json=lawful)).status_code in (200, 201)

@@ -1,67 +1,60 @@
 """Who may call what: every operation of openapi.json against every kind of caller."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from httpx2 import Response
+from tests.api.document import DOCUMENT, OPERATIONS, Operation
 
 from api.app import create_app
 from api.container import Container
-from api.web.access import scope_of
-from api.web.dependencies import Changes, Keys, Users, UsersToWrite
-from api.web.routing import Router, StrictRoute
+from api.users import Users
+from api.web.routing import Router, StrictRoute, calls
 from domain.keys import Scope, write_secret
 from domain.values import MAX_ID
+from services.keys import KeyService
+from services.users import UserService
 
 if TYPE_CHECKING:
     from tests.api.conftest import Directory
 
-EXPECTED: Final[Mapping[str, Scope | None]] = {
-    "create_user": Scope.USERS_WRITE,
-    "list_users": Scope.USERS_READ,
-    "get_user": Scope.USERS_READ,
-    "patch_user": Scope.USERS_WRITE,
-    "delete_user": Scope.USERS_WRITE,  # with purge, users:purge as well
-    "restore_user": Scope.USERS_WRITE,
-    "get_user_by_external_id": Scope.USERS_READ,
-    "get_user_by_email": Scope.USERS_READ,
-    "get_user_by_username": Scope.USERS_READ,
-    "put_user_by_external_id": Scope.USERS_WRITE,
-    "list_changes": Scope.CHANGES_READ,
-    "list_user_changes": Scope.CHANGES_READ,
-    "create_key": Scope.KEYS_ADMIN,
-    "list_keys": Scope.KEYS_ADMIN,
-    "get_key": Scope.KEYS_ADMIN,
-    "rotate_key": Scope.KEYS_ADMIN,
-    "revoke_key": Scope.KEYS_ADMIN,
-    "live": None,
-    "ready": None,
-    "metrics": None,
-}
-"""What each operation needs; None is open to anybody."""
+OPEN: Final = {"live", "ready", "metrics"}
+"""What is open to anybody."""
 
-DOCUMENT: Final = json.loads((Path(__file__).parents[3] / "openapi.json").read_text())
-OPERATIONS: Final[Mapping[str, tuple[str, str]]] = {
-    operation["operationId"]: (method.upper(), path)
-    for path, methods in DOCUMENT["paths"].items()
-    for method, operation in methods.items()
-}
-GUARDED: Final = {name: scope for name, scope in EXPECTED.items() if scope}
+DECIDED: Final[Mapping[str, tuple[Scope, ...]]] = {"list_user_changes": (Scope.CHANGES_READ,)}
+"""What an operation needs, where the nouns of its path leave a choice or it needs something else."""
+
+READING: Final = ("read", "admin")
+WRITING: Final = ("write", "admin")
+
+GUARDED: Final = {name: operation.scopes for name, operation in OPERATIONS.items() if name not in OPEN}
 
 every_operation = pytest.mark.parametrize("operation", OPERATIONS)
 every_guarded_operation = pytest.mark.parametrize("operation", GUARDED)
 
 
+def fitting(operation: Operation) -> set[Scope]:
+    """The scopes that an operation may ask for: to read, to write or to administer what its path names.
+
+    If no scope is for what it names, those that are to read or to write anything.
+    """
+    verbs = WRITING if operation.writes else READING
+    scopes = {scope for scope in Scope if scope.partition(":")[2] in verbs}
+    return {scope for scope in scopes if scope.partition(":")[0] in operation.path.split("/")} or scopes
+
+
 def place(operation: str) -> tuple[str, str]:
     """Its method, and its path to something that is not there."""
-    method, path = OPERATIONS[operation]
-    return method, path.replace("{id}", str(MAX_ID)).replace("{key}", "nobody")
+    return OPERATIONS[operation].method, OPERATIONS[operation].at(MAX_ID, "nobody")
+
+
+def lacking_one_of(operation: str) -> list[tuple[Scope, set[Scope]]]:
+    """Each scope that an operation needs, with every scope but that."""
+    return [(scope, set(Scope) - {scope}) for scope in GUARDED[operation]]
 
 
 def require_401(answer: Response) -> None:
@@ -80,14 +73,14 @@ def require_admitted(answer: Response) -> None:
     assert answer.status_code not in (401, 403, 429, 500), answer.text
 
 
-def test_the_table_has_every_operation() -> None:
-    assert EXPECTED.keys() == OPERATIONS.keys()
+def test_no_decision_outlives_its_operation() -> None:
+    assert OPEN | DECIDED.keys() <= OPERATIONS.keys()
 
 
 def test_what_is_served_is_what_the_document_tells(in_memory: Container) -> None:
     served = [route for route in create_app(in_memory).router.routes if isinstance(route, APIRoute)]
 
-    assert {route.name for route in served} == EXPECTED.keys()
+    assert {route.name for route in served} == OPERATIONS.keys()
     assert {route.name for route in served if isinstance(route, StrictRoute)} == GUARDED.keys()
 
 
@@ -99,12 +92,37 @@ def test_nothing_else_is_served_than_the_docs(in_memory: Container) -> None:
 
 
 @every_operation
-def test_the_document_tells_the_scope(operation: str) -> None:
-    method, path = OPERATIONS[operation]
-    scope = EXPECTED[operation]
+def test_the_document_tells_the_scopes(operation: str) -> None:
+    scopes = list(OPERATIONS[operation].scopes)
 
-    assert DOCUMENT["paths"][path][method.lower()]["security"] == ([{"key": [scope]}] if scope else [])
+    assert OPERATIONS[operation].described["security"] == ([] if operation in OPEN else [{"key": scopes}])
     assert DOCUMENT["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+
+
+@every_guarded_operation
+def test_an_operation_needs_a_scope_for_what_it_does_to_what_its_path_names(operation: str) -> None:
+    needed = GUARDED[operation]
+
+    assert needed
+    if operation in DECIDED:
+        assert needed == DECIDED[operation]
+    else:
+        assert set(needed) <= fitting(OPERATIONS[operation])
+
+
+@pytest.mark.parametrize(
+    ("operation", "scopes"),
+    [
+        ("create_user", {Scope.USERS_WRITE}),
+        ("list_users", {Scope.USERS_READ}),
+        ("delete_user", {Scope.USERS_WRITE}),
+        ("list_changes", {Scope.CHANGES_READ}),
+        ("get_key", {Scope.KEYS_ADMIN}),
+        ("rotate_key", {Scope.KEYS_ADMIN}),
+    ],
+)
+def test_the_path_of_an_operation_leaves_no_choice_of_its_scope(operation: str, scopes: set[Scope]) -> None:
+    assert fitting(OPERATIONS[operation]) == scopes
 
 
 MALFORMED: Final = ["Bearer", "Bearer ", "{secret}", "Basic {secret}", "Bearer {secret} x", "Bearer:{secret}", "", ",",
@@ -129,10 +147,10 @@ async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation
         answers.append(await directory.ask(method, path, headers=sent))
 
     for answer in answers:
-        if EXPECTED[operation]:
-            require_401(answer)
-        else:
+        if operation in OPEN:
             assert answer.status_code == 200
+        else:
+            require_401(answer)
     require_admitted(await directory.ask(method, path, key=secret))
 
 
@@ -144,36 +162,40 @@ async def test_a_key_of_one_scope_may_do_what_that_is_for(directory: "Directory"
 
     answer = await directory.ask(method, path, key=secret)
 
-    if held is EXPECTED[operation]:
-        require_admitted(answer)
+    missing = [scope for scope in GUARDED[operation] if scope is not held]
+    if missing:
+        require_403(answer, missing[0])
     else:
-        require_403(answer, GUARDED[operation])
+        require_admitted(answer)
 
 
 @every_guarded_operation
 async def test_every_other_scope_together_is_not_enough(directory: "Directory", operation: str) -> None:
     method, path = place(operation)
-    _, secret = await directory.key(*set(Scope) - {GUARDED[operation]})
+    for scope, others in lacking_one_of(operation):
+        _, secret = await directory.key(*others)
 
-    require_403(await directory.ask(method, path, key=secret), GUARDED[operation])
+        require_403(await directory.ask(method, path, key=secret), scope)
 
 
-@pytest.mark.parametrize("operation", [name for name in GUARDED if OPERATIONS[name][1].endswith("/")])
+@pytest.mark.parametrize("operation", [name for name in GUARDED if OPERATIONS[name].path.endswith("/")])
 async def test_the_other_spelling_of_a_collection_is_no_way_around(directory: "Directory", operation: str) -> None:
     method, path = place(operation)
-    _, secret = await directory.key(*set(Scope) - {GUARDED[operation]})
+    for scope, others in lacking_one_of(operation):
+        _, secret = await directory.key(*others)
 
-    require_401(await directory.ask(method, path.removesuffix("/")))
-    require_403(await directory.ask(method, path.removesuffix("/"), key=secret), GUARDED[operation])
+        require_401(await directory.ask(method, path.removesuffix("/")))
+        require_403(await directory.ask(method, path.removesuffix("/"), key=secret), scope)
 
 
-@pytest.mark.parametrize("operation", [name for name in GUARDED if OPERATIONS[name][0] == "GET"])
+@pytest.mark.parametrize("operation", [name for name in GUARDED if not OPERATIONS[name].writes])
 async def test_head_is_no_way_around(directory: "Directory", operation: str) -> None:
     _, path = place(operation)
-    _, secret = await directory.key(*set(Scope) - {GUARDED[operation]})
+    for _, others in lacking_one_of(operation):
+        _, secret = await directory.key(*others)
 
-    assert (await directory.ask("HEAD", path)).status_code == 401
-    assert (await directory.ask("HEAD", path, key=secret)).status_code == 403
+        assert (await directory.ask("HEAD", path)).status_code == 401
+        assert (await directory.ask("HEAD", path, key=secret)).status_code == 403
 
 
 class Unread:
@@ -197,10 +219,11 @@ async def test_it_is_refused_before_the_body_and_the_parameters_are_looked_at(
 ) -> None:
     method, path = place(operation)
     path = path.replace(str(MAX_ID), "no-id") + "?no_such_parameter=1&limit=x"
-    _, secret = await directory.key(*set(Scope) - {GUARDED[operation]})
+    for scope, others in lacking_one_of(operation):
+        _, secret = await directory.key(*others)
 
-    require_401(await directory.ask(method, path, **body))
-    require_403(await directory.ask(method, path, key=secret, **body), GUARDED[operation])
+        require_401(await directory.ask(method, path, **body))
+        require_403(await directory.ask(method, path, key=secret, **body), scope)
 
 
 async def test_purging_needs_a_scope_beside_writing(directory: "Directory") -> None:
@@ -220,34 +243,38 @@ async def test_purging_needs_a_scope_beside_writing(directory: "Directory") -> N
 async def nothing() -> None: ...
 
 
-async def of_another_kind(users: Annotated[str, Depends(nothing)], other: int) -> None: ...
+async def of_users(users: Users) -> None: ...
 
 
-async def of_two_scopes(users: Users, changes: Changes) -> None: ...
-
-
-@pytest.mark.parametrize("endpoint", [nothing, of_another_kind, of_two_scopes])
-def test_a_route_without_one_scope_cannot_be_declared(endpoint: Any) -> None:
-    with pytest.raises(TypeError, match="needs one scope"):
-        scope_of(endpoint)
-    with pytest.raises(TypeError):
+@pytest.mark.parametrize("endpoint", [nothing, of_users])
+def test_a_route_that_does_not_say_which_operation_it_calls_cannot_be_declared(endpoint: Any) -> None:
+    with pytest.raises(TypeError, match="which operation it calls"):
         Router("/x", "x").get("/")(endpoint)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="which operation it calls"):
         APIRouter(route_class=StrictRoute).get("/")(endpoint)
 
 
-async def of_one(number: int, users: Users, again: Users) -> None: ...
-
-
-async def to_write(users: UsersToWrite) -> None: ...
-
-
-async def of_keys(keys: Keys) -> None: ...
+def test_a_route_calls_an_operation_and_nothing_else() -> None:
+    with pytest.raises(AttributeError):
+        calls(nothing)(of_users)
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "scope"),
-    [(of_one, Scope.USERS_READ), (to_write, Scope.USERS_WRITE), (of_keys, Scope.KEYS_ADMIN)],
+    ("operation", "scopes"),
+    [
+        (UserService.get, [Scope.USERS_READ]),
+        (UserService.create, [Scope.USERS_WRITE]),
+        (UserService.purge, [Scope.USERS_WRITE, Scope.USERS_PURGE]),
+        (KeyService.get, [Scope.KEYS_ADMIN]),
+    ],
 )
-def test_the_scope_of_a_route_is_that_of_its_service(endpoint: Any, scope: Scope) -> None:
-    assert scope_of(endpoint) is scope
+def test_the_scopes_of_a_route_are_those_of_the_operation_that_it_calls(operation: Any, scopes: list[Scope]) -> None:
+    async def endpoint() -> None: ...
+
+    router = Router("/x", "x")
+    router.get("/")(calls(operation)(endpoint))
+
+    assert [route.openapi_extra for route in router.routes if isinstance(route, APIRoute)] == [
+        {"security": [{"key": scopes}]},
+        {"security": [{"key": scopes}]},
+    ]

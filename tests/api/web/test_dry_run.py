@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import pytest
 from httpx2 import AsyncClient, Response
+from tests.api.document import OPERATIONS, Operation, create_one_of_each
 
 HELD: Final = "alice@example.org"
 WRITES: Final[dict[str, tuple[str, str, Any]]] = {
@@ -36,6 +37,8 @@ REFUSED: Final[dict[str, tuple[str, str, Any, int]]] = {
     "another version": ("PATCH", "/users/1", {"name": "Eve"}, 412),
 }
 
+TRIED: Final = [operation for operation in OPERATIONS.values() if operation.writes]
+
 
 @pytest.fixture
 async def client(database_client: AsyncClient) -> AsyncClient:
@@ -51,7 +54,7 @@ async def client(database_client: AsyncClient) -> AsyncClient:
 
 async def everything(client: AsyncClient) -> list[bytes]:
     """All that is stored, as far as anybody can see."""
-    paths = ("/users/?fields=*", "/changes/", "/users/3/changes/")
+    paths = ("/users/?fields=*", "/users/3/changes/", *(each.at(1, "x") for each in OPERATIONS.values() if each.lists))
     return [(await client.get(path)).content for path in paths]
 
 
@@ -126,8 +129,28 @@ async def test_what_is_neither_yes_nor_no_stores_nothing(client: AsyncClient) ->
     assert len((await client.get("/users/")).json()) == 2
 
 
+def test_every_write_takes_dry_run_and_no_read_does() -> None:
+    assert {name for name, each in OPERATIONS.items() if each.takes("dry_run")} == {each.id for each in TRIED}
+    assert len(TRIED) >= 8
+
+
+@pytest.mark.parametrize("operation", TRIED, ids=lambda operation: operation.id)
+async def test_whatever_writes_can_be_tried_and_stores_nothing(client: AsyncClient, operation: Operation) -> None:
+    await create_one_of_each(client)
+    before = await everything(client)
+
+    dry = {"params": {"dry_run": "true"}, "json": operation.example}
+    tried = await client.request(operation.method, operation.at(1, "x"), **dry)
+
+    assert tried.status_code in (200, 201, 204, 404, 409), tried.text  # a key is not there, and may not be for this
+    assert (tried.headers["dry-run"], "roster-seq" in tried.headers) == ("true", False)
+    assert await everything(client) == before
+
+
 async def test_only_writes_are_tried(client: AsyncClient) -> None:
-    for path in ("/users/", "/users/1", "/users/by/username/alice", "/changes/"):
+    paths = [each.at(1, "x") for each in OPERATIONS.values() if each.scopes and not each.writes]
+    assert {"/users/", "/users/1", "/users/by/username/x", "/changes/"} <= set(paths)
+    for path in paths:
         refused = await client.get(f"{path}?dry_run=true")
         assert (refused.status_code, "dry-run" in refused.headers) == (422, False)
 
