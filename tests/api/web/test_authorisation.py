@@ -1,7 +1,9 @@
 """Who may call what: every operation of openapi.json against every kind of caller."""
 
+import runpy
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -252,6 +254,26 @@ def test_a_route_that_does_not_say_which_operation_it_calls_cannot_be_declared(e
         Router("/x", "x").get("/")(endpoint)
     with pytest.raises(TypeError, match="which operation it calls"):
         APIRouter(route_class=StrictRoute).get("/")(endpoint)
+
+
+MODULE: Final = """
+from api.web.routing import Router
+
+router = Router("/x", "x")
+
+
+@router.{method}("/{{id}}")
+async def forgotten(id: int) -> None: ...
+"""
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
+def test_a_module_with_a_route_that_does_not_say_cannot_be_imported(tmp_path: Path, method: str) -> None:
+    file = tmp_path / "forgetful.py"
+    file.write_text(MODULE.format(method=method))
+
+    with pytest.raises(TypeError, match="forgotten does not say which operation it calls"):
+        runpy.run_path(str(file))
 
 
 def test_a_route_calls_an_operation_and_nothing_else() -> None:
