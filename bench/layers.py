@@ -152,7 +152,7 @@ class ReadyUnit:
     def keys(self) -> Any:
         return WithKeys(self.units)
 
-    async def commit(self, result: Any) -> Committed[Any]:
+    async def commit(self, result: User) -> Committed[User]:
         return Committed(result, 1)
 
 
@@ -164,9 +164,9 @@ class WithKeys:
         async with self._units.reading() as work:
             return await work.keys.digests(id)
 
-    async def get(self, id: int, *, hidden: bool) -> Any:
+    async def get(self, id: int) -> Any:
         async with self._units.reading() as work:
-            return await work.keys.get(id, hidden=hidden)
+            return await work.keys.get(id)
 
     async def touch(self, id: int, at: object) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The app: the routes, and around them what every answer has in common."""
+"""The app: its routes, and what all answers have in common."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,12 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from api import changes, health, keys, users
+from api import (
+    changes,
+    health,
+    keys,
+    users,
+)
 from api.container import Container
 from api.health import drain_on_sigterm
 from api.settings import items_of
@@ -23,33 +28,39 @@ DESCRIPTION = """\
 Who a product's people are, what changed, and who changed it.
 
 Every refusal is a problem document (RFC 9457). Every answer has an `X-Request-Id`, which is also in the server's log
-and in the change that the request caused. Whatever answers GET answers HEAD. Query parameters that no operation knows
-are refused, and so are unknown fields in a body: a typo is never passed over.
+and in the change that the request made. A path that answers GET also answers HEAD. Unknown query parameters and unknown
+fields of a body are refused, so that a typo is not ignored.
 
-A body is JSON in UTF-8 of at most 1 MiB and 64 levels, sent within 20 seconds; a request's line and headers hold at
-most 64 KiB."""
+A body is JSON in UTF-8 of at most 1 MiB and 64 levels, sent within 20 seconds. The line and the headers of a request
+have at most 64 KiB."""
 
 TAGS = [
     {"name": "users", "description": "The people of the directory."},
     {"name": "changes", "description": "The record of every write, and the feed to follow it."},
-    {"name": "keys", "description": "Who may call, and for what. The first key locks the door."},
+    {"name": "keys", "description": "Who may call, with which scopes. From the first key on, every call needs one."},
     {"name": "health", "description": "For load balancers, orchestrators and monitoring."},
 ]
 
+ROUTERS: Final = (
+    users.router,
+    changes.router,
+    keys.router,
+    health.router,
+)
 
 REQUEST_ID: Final = "X-Request-Id"
 EXPOSED: Final = (
     "Dry-Run", "ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "Roster-Seq", "WWW-Authenticate",
     REQUEST_ID, "X-Total-Count",
 )  # fmt: skip
-"""The headers of an answer that such a page may read, besides those that any may."""
+"""The headers of an answer that pages of allowed origins may read, beside those that every page may read."""
 
 
 def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
-    """An app on the parts of this container. Several apps in one process have nothing in common.
+    """An app on the parts of this container. Several apps in one process share nothing.
 
-    `open_locally` lets callers on this machine in without a key, while there are no keys at all. It is for a server
-    that listens on loopback only, and knows it.
+    With `open_locally`, callers on this machine need no key while there are no keys at all. It is only for a server
+    that listens on loopback.
     """
     app = FastAPI(
         title="Roster",
@@ -72,7 +83,7 @@ def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
     app.state.draining = False
     app.state.failures = Failures()
     app.state.open_locally = open_locally
-    for router in (users.router, changes.router, keys.router, health.router):
+    for router in ROUTERS:
         app.router.routes.extend(router.routes)  # include_router would match every request twice
     add_docs(app)
     add_problem_handlers(app)
@@ -81,14 +92,14 @@ def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
 
 class WebPages(CORSMiddleware):
     def preflight_response(self, request_headers: Headers) -> Response:
-        """What is allowed stands in the headers: the browser itself refuses the rest."""
+        """A 204 whose headers say what is allowed. The browser refuses the rest."""
         headers = super().preflight_response(request_headers=request_headers).headers
         allowed = {name: value for name, value in headers.items() if not name.startswith("content-")}
         return Response(status_code=204, headers=allowed)
 
 
 def web_pages(origins: list[str]) -> Iterator[Middleware]:
-    """Let the pages of these origins call the API from a browser. Nobody's, if there are none."""
+    """Let web pages of these origins call the API from a browser. Without origins no page may."""
     if origins:
         yield Middleware(
             WebPages,

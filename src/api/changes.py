@@ -31,20 +31,20 @@ class SubjectOut(BaseModel):
 
 
 class ChangeOut(BaseModel):
-    """What happened to one entity, by whom and when, with the fields that differ as they were and as they are."""
+    """What happened to one entity, by whom and when, with the fields that differ, before and after."""
 
     seq: Annotated[int, Field(description="Rises with every commit", ge=1, examples=[1])]
     kind: Annotated[str, Field(description="What was changed", examples=["user"])]
     entity_id: Annotated[int, Field(description="The id of what was changed", ge=1, examples=[1])]
     version: Annotated[int, Field(description="Its version after the change", ge=1, examples=[1])]
     action: Action
-    actor: Annotated[str, Field(description="Who did it", examples=["anonymous"])]
+    actor: Annotated[str, Field(description="Who made it", examples=["anonymous"])]
     request_id: Annotated[str, Field(description="In which request: the X-Request-Id of its answer")]
     at: Annotated[datetime, Field(description="When, RFC 3339 in UTC")]
     before: Annotated[dict[str, Any] | None, Field(description="The fields that differ, before; null if created")]
     after: Annotated[dict[str, Any] | None, Field(description="The same after; null if erased")]
     subjects: Annotated[
-        list[SubjectOut], Field(description="Whom it is about: the entity itself, then those that it refers to")
+        list[SubjectOut], Field(description="What it is about: the entity itself, then those that it refers to")
     ]
 
 
@@ -62,9 +62,9 @@ Wait = Annotated[
     int,
     Field(ge=0, le=MAX_WAIT_S),
     PlainInteger,
-    Query(description="While nothing is new, how many seconds to wait for it", examples=[0]),
+    Query(description="How many seconds to wait for a change if there is none yet", examples=[0]),
 ]
-FOLLOWED: Final = documented_headers(Link='Where to go on, with rel="next"; always there, also while nothing is new')
+FOLLOWED: Final = documented_headers(Link='Where to continue, with rel="next". Always there, also without new changes')
 
 
 @router.get("/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 422)})
@@ -78,9 +78,9 @@ async def list_changes(
     filter: FilterText = None,
     wait: Wait = 0,
 ) -> Response:
-    """The feed of all changes. Follow the Link header for ever: no change is missed and none comes twice.
+    """The feed of all changes. Keep following the Link header: no change is missed and none comes twice.
 
-    With a filter, the Link header leads past what it leaves out.
+    With a filter, the Link header also skips the changes that do not match.
     """
     wanted = narrowed(FIELDS, filter)
     return followed(request, await changes.wait(filter=wanted, since=since, limit=limit, within_s=wait))
@@ -91,7 +91,7 @@ async def list_changes(
 async def list_user_changes(
     request: Request, changes: Changes, id: UserId, since: Since = 0, limit: Limit = DEFAULT_LIMIT
 ) -> Response:
-    """All changes that are about one user, a deleted or an erased one too."""
+    """All changes that are about one user, also a deleted or an erased one."""
     return followed(request, await changes.list_of_user(id, since=since, limit=limit))
 
 

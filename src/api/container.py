@@ -29,7 +29,7 @@ __all__ = ["Container", "Database"]
 
 
 def metrics_of(engine: str) -> "Metrics":
-    from api.metrics import Metrics  # noqa: PLC0415  # the commands beside a server start without
+    from api.metrics import Metrics  # noqa: PLC0415  # commands start without it
 
     return Metrics(engine)
 

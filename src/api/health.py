@@ -23,7 +23,7 @@ router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
 
 
 class Health(BaseModel):
-    status: Annotated[Literal["ok"], Field(description="There is no other: what is not well is a problem document")]
+    status: Annotated[Literal["ok"], Field(description="Always ok. Any other state is a problem document")]
 
 
 @router.get("/health/live", response_model=Health, responses=documented())
@@ -73,22 +73,22 @@ SHOWN: Final[dict[int | str, dict[str, Any]]] = {
 async def metrics(request: Request) -> Response:
     """Figures for monitoring, in the text format of Prometheus, or as OpenMetrics if Accept prefers that.
 
-    They tell how much is asked and how long it takes, nothing of what the directory holds. Several server processes
-    are told of together.
+    They show how many requests there are and how long they take, and nothing of the directory. With several server
+    processes they are the sums of all.
     """
     write, media_type = WRITERS[media_type_for(request.headers.getlist("accept"), tuple(WRITERS))]
-    text = await asyncio.to_thread(write, container_of(request).metrics().shown)  # others need not wait for it
+    text = await asyncio.to_thread(write, container_of(request).metrics().shown)  # so that no request waits for it
     return Response(text, media_type=media_type, headers=VARY)
 
 
 def drain_on_sigterm(app: FastAPI, seconds: float) -> None:
-    """Be not ready from SIGTERM on, and serve on for some seconds before the server is told to stop.
+    """After SIGTERM report not ready, and keep serving for some seconds before the server stops.
 
-    So a load balancer can see it and go elsewhere. The server's own handler runs after that, or on a second signal.
+    So a load balancer can send requests elsewhere. The server's own handler runs after that, or on a second signal.
     """
     stop = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or not callable(stop):
-        return  # no server that stops on a signal runs this app
+        return  # this app does not run in a server that stops on a signal
     loop = asyncio.get_running_loop()
 
     def drain(number: int, frame: FrameType | None) -> None:

@@ -33,12 +33,12 @@ Name = Annotated[
     ),
 ]
 Scopes = Annotated[
-    list[Scope], Field(description="What it is good for", examples=[[Scope.USERS_READ]], min_length=1, max_length=50)
+    list[Scope], Field(description="What it allows", examples=[[Scope.USERS_READ]], min_length=1, max_length=50)
 ]
 Secret = Annotated[
     str,
     Field(
-        description="What to send as Authorization: Bearer. Shown this once, and kept by nobody but you",
+        description="To be sent as Authorization: Bearer. It is shown only now, and cannot be shown again",
         examples=["rk_1_0123456789abcdefghijklmnopqrstuvABCDEF"],
     ),
 ]
@@ -63,7 +63,7 @@ class KeyIn(BaseModel):
     name: Name
     scopes: Scopes
     expires_at: Annotated[
-        AwareDatetime | None, BeforeValidator(time_in), Field(description="From when on it is no good, RFC 3339")
+        AwareDatetime | None, BeforeValidator(time_in), Field(description="When it expires, RFC 3339")
     ] = None
 
     def new_key(self) -> NewKey:
@@ -77,14 +77,14 @@ class KeyOut(BaseModel):
     name: Name
     scopes: Scopes
     created_at: Annotated[datetime, Field(description="When it was created")]
-    expires_at: Annotated[datetime | None, Field(description="From when on it is no good")]
-    rotated_at: Annotated[datetime | None, Field(description="When it was given its present secret, if not the first")]
+    expires_at: Annotated[datetime | None, Field(description="When it expires")]
+    rotated_at: Annotated[datetime | None, Field(description="When it got its present secret, if not its first")]
     revoked_at: Annotated[datetime | None, Field(description="When it was revoked")]
     last_used_at: Annotated[datetime | None, Field(description="When it was used last, to within some minutes")]
 
 
 class KeyWithSecret(KeyOut):
-    """A key, with its secret for this once."""
+    """A key with its secret, which is shown only now."""
 
     secret: Secret
 
@@ -99,14 +99,14 @@ Overlap = Annotated[
     int,
     Field(ge=0, le=int(MAX_OVERLAP.total_seconds())),
     PlainInteger,
-    Query(description="For how many seconds the secret before is good as well", examples=[3600]),
+    Query(description="For how many seconds the previous secret stays valid", examples=[3600]),
 ]
 
 
 @router.post("/", status_code=201, response_model=KeyWithSecret, responses={201: CREATED, **documented(400, 415, 422)})
 @calls(KeyService.create)
 async def create_key(request: Request, keys: KeysToWrite, body: KeyIn) -> Response:
-    """Create a key, with scopes that the caller has. The first one locks the door: every later call needs one."""
+    """Create a key, with scopes that the caller has. From the first key on, every call needs one."""
     committed = await keys.create(body.new_key())
     key, secret = committed.result
     location = f"{request.scope.get('root_path', '')}/keys/{key.id}"
@@ -126,14 +126,14 @@ async def list_keys(request: Request, keys: Keys, limit: Limit = DEFAULT_LIMIT, 
 @router.get("/{id}", response_model=KeyOut, responses=documented(404, 422))
 @calls(KeyService.get)
 async def get_key(keys: Keys, id: KeyId) -> Response:
-    """One key, a revoked one too."""
+    """One key, also a revoked one."""
     return json_answer(shown(await keys.get(id)))
 
 
 @router.post("/{id}/rotate", response_model=KeyWithSecret, responses=documented(404, 422))
 @calls(KeyService.rotate)
 async def rotate_key(keys: KeysToWrite, id: KeyId, overlap: Overlap = DEFAULT_OVERLAP_S) -> Response:
-    """Give a key a new secret. For as long as they overlap, the one before is good as well."""
+    """Give a key a new secret. The previous one stays valid for the overlap."""
     committed = await keys.rotate(id, overlap=timedelta(seconds=overlap))
     key, secret = committed.result
     return json_answer({**shown(key), "secret": secret}, headers={**written(keys, committed), **NOT_KEPT})
@@ -144,7 +144,7 @@ async def rotate_key(keys: KeysToWrite, id: KeyId, overlap: Overlap = DEFAULT_OV
 async def revoke_key(keys: KeysToWrite, id: KeyId) -> Response:
     """Revoke a key, in this process at once and in every other within 5 seconds.
 
-    The last key that may administer keys is a 409: only the command line revokes it.
+    For the last key that may administer keys the answer is a 409. Only the command line can revoke it.
     """
     committed = await keys.revoke(id)
     return Response(status_code=204, headers=written(keys, committed))

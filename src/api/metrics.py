@@ -30,15 +30,15 @@ SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that tells the library, when it is imported, where workers keep their figures."""
 
 REQUEST_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5, 16, 35)
-"""Close together up to 50 ms, where nearly all answers are. Above that by what bounds them: a wait for a connection is
-over in 3 seconds as a rule, a statement in 15, a wait for changes in 30, which ends a little later. Every bound is one
-more series for each operation and status."""
+"""The bounds are close together up to 50 ms, where nearly all answers are. Above that they follow the time limits: a
+wait for a connection ends after 3 seconds as a rule, a statement after 15, a wait for changes soon after 30. Each bound
+is one more series for each operation and status."""
 
 DATABASE_S: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.25, 1, 3.5, 16)
 """A read by its key takes tenths of a millisecond; a statement is ended after 15 seconds."""
 
 WAIT_S: Final = (0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1, 3.5, 10, 61)
-"""Hardly any while connections are free. It ends after 3 seconds, unless set otherwise, and that to 60 at the most."""
+"""Waits are short while connections are free. They end after 3 seconds, or what is set instead, at most 60."""
 
 
 REQUEST_TEXT: Final = "Time until the answer was over, waits for changes and whole streams included."
@@ -47,13 +47,13 @@ NONE: Final = "none"
 
 
 class Metrics:
-    """The figures of one app, in a registry of its own; of workers, in files that they share. Also a database's meter.
+    """The metrics of one app, in a registry of its own. Workers share them in files. Also a database's meter.
 
-    Finding a figure by its labels costs as much as adding to it, so what was found is kept.
+    Finding a metric by its labels costs as much as adding to it, so what was found is cached.
     """
 
     def __init__(self, engine: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # one line more for each, where workers have none
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a further series for each, which workers do not have
         own = CollectorRegistry()
         in_flight = gauge(own, "roster_requests_in_flight", "Requests that are being answered, this one too.")
         requests = histogram(own, "roster_request_seconds", REQUEST_TEXT, REQUEST_S, "operation", "status")
@@ -67,7 +67,7 @@ class Metrics:
         self._waits = cache(waits.labels)
         self._in_use = cache(in_use.labels)
         self._size = cache(size.labels)
-        tell_of_build(own, engine)
+        register_build_info(own, engine)
         self.shown = shown(own)
 
     def began(self) -> None:
@@ -100,14 +100,14 @@ def gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Ga
     return Gauge(name, text, labels, registry=registry, multiprocess_mode="livesum")
 
 
-def tell_of_build(registry: CollectorRegistry, engine: str) -> None:
+def register_build_info(registry: CollectorRegistry, engine: str) -> None:
     labels = {"version": version("roster"), "database": engine, "python": platform.python_version()}
     info = Gauge("roster_build_info", "Always 1.", labels, registry=registry, multiprocess_mode="max")
     info.labels(**labels).set(1)
 
 
 def shown(own: CollectorRegistry) -> CollectorRegistry:
-    """What is told when somebody asks: of a worker the sums of all, for the next question goes to another one."""
+    """The registry that is shown. For a worker it has the sums of all, as the next request may reach another one."""
     if folder := os.environ.get(SHARED_FOLDER):
         everyone = CollectorRegistry()
         everyone.register(FiguresOfWorkers(folder))
@@ -124,14 +124,14 @@ class FiguresOfWorkers(Collector):
         self._folder = Path(folder)
 
     def collect(self) -> Iterable[Metric]:
-        """A file that a worker has opened just now is empty, on which the library would fail."""
+        """Leaves out empty files, which a worker has just opened: the library would fail on them."""
         files = [str(file) for file in self._folder.glob("*.db") if size_of(file)]
         found: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         return found
 
 
 def size_of(file: Path) -> int:
-    """0, if it was removed meanwhile: that of a worker that died."""
+    """0 if it was removed meanwhile, because its worker died."""
     try:
         return file.stat().st_size
     except FileNotFoundError:
@@ -140,7 +140,7 @@ def size_of(file: Path) -> int:
 
 @contextmanager
 def shared_by_workers() -> Iterator[str]:
-    """A folder in which the workers that are started meanwhile keep their figures, named for their parent."""
+    """A folder for the metrics of the workers that are started in the block. Its name has the id of their parent."""
     with TemporaryDirectory(prefix=f"roster-metrics-{os.getpid()}-") as folder:
         os.environ[SHARED_FOLDER] = folder
         try:

@@ -1,4 +1,4 @@
-"""The chance that goes into secrets, from the system's own source."""
+"""Random characters for secrets, from the operating system."""
 
 import secrets
 

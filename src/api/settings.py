@@ -38,20 +38,20 @@ class Settings(BaseSettings):
         float, Field(gt=0, le=60, description="How long a request waits for a connection before it is refused")
     ] = 3.0
     drain_s: Annotated[
-        float, Field(ge=0, le=300, description="How long to go on serving, not ready, after SIGTERM")
+        float, Field(ge=0, le=300, description="How long to keep serving after SIGTERM, while not ready")
     ] = 0.0
     shutdown_s: Annotated[
         int, Field(ge=1, le=300, description="How long requests in flight may take to finish after that")
     ] = 30
     bootstrap_key: Annotated[
-        SecretStr | None, Field(description="The secret of the first key, seeded while there are none", repr=False)
+        SecretStr | None, Field(description="The secret of the first key, created while there are none", repr=False)
     ] = None
-    bootstrap_key_file: Annotated[FilePath | None, Field(description="A file that holds it instead")] = None
+    bootstrap_key_file: Annotated[FilePath | None, Field(description="A file that has that secret")] = None
     allowed_hosts: Annotated[
         str, Field(description="The Host names that are answered, with commas between them; empty for all")
     ] = ""
     cors_origins: Annotated[
-        str, Field(description="Web origins whose pages may call, with commas between them; empty for none")
+        str, Field(description="Web origins whose pages may call the API, with commas between them; empty for none")
     ] = ""
     log_format: Annotated[LogFormat, Field(description="auto: console on a terminal, else json")] = LogFormat.AUTO
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="debug to error")] = "info"
@@ -79,7 +79,7 @@ class Settings(BaseSettings):
 def text_of(file: Path) -> str:
     try:
         return file.read_text().strip()
-    except (OSError, UnicodeDecodeError):  # whose own message may hold some of it
+    except (OSError, UnicodeDecodeError):  # whose message may quote the file
         raise NotReady(f"{file} cannot be read as text.") from None
 
 

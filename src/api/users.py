@@ -56,10 +56,10 @@ users_to_write = WritingService(lambda container: container.users)
 Users = Annotated[UserService, Depends(users_to_read)]
 UsersToWrite = Annotated[UserService, Depends(users_to_write)]
 
-Name = Annotated[str, text(NAME, "Kept without the blanks around it", "Alice")]
-Email = Annotated[str, text(EMAIL, "Kept as typed; unique whatever its case", "alice@example.org")]
-Username = Annotated[str, text(USERNAME, "Kept as typed; unique whatever its case", "alice")]
-ExternalId = Annotated[str, text(EXTERNAL_ID, "The client's own id; unique to the letter", "hr-4711")]
+Name = Annotated[str, text(NAME, "Stored without surrounding blanks", "Alice")]
+Email = Annotated[str, text(EMAIL, "Stored as typed; unique regardless of case", "alice@example.org")]
+Username = Annotated[str, text(USERNAME, "Stored as typed; unique regardless of case", "alice")]
+ExternalId = Annotated[str, text(EXTERNAL_ID, "The client's own id; unique and exact in case", "hr-4711")]
 Attributes = Annotated[dict[str, Any], attributes(ATTRIBUTES, {"department": "eng"})]
 
 
@@ -86,7 +86,7 @@ class UserIn(BaseModel):
     attributes: Attributes = Field(default_factory=dict)
 
     def new_user(self, **known: str) -> NewUser:
-        """The new user; what is `known` from elsewhere may not be contradicted."""
+        """The new user, with `known` values of the path. Raises `Invalid` if the body contradicts them."""
         if any(getattr(self, name) not in {None, value} for name, value in known.items()):
             raise Invalid([Fault(f"/{name}", "not_allowed", "Must be as in the path.") for name in known])
         return NewUser(**{**dict(self), **known})
@@ -96,7 +96,7 @@ PATCH: Final[dict[str, Any]] = {"status": "suspended", "email": None, "attribute
 
 
 class UserPatch(BaseModel):
-    """A JSON merge patch (RFC 7396): what is left out stays, null clears, attributes merge member by member."""
+    """A JSON merge patch (RFC 7396). A field that is left out stays, null clears a field, attributes are merged."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [PATCH]})
 
@@ -115,14 +115,14 @@ WHEN: Final = "2026-07-01T12:00:00.123456Z"
 
 
 class UserOut(BaseModel):
-    """A user. What is not assigned is left out, a status of `active` too; bookkeeping is in the headers.
+    """A user. Fields without a value are left out, and so is the status `active`. Headers have version and time.
 
-    With `fields`, exactly the fields that were asked for, null where there is nothing: so none of them is required.
+    With `fields` it has exactly the fields that were asked for, null if they have no value. So none is required.
     """
 
     model_config = ConfigDict(json_schema_extra={"required": [], "examples": [{"id": 1, "name": "Alice"}]})
 
-    id: Annotated[int, Field(description="Given out once, never again", ge=1, le=MAX_ID, examples=[1])]
+    id: Annotated[int, Field(description="Never given out again", ge=1, le=MAX_ID, examples=[1])]
     name: Name
     email: Email | None = None
     username: Username | None = None
@@ -132,7 +132,7 @@ class UserOut(BaseModel):
     created_at: Annotated[datetime, Field(description="When it was created, RFC 3339 in UTC", examples=[WHEN])]
     updated_at: Annotated[datetime, Field(description="When it last changed, RFC 3339 in UTC", examples=[WHEN])]
     deleted_at: Annotated[datetime | None, Field(description="When it was deleted, null while it is not")]
-    version: Annotated[int, Field(ge=1, description="One more with each change", examples=[1])]
+    version: Annotated[int, Field(ge=1, description="Rises by one with each change", examples=[1])]
 
 
 NAMES: Final = tuple(UserOut.model_fields)
@@ -152,20 +152,20 @@ def key_equals(description: str, example: str) -> Any:
     return Query(description=f"Only the user with this {description}. Short for a filter with `eq`", examples=[example])
 
 
-EmailEquals = Annotated[str | None, key_equals("e-mail address, whatever its case", "alice@example.org")]
-UsernameEquals = Annotated[str | None, key_equals("username, whatever its case", "alice")]
-ExternalIdEquals = Annotated[str | None, key_equals("external id, to the letter", "hr-4711")]
+EmailEquals = Annotated[str | None, key_equals("e-mail address, regardless of case", "alice@example.org")]
+UsernameEquals = Annotated[str | None, key_equals("username, regardless of case", "alice")]
+ExternalIdEquals = Annotated[str | None, key_equals("external id, exact in case", "hr-4711")]
 StatusEquals = Annotated[Status | None, Query(description="Only users of this status", examples=["active"])]
-Purge = Annotated[bool, Query(description="Erase it for good, with what old changes say of it", examples=[True])]
-EmailKey = Annotated[str, Path(description="The address, whatever its case", examples=["alice@example.org"])]
-UsernameKey = Annotated[str, Path(description="The username, whatever its case", examples=["alice"])]
-ExternalIdKey = Annotated[str, Path(description="The external id, to the letter", examples=["hr-4711"])]
+Purge = Annotated[bool, Query(description="Erase it for good, with its values in old changes", examples=[True])]
+EmailKey = Annotated[str, Path(description="The address, regardless of case", examples=["alice@example.org"])]
+UsernameKey = Annotated[str, Path(description="The username, regardless of case", examples=["alice"])]
+ExternalIdKey = Annotated[str, Path(description="The external id, exact in case", examples=["hr-4711"])]
 
 LINKS: Final = links(
     get_user="This user",
     patch_user="Change it",
     delete_user="Delete it",
-    restore_user="Bring it back, once deleted",
+    restore_user="Restore it after a deletion",
     list_user_changes="Its history",
 )
 
@@ -185,7 +185,7 @@ async def create_user(
     fields: Fields = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
-    """Create a user. A key (e-mail, username, external id) that another user has is a 409 that names it."""
+    """Create a user. If another user has its e-mail, username or external id, a 409 names the field."""
     show, new = SHOWN.by(fields), body.new_user()
 
     def answer(committed: Committed[User]) -> Response:
@@ -212,10 +212,11 @@ async def list_users(
     count: Count = False,
     accept: Accept = ("*/*",),
 ) -> Response:
-    """List the users that are not deleted, by id if not sorted. A page costs the same at any depth.
+    """List the users that are not deleted, by default in the order of ids. A page costs the same at any depth.
 
-    Asked for `application/x-ndjson` or `text/csv`, the answer is the whole list as a stream, of one moment. In CSV,
-    attributes are a cell of JSON, and what a spreadsheet would run as a formula has an apostrophe before it.
+    With `Accept: application/x-ndjson` or `text/csv` the answer is the whole list as a stream, in the state of one
+    moment. In CSV, attributes are a cell of JSON, and a cell that a spreadsheet would run as a formula begins with an
+    apostrophe.
     """
     return await answer_list(
         request,
@@ -234,7 +235,7 @@ async def list_users(
 @router.get("/{id}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 410, 422)})
 @calls(UserService.get)
 async def get_user(users: Users, id: UserId, fields: Fields = None, if_none_match: IfNoneMatch = None) -> Response:
-    """One user. A deleted one is a 410; one that never was, or was erased, a 404."""
+    """One user. For a deleted one the answer is a 410; for one that never existed, or was erased, a 404."""
     show = SHOWN.by(fields)
     return one(await users.get(id), show, if_none_match)
 
@@ -292,7 +293,7 @@ async def put_user_by_external_id(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Create the user with this external id, or replace its profile by this one. Asked again, nothing changes.
+    """Create the user with this external id, or replace its whole profile. The same request again changes nothing.
 
     With `If-None-Match: *` it only creates.
     """
@@ -313,7 +314,7 @@ async def put_user_by_external_id(
 async def patch_user(
     users: UsersToWrite, id: UserId, body: UserPatch, fields: Fields = None, if_match: IfMatch = None
 ) -> Response:
-    """Change a user by a JSON merge patch. One that changes nothing writes nothing and keeps the ETag."""
+    """Change a user by a JSON merge patch. A patch that changes nothing writes nothing and keeps the ETag."""
     show = SHOWN.by(fields)
     return changed(users, await users.patch(id, body.patch(), expected=expected_by(if_match)), show)
 
@@ -326,9 +327,9 @@ async def patch_user(
 )
 @calls(UserService.delete)
 async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_match: IfMatch = None) -> Response:
-    """Delete a user: it is hidden and its keys are free again, until it is restored. Asked once more: 410.
+    """Delete a user. It is hidden, its unique values are free, and it can be restored. A second deletion is a 410.
 
-    With `purge` it is erased, deleted or not, and nothing brings it back. Asked once more: 404.
+    With `purge` the user is erased, deleted or not, and cannot be restored. A second erasure is a 404.
     """
     expected = expected_by(if_match)
     if purge:
@@ -346,7 +347,7 @@ async def restore_user(
     fields: Fields = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
-    """Bring a deleted user back. A key that another user took meanwhile is a 409 that names it."""
+    """Restore a deleted user. If another user has one of its unique values now, a 409 names the field."""
     show = SHOWN.by(fields)
 
     def answer(committed: Committed[User]) -> Response:
@@ -356,7 +357,7 @@ async def restore_user(
 
 
 def sparse(user: User) -> Mapping[str, Any]:
-    """The id, the name, and what else is assigned."""
+    """The id, the name, and the other fields that have a value."""
     body: dict[str, Any] = {"id": user.id, "name": user.name}
     if user.email is not None:
         body["email"] = user.email

@@ -16,7 +16,7 @@ from domain.values import JsonObject, JsonValue, same
 
 
 class Action(StrEnum):
-    """What was done: deleting hides, restoring undoes that, ending removes and keeps the history, purging erases."""
+    """What was done. Deleting hides, restoring shows again, ending removes and keeps the history, purging erases."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -30,10 +30,10 @@ class Action(StrEnum):
 class NewChange:
     """What happened to one entity.
 
-    `before` and `after` hold the fields that differ. `before` is None when it was created; both are None in every
-    change of an entity that was erased since.
-    `actor` and `request_id` say who asked and in which request.
-    `subjects` are whom it is about: the entity itself first, then those that it refers to.
+    `before` and `after` have the fields that differ. `before` is None for a new entity. Both are None in every change
+    of an entity that was erased later.
+    `actor` and `request_id` say who did it and in which request.
+    `subjects` are the entities that it is about: the entity itself first, then those that it refers to.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class NewChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change(NewChange):
-    """A change that is kept. `seq` rises with every commit: what commits later has the higher number."""
+    """A stored change. `seq` rises with every commit: a later commit has a higher number."""
 
     seq: int
 
@@ -67,35 +67,42 @@ FIELDS: Final[Fields] = declare(
     Field("request_id", Kind.EXACT),
     Field("at", Kind.INSTANT),
 )
-"""What lists of changes are filtered by."""
+"""The fields by which lists of changes are filtered."""
 
 BY_SEQ: Final = Sort((Order(SEQ),))
 
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """Some changes, and the sequence number up to which the record holds no other that was asked for."""
+    """Some changes. Up to the number `end` the record has no other change that was asked for."""
 
     changes: Sequence[Change]
     end: int
 
     @classmethod
     def of(cls, changes: Sequence[Change], limit: int, looked_at: int) -> "ChangePage":
-        """The page of changes that a list of at most `limit` found, when changes up to `looked_at` were there."""
+        """The page of at most `limit` changes that a list found, when the record had changes up to `looked_at`."""
         last = changes[-1].seq if changes else 0
         return cls(changes, last if changes and len(changes) == limit else max(last, looked_at))
 
 
 class Line(NamedTuple):
-    """The first and the last state of an entity in a unit of work: None before it was added, and when it is gone."""
+    """The first and the last state of an entity in a unit of work: None before it was added and after its removal."""
 
     before: Entity | None
     after: Entity | None
     has_ended: bool
 
 
+class Mark(NamedTuple):
+    """What a journal had at some moment."""
+
+    lines: Mapping[Subject, Line]
+    seq: int | None
+
+
 class Journal:
-    """What the stores of one unit of work did, as they told it: for each entity its first and its last state."""
+    """What the stores of one unit of work did: for each entity its first and its last state."""
 
     def __init__(self) -> None:
         self._lines: dict[Subject, Line] = {}
@@ -117,7 +124,7 @@ class Journal:
         self._note(entity, None, has_ended=True)
 
     def forget(self, entity: Entity) -> None:
-        """It was only noted for now."""
+        """Drop what was noted of this entity."""
         self._lines.pop((entity.kind, entity.id), None)
 
     def _note(self, before: Entity | None, after: Entity | None, *, has_ended: bool = False) -> None:
@@ -131,13 +138,14 @@ class Journal:
         """Whether something was noted of entities of this kind."""
         return any(each == kind for each, _ in self._lines)
 
-    def mark(self) -> Mapping[Subject, Line]:
+    def mark(self) -> Mark:
         """What was noted so far, for `rewind`."""
-        return dict(self._lines)
+        return Mark(dict(self._lines), self.seq)
 
-    def rewind(self, mark: Mapping[Subject, Line]) -> None:
-        """Forget what was noted since: a savepoint was undone."""
-        self._lines = dict(mark)
+    def rewind(self, mark: Mark) -> None:
+        """Drop what was noted since the mark, because a savepoint was undone."""
+        self._lines = dict(mark.lines)
+        self.seq = mark.seq
 
     @property
     def erased(self) -> Sequence[Entity]:
@@ -150,7 +158,7 @@ class Journal:
 
 def change_of(line: Line, actor: str, request_id: str, at: datetime) -> NewChange:
     entity = line.after or line.before
-    assert entity is not None  # noqa: S101  # such lines tell nothing
+    assert entity is not None  # noqa: S101  # `changes` leaves such lines out
     before, after = difference(line)
     return NewChange(
         kind=entity.kind,
@@ -192,9 +200,10 @@ def subjects_of(line: Line, entity: Entity) -> tuple[Subject, ...]:
 
 
 def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
-    """The fields that differ, as they were and as they are; of a new entity those that are set, of an ended one all.
+    """The fields that differ, before and after. For a new entity these are the fields that are set, for an
+    ended one all of its fields.
 
-    Afterwards there are always the fields that identify the entity; of an erased one there is nothing.
+    The state after always has the fields that identify the entity. For an erased entity both are None.
     """
     before, after, has_ended = line
     entity = after or before
@@ -215,7 +224,7 @@ def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
 
 
 def differ(before: Entity, after: Entity) -> bool:
-    """Whether a change from one to the other would have anything to tell."""
+    """Whether any field of a change differs between the two."""
     was, became = state_of(before), state_of(after)
     return any(not same(was[name], became[name]) for name in was)
 
@@ -224,16 +233,16 @@ def state_of(entity: Entity | None) -> dict[str, JsonValue]:
     if entity is None:
         return {}
     kind: Any = type(entity)
-    return {name: plain(getattr(entity, name)) for name in told_of(kind)}
+    return {name: plain(getattr(entity, name)) for name in recorded_fields(kind)}
 
 
 @cache
-def told_of(entity: Any) -> tuple[str, ...]:
+def recorded_fields(entity: Any) -> tuple[str, ...]:
     return tuple(each.name for each in fields(entity) if each.name not in BOOKKEEPING)
 
 
 def plain(value: Any) -> JsonValue:
-    """A field's value as JSON has it: times in RFC 3339, UTC."""
+    """A field's value as JSON. Times are RFC 3339, in UTC."""
     if isinstance(value, tuple):
         return [plain(each) for each in value]
     if isinstance(value, datetime):
@@ -242,7 +251,7 @@ def plain(value: Any) -> JsonValue:
 
 
 class ReadChanges(Protocol):
-    """What the record of changes answers. Only a unit of work writes to it."""
+    """The record of changes, to read. Only a unit of work writes to it."""
 
     async def list(
         self,
@@ -252,10 +261,10 @@ class ReadChanges(Protocol):
         subject: Subject | None = None,
         limit: int,
     ) -> Sequence[Change]:
-        """At most `limit` changes with sequence numbers above `since`, rising.
+        """At most `limit` changes with sequence numbers above `since`, in rising order.
 
-        With a subject, the changes that are about it; else those that match the filter. A reader who asks again with
-        the last number seen never misses a change.
+        With a subject, these are the changes that are about it; otherwise those that match the filter. A reader who
+        continues after the last number that it has seen misses no change.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Entities: what every kind of them has, and how one is made from another by the rules of its fields.
+"""Entities: what all kinds have in common, and how a changed entity is made by the rules of its fields.
 
 A noun declares three dataclasses. `UserProfile` has the fields that a client may set, each with its rule in its
 annotation. `NewUser` is a profile that was checked: a user to be created. `User` adds what a store gives: id, version
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Entity:
-    """An entity as it is kept: a frozen, slotted dataclass with these, and `created_at` and `updated_at`."""
+    """A stored entity: a frozen, slotted dataclass with these fields, `created_at` and `updated_at`."""
 
     __slots__ = ()
 
@@ -29,14 +29,14 @@ class Entity:
     """Its name in the record of changes."""
 
     unique: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    """Fields, or several together, of which no two entities that are not hidden have the same value.
+    """Unique fields, and groups of fields that are unique together, among the entities that are not hidden.
 
-    A refusal (`Conflict`) names the last of them. `find` takes those that are one field.
+    `Conflict` names the last field of a group. `find` takes single fields only.
     """
 
     references: ClassVar[tuple[Reference, ...]] = ()
     identified_by: ClassVar[tuple[str, ...]] = ()
-    """Fields that say which one it is, beside the id. Every change of it shows them."""
+    """Fields that identify an entity, beside its id. Every change of it has them."""
 
     hidden_since: ClassVar[str | None] = None
     """The field that says since when it is hidden: deleted, or revoked. None if this kind has no tombstones."""
@@ -56,7 +56,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """One field of a profile: its rule, and what it falls back to when it is cleared."""
+    """One field of a profile: its rule, and its value after it was cleared."""
 
     rule: Rule
     optional: bool
@@ -76,9 +76,9 @@ def named(each: "Field[Any]") -> Named:
 
 
 def check(profile: "DataclassInstance") -> None:
-    """Hold a profile to the rules of its fields, and bring their values into form. Raises `Invalid` with every fault.
+    """Check a profile by the rules of its fields, and normalise its values. Raises `Invalid` with every fault.
 
-    To be called by the `__post_init__` of what is to be created.
+    The `__post_init__` of an entity to be created calls this.
     """
     faults: list[Fault] = []
     for name, (rule, optional) in rules_of(type(profile)):
@@ -98,7 +98,7 @@ def rules_of(new: type) -> tuple[tuple[str, tuple[Rule, bool]], ...]:
 
 
 class Editable:
-    """Makes a changed entity from this one, held to the rules of what it was created from."""
+    """An entity whose profile can be changed, by the rules of the class that it was created from."""
 
     __slots__ = ()
 
@@ -114,8 +114,8 @@ class Editable:
     def patched(self, patch: JsonObject) -> Self:
         """This entity after a JSON merge patch (RFC 7396) of its profile. Raises `Invalid`.
 
-        Null clears a field: it falls back to its default. A field without a default cannot be cleared. JSON objects
-        merge.
+        Null clears a field, which then has its default. A field without a default cannot be cleared. JSON objects are
+        merged.
         """
         known = profile_of(self.created_from)
         return self.revised(**{name: self._merged(name, value, known.get(name)) for name, value in patch.items()})
@@ -128,13 +128,13 @@ class Editable:
         return value
 
     def replaced(self, new: object) -> Self:
-        """This entity with the profile of another one, whole."""
+        """This entity with the whole profile of another one."""
         values = {name: getattr(new, name) for name in profile_of(self.created_from)}
         return replace(self, **values)  # type: ignore[type-var]
 
 
 class Deletable:
-    """Has tombstones: a deleted entity is hidden, its unique fields are free again, and it can be restored."""
+    """An entity with a tombstone. Deleted, it is hidden, its unique values are free, and it can be restored."""
 
     __slots__ = ()
 
@@ -146,4 +146,4 @@ class Deletable:
 
 
 BOOKKEEPING: Final = frozenset({"id", "version", "created_at", "updated_at"})
-"""The fields that no change tells of: its own columns do."""
+"""The fields that are in no `before` and `after`: a change has columns of its own for them."""

@@ -1,17 +1,17 @@
 """The ways a request can be refused.
 
 Refusal
-├── Invalid       a value breaks a rule of the directory
-├── Malformed     a request cannot be read at all: a cursor that is none, a filter with a syntax error
-├── NotFound      nothing of that name was ever here, or it was erased
-├── Gone          it was here and is deleted
-├── Conflict      another one has that key
-├── InUse         something still refers to it
-├── BrokenReference  it refers to what is not there, or is referred to: found by the database alone
-├── Stale         it changed since the caller read it
-├── Contended     the database says: run this again
-├── Busy          too much is going on: try later
-└── Uncertain     the connection broke while committing: stored or not, nobody here can say
+├── Invalid          a value breaks a rule of the directory
+├── Malformed        a request cannot be read: an invalid cursor, a filter with a syntax error
+├── NotFound         there never was such an entity, or it ended or was erased
+├── Gone             the entity is deleted
+├── Conflict         another entity has this unique value
+├── InUse            another entity refers to this one
+├── BrokenReference  a statement violated a foreign key
+├── Stale            the entity changed since the caller read it
+├── Contended        the database asks to run the work again
+├── Busy             there are too many requests: try again later
+└── Uncertain        the connection broke during a commit: the work may have been stored or not
 
 Messages are written for the client and hold no value that the client sent. Whatever is not a Refusal is a defect.
 """
@@ -51,7 +51,7 @@ class Invalid(Refusal):
 
 
 class Malformed(Refusal):
-    """`position` is where a text stops making sense: an offset in characters, from 0; None if there is no text."""
+    """`position` is where the error is in a text: an offset in characters, from 0. None if there is no text."""
 
     code = "malformed"
 
@@ -69,7 +69,7 @@ class Gone(Refusal):
 
 
 class Conflict(Refusal):
-    """`field` is the key that another one has."""
+    """`field` is the unique field whose value another entity has."""
 
     code = "conflict"
 
@@ -79,7 +79,10 @@ class Conflict(Refusal):
 
 
 class InUse(Refusal):
-    """It cannot go: something refers to it. `holders` are some of them, by kind and id; `field` is their reference."""
+    """Other entities refer to it, so it cannot be removed.
+
+    `holders` are some of them, by kind and id. `field` is their reference.
+    """
 
     code = "in_use"
 
@@ -104,7 +107,7 @@ class Stale(Refusal):
 
 
 class Contended(Refusal):
-    """The same work, run again from its start, may well succeed. Services do so a few times."""
+    """The same work may succeed when it is run again from its start. Services do so a few times."""
 
     code = "contended"
 
@@ -127,4 +130,4 @@ class UnitEnded(RuntimeError):
 
 
 class NotReady(Exception):
-    """The directory cannot be served from where it is kept. The message tells its operator what to do."""
+    """The database cannot be used as it is. The message tells the operator what to do."""

@@ -1,4 +1,4 @@
-"""The fields of an entity as filters and sorts see them. Each entity declares its own once."""
+"""The fields of an entity, as filters and sorts see them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin
 from domain.values import Attributes, Text, fold
 
 Key: TypeAlias = str | int | datetime
-"""What a field's value is compared by. Text compares by code point, times as instants in UTC."""
+"""The form in which a field's value is compared. Text compares by code point, times as instants in UTC."""
 
 
 class Kind(StrEnum):
@@ -34,7 +34,7 @@ class Field:
     sorts: bool = True
 
     def key_in(self, entity: object) -> Key | None:
-        """What the entity is compared by. Not for JSON, whose members have keys of their own."""
+        """The value by which the entity compares. Not for JSON fields, whose members have keys of their own."""
         value: Any = getattr(entity, self.name)
         if value is None:
             return None
@@ -46,7 +46,7 @@ class Field:
 
 
 Fields: TypeAlias = Mapping[str, Field]
-"""The fields under the names, in lower case, that clients know them by."""
+"""Fields by the names that clients use, in lower case."""
 
 
 def declare(*fields: Field) -> Fields:

@@ -2,18 +2,18 @@
 
 What a filter means, in memory and in every database:
 
-- A term is true or false, never unknown. A comparison with a value that is not there is false, `not` of it is true,
-  and `ne` is `not` of `eq`: true of what is not there.
-- `pr` is true of what is there: not missing, not null, not an empty string, array or object.
+- A term is true or false, never unknown. A comparison with a missing value is false, and its `not` is true. `ne` is
+  `not` of `eq`, so it is true for a missing value.
+- `pr` is true for a value that is present: not missing, not null, not an empty string, array or object.
   `eq null` is `not` of `pr`, `ne null` is `pr`.
 - Fields compare as they are declared: by folded form, exactly, as integers, or as instants. The literal has to be
-  of the field's type. Folding trims: `name co " "` is true of every name.
+  of the field's type. Folding trims the literal too, so `name co " "` is true for every name.
 - Members of a JSON field are named by a path of letters, digits, `_` and `-`, exact in case: `attributes.a.b`.
-  The value there matches if it, or an item of it if it is an array, is a string, a number or a boolean as the
-  literal is, and compares so. A path does not lead through arrays; an object equals nothing.
-- Strings in JSON compare exactly. Strings are ordered by code point; numbers by value, so 1 and 1.0 are equal;
-  booleans are not ordered. Integers beyond 2^53 - 1 cannot be written.
-  (SQLite reads decimals to within their last bit: to it, two neighbouring doubles may be equal.)
+  A member matches if its value has the type of the literal (string, number or boolean) and the comparison is true.
+  An array matches if one of its items does. A path does not lead through arrays, and an object never matches.
+- Strings in JSON compare exactly. Strings are ordered by code point. Numbers are ordered by value, so 1 and 1.0 are
+  equal. Booleans are not ordered. Integers beyond 2^53 - 1 cannot be written.
+  (SQLite reads decimals with an error in the last bit, so two neighbouring doubles may be equal there.)
 
 `domain.grammar` reads a filter's text.
 """
@@ -42,7 +42,7 @@ class Operator(StrEnum):
 
 
 Value: TypeAlias = Key | float | bool
-"""What a term compares with: the key of a field, or a JSON scalar."""
+"""The literal of a term: the key of a field, or a JSON scalar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ COMPARES: Final[Mapping[Operator, Callable[[Any, Any], bool]]] = {
 
 
 def matches(filter: Filter | None, entity: object) -> bool:
-    """Whether a list under this filter holds the entity. No filter holds all."""
+    """Whether the filter matches the entity. None matches every entity."""
     match filter:
         case None:
             return True
@@ -110,7 +110,7 @@ def matches(filter: Filter | None, entity: object) -> bool:
 
 
 def found(field: Field, path: Sequence[str], entity: object) -> Any:
-    """The value that a term speaks of; None if there is none."""
+    """The value that a term compares; None if it is missing."""
     if field.kind is not Kind.JSON:
         return field.key_in(entity)
     value = getattr(entity, field.name)
@@ -124,7 +124,7 @@ def candidates(value: JsonValue) -> Iterable[Any]:
 
 
 def type_of(value: object) -> type:
-    """The type within which a value compares: integers with fractions, but no boolean with a number."""
+    """The type as which a value compares: integers and fractions are one, booleans and numbers are not."""
     for kind in (bool, str, datetime):
         if isinstance(value, kind):
             return kind
@@ -132,20 +132,20 @@ def type_of(value: object) -> type:
 
 
 def equal(field: Field, value: str | int) -> Filter:
-    """`field eq "text"`, as the parameters `email=` and the like ask. Raises `Malformed`."""
+    """The filter `field eq "text"`, for parameters such as `email=`. Raises `Malformed`."""
     if isinstance(value, str) and (flaw := flaw_in(value)):
         raise Malformed(flaw)
     return Comparison(field, Operator.EQ, fitting(field, value))
 
 
 def every(filters: Iterable[Filter | None]) -> Filter | None:
-    """All of them at once; None if there is none."""
+    """The filter that matches if all of them do; None if there is none."""
     given = tuple(filter for filter in filters if filter is not None)
     return And(given) if len(given) > 1 else next(iter(given), None)
 
 
 def fitting(field: Field, literal: object, at: int | None = None) -> Value:
-    """The literal as the field compares. Raises `Malformed` with that position if it is of another type."""
+    """The literal in the form that the field compares. Raises `Malformed` with that position for a wrong type."""
     expected, read = LITERALS[field.kind]
     if (value := read(literal)) is None:
         raise Malformed(f"Expected {expected}.", at)
@@ -179,4 +179,4 @@ LITERALS: Final[Mapping[Kind, tuple[str, Callable[[object], Value | None]]]] = {
     Kind.INSTANT: ("a date and time with its offset in a string, as in RFC 3339", time),
     Kind.JSON: ("a string, a number, true or false", scalar),
 }
-"""For each kind of field: what it is compared with, and how that is read; None if it cannot be."""
+"""For each kind of field: which literals it takes, and a function that reads one, or returns None."""

@@ -29,9 +29,9 @@ MAX_STEPS: Final = 8
 
 
 def parse_filter(text: str, fields: Fields) -> Filter:
-    """The filter that a text means. Raises `Malformed` with the position for anything that means none.
+    """The filter of a text. Raises `Malformed` with the position of the error.
 
-    A name in `fields` may hold dots, for a protocol that knows a field by a path of its own.
+    A name in `fields` may have dots, for a protocol that names a field by a path.
     """
     if len(text) > MAX_LENGTH:
         raise Malformed(f"A filter holds at most {MAX_LENGTH} characters.", MAX_LENGTH)
@@ -77,7 +77,7 @@ def start_of(text: str, at: int) -> int:
 
 
 class Parser:
-    """Reads tokens from the left, one method for each rule of the grammar. For one text."""
+    """Reads the tokens of one text from the left, with one method for each rule of the grammar."""
 
     def __init__(self, tokens: Sequence[Token], fields: Fields) -> None:
         self._tokens = tokens

@@ -1,7 +1,7 @@
 """Idempotency keys: a request that is sent again with its key is carried out once.
 
-A client that lost the answer sends the request again with the same key. The answer was stored in the same transaction
-as the write. So either both are there, and the answer is given again, or neither is, and the work is done now.
+A client that lost the answer sends the request again with the same key. The answer was stored in the transaction of the
+write. So either both are there, and the answer is given again, or neither is, and the work is done now.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ class Committed(Generic[T]):
 
 @dataclass(slots=True)
 class IdempotencyKey:
-    """A key, scoped to the actor; a fingerprint of the whole request; and how to write the answer down.
+    """A key, which belongs to its actor; a fingerprint of the whole request; and how to write its answer as text.
 
     `answer` is given what the unit of work was committed with: its result and the sequence number of its last change.
     """
@@ -44,14 +44,14 @@ class IdempotencyKey:
 
 
 def shown_by(committed: Committed[Any]) -> Entity:
-    """The entity that an answer shows, with which the answer is erased. An idempotent call answers an entity."""
+    """The entity that an answer shows. The answer is erased with it. Raises `TypeError` for another result."""
     if not isinstance(committed.result, Entity):
         raise TypeError("A unit of work with an idempotency key is committed with an entity.")
     return committed.result
 
 
 class AlreadyDone(Exception):  # not an error: the answer
-    """The request was carried out before. Holds the answer as it was written down then."""
+    """The request was carried out before. Has the stored answer."""
 
     def __init__(self, answer: str) -> None:
         super().__init__("This was done before.")
@@ -67,21 +67,21 @@ class InFlight(Refusal):
 
 
 def replay(idempotency_key: IdempotencyKey, fingerprint: str, answer: str) -> AlreadyDone | IdempotencyKeyReused:
-    """What to raise for a known key: the answer, if it was the same request."""
+    """What to raise for a known key: the stored answer, if the request is the same."""
     if fingerprint != idempotency_key.fingerprint:
         return IdempotencyKeyReused("This idempotency key was used for another request.")
     return AlreadyDone(answer)
 
 
 class InFlightKeys:
-    """The keys that units of work of this process hold just now."""
+    """The keys of the units of work that are open in this process."""
 
     def __init__(self) -> None:
         self._keys: set[tuple[str, str]] = set()
 
     @contextmanager
     def claim(self, actor: str, idempotency_key: IdempotencyKey | None) -> Iterator[None]:
-        """Hold the key while the block runs. Raises `InFlight` if another one does."""
+        """Hold the key while the block runs. Raises `InFlight` if another unit holds it."""
         if idempotency_key is None:
             yield
             return

@@ -1,4 +1,4 @@
-"""API keys: who may call, for what, until when. What is kept of a secret is a hash, in a store's own columns."""
+"""API keys: who may call, with which scopes, until when. Only a hash of a secret is stored, and no entity has it."""
 
 import re
 import zlib
@@ -27,11 +27,11 @@ SECRET: Final = re.compile(
 )
 
 Randomness = Callable[[], str]
-"""Gives `RANDOM_LENGTH` characters of `DIGITS` that nobody can guess."""
+"""Returns `RANDOM_LENGTH` characters of `DIGITS` that cannot be guessed."""
 
 
 class Scope(StrEnum):
-    """What a key may be good for."""
+    """What a key allows."""
 
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
@@ -44,7 +44,7 @@ class Scope(StrEnum):
 
 
 class Unauthenticated(Refusal):
-    """No key, or none that is valid. It does not say which."""
+    """The key is missing or not valid. The message does not say which."""
 
     code = "unauthenticated"
 
@@ -73,16 +73,16 @@ def require_scopes(wanted: Iterable[Scope], held: Collection[Scope] | None) -> N
 
 
 class Scopes:
-    """At least one scope; kept in order, each once."""
+    """At least one scope. They are stored in order and without duplicates."""
 
     def clean(self, value: Any) -> Any:
         return tuple(sorted(map(Scope, set(value)))) if set(value) <= set(Scope) else value
 
     def faults(self, pointer: str, value: Any) -> Iterator[Fault]:
         if not value:
-            yield Fault(pointer, "too_short", "A key is for something: name at least one scope.")
+            yield Fault(pointer, "too_short", "Name at least one scope.")
         if unknown := set(value) - set(Scope):
-            yield Fault(pointer, "not_allowed", f"Scopes are {', '.join(Scope)}; {len(unknown)} are not.")
+            yield Fault(pointer, "not_allowed", f"{len(unknown)} of these are unknown. Scopes are {', '.join(Scope)}.")
 
 
 class Time:
@@ -118,7 +118,7 @@ class NewKey(KeyProfile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key(KeyProfile, Entity):
-    """A key as it is kept, without its secret."""
+    """A stored key, without its secret."""
 
     kind: ClassVar[str] = "key"
     hidden_since: ClassVar[str] = "revoked_at"
@@ -143,7 +143,7 @@ class Key(KeyProfile, Entity):
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The hash of a secret, and until when it counts; None for as long as its key does."""
+    """The hash of a secret, and until when it is valid; None for as long as its key is."""
 
     hash: bytes
     until: datetime | None = None
@@ -153,13 +153,13 @@ class Digest:
 
 
 def write_secret(id: int, random: str) -> str:
-    """The secret of a key: `rk_<id>_<random><checksum>`, which scanners for lost secrets can tell from other text."""
+    """The secret of a key: `rk_<id>_<random><checksum>`, which scanners for leaked secrets can recognise."""
     body = f"rk_{id}_{random}"
     return body + checksum(body)
 
 
 def id_in(secret: str) -> int | None:
-    """The id in a secret; None if it is not of the form, or mistyped."""
+    """The id in a secret; None if its form or its checksum is wrong."""
     match = SECRET.fullmatch(secret)
     if match is None or checksum(secret[:-CHECKSUM_LENGTH]) != match[3] or not is_id(id := int(match[1])):
         return None
@@ -180,12 +180,12 @@ def digest_of(secret: str) -> bytes:
 
 
 class ReadKeys(ReadStore[Key], Protocol):
-    """What a store of keys answers. Revoked keys are hidden."""
+    """A store of keys, to read. Revoked keys are hidden."""
 
     async def digests(self, id: int) -> Sequence[Digest]:
-        """The hashes of a key's secrets: its own, and after a rotation the one before. None, if there is no such key.
+        """The hashes of a key's secrets: the present one, and after a rotation the one before. Empty without a key.
 
-        It takes as long to find that there is none.
+        The call takes equally long whether there is such a key or not.
         """
         ...
 
@@ -197,7 +197,7 @@ class ReadKeys(ReadStore[Key], Protocol):
 class Keys(ReadKeys, Store[NewKey, Key], Protocol):
     """A store of keys within one unit of work. A new key has no secret yet.
 
-    `save` leaves alone when a key was used last.
+    `save` does not change when a key was used last.
     """
 
     async def add_first(self, new: NewKey) -> Key:
@@ -209,9 +209,9 @@ class Keys(ReadKeys, Store[NewKey, Key], Protocol):
         ...
 
     async def touch(self, id: int, at: datetime) -> None:
-        """Note when a key was used last. That is no change of it."""
+        """Note when a key was used last. This is not recorded as a change."""
         ...
 
     async def has_other_admin(self, than: int, at: datetime) -> bool:
-        """Whether another key than this one may administer keys at this time. It stays so until the unit ends."""
+        """Whether another key may administer keys at this time. No other unit can change that before this one ends."""
         ...

@@ -1,7 +1,7 @@
 """Pages of a list: how it is sorted, and keyset paging, so that a page costs the same at any depth.
 
-Nulls sort as the highest value: last in ascending, first in descending order. Text sorts by code point, and where
-it compares by its folded form, by that. Ids break ties, in the direction of the last field that was named.
+Nulls sort as the highest value: last in ascending, first in descending order. Text sorts by code point, in its folded
+form if it compares by that. Ids break ties, in the direction of the last field that was named.
 """
 
 import re
@@ -25,7 +25,7 @@ MAX_SORTS: Final = 4
 """The most fields that a client may sort by."""
 
 Position: TypeAlias = tuple[str | int | None, ...]
-"""Where a page ends: the keys of its last item, as JSON has them, in the order of the sort, the id as the last."""
+"""Where a page ends: the keys of its last item as JSON values, in the order of the sort, with the id as the last."""
 
 Keys: TypeAlias = tuple[Key | None, ...]
 """The same as the stores compare them."""
@@ -52,7 +52,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """By which fields, the first deciding most. The last of them is the id, so no two items are equal."""
+    """The fields to sort by, the most significant first. The last is the id, so no two items are equal."""
 
     orders: tuple[Order, ...]
 
@@ -60,11 +60,11 @@ class Sort:
         return tuple(order.field.key_in(entity) for order in self.orders)
 
     def position(self, entity: object) -> Position:
-        """Where a page ends whose last item this is: to be handed to `list` as `after`."""
+        """Where a page with this last item ends: the parameter `after` of `list` for the next page."""
         return tuple(plain(key) for key in self.keys_of(entity))
 
     def keys_at(self, position: object) -> Keys:
-        """The keys of a position, which may come from outside. Raises `Malformed` if it is not one of this sort."""
+        """The keys of a position, which may come from a client. Raises `Malformed` if it is not one of this sort."""
         if not isinstance(position, list | tuple) or len(position) != len(self.orders):
             raise Malformed("This position is not one in this list.")
         return tuple(order.key_at(value) for order, value in zip(self.orders, position, strict=True))
@@ -93,9 +93,9 @@ SORT: Final = re.compile(r" *(?P<sign>-?)(?P<name>[A-Za-z_.]+) *")
 
 
 def parse_sort(text: str, fields: Fields) -> Sort:
-    """The sort that `name,-created_at` means. Raises `Malformed` with the position.
+    """The sort of a text such as `name,-created_at`. Raises `Malformed` with the position.
 
-    A field is named once, in any case, at most `MAX_SORTS` of them, and only those that sort.
+    It names at most `MAX_SORTS` fields, in any case of letters. Each is different, and each sorts.
     """
     orders: list[Order] = []
     at = 0
@@ -119,7 +119,7 @@ def order_of(part: str, at: int, fields: Fields, before: Sequence[Order]) -> Ord
 
 
 def sort_by(orders: Sequence[Order]) -> Sort:
-    """By these fields, then by id. What stands behind an id decides nothing."""
+    """By these fields, then by id. Fields after the id have no effect."""
     fields = [order.field for order in orders]
     if ID in fields:
         return Sort(tuple(orders[: fields.index(ID) + 1]))
@@ -128,7 +128,7 @@ def sort_by(orders: Sequence[Order]) -> Sort:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some items in a row, and whether more follow the last of them."""
+    """Consecutive items of a list, and whether more follow."""
 
     items: Sequence[T]
     more: bool

@@ -1,24 +1,24 @@
-"""References: an entity names another one by its id, and what happens to it when that one goes."""
+"""References: an entity refers to another one by its id, and declares what happens when that one is removed."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Protocol, TypeAlias
 
 Subject: TypeAlias = tuple[str, int]
-"""Whom a change is about: kind and id."""
+"""An entity that a change is about: its kind and id."""
 
 
 class Then(StrEnum):
     """What happens to an entity when the one that it refers to is deleted or erased."""
 
     REFUSE = "refuse"
-    """Nothing: the other cannot go while this one refers to it (`InUse`)."""
+    """The other one can be neither deleted nor erased while this one refers to it (`InUse`)."""
 
     END = "end"
     """It ends as well. Its changes stay."""
 
     CLEAR = "clear"
-    """It goes on without: the field becomes None."""
+    """It stays, and the field becomes None."""
 
 
 class HasKind(Protocol):
@@ -29,10 +29,10 @@ class HasKind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The `field` of an entity holds the id of another one, which exists and is not deleted, or None.
+    """The `field` of an entity has the id of another one, which exists and is not deleted, or None.
 
-    Both are subjects of its changes. `about` says that what this entity holds is personal to the other: when the other
-    one is erased, the values in its changes are erased too.
+    Both are subjects of its changes. `about` says that the values of this entity are personal to the other one: when
+    that one is erased, the values in the changes of this entity are erased too.
     """
 
     field: str

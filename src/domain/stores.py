@@ -13,13 +13,13 @@ E_co = TypeVar("E_co", bound=Entity, covariant=True)
 
 
 class ReadStore(Protocol[E_co]):
-    """What a store of entities answers. "Hidden" is what was deleted or, if that is done with its kind, revoked."""
+    """A store of entities, to read. An entity is hidden while it is deleted, or if it was revoked."""
 
     async def get(self, id: int, *, hidden: bool = False) -> E_co:
         """The entity of that id, as last committed or as this unit of work left it.
 
         Raises `NotFound` if there never was one, if it ended, or if it was erased. Raises `Gone` if it is hidden,
-        unless `hidden` asks for such too. In a writing unit of work nobody else can change it before the unit ends.
+        unless `hidden` asks for hidden ones too. In a writing unit no other unit can change it before this one ends.
         """
         ...
 
@@ -41,7 +41,7 @@ class ReadStore(Protocol[E_co]):
         ...
 
     async def count(self, filter: Filter | None = None) -> int:
-        """How many entities that are not hidden match the filter. Takes as long as reading them all."""
+        """How many entities that are not hidden match the filter. It takes as long as reading them all."""
         ...
 
 
@@ -60,28 +60,28 @@ class Store(ReadStore[E], Protocol[N_contra, E]):
         ...
 
     async def save(self, entity: E) -> E:
-        """The entity as it is now kept: one version on, updated now.
+        """Store a changed entity. Returns it with the next version, and updated now.
 
-        Raises `Stale` unless the kept one is at `entity.version`, `NotFound` if there is none, and `Conflict` and
-        `Invalid` as `add`. An entity that becomes hidden does to those that refer to it what their references declare
-        (`Reference.on_delete`); raises `InUse` if that is to refuse.
+        Raises `Stale` unless the stored one is at `entity.version`, `NotFound` if there is none, and `Conflict` and
+        `Invalid` as `add`. If the entity becomes hidden, the entities that refer to it are treated as their references
+        declare (`Reference.on_delete`). Raises `InUse` if one of them refuses.
         """
         ...
 
     async def remove(self, entity: E) -> None:
-        """Erase the entity, and what its changes say of it. Raises `Stale` and `NotFound` as `save`.
+        """Erase the entity, and the values in its changes. Raises `Stale` and `NotFound` as `save`.
 
-        Does to those that refer to it, hidden ones too, what their references declare (`Reference.on_purge`).
+        The entities that refer to it, hidden ones too, are treated as their references declare (`Reference.on_purge`).
         """
         ...
 
     async def end(self, entity: E) -> None:
-        """Remove the entity without erasing it: its changes stay as they are. Else as `remove`."""
+        """Remove the entity without erasing it: its changes keep their values. Otherwise as `remove`."""
         ...
 
     async def end_all(self, field: str, value: int) -> int:
-        """End all entities with this value in a reference, at once; and how many there were.
+        """End all entities with this value in a reference, by one statement. Returns how many there were.
 
-        Its cost for each is that of its rows. Nothing may refer to entities of this kind.
+        Each of them costs no more than its rows. No entity may refer to this kind.
         """
         ...

@@ -18,7 +18,7 @@ ATTRIBUTES: Final = Attributes()
 
 
 class Status(StrEnum):
-    """Whether a user takes part, or is known and does not for now."""
+    """Whether a user is active, or suspended for now."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
@@ -28,7 +28,7 @@ class Status(StrEnum):
 class UserProfile:
     """What a client may set of a user.
 
-    The name is kept trimmed, e-mail, username and external id as typed. E-mail and username compare by their folded
+    The name is stored trimmed, e-mail, username and external id as typed. E-mail and username compare by their folded
     form, external ids exactly.
     """
 
@@ -50,7 +50,7 @@ class NewUser(UserProfile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User(UserProfile, Entity, Editable, Deletable):
-    """A user as it is kept. Change it by `revised`, which holds it to the rules, then tell the store to `save`."""
+    """A stored user. To change it, make a new one by `revised`, which checks the rules, and `save` that."""
 
     kind: ClassVar[str] = "user"
     created_from: ClassVar[type] = NewUser
@@ -65,7 +65,7 @@ class User(UserProfile, Entity, Editable, Deletable):
 
 
 FIELDS: Final[Fields] = fields_of(User, without={"deleted_at"}, unsorted={"version"})
-"""What lists of users are filtered and sorted by."""
+"""The fields by which lists of users are filtered and sorted."""
 
 ReadUsers: TypeAlias = ReadStore[User]
 Users: TypeAlias = Store[NewUser, User]

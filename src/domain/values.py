@@ -52,11 +52,11 @@ class Rule(Protocol):
     """What a field of an entity may hold."""
 
     def clean(self, value: Any) -> Any:
-        """The value in the form in which it is kept; as it is, if it breaks the rule."""
+        """The value in its stored form, or unchanged if it breaks the rule."""
         ...
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:
-        """How a cleaned value breaks the rule. The pointer says where it stands."""
+        """How a cleaned value breaks the rule. The pointer says where the value is."""
         ...
 
 
@@ -65,7 +65,7 @@ class Text:
     """A string of 1 to `max` code points, not blank, without NUL and lone surrogates.
 
     With `folds` it compares by its folded form (see `fold`), which has the same bounds: it goes into an index. With
-    `trims` it is kept without the blanks around it.
+    `trims` it is stored without surrounding blanks.
     """
 
     max: int
@@ -115,7 +115,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Id:
-    """The id of an entity: an integer from 1 to `MAX_ID`. Whether there is such an entity, its store knows."""
+    """The id of an entity: an integer from 1 to `MAX_ID`. Its store knows whether there is such an entity."""
 
     def clean(self, value: Any) -> Any:
         return value
@@ -189,7 +189,7 @@ def escape(key: str) -> str:
 
 
 def same(one: JsonValue, other: JsonValue) -> bool:
-    """Whether two values are written alike as JSON: Python's == takes 1, 1.0 and true for one another."""
+    """Whether two values are the same JSON. Python's == treats 1, 1.0 and True as equal."""
     if one is None or isinstance(one, str):
         return one == other
     return json.dumps(one) == json.dumps(other)

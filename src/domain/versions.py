@@ -1,4 +1,4 @@
-"""Versions: one more with each change, so that nobody overwrites what they have not seen."""
+"""Versions rise by one with each change, so that nobody overwrites a state that they have not seen."""
 
 from collections.abc import Collection
 from typing import Final, TypeAlias
@@ -7,13 +7,13 @@ from domain.errors import Stale
 from domain.values import MAX_INTEGER
 
 Expected: TypeAlias = Collection[int] | None
-"""The versions that a caller is content with; None for any, and for none: what is not there yet."""
+"""The versions that a caller accepts. None accepts any, and also that there is no entity yet."""
 
 NOT_THERE: Final = 0
-"""The version of what is not there."""
+"""The version of an entity that does not exist."""
 
 ANY_VERSION: Final = range(1, MAX_INTEGER + 1)
-"""The versions of whatever is there."""
+"""The versions of entities that exist."""
 
 
 def require_version(version: int, expected: Expected, unwanted: Collection[int] = ()) -> None:

@@ -14,7 +14,7 @@ from domain.users import ReadUsers, Users
 T = TypeVar("T")
 
 Clock = Callable[[], datetime]
-"""Tells the time, aware and in UTC."""
+"""Returns the time, aware and in UTC."""
 
 
 def utc_now() -> datetime:
@@ -23,7 +23,7 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
-    """Who asks, in which request, with which scopes; whether it is a dry run; its idempotency key, if any."""
+    """Who calls, in which request, with which scopes; whether it is a dry run; its idempotency key, if any."""
 
     actor: str
     request_id: str
@@ -64,10 +64,10 @@ class UnitOfWork(Protocol):
         ...
 
     async def commit(self, result: T) -> Committed[T]:
-        """Keep what the stores did, with a change for each entity. On a dry run check it, then undo it.
+        """Store what the stores did, with a change for each entity. On a dry run check it, then undo it.
 
-        `result` is what the service answers. With an idempotency key it is also what a repeated request is answered
-        with, so it has to be an entity there. What old changes and answers say of an entity that was removed is erased.
+        `result` is the result of the service. With an idempotency key it has to be an entity, which the stored answer
+        shows. If an entity was erased, its values are erased from its old changes and from stored answers.
 
         Raises `Contended` if another transaction came first, `Uncertain` if the connection broke meanwhile.
         """
@@ -75,22 +75,22 @@ class UnitOfWork(Protocol):
 
 
 class UnitsOfWork(Protocol):
-    """Where services get their units of work from: a whole directory, wherever it is kept."""
+    """A whole directory. Services get their units of work from it."""
 
     async def start(self) -> None:
-        """Get ready to serve; nothing, if it is. Raises `NotReady`, for an operator, if that cannot be."""
+        """Get ready to serve. Does nothing if it is ready. Raises `NotReady`, for the operator, if it cannot be."""
         ...
 
     async def stop(self) -> None: ...
 
     async def is_ready(self) -> bool:
-        """Whether reads are answered, from the form that this version knows."""
+        """Whether reads work, on the schema that this version needs."""
         ...
 
     def reading(self) -> AbstractAsyncContextManager[ReadingUnit]: ...
 
     def snapshot(self) -> AbstractAsyncContextManager[ReadingUnit]:
-        """Stores whose answers are all of one moment, for a long list. Raises `Busy` while too many read so."""
+        """Stores whose answers are all of one moment, for a long list. Raises `Busy` while there are too many."""
         ...
 
     def writing(self, context: RequestContext) -> AbstractAsyncContextManager[UnitOfWork]:
@@ -104,12 +104,12 @@ class UnitsOfWork(Protocol):
     def changed(self, since: int, within_s: float) -> Awaitable[float]:
         """Wait for a change with a higher sequence number than `since`, for at most `within_s` seconds.
 
-        Tells how many of them are left to wait; none once everybody was let go.
+        Returns how many of them are left. After `release` that is 0.
         """
         ...
 
     def release(self) -> None:
-        """Let go of everybody who waits for changes: the server is about to stop."""
+        """End all waits for changes, because the server is about to stop."""
         ...
 
     def pause(self, attempt: int) -> Awaitable[None]:

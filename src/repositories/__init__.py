@@ -1,1 +1,1 @@
-"""Where the directory is kept. Imports the domain and SQLAlchemy."""
+"""Where the directory is stored. Imports the domain and SQLAlchemy."""

@@ -1,4 +1,4 @@
-"""Answers that are remembered for their idempotency keys, in SQL."""
+"""The stored answers of idempotency keys, in SQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -28,7 +28,7 @@ answers: Final = sa.Table(
 """`kind` and `entity_id` say which entity the answer shows."""
 
 REMOVED_AT_ONCE: Final = 100
-"""The most old answers that each new one removes: so the table shrinks faster than it grows."""
+"""How many old answers each new one removes at most, so that the table shrinks faster than it grows."""
 
 FIND: Final = sa.select(answers.c.fingerprint, answers.c.answer).where(
     answers.c.actor == sa.bindparam("actor"),
@@ -60,7 +60,7 @@ FORGET_ABOUT_IT: Final = sa.delete(answers).where(
 
 
 async def find_answer(executor: Executor, actor: str, key: IdempotencyKey, now: datetime) -> None:
-    """Raises the answer, or the refusal, if the key is remembered."""
+    """Raises `AlreadyDone` with the answer, or `IdempotencyKeyReused`, if there is an answer for the key."""
     asked = {"actor": actor, "key": key.key, "since": now - REMEMBERED_FOR}
     for fingerprint, answer in await executor.fetch(FIND, asked):
         raise replay(key, fingerprint, answer)
@@ -84,7 +84,7 @@ async def keep_answer(
 
 
 async def forget_answers(executor: Executor, entity: Entity, kinds_about: Sequence[str]) -> None:
-    """Forget the answers that show an entity, or one of a kind whose values are personal to it."""
+    """Remove the answers that show an entity, or one of a kind whose values are personal to it."""
     it = {"its_kind": entity.kind, "its_id": entity.id}
     await executor.fetch(FORGET, it)
     for kind in kinds_about:

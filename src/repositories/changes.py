@@ -36,7 +36,7 @@ changes: Final = sa.Table(
     sa.Index("ix_changes_kind_entity_id_seq", "kind", "entity_id", "seq"),
     sqlite_autoincrement=True,
 )
-"""`subjects` are whom a change is about, if that is more than the entity itself."""
+"""`subjects` are the entities that a change is about; null if that is its own entity only."""
 
 change_subjects: Final = sa.Table(
     "change_subjects",
@@ -46,7 +46,7 @@ change_subjects: Final = sa.Table(
     sa.Column("seq", sa.BigInteger, primary_key=True),
     sqlite_with_rowid=False,
 )
-"""The changes that are about something beside their own entity, by what they are about."""
+"""Which changes are about an entity that is not their own."""
 
 COLUMNS: Final = tuple(each.name for each in fields(NewChange))
 CHANGE: Final = tuple(changes.c[name] for name in (*COLUMNS, "seq"))
@@ -119,10 +119,10 @@ class SqlChanges:
 async def append(
     executor: Transaction, new: Sequence[NewChange], order: sa.Select[Any] | None, *, last: bool
 ) -> int | None:
-    """Number and keep these changes in one statement; the number of the last, if there is any.
+    """Number and store these changes in one statement. Returns the number of the last one, if there are any.
 
-    `order` is what a database runs before they are numbered, if commits could overtake each other there. With `last`
-    the statement also commits, if it is the only one.
+    `order` runs before the numbers are drawn, on a database whose commits could overtake each other. With `last` the
+    transaction is committed too, if there are any changes.
     """
     if len(new) == 1 and len(new[0].subjects) == 1:
         ((seq,),) = await executor.fetch(inserting_one(order), row_of(new[0]), last=last)
@@ -158,9 +158,9 @@ def inserting_many(order: sa.Select[Any] | None) -> sa.Insert:
 
 
 def inserting(rows: sa.Select[Any], order: sa.Select[Any] | None) -> sa.Insert:
-    """Keep these rows. They are numbered after the statement that orders commits."""
+    """Store these rows. Their numbers are drawn after the statement that orders commits."""
     if order is not None:
-        rows = rows.select_from(order.cte("turn").prefix_with("MATERIALIZED", dialect="postgresql"))
+        rows = rows.select_from(order.cte("commit_order").prefix_with("MATERIALIZED", dialect="postgresql"))
     return sa.insert(changes).from_select(COLUMNS, rows).returning(changes.c.seq)
 
 
@@ -171,9 +171,9 @@ def row_of(change: NewChange) -> Mapping[str, Any]:
 
 
 async def redact(executor: Transaction, entity: Entity, kinds_about: Sequence[str]) -> None:
-    """Erase what changes say of an entity: its own, and those of the kinds whose values are personal to it.
+    """Erase the values of an entity in its changes, and in those of the kinds whose values are personal to it.
 
-    That there were changes, when and by whom, stays.
+    The rows stay, with their times and actors.
     """
     it = {"its_kind": entity.kind, "its_id": entity.id}
     await executor.fetch(REDACT_ITS_OWN, it)

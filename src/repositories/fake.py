@@ -1,7 +1,7 @@
-"""The shipped fake: units of work in memory, which keep the promises of those in SQL.
+"""The shipped fake: units of work in memory, with the promises of those in SQL.
 
 A writing unit copies what is committed when it begins, and puts the copy in its place when it commits: a forgotten
-commit loses data exactly as in SQL. Units that write take turns, as they do on SQLite.
+commit loses data exactly as in SQL. One unit writes at a time, as on SQLite.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class MemoryUnitOfWork(MemoryStores):
         return self.unit.now
 
     def require_first(self, key: IdempotencyKey) -> None:
-        """Raises the answer if the request was carried out before."""
+        """Raises `AlreadyDone`, or `IdempotencyKeyReused`, if the key was used before."""
         kept = self.unit.tables.answers.get((self._context.actor, key.key))
         if kept is not None and kept.at > self.now - REMEMBERED_FOR:
             raise replay(key, kept.fingerprint, kept.answer)
@@ -64,23 +64,23 @@ class MemoryUnitOfWork(MemoryStores):
         tables.answers[self._context.actor, key.key] = answer
 
     def _forget(self, entity: Entity) -> None:
-        """Erase what changes and answers say of an entity, and those of kinds that are personal to it."""
+        """Erase the values of an entity in changes and answers, and those of kinds that are personal to it."""
         tables = self.unit.tables
         subject = (entity.kind, entity.id)
         about = {each.entity.kind for each in tables.referrers_of(entity.kind) if each.reference.about}
 
-        def tells(change: Change) -> bool:
+        def is_about(change: Change) -> bool:
             return change.subjects[0] == subject or (change.kind in about and subject in change.subjects)
 
-        gone = {change.subjects[0] for change in tables.changes if tells(change)} | {subject}
+        gone = {change.subjects[0] for change in tables.changes if is_about(change)} | {subject}
         tables.changes = [
-            replace(change, before=None, after=None) if tells(change) else change for change in tables.changes
+            replace(change, before=None, after=None) if is_about(change) else change for change in tables.changes
         ]
         tables.answers = {key: each for key, each in tables.answers.items() if each.entity not in gone}
 
 
 class MemoryUnitsOfWork:
-    """A whole directory in memory. Two of them know nothing of each other.
+    """A whole directory in memory. Two of them share nothing.
 
     A directory with more kinds of entities is a subclass with other units and tables.
     """
@@ -92,7 +92,7 @@ class MemoryUnitsOfWork:
     def __init__(self, clock: Clock = utc_now) -> None:
         self._tables = Tables.of(table.entity for table in self.tables)
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self._write_lock = asyncio.Lock()
         self._in_flight = InFlightKeys()
         self._feed = Feed(self._last_seq)
 
@@ -108,7 +108,7 @@ class MemoryUnitsOfWork:
     async def writing(self, context: RequestContext) -> AsyncIterator[MemoryUnitOfWork]:
         key = None if context.dry_run else context.idempotency_key
         with self._in_flight.claim(context.actor, key):
-            async with self._turn:
+            async with self._write_lock:
                 work = self.writing_unit(self._tables, context, self._clock)
                 if key:
                     work.require_first(key)
@@ -138,4 +138,4 @@ class MemoryUnitsOfWork:
         self._feed.release()
 
     async def pause(self, attempt: int) -> None:
-        """Never contended, so never waited for."""
+        """Returns immediately: units in memory are never contended."""

@@ -1,4 +1,4 @@
-"""Waiting for changes: many may wait, at the cost of one look at the database a few times a second for all of them."""
+"""Waiting for changes. All who wait together cost one query, a few times a second."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -28,7 +28,7 @@ class Feed:
             self._wake()
 
     def release(self) -> None:
-        """Let go of everybody who waits, and of who comes."""
+        """End all waits, and those that begin later."""
         self._released = True
         self._wake()
 
@@ -50,7 +50,7 @@ class Feed:
     def _watched(self) -> Iterator[None]:
         self._waiting += 1
         if self._watch is None:
-            self._watch = asyncio.create_task(self._look_again_and_again())
+            self._watch = asyncio.create_task(self._poll())
         try:
             yield
         finally:
@@ -59,8 +59,8 @@ class Feed:
                 self._watch.cancel()
                 self._watch = None
 
-    async def _look_again_and_again(self) -> None:
+    async def _poll(self) -> None:
         while True:
-            with suppress(Refusal):  # those who wait get theirs when they ask
+            with suppress(Refusal):  # each waiter gets the refusal from its own query
                 self.committed(await self._look_up())
             await asyncio.sleep(LOOK_EVERY_S)

@@ -54,7 +54,7 @@ ONE: Final = sa.select(sa.literal_column("1").label("one")).subquery("one")
 DIGESTS: Final = sa.select(keys.c.hash, keys.c.old_hash, keys.c.old_until).select_from(
     ONE.outerjoin(keys, keys.c.id == sa.bindparam("id"))
 )
-"""One row in any case, so that its duration does not tell whether there is such a key."""
+"""Returns a row in any case, so that its duration does not show whether there is such a key."""
 
 ANY: Final = sa.select(keys.c.id).limit(1)
 UNREVOKED_LOCKED: Final = KEYS.rows.where(KEYS.shown).order_by(keys.c.id).with_for_update()

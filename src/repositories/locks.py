@@ -10,11 +10,12 @@ if TYPE_CHECKING:
 
 
 class LockOrder:
-    """Says of each row whether the unit may wait for its lock.
+    """Decides for each row whether the unit may wait for its lock.
 
-    Rows have one order: entities that others refer to come first, then by kind and id. A unit waits only for a row
-    behind all that it has locked. A row before them it locks only if that is free at once; else the unit is contended
-    and is run again. So a circle of units that wait for each other cannot come about, whatever the order of the calls.
+    Rows have one order: entities that others refer to come first, then the order is by kind and id. A unit waits only
+    for a row after the last row that it has locked. It locks an earlier row only if no other unit holds it. Otherwise
+    the unit is contended and is run again. So units cannot wait for each other in a circle, in whatever order a service
+    calls its stores.
     """
 
     def __init__(self, ranks: "Ranks", *, are_needed: bool) -> None:
@@ -26,25 +27,26 @@ class LockOrder:
         self._last = (-1, "", 0)
 
     def may_wait(self, kind: str, id: int) -> bool:
-        return not self.are_needed or (kind, id) in self._held or self._place(kind, id) > self._last
+        return not self.are_needed or (kind, id) in self._held or self.place(kind, id) > self._last
 
     def may_wait_for_any(self, kind: str) -> bool:
         """The same for a row of this kind whose id is not known yet."""
-        return not self.are_needed or self._place(kind, 0) > self._last
+        return not self.are_needed or self.place(kind, 0) > self._last
 
     def locked(self, kind: str, id: int) -> None:
         """Note that this row was locked."""
         if not self.are_needed:
             return
         self._held.add((kind, id))
-        self._last = max(self._last, self._place(kind, id))
+        self._last = max(self._last, self.place(kind, id))
 
-    def _place(self, kind: str, id: int) -> tuple[int, str, int]:
+    def place(self, kind: str, id: int) -> tuple[int, str, int]:
+        """Where a row stands in the order."""
         return (self._ranks.of(kind), kind, id)
 
 
 class Ranks:
-    """How far each kind stands from those that refer to nothing."""
+    """The distance of each kind from the kinds that refer to nothing."""
 
     def __init__(self, entities: Iterable[type[Entity]]) -> None:
         self._entities = {entity.kind: entity for entity in entities}
@@ -54,6 +56,6 @@ class Ranks:
         return self._ranks.get(kind, 0)
 
     def _depth(self, entity: type[Entity]) -> int:
-        """A kind that refers to itself stands one behind the others that it refers to."""
+        """References of a kind to itself do not count."""
         others = [each.to for each in entity.references if each.to.kind != entity.kind]
         return max((1 + self._depth(self._entities[each.kind]) for each in others), default=0)

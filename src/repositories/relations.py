@@ -1,4 +1,4 @@
-"""References between tables: whether what an entity refers to is there, and what becomes of those that refer to it."""
+"""References between tables: whether the referred entity exists, and what happens to entities that refer to it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from repositories.table import EntityTable, Locking
 from repositories.units import Writing
 
 NAMED: Final = 3
-"""How many of the entities that stand in the way a refusal names."""
+"""How many of the referring entities a refusal names."""
 
 AnyTable = EntityTable[Any, Any]
 
@@ -30,7 +30,7 @@ class Referrers(NamedTuple):
 
 
 class Relations:
-    """What the entities of a directory declare of each other."""
+    """The references between all entities of a directory."""
 
     def __init__(self, tables: Iterable[AnyTable]) -> None:
         self._tables = {table.entity.kind: table for table in tables}
@@ -52,17 +52,18 @@ class Relations:
         return [table.entity.kind for table, reference in self.referrers_of(kind) if reference.about]
 
     async def require(self, unit: Writing, entity: type[Entity], new: object, before: Entity | None = None) -> None:
-        """Lock what a new or changed entity refers to. Raises `Invalid` at each reference to what is not there.
+        """Lock what a new or changed entity refers to. Raises `Invalid` at each reference to a missing entity.
 
-        A reference that stays as it was is not looked at, unless the entity becomes visible again.
+        An unchanged reference is not checked, unless the entity becomes visible again.
         """
-        faults = [
-            fault
-            for reference in in_order(entity.references)
+        changed = [
+            (reference, id)
+            for reference in entity.references
             if (id := getattr(new, reference.field)) is not None
             and (before is None or before.is_hidden or id != getattr(before, reference.field))
-            for fault in await self._faults_at(unit, reference, id)
         ]
+        in_order = sorted(changed, key=lambda each: unit.locks.place(each[0].to.kind, each[1]))
+        faults = [fault for reference, id in in_order for fault in await self._faults_at(unit, reference, id)]
         if faults and not getattr(new, "is_hidden", False):
             raise Invalid(faults)
 
@@ -76,7 +77,7 @@ class Relations:
         return [Fault(f"/{reference.field}", "not_found", f"There is no {kind} with this id.")]
 
     async def release(self, unit: Writing, entity: Entity, *, erased: bool) -> None:
-        """Do to those that refer to an entity what they declare for its deletion, or for its end and its erasure.
+        """Treat the entities that refer to this one as they declare for its deletion, or for its end or erasure.
 
         Raises `InUse`.
         """
@@ -104,12 +105,8 @@ class Relations:
         return len(rows)
 
 
-def in_order(references: Sequence[Reference]) -> Sequence[Reference]:
-    return sorted(references, key=lambda reference: reference.to.kind)
-
-
 async def require_none(executor: Executor, table: AnyTable, reference: Reference, id: int, *, hidden: bool) -> None:
-    """Raises `InUse` if something refers to it."""
+    """Raises `InUse` if an entity refers to it."""
     rows = await executor.fetch(holding(table, reference.field, hidden), {"referred_id": id, "limit": NAMED + 1})
     if rows:
         holders = [(table.entity.kind, row[0]) for row in rows[:NAMED]]

@@ -1,7 +1,7 @@
-"""Ending many entities at once: their changes are written by the database itself, without a row of them in Python.
+"""Ending many entities at once: the database writes their changes itself, and no row of them comes to Python.
 
-For 5,000 memberships that is a tenth of the time, in which nobody else can write on SQLite. It takes what a database
-can write as JSON just as Python does (`can_end`); whatever else ends goes through the journal.
+For 5,000 memberships this takes a tenth of the time, during which no other unit can write on SQLite. It is used for
+entities whose values the database writes as the same JSON as Python (`can_end`). All others go through the journal.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from domain.changes import Action, told_of
+from domain.changes import Action, recorded_fields
 from repositories.changes import COLUMNS, change_subjects, changes, inserting
 from repositories.engines.schema import Choice
 from repositories.table import EntityTable
@@ -22,19 +22,19 @@ from repositories.units import Writing
 AnyTable = EntityTable[Any, Any]
 
 WRITTEN_ALIKE: Final = (sa.Text, sa.Integer, Choice)
-"""Types whose values are the same JSON in Python and in both databases. Times and JSON are made so (`as_json`)."""
+"""Types whose values are the same JSON in Python and in both databases. Times and JSON are converted (`as_json`)."""
 
 
 @cache
 def can_end(table: AnyTable) -> bool:
     """Whether the database can write the changes of these entities itself."""
-    told = [table.table.c[name].type for name in told_of(cast("Any", table.entity))]
-    kept = all(isinstance(each, (*WRITTEN_ALIKE, sa.DateTime, sa.JSON)) for each in told)
-    return kept and not any(table.table.c[each.field].nullable for each in table.entity.references)
+    types = [table.table.c[name].type for name in recorded_fields(cast("Any", table.entity))]
+    are_alike = all(isinstance(each, (*WRITTEN_ALIKE, sa.DateTime, sa.JSON)) for each in types)
+    return are_alike and not any(table.table.c[each.field].nullable for each in table.entity.references)
 
 
 async def end_all(unit: Writing, table: AnyTable, field: str, id: int, *, hidden: bool) -> int:
-    """End the entities that refer to an id, with a change for each; how many there were."""
+    """End the entities that refer to an id, with a change for each. Returns how many there were."""
     executor, who = unit.executor, {"actor": unit.actor, "request_id": unit.request_id, "ended_at": unit.now}
     recorded = await executor.fetch(recording(table, field, hidden, unit.commit_order), {"referred_id": id, **who})
     if not recorded:
@@ -59,7 +59,7 @@ def recording(table: AnyTable, field: str, hidden: bool, order: sa.Select[Any] |
         "actor": sa.bindparam("actor", type_=changes.c.actor.type),
         "request_id": sa.bindparam("request_id", type_=changes.c.request_id.type),
         "at": sa.bindparam("ended_at", type_=changes.c.at.type),
-        "before": object_of(table, told_of(cast("Any", entity))),
+        "before": object_of(table, recorded_fields(cast("Any", entity))),
         "after": object_of(table, entity.identified_by),
         "subjects": subjects_of(table),
     }
@@ -82,7 +82,7 @@ def deleting(table: AnyTable, field: str, hidden: bool) -> sa.Delete:
 
 
 def referring(table: AnyTable, field: str, hidden: bool) -> Sequence[sa.ColumnElement[bool]]:
-    """The rows that refer to an id: the hidden ones too, or without them."""
+    """Conditions of the rows that refer to an id, with or without hidden ones."""
     refers = table.table.c[field] == sa.bindparam("referred_id")
     return [refers] if hidden else [refers, table.shown]
 
@@ -106,12 +106,12 @@ def as_json(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
 
 
 def quoted(name: str) -> str:
-    """A name of Roster's own as a literal: a statement that is composed once takes no parameter for it."""
+    """A name of Roster's own as a literal, so that the statement needs no parameter for it."""
     return "'" + name.replace("'", "''") + "'"
 
 
 class JsonObjectOf(FunctionElement[Any]):
-    """A JSON object of names and values in turn."""
+    """A JSON object of alternating names and values."""
 
     type = sa.JSON()
     inherit_cache = True

@@ -4,7 +4,7 @@ A noun has a line in each class. `domain.work` promises the same stores to servi
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from domain.users import NewUser, User
 from repositories.changes import SqlChanges
@@ -20,7 +20,7 @@ S = TypeVar("S")
 
 
 class store(Generic[S]):  # noqa: N801  # reads as a word of a declaration
-    """A store of a unit of work, made when it is first asked for."""
+    """A store of a unit of work, made when it is first used."""
 
     def __init__(self, make: Callable[[Any], S]) -> None:
         self._make = make
@@ -35,9 +35,18 @@ class store(Generic[S]):  # noqa: N801  # reads as a word of a declaration
 
 
 class SqlReadStores:
+    """Its session ends with the block that it is used in."""
+
     def __init__(self, unit: Reading) -> None:
         self.unit = unit
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.unit.end()
+
+    session = store(Reading.open)
     users = store(USERS.reading)
     keys = store(SqlReadKeys)
     changes = store(SqlChanges)
@@ -47,6 +56,7 @@ class SqlStores:
     def __init__(self, unit: Writing) -> None:
         self.unit = unit
 
+    session = store(Writing.open)
     users = store(USERS.writing)
     keys = store(SqlKeys)
     changes = store(SqlChanges)
@@ -70,5 +80,8 @@ class MemoryStores:
     changes = store(MemoryChanges)
 
 
-TABLES: Final = (USERS, KEYS)
+TABLES: Final = (
+    USERS,
+    KEYS,
+)
 """The tables of all entities: what they declare of each other holds in SQL and in memory."""

@@ -1,4 +1,4 @@
-"""What every SQL store of entities does alike: get, find, list, add, save, remove, with version, tombstone and change.
+"""What all SQL stores of entities share: get, find, list, add, save, remove, with version, tombstone and change.
 
 An `EntityTable` is declared once for each kind. Its statements are SQLAlchemy Core, composed from its columns once.
 Its twin in memory is `repositories.memory.table`.
@@ -19,6 +19,7 @@ from domain.filters import Filter
 from domain.pages import BY_ID, Position, Sort
 from domain.values import flaw_in, fold, is_id
 from repositories.engines.executors import Executor
+from repositories.engines.schema import JOURNALLED
 from repositories.engines.statements import Parameters, Rows, bounded
 from repositories.lists.pages import Listing, Query, page, total
 from repositories.rows import maker
@@ -56,13 +57,15 @@ class EntityTable(Generic[N, E]):
     """The table of one kind of entity, created from an `N`, and the statements on it.
 
     Each field of the entity has a column of its name. If there is also a column `<field>_key`, it holds the folded form
-    of the field, which is compared instead. Lists are filtered and sorted by `fields`. `save` leaves `unsaved` alone.
+    of the field, which is compared instead. Lists are filtered and sorted by `fields`. `save` does not write the
+    `unsaved` fields.
     """
 
     def __init__(self, entity: type[E], table: sa.Table, fields_: Fields, *, unsaved: Sequence[str] = ()) -> None:
         names = [each.name for each in fields(cast("Any", entity))]
         singles = [only for only, *others in entity.unique if not others]
         id = table.c.id
+        table.info[JOURNALLED] = "Write it by its store."
         self.entity = entity
         self.table = table
         self.unsaved = unsaved
@@ -176,7 +179,7 @@ W = TypeVar("W", bound="SqlStore[Any, Any]")
 def write(
     method: Callable[Concatenate[W, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[W, P], Coroutine[Any, Any, T]]:
-    """A method that writes. If it is refused, its unit of work has ended: PostgreSQL would not go on either."""
+    """A method that writes. A refusal ends its unit of work: PostgreSQL would refuse every further statement."""
 
     @wraps(method)
     async def written(self: W, /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -23,7 +23,7 @@ from repositories.units import Reading, Writing
 T = TypeVar("T")
 
 PAUSE_S: Final = 0.04
-"""The longest wait before the second attempt; it doubles from one to the next."""
+"""The longest wait before the second attempt. It doubles with each further one."""
 
 
 class SqlUnitOfWork(SqlStores):
@@ -34,9 +34,17 @@ class SqlUnitOfWork(SqlStores):
     ) -> None:
         locks = LockOrder(relations.ranks, are_needed=database.locks_rows)
         unit = Writing(
-            executor, now, context.actor, context.request_id, database.commit_order, relations=relations, locks=locks
+            executor,
+            now,
+            context.actor,
+            context.request_id,
+            database.commit_order,
+            database=database,
+            relations=relations,
+            locks=locks,
         )
         super().__init__(unit)
+        self._relations = relations
         self.now = now
         self.seq: int | None = None
         self.has_erased = False
@@ -44,6 +52,7 @@ class SqlUnitOfWork(SqlStores):
         self._context = context
 
     async def commit(self, result: T) -> Committed[T]:
+        await self.unit.settle()
         who, executor, journal = self._context, self.unit.executor, self.unit.journal
         changes = journal.changes(actor=who.actor, request_id=who.request_id, at=self.now)
         ends = bool(changes) and not (who.dry_run or who.idempotency_key or journal.erased)
@@ -67,12 +76,12 @@ class SqlUnitOfWork(SqlStores):
 
     async def _erase(self) -> None:
         for entity in self.unit.journal.erased:
-            about = self.unit.relations.kinds_about(entity.kind)
+            about = self._relations.kinds_about(entity.kind)
             await forget_answers(self.unit.executor, entity, about)
             await redact(self.unit.executor, entity, about)
 
     async def require_first(self, key: IdempotencyKey) -> None:
-        """Raises the answer if the request was carried out before, `InFlight` if another process is at it."""
+        """Raises `AlreadyDone` or `IdempotencyKeyReused` if the key was used, `InFlight` if it is in use."""
         if not await self._database.claim(self.unit.executor, f"{self._context.actor} {key.key}"):
             raise InFlight(IN_FLIGHT)
         await find_answer(self.unit.executor, self._context.actor, key, self.now)
@@ -112,12 +121,15 @@ class SqlUnitsOfWork:
         self._feed.release()
 
     def reading(self) -> AbstractAsyncContextManager[SqlReadStores]:
-        return nullcontext(self.reading_unit(Reading(self._database.reader, self._database.scans)))
+        return self.reading_unit(Reading(self._database.reader, self._database.scans, database=self._database))
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqlReadStores]:
-        async with self._database.snapshot() as executor:
-            yield self.reading_unit(Reading(executor, executor))
+        async with (
+            self._database.snapshot() as executor,
+            self.reading_unit(Reading(executor, executor, database=self._database)) as work,
+        ):
+            yield work
 
     @asynccontextmanager
     async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:
@@ -125,9 +137,12 @@ class SqlUnitsOfWork:
         with self._in_flight.claim(context.actor, key):
             async with self._database.transaction() as executor:
                 work = self.writing_unit(self._database, executor, context, self._clock(), self._relations)
-                if key:
-                    await work.require_first(key)
-                yield work
+                try:
+                    if key:
+                        await work.require_first(key)
+                    yield work
+                finally:
+                    work.unit.end()
         if work.has_erased:
             await self._database.scrub()
         if work.seq is not None:

@@ -1,4 +1,4 @@
-"""Authentication: from a secret to the key that it belongs to, without asking the database each time."""
+"""Authentication: from a secret to its key, without a query each time."""
 
 import hmac
 from collections import OrderedDict
@@ -13,14 +13,14 @@ from domain.work import Clock, RequestContext, UnitsOfWork, utc_now
 from services.operations import retry
 
 REMEMBERED_FOR_S: Final = 4.0
-"""How long a key counts as valid without another look. A revocation by another process holds after so long at most."""
+"""How long a key counts as valid without another query: a revocation by another process takes effect after that."""
 
 MAX_REMEMBERED: Final = 10_000
 TOUCHED_EVERY: Final = timedelta(minutes=1)
 """How exact `last_used_at` is."""
 
 NOT_VALID: Final = "The key is missing or not valid."
-NOBODY: Final = Digest(bytes(32))
+NO_DIGEST: Final = Digest(bytes(32))
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -33,7 +33,7 @@ class Remembered:
 
 
 class Authenticator:
-    """Remembers the keys that were used lately. Only valid ones, so that wrong secrets cannot displace them."""
+    """Remembers the valid keys that were used lately. Wrong secrets are not remembered, so they displace no key."""
 
     def __init__(self, units: UnitsOfWork, monotonic: Callable[[], float], clock: Clock = utc_now) -> None:
         self.units = units
@@ -46,13 +46,13 @@ class Authenticator:
         self._looked_at = float("-inf")
 
     def forget(self) -> None:
-        """Look at every key anew: one was changed by this process."""
+        """Forget all keys, because this process changed one."""
         self._remembered.clear()
         self._generation += 1
         self._looked_at = float("-inf")
 
     async def needs_key(self) -> bool:
-        """Whether a request needs a key: there is or was one. Once so, it stays so."""
+        """Whether a request needs a key: it does if there is or ever was one."""
         if not self._needs_key and self._monotonic() >= self._looked_at + REMEMBERED_FOR_S:
             generation, looked_at = self._generation, self._monotonic()
             self._needs_key = await self._has_keys() or self._needs_key
@@ -99,13 +99,13 @@ class Authenticator:
         try:
             await self._note_use(key)
         except Refusal:
-            return  # the note can be taken later; the caller is not refused for it
+            return  # the next use can be noted; the caller is not refused for this
 
     @retry
     async def _key_with(self, digest: bytes, id: int) -> tuple[Key, Digest]:
-        """The key of this id, if the digest is one of its own. An unknown id takes as long to refuse."""
+        """The key of this id, if the digest is that of its secret. An unknown id is refused after the same time."""
         async with self.units.reading() as work:
-            kept = [*await work.keys.digests(id), NOBODY, NOBODY][:2]
+            kept = [*await work.keys.digests(id), NO_DIGEST, NO_DIGEST][:2]
             matches = [each for each in kept if hmac.compare_digest(digest, each.hash)]
             if not matches:
                 raise Unauthenticated(NOT_VALID)

@@ -1,4 +1,4 @@
-"""What can be asked of the record of changes."""
+"""Operations on the record of changes."""
 
 from domain.changes import ChangePage
 from domain.errors import NotFound
@@ -16,7 +16,7 @@ class ChangeService:
 
     @operation(Scope.CHANGES_READ)
     async def list(self, *, filter: Filter | None = None, since: int, limit: int) -> ChangePage:
-        """The changes that match the filter. A reader who goes on from the end of the page misses none."""
+        """The changes that match the filter. A reader who continues after the end of the page misses none."""
         async with self.units.reading() as work:
             looked_at = since if filter is None else max(since, await work.changes.last())  # before, not after
             found = await work.changes.list(filter=filter, since=since, limit=limit)
@@ -24,7 +24,7 @@ class ChangeService:
 
     @operation(Scope.CHANGES_READ, retries=False)
     async def wait(self, *, filter: Filter | None = None, since: int, limit: int, within_s: float) -> ChangePage:
-        """As `list`, but wait for a change if there is none, for up to `within_s` seconds, without a connection."""
+        """As `list`, but wait up to `within_s` seconds for a change if there is none. A wait holds no connection."""
         page = await self.list(filter=filter, since=since, limit=limit)
         while not page.changes and within_s > 0:
             within_s = await self.units.changed(page.end, within_s)
@@ -33,7 +33,7 @@ class ChangeService:
 
     @operation(Scope.CHANGES_READ)
     async def list_of_user(self, id: int, *, since: int, limit: int) -> ChangePage:
-        """All changes that are about one user, a deleted or an erased one too."""
+        """All changes that are about one user, also a deleted or an erased one."""
         async with self.units.reading() as work:
             user = (User.kind, id)
             history = await work.changes.list(since=since, subject=user, limit=limit)

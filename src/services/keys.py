@@ -1,4 +1,4 @@
-"""What can be done with API keys."""
+"""Operations on API keys."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -29,7 +29,7 @@ DEFAULT_OVERLAP: Final = timedelta(hours=24)
 
 
 class KeyService:
-    """`forget` is called when a key was changed: whoever remembers keys is to look at them anew."""
+    """`forget` is called after a key was changed, so that remembered keys are looked up again."""
 
     def __init__(
         self, units: UnitsOfWork, randomness: Randomness, forget: Callable[[], None], context: RequestContext
@@ -41,7 +41,7 @@ class KeyService:
 
     @operation(Scope.KEYS_ADMIN)
     async def create(self, new: NewKey) -> Committed[tuple[Key, str]]:
-        """The key and its secret, which nobody can be told again. A key grants no scope that it has not itself."""
+        """Create a key. Its secret cannot be shown again. A caller cannot grant a scope that it lacks."""
         require_scopes(new.scopes, self.context.scopes)
         async with self.units.writing(self.context) as work:
             new.require_future(work.now)
@@ -54,7 +54,7 @@ class KeyService:
 
     @operation(Scope.KEYS_ADMIN)
     async def seed(self, secret: str) -> Committed[Key] | None:
-        """The first key, for everything, with a secret that is known already; None if there are keys.
+        """Create the first key, with every scope and a given secret. Returns None if there are keys.
 
         Raises `Invalid` if it is not the secret of a first key, as `write_secret` writes it.
         """
@@ -81,7 +81,7 @@ class KeyService:
 
     @operation(Scope.KEYS_ADMIN)
     async def rotate(self, id: int, *, overlap: timedelta = DEFAULT_OVERLAP) -> Committed[tuple[Key, str]]:
-        """Give a key a new secret. For as long as they overlap the one before is good as well.
+        """Give a key a new secret. For the overlap, the one before is valid too.
 
         Raises `Invalid` if that is longer than `MAX_OVERLAP`.
         """
@@ -100,7 +100,7 @@ class KeyService:
 
     @operation(Scope.KEYS_ADMIN)
     async def revoke(self, id: int, *, force: bool = False) -> Committed[Key]:
-        """End a key. The last one that may administer keys only by `force`."""
+        """Revoke a key. The last one that may administer keys needs `force`."""
         async with self.units.writing(self.context) as work:
             key = require_valid(await work.keys.get(id, hidden=True))
             is_admin = Scope.KEYS_ADMIN in key.scopes
@@ -113,7 +113,7 @@ class KeyService:
 
 
 async def add_unless_overtaken(keys: Keys, new: NewKey) -> Key:
-    """Add the first key. If there is one now, that a moment ago was not there, the work is to be run again."""
+    """Add the first key. Raises `Contended`, so that the work runs again, if another process added one meanwhile."""
     try:
         return await keys.add_first(new)
     except Conflict as conflict:

@@ -1,6 +1,6 @@
 """Operations: what a service offers. Each declares the scopes that it needs, and runs again when its unit is contended.
 
-The scope holds whatever the way in: HTTP, the command line, another protocol. Routes refuse early by the same
+The scopes are checked for every way in: HTTP, the command line, another protocol. Routes check them early, by the same
 declaration (`scopes_of`).
 """
 
@@ -40,8 +40,8 @@ Method = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 def operation(*scopes: Scope, retries: bool = True) -> "Callable[[Method[S, P, T]], Method[S, P, T]]":
     """A public method of a service. Raises `Forbidden` unless the caller has all of these scopes.
 
-    It is one unit of work, and is run again from its start while that is contended. An operation that is made of
-    several others does not retry: they do.
+    It is one unit of work, and is run again from its start while that is contended. An operation that calls several
+    others does not retry, because they do.
     """
 
     def declare(method: "Method[S, P, T]") -> "Method[S, P, T]":
@@ -85,9 +85,9 @@ def scopes_of(method: Callable[..., Any]) -> tuple[Scope, ...]:
 def retry(
     method: Callable[Concatenate[R, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[R, P], Coroutine[Any, Any, T]]:
-    """Run a method from its start while its unit of work is `Contended`; in the end raise `Busy`.
+    """Run a method again from its start while its unit of work is `Contended`. At last raise `Busy`.
 
-    Sound because a method is one unit of work: what a contended one did is undone. `Uncertain` is not run again.
+    This is correct because a method is one unit of work, and a contended unit was undone. `Uncertain` is not run again.
     """
 
     @wraps(method)

@@ -1,4 +1,4 @@
-"""What can be done with users."""
+"""Operations on users."""
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 
@@ -47,7 +47,7 @@ class UserService:
 
     @streaming(Scope.USERS_READ)
     async def export(self, *, filter: Filter | None = None, sort: Sort = BY_ID) -> AsyncGenerator[Sequence[User]]:
-        """The whole list as it is at one moment, a batch at a time."""
+        """The whole list in the state of one moment, in batches."""
         async with self.units.snapshot() as work:
             after = None
             while users := await work.users.list(filter=filter, sort=sort, after=after, limit=MAX_LIMIT):
@@ -63,16 +63,16 @@ class UserService:
     async def put(
         self, new: NewUser, *, expected: Expected = None, unwanted: Collection[int] = ()
     ) -> Committed[tuple[User, bool]]:
-        """Create the user of this external id or replace its profile; the user, and whether it was created.
+        """Create the user of this external id, or replace its profile. Returns it, and whether it was created.
 
-        Raises `Stale` if its version is not an expected one, or an unwanted one. A user that is not there has the
-        version `NOT_THERE`.
+        Raises `Stale` if its version is not an expected one, or if it is an unwanted one. A user that does not exist
+        has the version `NOT_THERE`.
         """
         if new.external_id is None:
             raise ValueError("Only a user with an external id can be put.")
         try:
             return await self._put(new, new.external_id, expected, unwanted)
-        except Conflict:  # perhaps with itself, created by another request this moment: then it can be replaced
+        except Conflict:  # another request may have created this user just now: then replace it
             return await self._put(new, new.external_id, expected, unwanted)
 
     @retry
@@ -93,7 +93,7 @@ class UserService:
 
     @operation(Scope.USERS_WRITE)
     async def patch(self, id: int, patch: JsonObject, *, expected: Expected = None) -> Committed[User]:
-        """Apply a JSON merge patch. One that changes nothing writes nothing."""
+        """Apply a JSON merge patch. A patch that changes nothing writes nothing."""
         async with self.units.writing(self.context) as work:
             user = await work.users.get(id)
             require_version(user.version, expected)
@@ -114,7 +114,7 @@ class UserService:
 
     @operation(Scope.USERS_WRITE)
     async def restore(self, id: int) -> Committed[User]:
-        """Bring a deleted user back. Raises `Conflict` naming a unique field that another one took meanwhile."""
+        """Bring a deleted user back. Raises `Conflict` naming a unique field whose value another user has now."""
         async with self.units.writing(self.context) as work:
             user = await work.users.get(id, hidden=True)
             if not user.is_hidden:
@@ -124,7 +124,7 @@ class UserService:
 
     @operation(Scope.USERS_WRITE, Scope.USERS_PURGE)
     async def purge(self, id: int, *, expected: Expected = None) -> Committed[None]:
-        """Erase a user, deleted or not, and what its old changes say of it."""
+        """Erase a user, deleted or not, and its values in old changes."""
         async with self.units.writing(self.context) as work:
             user = await work.users.get(id, hidden=True)
             require_version(user.version, expected)

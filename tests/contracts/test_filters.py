@@ -159,7 +159,7 @@ async def store_in(database: Database, users: Sequence[User]) -> ReadUsers:
         for row in rows:
             await executor.fetch(sa.insert(table), row)
         await executor.commit()
-    return USERS.reading(Reading(database.reader, database.scans))
+    return USERS.reading(Reading(database.reader, database.scans, database=database))
 
 
 async def ids(store: ReadUsers, filter: Filter | None = None, sort: Sort = BY_ID) -> Sequence[int]:

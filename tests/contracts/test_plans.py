@@ -1,5 +1,8 @@
 """How lists are read: which index serves, read off the plans of both databases, and which executor."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
@@ -10,7 +13,7 @@ from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.postgres.executors import DIALECT as POSTGRES
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.executors import DIALECT as SQLITE
-from repositories.engines.statements import Parameters, Rows, compiled_written, prepare
+from repositories.engines.statements import Parameters, Result, Rows, compiled_written, prepare
 from repositories.lists.pages import Query, page
 from repositories.units import Reading
 from repositories.users import USERS
@@ -138,6 +141,9 @@ class Recorder:
         self.asked += 1
         return ()
 
+    async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
+        raise NotImplementedError
+
 
 @pytest.mark.parametrize(
     ("text", "sort", "scans"),
@@ -154,11 +160,13 @@ class Recorder:
     ],
 )
 async def test_what_may_read_the_whole_table_runs_on_the_executor_for_scans(
-    text: str | None, sort: str, scans: bool
+    sqlite: SqliteDatabase, text: str | None, sort: str, scans: bool
 ) -> None:
     executor, scanning = Recorder(), Recorder()
     filter = None if text is None else parse_filter(text, FIELDS)
-    await USERS.reading(Reading(executor, scanning)).list(filter=filter, sort=parse_sort(sort, FIELDS), limit=1)
+    await USERS.reading(Reading(executor, scanning, database=sqlite)).list(
+        filter=filter, sort=parse_sort(sort, FIELDS), limit=1
+    )
     assert (executor.asked, scanning.asked) == ((0, 1) if scans else (1, 0))
 
 

@@ -382,12 +382,12 @@ async def test_an_erased_user_was_never_there_and_its_id_is_not_given_out_again(
             await work.users.get(alice.id, hidden=True)
         with pytest.raises(NotFound):
             await work.users.find("email", "key")
-        with pytest.raises(NotFound):
-            await work.users.save(alice)
-        with pytest.raises(NotFound):
-            await work.users.remove(alice)
         assert await users.get(alice.id) == alice
         await work.commit(None)
+    for again in ("save", "remove"):
+        async with units.writing(context) as work:
+            with pytest.raises(NotFound):
+                await getattr(work.users, again)(alice)
     async with units.reading() as reading:
         with pytest.raises(NotFound):
             await reading.users.get(alice.id, hidden=True)
@@ -403,8 +403,10 @@ async def test_an_erasure_of_another_version_is_stale(
     async with units.writing(context) as work:
         with pytest.raises(Stale):
             await work.users.remove(alice)
+    async with units.writing(context) as work:
         with pytest.raises(NotFound):
             await work.users.remove(replace(alice, id=alice.id + 1))
+    async with units.writing(context) as work:
         await work.users.remove(await work.users.get(alice.id, hidden=True))
         await work.commit(None)
     with pytest.raises(NotFound):

@@ -1,16 +1,40 @@
 """What a unit of work notes, and the changes that it makes of its notes."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from domain.changes import Action, Journal, NewChange, differ
+from domain.changes import Action, Change, ChangePage, Journal, NewChange, differ
+from domain.entities import Entity
+from domain.keys import Key, Scope
+from domain.references import Reference
 from domain.users import Status, User
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ALICE = User(id=1, name="Alice", created_at=NOW, updated_at=NOW, version=1, email="a@example.org")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat(Entity):
+    """An entity that refers to others, and is known by its row."""
+
+    kind: ClassVar[str] = "seat"
+    references: ClassVar[tuple[Reference, ...]] = (Reference("user_id", User), Reference("guest_id", User))
+    identified_by: ClassVar[tuple[str, ...]] = ("row",)
+
+    id: int
+    created_at: datetime
+    updated_at: datetime
+    version: int
+    row: str
+    user_id: int
+    guest_id: int | None = None
+    note: str | None = None
+
+
+SEAT = Seat(id=1, created_at=NOW, updated_at=NOW, version=1, row="a", user_id=7)
 
 
 def changes_of(journal: Journal) -> list[NewChange]:
@@ -126,3 +150,183 @@ def test_notes_a_difference_that_python_does_not_see(before: Any, after: Any) ->
 
 def test_nothing_differs_between_two_versions_of_the_same() -> None:
     assert not differ(ALICE, revised(ALICE, updated_at=datetime.now(UTC)))
+
+
+def noted(*steps: tuple[Entity | None, Entity | None]) -> Journal:
+    """A journal of what was added, saved or removed, by the states before and after."""
+    journal = Journal()
+    for before, after in steps:
+        if before and after:
+            journal.saved(before, after)
+        elif after:
+            journal.added(after)
+        elif before:
+            journal.removed(before)
+    return journal
+
+
+def ended(entity: Entity) -> Journal:
+    journal = Journal()
+    journal.ended(entity)
+    return journal
+
+
+def subjects_of(journal: Journal) -> tuple[tuple[str, int], ...]:
+    [change] = changes_of(journal)
+    return change.subjects
+
+
+def test_a_change_is_about_its_entity() -> None:
+    assert subjects_of(noted((None, ALICE))) == (("user", 1),)
+
+
+def test_a_change_is_about_its_entity_first_then_about_those_that_it_refers_to() -> None:
+    assert subjects_of(noted((None, SEAT))) == (("seat", 1), ("user", 7))
+    assert subjects_of(noted((None, replace(SEAT, guest_id=8)))) == (("seat", 1), ("user", 7), ("user", 8))
+    assert subjects_of(ended(SEAT)) == (("seat", 1), ("user", 7))
+    assert subjects_of(noted((SEAT, None))) == (("seat", 1), ("user", 7))
+
+
+def test_a_change_is_about_those_that_it_referred_to_before_as_well() -> None:
+    moved = replace(SEAT, version=2, user_id=9, guest_id=7)
+    assert subjects_of(noted((SEAT, moved))) == (("seat", 1), ("user", 7), ("user", 9))
+
+
+def test_of_what_ended_the_past_is_told_and_what_identifies_it() -> None:
+    [change] = changes_of(ended(replace(SEAT, note="by the window")))
+    assert (change.action, change.version) == (Action.ENDED, 2)
+    assert change.before == {"row": "a", "user_id": 7, "guest_id": None, "note": "by the window"}
+    assert change.after == {"row": "a"}
+
+
+def test_of_what_was_erased_nothing_is_told_not_even_what_identifies_it() -> None:
+    [change] = changes_of(noted((SEAT, None)))
+    assert (change.action, change.before, change.after) == (Action.PURGED, None, None)
+
+
+def test_every_change_shows_what_identifies_the_entity() -> None:
+    [created] = changes_of(noted((None, SEAT)))
+    [updated] = changes_of(noted((SEAT, replace(SEAT, version=2, note="by the window"))))
+    assert (created.before, created.after) == (None, {"row": "a", "user_id": 7})
+    assert (updated.before, updated.after) == ({"note": None}, {"row": "a", "note": "by the window"})
+
+
+def test_what_is_added_and_ends_leaves_no_trace() -> None:
+    journal = noted((None, SEAT))
+    journal.ended(SEAT)
+    assert changes_of(journal) == []
+    assert journal.erased == []
+
+
+def test_what_is_saved_and_removed_is_told_from_its_first_state() -> None:
+    journal = noted((SEAT, replace(SEAT, version=2, note="new")))
+    journal.ended(replace(SEAT, version=2, note="new"))
+    [change] = changes_of(journal)
+    assert (change.action, change.before) == (
+        Action.ENDED,
+        {"row": "a", "user_id": 7, "guest_id": None, "note": None},
+    )
+
+
+def test_those_are_erased_that_were_there_and_are_removed() -> None:
+    bob, carol, dora = (replace(ALICE, id=id) for id in (2, 3, 4))
+    journal = noted((ALICE, None), (bob, revised(bob, name="Robert")), (None, carol), (None, dora), (dora, None))
+    journal.ended(SEAT)
+    assert journal.erased == [ALICE]
+
+
+def test_entities_of_two_kinds_with_one_id_are_told_apart() -> None:
+    journal = noted((None, ALICE), (SEAT, replace(SEAT, version=2, note="new")))
+    told = [(change.kind, change.entity_id, change.action) for change in changes_of(journal)]
+    assert told == [("user", 1, Action.CREATED), ("seat", 1, Action.UPDATED)]
+
+
+def test_what_was_noted_only_for_now_is_forgotten() -> None:
+    journal = noted((None, ALICE), (None, SEAT))
+    journal.forget(SEAT)
+    assert [change.kind for change in changes_of(journal)] == ["user"]
+    journal.forget(SEAT)  # nothing is left of it to forget
+
+
+def test_a_journal_knows_of_which_kinds_it_has_something() -> None:
+    journal = noted((None, ALICE))
+    assert journal.has("user")
+    assert not journal.has("seat")
+    assert not Journal().has("user")
+
+
+def test_what_was_noted_in_a_savepoint_that_is_undone_is_forgotten() -> None:
+    bob = replace(ALICE, id=2)
+    journal = noted((None, ALICE))
+    mark = journal.mark()
+    journal.added(bob)
+    journal.saved(ALICE, revised(ALICE, name="Alicia"))
+    journal.rewind(mark)
+    assert changes_of(journal) == changes_of(noted((None, ALICE)))
+    journal.added(bob)  # the mark can be gone back to again
+    journal.rewind(mark)
+    assert [change.entity_id for change in changes_of(journal)] == [1]
+
+
+def test_no_change_was_written_when_a_unit_begins() -> None:
+    assert Journal().seq is None
+
+
+def test_a_key_is_told_without_its_bookkeeping_and_as_json_has_it() -> None:
+    key = Key(
+        id=1,
+        created_at=NOW,
+        updated_at=NOW,
+        version=1,
+        name="admin",
+        scopes=(Scope.SCIM, Scope.KEYS_ADMIN),
+        expires_at=NOW,
+    )
+    [change] = changes_of(noted((None, key)))
+    assert change.after == {"name": "admin", "scopes": ["scim", "keys:admin"], "expires_at": "2026-01-02T03:04:05Z"}
+    assert change.after is not None
+    assert {type(each) for each in [*change.after["scopes"], change.after["name"]]} == {str}  # type: ignore[misc]
+    assert type(changes_of(noted((None, ALICE)))[0].after["status"]) is str  # type: ignore[index]
+
+
+def test_a_revoked_key_was_deleted() -> None:
+    key = Key(id=1, created_at=NOW, updated_at=NOW, version=1, name="admin", scopes=(Scope.SCIM,))
+    [change] = changes_of(noted((key, replace(key, version=2, revoked_at=NOW))))
+    assert (change.action, change.after) == (Action.DELETED, {"revoked_at": "2026-01-02T03:04:05Z"})
+
+
+def kept(seq: int) -> Change:
+    return Change(
+        kind="user",
+        entity_id=1,
+        version=seq,
+        action=Action.UPDATED,
+        actor="tester",
+        request_id="r1",
+        at=NOW,
+        before={},
+        after={},
+        subjects=(("user", 1),),
+        seq=seq,
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "looked_at", "end"),
+    [
+        ([], 7, 7),
+        ([3], 7, 7),
+        ([3, 9], 7, 9),  # full: more may follow at once
+        ([3, 5], 7, 5),
+        ([9], 7, 9),  # it came after the look
+    ],
+)
+def test_a_page_ends_where_it_was_looked_up_to_or_if_it_is_full_at_its_last_change(
+    numbers: list[int], looked_at: int, end: int
+) -> None:
+    changes = [kept(number) for number in numbers]
+    assert ChangePage.of(changes, 2, looked_at) == ChangePage(changes, end)
+
+
+def test_a_page_of_no_room_has_no_last_change() -> None:
+    assert ChangePage.of([], 0, 7).end == 7

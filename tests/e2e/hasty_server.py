@@ -4,8 +4,9 @@ Its units of work say that they have committed and keep their transaction open: 
 end of the process comes first.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 from unittest.mock import patch
 
 import sqlalchemy as sa
@@ -15,8 +16,8 @@ import api.process.server
 from api.commands.main import app
 from api.container import Container
 from domain.work import RequestContext
-from repositories.engines.executors import Transaction
-from repositories.engines.statements import Parameters, Rows
+from repositories.engines.executors import Companion, Transaction
+from repositories.engines.statements import Parameters, Result, Rows
 from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
 
 LATER = AsyncExitStack()
@@ -24,6 +25,8 @@ LATER = AsyncExitStack()
 
 class Hasty:
     """A transaction that does all but the last thing."""
+
+    companion: Companion | None = None
 
     def __init__(self, executor: Transaction) -> None:
         self._executor = executor
@@ -33,8 +36,12 @@ class Hasty:
     ) -> Rows:
         return await self._executor.fetch(statement, parameters or {})
 
+    async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
+        return await self._executor.run(sql, arguments, many=many)
+
     async def commit(self) -> None: ...
     def fail(self) -> None: ...
+    def recover(self) -> None: ...
     async def rollback(self) -> None: ...
 
 

@@ -33,7 +33,7 @@ async def test_a_server_on_sqlite_loads_neither_the_migrations_nor_the_driver_of
     loaded = await loaded_to_serve(run, http, upgraded_sqlite_url)
 
     assert {"api.process.server", "aiosqlite"} <= loaded
-    assert loaded & {"alembic", "mako", "asyncpg", "repositories.engines.postgres.database"} == set()
+    assert loaded & {"alembic", "mako", "sqlalchemy.orm", "asyncpg", "repositories.engines.postgres.database"} == set()
 
 
 async def test_a_server_on_a_fresh_file_loads_the_migrations(run: "Run", http: AsyncClient, sqlite_url: str) -> None:

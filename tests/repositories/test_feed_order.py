@@ -37,8 +37,8 @@ class Numbered:
     def __init__(self, work: SqlUnitOfWork) -> None:
         self.numbered = asyncio.Event()
         self.go_on = asyncio.Event()
-        self._commit = work._executor.commit
-        work._executor.commit = self._wait_and_commit  # type: ignore[method-assign]
+        self._commit = work.unit.executor.commit
+        work.unit.executor.commit = self._wait_and_commit  # type: ignore[method-assign]
 
     async def _wait_and_commit(self) -> None:
         self.numbered.set()
@@ -76,9 +76,9 @@ async def test_who_comes_later_waits_until_an_older_one_with_lower_numbers_has_c
     async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as newer:
         first, second = await older.users.add(NewUser(name="First")), await newer.users.add(NewUser(name="Second"))
         held = Numbered(older)
-        commits = [asyncio.create_task(older.commit())]
+        commits = [asyncio.create_task(older.commit(None))]
         await held.numbered.wait()
-        commits.append(asyncio.create_task(newer.commit()))
+        commits.append(asyncio.create_task(newer.commit(None)))
         await seen_waiting_for_an_advisory_lock(postgres)
         assert await follower.read() == []
         held.go_on.set()
@@ -97,7 +97,7 @@ async def test_without_the_order_of_commits_a_change_is_missed(
     async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as newer:
         first, second = await older.users.add(NewUser(name="First")), await newer.users.add(NewUser(name="Second"))
         held = Numbered(older)
-        commit = asyncio.create_task(older.commit())
+        commit = asyncio.create_task(older.commit(None))
         await held.numbered.wait()
         await newer.commit(None)
         assert await follower.read() == [second.id]
@@ -124,12 +124,12 @@ async def test_a_unit_that_rolls_back_after_numbering_leaves_a_gap_and_stops_nob
 
 
 @pytest.mark.usefixtures("bound")
-async def test_a_unit_without_changes_takes_no_turn(postgres: PostgresDatabase) -> None:
+async def test_a_unit_without_changes_takes_no_lock(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
     async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as empty:
         await older.users.add(NewUser(name="First"))
         held = Numbered(older)
-        commit = asyncio.create_task(older.commit())
+        commit = asyncio.create_task(older.commit(None))
         await held.numbered.wait()
         await empty.commit(None)
         held.go_on.set()
@@ -153,7 +153,7 @@ async def test_a_user_that_was_read_to_be_written_waits_for_its_writer(postgres:
         await seen_waiting_for_a_row(postgres)
         await first.users.save(seen.revised(name="Alicia"))
         await first.commit(None)
-    assert (await other).version == 3
+    assert (await other).result.version == 3
     assert ((await users.get(alice.id)).name, (await users.get(alice.id)).attributes) == ("Alicia", {"other": True})
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -157,7 +158,12 @@ def definitions_in(file: str) -> dict[str, str]:
     connection = sqlite3.connect(file)
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     connection.close()
-    return {name: " ".join(sql.split()) for name, sql in rows if not name.startswith("sqlite_")}
+    return {name: tidy(sql) for name, sql in rows if not name.startswith("sqlite_")}
+
+
+def tidy(sql: str) -> str:
+    """Without the blanks in which a table that was altered differs from one that was created."""
+    return re.sub(r" ?([(),]) ?", r"\1", " ".join(sql.split()))
 
 
 async def test_the_migrated_postgres_database_is_the_one_that_the_tables_make(postgres: PostgresDatabase) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ import services.authentication
 from domain.errors import Busy, Refusal
 from domain.keys import NewKey, Scope, Unauthenticated, write_secret
 from domain.work import RequestContext
-from repositories.fake import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
+from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
+from repositories.stores import MemoryReadStores
 from services.authentication import MAX_REMEMBERED, NOT_VALID, REMEMBERED_FOR_S, TOUCHED_EVERY, Authenticator
 from services.keys import KeyService
 
@@ -48,7 +50,7 @@ class CountedUnits(MemoryUnitsOfWork):
             await self.held.wait()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[MemoryReadingUnit]:
+    async def reading(self) -> AsyncIterator[MemoryReadStores]:
         self.reads += 1
         if self.refusal:
             raise self.refusal
@@ -255,6 +257,46 @@ async def test_no_more_keys_are_remembered_than_there_is_room_for(
     assert units.reads == before + 1
 
 
+async def test_a_key_that_was_looked_at_anew_is_not_the_next_to_be_forgotten(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.authentication, "MAX_REMEMBERED", 2)
+    first, second, third = [(await keys.create(ADMIN)).result[1] for _ in range(3)]
+    await access.authenticate(first)
+    time.pass_by(1)
+    await access.authenticate(second)
+    time.pass_by(REMEMBERED_FOR_S - 1)
+    await access.authenticate(first)  # anew, while the second one is remembered
+    await access.authenticate(third)
+    before = units.reads
+
+    await access.authenticate(first)
+    await access.authenticate(third)
+
+    assert units.reads == before
+
+
+async def test_a_key_that_is_refused_is_not_remembered_any_more(
+    access: Authenticator, keys: KeyService, elsewhere: KeyService, time: "MovedTime"
+) -> None:
+    key, secret = (await keys.create(ADMIN)).result
+    await access.authenticate(secret)
+    await elsewhere.revoke(key.id, force=True)
+    time.pass_by(WITHIN_S)
+
+    assert await refused(access, secret)
+
+    assert access._remembered == {}
+
+
+async def test_what_is_remembered_of_a_key_is_not_altered(access: Authenticator, keys: KeyService) -> None:
+    _, secret = (await keys.create(ADMIN)).result
+    await access.authenticate(secret)
+    [remembered] = access._remembered.values()
+    with pytest.raises(FrozenInstanceError):
+        remembered.until = 0  # type: ignore[misc]
+
+
 WRONG = {
     "an unknown id": write_secret(7, "w" * 32),
     "a wrong secret": write_secret(1, "w" * 32),
@@ -359,7 +401,7 @@ async def test_many_first_uses_at_once_are_one_note(
     assert units.writes == 1
 
 
-async def test_the_door_is_open_until_there_is_a_key(access: Authenticator, keys: KeyService) -> None:
+async def test_no_request_needs_a_key_until_there_is_one(access: Authenticator, keys: KeyService) -> None:
     assert not await access.needs_key()
 
     await keys.create(ADMIN)
@@ -367,7 +409,7 @@ async def test_the_door_is_open_until_there_is_a_key(access: Authenticator, keys
     assert await access.needs_key()  # at once, in this process
 
 
-async def test_a_key_made_elsewhere_locks_the_door_within_five_seconds(
+async def test_a_key_made_elsewhere_is_needed_within_five_seconds(
     access: Authenticator, elsewhere: KeyService, time: "MovedTime"
 ) -> None:
     assert not await access.needs_key()
@@ -379,7 +421,7 @@ async def test_a_key_made_elsewhere_locks_the_door_within_five_seconds(
     assert await access.needs_key()
 
 
-async def test_the_door_stays_locked_when_the_last_key_is_revoked(
+async def test_a_key_is_still_needed_when_the_last_one_is_revoked(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     key, _ = (await keys.create(ADMIN)).result
@@ -392,7 +434,7 @@ async def test_the_door_stays_locked_when_the_last_key_is_revoked(
     assert await access_to(units, time).needs_key()
 
 
-async def test_whether_it_is_locked_costs_no_query_each_time(
+async def test_whether_a_key_is_needed_costs_no_query_each_time(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     await access.needs_key()
@@ -405,7 +447,7 @@ async def test_whether_it_is_locked_costs_no_query_each_time(
     assert units.reads == 2
 
 
-async def test_nobody_is_told_that_it_is_open_while_somebody_still_looks(
+async def test_nobody_is_told_that_no_key_is_needed_while_somebody_still_looks(
     units: CountedUnits, access: Authenticator, keys: KeyService
 ) -> None:
     await keys.create(ADMIN)
@@ -417,7 +459,9 @@ async def test_nobody_is_told_that_it_is_open_while_somebody_still_looks(
     assert await asyncio.gather(*answers) == [True] * 3
 
 
-async def test_a_look_that_fails_opens_nothing(units: CountedUnits, access: Authenticator, keys: KeyService) -> None:
+async def test_a_look_that_fails_lets_nobody_in_without_a_key(
+    units: CountedUnits, access: Authenticator, keys: KeyService
+) -> None:
     await keys.create(ADMIN)
     units.refusal = Busy("Too much is going on.")
     with pytest.raises(Busy):
@@ -437,7 +481,7 @@ async def early(units: CountedUnits, access: Authenticator, keys: KeyService) ->
     return look
 
 
-async def test_a_look_that_began_before_the_first_key_does_not_hold_the_door_open(
+async def test_a_look_that_began_before_the_first_key_lets_nobody_in_after_it(
     units: CountedUnits, access: Authenticator, early: "asyncio.Task[bool]"
 ) -> None:
     units.go_on.set()
@@ -446,7 +490,7 @@ async def test_a_look_that_began_before_the_first_key_does_not_hold_the_door_ope
     assert await access.needs_key()
 
 
-async def test_a_slow_look_from_before_does_not_unlock_what_was_seen_locked(
+async def test_a_slow_look_from_before_does_not_undo_that_a_key_is_needed(
     units: CountedUnits, access: Authenticator, early: "asyncio.Task[bool]"
 ) -> None:
     gate, units.go_on = units.go_on, asyncio.Event()

@@ -1,10 +1,19 @@
 """What can be asked of the record of changes."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
 import pytest
 
-from domain.changes import Action
+from domain.changes import FIELDS, Action
 from domain.errors import NotFound
+from domain.filters import Filter
+from domain.grammar import parse_filter
 from domain.users import NewUser
+from domain.work import RequestContext
+from repositories.fake import MemoryUnitsOfWork
+from repositories.stores import MemoryReadStores
 from services.changes import ChangeService
 from services.users import UserService
 
@@ -62,3 +71,183 @@ async def test_a_history_that_was_read_to_its_end_is_empty_not_missing(
 async def test_there_is_no_history_of_whom_there_never_was(changes: ChangeService, id: int) -> None:
     with pytest.raises(NotFound):
         await changes.list_of_user(id, since=0, limit=10)
+
+
+OF_BOB = parse_filter("entity_id eq 2", FIELDS)
+
+
+async def create_users(users: UserService, number: int) -> None:
+    for each in range(number):
+        await users.create(NewUser(name=f"User {each}"))
+
+
+async def test_lists_only_changes_that_match(users: UserService, changes: ChangeService) -> None:
+    await create_users(users, 3)
+    await users.delete(2)
+    told = (await changes.list(filter=OF_BOB, since=0, limit=10)).changes
+    assert [(change.entity_id, change.seq) for change in told] == [(2, 2), (2, 4)]
+
+
+async def test_a_page_that_is_not_full_ends_where_the_record_did(users: UserService, changes: ChangeService) -> None:
+    """So a reader of few of many changes does not look at the others again."""
+    await create_users(users, 5)
+    assert (await changes.list(filter=OF_BOB, since=0, limit=10)).end == 5
+    assert (await changes.list(filter=OF_BOB, since=3, limit=10)).end == 5
+    assert (await changes.list(filter=OF_BOB, since=9, limit=10)).end == 9  # a reader from the future stays there
+    assert (await changes.list(filter=OF_BOB, since=0, limit=1)).end == 2
+    assert (await changes.list(since=0, limit=2)).end == 2
+    assert (await changes.list(since=0, limit=9)).end == 5
+    assert (await changes.list(since=7, limit=9)).end == 7
+
+
+async def test_a_history_goes_on_where_its_page_ended(users: UserService, changes: ChangeService) -> None:
+    await create_users(users, 2)
+    await users.patch(1, {"name": "Alice"})
+    await users.delete(1)
+    first = await changes.list_of_user(1, since=0, limit=2)
+    second = await changes.list_of_user(1, since=first.end, limit=2)
+    third = await changes.list_of_user(1, since=second.end, limit=2)
+    assert [[change.seq for change in page.changes] for page in (first, second, third)] == [[1, 3], [4], []]
+    assert (first.end, second.end, third.end) == (3, 4, 4)
+
+
+class BusyUnits(MemoryUnitsOfWork):
+    """Somebody creates a user just after the first thing that a reader asks."""
+
+    def __init__(self, context: RequestContext) -> None:
+        super().__init__()
+        self.others = UserService(self, context)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[MemoryReadStores]:
+        async with super().reading() as work:
+            asked: Any = work.changes
+            looks = (asked.list, asked.last)
+
+            async def first(look: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:
+                answer = await look(**arguments)
+                asked.list, asked.last = looks
+                await self.others.create(NewUser(name="Bob"))
+                return answer
+
+            async def listed(**arguments: Any) -> Any:
+                return await first(looks[0], **arguments)
+
+            async def last() -> Any:
+                return await first(looks[1])
+
+            asked.list, asked.last = listed, last
+            yield work
+
+
+async def test_a_reader_who_goes_on_from_the_end_misses_no_change_that_came_meanwhile(context: RequestContext) -> None:
+    units = BusyUnits(context)
+    changes = ChangeService(units, context)
+    seen, since = [], 0
+    for _ in range(4):
+        page = await changes.list(filter=parse_filter('kind eq "user"', FIELDS), since=since, limit=10)
+        seen += [change.seq for change in page.changes]
+        since = page.end
+    assert seen == list(range(1, since + 1))
+    assert len(seen) >= 3
+
+
+class Waits(MemoryUnitsOfWork):
+    """Each wait for a change is noted, and ends when what was planned for it was done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[tuple[int, float]] = []
+        self.planned: list[tuple[Callable[[], Awaitable[object]], float]] = []
+        self.reading_now = 0
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[MemoryReadStores]:
+        async with super().reading() as work:
+            self.reading_now += 1
+            yield work
+            self.reading_now -= 1
+
+    async def changed(self, since: int, within_s: float) -> float:
+        assert self.reading_now == 0, "a reader who waits holds no connection"
+        self.waited.append((since, within_s))
+        do, left_s = self.planned.pop(0)
+        await do()
+        return left_s
+
+
+class Waiting:
+    def __init__(self, context: RequestContext) -> None:
+        self.units = Waits()
+        self.users = UserService(self.units, context)
+        self.changes = ChangeService(self.units, context)
+
+    async def nothing(self) -> None:
+        """Time passes."""
+
+    async def create(self) -> None:
+        await self.users.create(NewUser(name="Somebody"))
+
+    async def wait(self, since: int, within_s: float, filter: Filter | None = None, limit: int = 9) -> Sequence[int]:
+        page = await self.changes.wait(filter=filter, since=since, limit=limit, within_s=within_s)
+        self.end = page.end
+        return [change.seq for change in page.changes]
+
+
+@pytest.fixture
+def waiting(context: RequestContext) -> Waiting:
+    return Waiting(context)
+
+
+async def test_a_reader_waits_for_nothing_if_there_is_a_change(waiting: Waiting) -> None:
+    await create_users(waiting.users, 3)
+    assert await waiting.wait(since=1, within_s=30, limit=1) == [2]
+    assert waiting.units.waited == []
+
+
+async def test_a_reader_who_will_not_wait_is_answered_at_once(waiting: Waiting) -> None:
+    assert await waiting.wait(since=0, within_s=0) == []
+    assert waiting.units.waited == []
+
+
+async def test_a_reader_waits_until_there_is_a_change(waiting: Waiting) -> None:
+    await create_users(waiting.users, 1)
+    waiting.units.planned = [(waiting.create, 12.5)]
+    assert await waiting.wait(since=1, within_s=30) == [2]
+    assert waiting.units.waited == [(1, 30)]
+
+
+async def test_a_reader_waits_no_longer_than_was_asked_for(waiting: Waiting) -> None:
+    waiting.units.planned = [(waiting.nothing, 0.0)]
+    assert await waiting.wait(since=0, within_s=30) == []
+    assert len(waiting.units.waited) == 1
+
+
+async def test_a_change_of_the_last_moment_is_told(waiting: Waiting) -> None:
+    waiting.units.planned = [(waiting.create, 0.0)]
+    assert await waiting.wait(since=0, within_s=30) == [1]
+
+
+async def test_a_reader_waits_on_after_changes_that_do_not_match_for_the_seconds_that_are_left(
+    waiting: Waiting,
+) -> None:
+    of_third = parse_filter("entity_id eq 3", FIELDS)
+    waiting.units.planned = [(waiting.create, 20.0), (waiting.create, 10.0), (waiting.create, 5.0)]
+    assert await waiting.wait(since=0, within_s=30, filter=of_third) == [3]
+    assert waiting.units.waited == [(0, 30), (1, 20.0), (2, 10.0)]  # on from where it looked, not from the start
+    assert waiting.end == 3
+
+
+async def test_a_reader_who_waited_in_vain_goes_on_from_where_it_looked(waiting: Waiting) -> None:
+    of_third = parse_filter("entity_id eq 3", FIELDS)
+    waiting.units.planned = [(waiting.create, 20.0), (waiting.create, 0.0)]
+    assert await waiting.wait(since=0, within_s=30, filter=of_third) == []
+    assert waiting.end == 2
+
+
+async def test_a_page_that_was_waited_for_has_its_limit(waiting: Waiting) -> None:
+    async def create_three() -> None:
+        await create_users(waiting.users, 3)
+
+    waiting.units.planned = [(create_three, 12.5)]
+    assert await waiting.wait(since=0, within_s=30, limit=2) == [1, 2]

@@ -1,6 +1,6 @@
-"""No service method can lose its `commit` unnoticed: without that line, the method's check here must fail.
+"""No service method can lose a `commit` unnoticed: without that call, the method's check here must fail.
 
-Every public method that commits needs a check in CHECKS. A method without one fails this file.
+A method without a check of its own in CHECKS is called as `test_operations` calls it, and has to leave something.
 """
 
 import ast
@@ -8,12 +8,15 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import pytest
+from tests.services.test_operations import CALLS, contents, directory_for
 
 import services
 from domain.errors import Gone, NotFound, Refusal
+from domain.idempotency import Committed
 from domain.keys import FIRST_ID, RANDOM_LENGTH, NewKey, Scope, write_secret
 from domain.users import NewUser
 from domain.work import RequestContext
@@ -24,7 +27,6 @@ from services.users import UserService
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 ADMIN: Final = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
-COMMIT: Final = ast.dump(ast.parse("await work.commit(None)").body[0])
 
 Check = Callable[[Any, MemoryUnitsOfWork], Awaitable[None]]
 """Uses the service that it is given, which may have forgotten a commit, and looks with another at what was kept."""
@@ -115,7 +117,7 @@ async def keeps_the_note_of_a_use(service: Authenticator, units: MemoryUnitsOfWo
 
 
 MAKERS: Final[dict[str, Callable[[Any, MemoryUnitsOfWork], Any]]] = {"KeyService": key_service, "Authenticator": access}
-"""How to make the services that take other parts than units and an context."""
+"""How to make the services that take other parts than units and a context."""
 
 
 def of_a_request(kind: Any, units: MemoryUnitsOfWork) -> Any:
@@ -141,13 +143,32 @@ CHECKS: Final[dict[str, Check]] = {
 }
 
 
-class Uncommitted(ast.NodeTransformer):
-    """Takes the commits out of one method of one class."""
+def is_commit(node: ast.AST) -> bool:
+    """Whether this is `await work.commit(result)`, alone or as a part of a statement."""
+    match node:
+        case ast.Await(ast.Call(ast.Attribute(ast.Name("work"), "commit"), [_], [])):
+            return True
+    return False
 
-    def __init__(self, of: str) -> None:
+
+class Commit(NamedTuple):
+    """One call of `commit` in a method, counted from 0."""
+
+    method: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.method}-{self.number}"
+
+
+class Uncommitted(ast.NodeTransformer):
+    """Puts `Committed(result, None)` in the place of one commit of one method: the same answer, and nothing kept."""
+
+    def __init__(self, of: str, number: int) -> None:
         self.of = of
+        self.number = number
         self.path: list[str] = []
-        self.removed = 0
+        self.seen = 0
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:  # ast's own spelling
         return self.inside(node)
@@ -161,74 +182,100 @@ class Uncommitted(ast.NodeTransformer):
         self.path.pop()
         return visited
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
-        if ast.dump(node) != COMMIT or ".".join(self.path) != self.of:
+    def visit_Await(self, node: ast.Await) -> ast.AST:
+        if not is_commit(node) or ".".join(self.path) != self.of:
+            return self.generic_visit(node)
+        self.seen += 1
+        if self.seen != self.number + 1:
             return node
-        self.removed += 1
-        return ast.copy_location(ast.Pass(), node)
+        assert isinstance(node.value, ast.Call)
+        arguments = [*node.value.args, ast.Constant(None)]
+        return ast.copy_location(ast.Call(ast.Name("Committed", ast.Load()), arguments, []), node)
 
 
 def modules() -> list[str]:
     return sorted(each.name for each in pkgutil.walk_packages(services.__path__, "services."))
 
 
-def committing_methods() -> Iterator[str]:
-    """Every method that commits, by module, class and name."""
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(inspect.getsource(importlib.import_module(module)))
+
+
+def commits() -> Iterator[Commit]:
+    """Every call of `commit` in a method of a service."""
     for module in modules():
-        source = inspect.getsource(importlib.import_module(module))
-        for each in ast.parse(source).body:
+        for each in tree_of(module).body:
             if isinstance(each, ast.ClassDef):
-                yield from (f"{module}.{each.name}.{name}" for name in committing(each))
+                yield from commits_in(each, module)
 
 
-def committing(service: ast.ClassDef) -> Iterator[str]:
+def commits_in(service: ast.ClassDef, module: str) -> Iterator[Commit]:
     for method in service.body:
-        if isinstance(method, ast.AsyncFunctionDef) and any(ast.dump(node) == COMMIT for node in ast.walk(method)):
-            yield method.name
+        if isinstance(method, ast.AsyncFunctionDef):
+            found = sum(map(is_commit, ast.walk(method)))
+            yield from (Commit(f"{module}.{service.name}.{method.name}", number) for number in range(found))
 
 
-def without_commit(method: str) -> Any:
-    """The method's class, compiled anew without the line."""
-    path, service, name = method.rsplit(".", 2)
-    module = importlib.import_module(path)
-    forgetting = Uncommitted(of=f"{service}.{name}")
-    tree = ast.fix_missing_locations(forgetting.visit(ast.parse(inspect.getsource(module))))
-    assert forgetting.removed == 1, "one method, one unit of work, one commit"
-    namespace = {"__name__": path}
-    exec(compile(tree, f"<{method} without its commit>", "exec"), namespace)
+def without(commit: Commit) -> Any:
+    """The method's class, compiled anew without this commit."""
+    path, service, name = commit.method.rsplit(".", 2)
+    forgetting = Uncommitted(f"{service}.{name}", commit.number)
+    tree = ast.fix_missing_locations(forgetting.visit(tree_of(path)))
+    assert forgetting.seen > commit.number
+    namespace = {"__name__": path, "Committed": Committed}
+    exec(compile(tree, f"<{commit.method} without its commit>", "exec"), namespace)
     return namespace[service]
 
 
-@pytest.fixture(params=list(committing_methods()))
-def method(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    assert name in CHECKS, f"{name} commits: add a check for it"
-    return name
+@pytest.fixture(params=list(commits()), ids=str)
+def commit(request: pytest.FixtureRequest) -> Commit:
+    found: Commit = request.param
+    return found
 
 
+def check_of(method: str) -> Check:
+    return CHECKS.get(method) or partial(leaves_something, method.partition(".")[2].partition(".")[2])
+
+
+async def leaves_something(call: str, service: Any, _: MemoryUnitsOfWork) -> None:
+    """The service works on the directory of `test_operations`, which has something to work on."""
+    service.units = units = await directory_for(call)
+    before = await contents(units)
+    await CALLS[call](service)
+    assert await contents(units) != before
+
+
+@pytest.mark.parametrize("method", sorted({commit.method for commit in commits()}))
 async def test_what_a_method_did_is_kept(method: str, units: MemoryUnitsOfWork) -> None:
     path, service, _ = method.rsplit(".", 2)
     whole = getattr(importlib.import_module(path), service)
-    await CHECKS[method](made(whole, units), units)
+    await check_of(method)(made(whole, units), units)
 
 
-async def test_a_forgotten_commit_is_noticed(method: str, units: MemoryUnitsOfWork) -> None:
-    forgetful = made(without_commit(method), units)
+async def test_a_method_without_a_check_of_its_own_has_to_leave_something(units: MemoryUnitsOfWork) -> None:
+    await leaves_something("UserService.create", UserService(units, CONTEXT), units)
+    with pytest.raises(AssertionError):
+        await leaves_something("UserService.get", UserService(units, CONTEXT), units)
+
+
+async def test_a_forgotten_commit_is_noticed(commit: Commit, units: MemoryUnitsOfWork) -> None:
+    forgetful = made(without(commit), units)
     with pytest.raises((AssertionError, Refusal, pytest.fail.Exception)):
-        await CHECKS[method](forgetful, units)
+        await check_of(commit.method)(forgetful, units)
 
 
 def test_finds_the_methods_that_commit() -> None:
-    assert "services.users.UserService.create" in committing_methods()
-    assert "services.users.UserService.get" not in set(committing_methods())
+    found = {commit.method for commit in commits()}
+    assert "services.users.UserService.create" in found
+    assert "services.users.UserService.get" not in found
 
 
 def test_no_check_outlives_its_method() -> None:
-    assert CHECKS.keys() == set(committing_methods())
+    assert CHECKS.keys() <= {commit.method for commit in commits()}
 
 
 def test_every_commit_is_spelled_so_that_it_is_found() -> None:
-    """A commit under another spelling would escape the search above."""
+    """A commit under another spelling, or outside a method of a class, would escape the search above."""
     for module in modules():
-        source = inspect.getsource(importlib.import_module(module))
-        assert source.count(".commit(") == source.count("await work.commit(None)\n")
+        found = [commit for commit in commits() if commit.method.startswith(f"{module}.")]
+        assert inspect.getsource(importlib.import_module(module)).count("commit(") == len(found)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from domain.errors import Invalid, NotFound
+from domain.errors import Busy, Conflict, Invalid, NotFound
 from domain.keys import FIRST_ID, Forbidden, LastAdminKey, NewKey, Scope, Unauthenticated, id_in, write_secret
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
+from repositories.memory.keys import MemoryKeys
 from services.authentication import Authenticator
 from services.keys import DEFAULT_OVERLAP, MAX_OVERLAP, KeyService
 
@@ -83,7 +84,7 @@ async def test_no_key_grants_a_scope_that_it_lacks(keys: KeyService, scope: Scop
         await others.create(NewKey(name="more", scopes=(Scope.KEYS_ADMIN, scope)))
     assert refused.value.scope is scope
     assert (await keys.list(limit=9)).items == []
-    created, _ = (await held_by(keys, scope).create(NewKey(name="same", scopes=(scope,)))).result
+    created, _ = (await held_by(keys, scope, Scope.KEYS_ADMIN).create(NewKey(name="same", scopes=(scope,)))).result
     assert created.scopes == (scope,)
 
 
@@ -93,10 +94,11 @@ async def test_no_key_rotates_one_that_has_a_scope_that_it_lacks(
 ) -> None:
     key, secret = (await keys.create(NewKey(name="other", scopes=(scope,)))).result
 
-    with pytest.raises(Forbidden):
+    with pytest.raises(Forbidden) as refused:
         await held_by(keys, *set(Scope) - {scope}).rotate(key.id)
+    assert refused.value.scope is scope
     assert (await access.authenticate(secret)).rotated_at is None
-    _, newer = (await held_by(keys, scope).rotate(key.id)).result
+    _, newer = (await held_by(keys, scope, Scope.KEYS_ADMIN).rotate(key.id)).result
     assert (await access.authenticate(newer)).id == key.id
 
 
@@ -231,9 +233,10 @@ async def test_a_seeded_key_is_good_for_everything_with_the_secret_that_is_known
     keys: KeyService, access: Authenticator
 ) -> None:
     secret = write_secret(FIRST_ID, "s" * 32)
-    seeded = (await keys.seed(secret)).result
+    committed = await keys.seed(secret)
 
-    assert seeded is not None
+    assert committed is not None
+    seeded = committed.result
     assert (seeded.id, set(seeded.scopes), seeded.expires_at) == (FIRST_ID, set(Scope), None)
     assert (await access.authenticate(secret)).id == FIRST_ID
 
@@ -243,7 +246,7 @@ async def test_nothing_is_seeded_where_there_ever_was_a_key(keys: KeyService, ac
     await keys.revoke(key.id, force=True)
     secret = write_secret(FIRST_ID, "s" * 32)
 
-    assert (await keys.seed(secret)).result is None
+    assert await keys.seed(secret) is None
     with pytest.raises(Unauthenticated):
         await access.authenticate(secret)
     assert (await keys.list(limit=9)).items == []
@@ -266,7 +269,118 @@ async def test_keys_are_listed_by_pages(keys: KeyService) -> None:
     ids = [((await keys.create(READER)).result)[0].id for _ in range(3)]
 
     first = await keys.list(limit=2)
-    second = await keys.list(after=ids[1], limit=2)
+    second = await keys.list(after=(ids[1],), limit=2)
 
     assert ([key.id for key in first.items], first.more) == (ids[:2], True)
     assert ([key.id for key in second.items], second.more) == (ids[2:], False)
+
+
+async def test_a_write_tells_the_number_of_the_change_that_it_made(keys: KeyService, units: MemoryUnitsOfWork) -> None:
+    seeded = await keys.seed(write_secret(FIRST_ID, "s" * 32))
+    assert seeded is not None
+    numbers = [seeded.seq]
+    numbers += [(await keys.create(READER)).seq, (await keys.rotate(2)).seq, (await keys.revoke(2)).seq]
+    assert numbers == [1, 2, 3, 4]
+
+
+async def test_the_changes_of_a_key_say_what_was_done_with_it(keys: KeyService, units: MemoryUnitsOfWork) -> None:
+    await keys.create(READER)
+    await keys.rotate(1)
+    await keys.revoke(1)
+    async with units.reading() as work:
+        told = await work.changes.list(subject=("key", 1), limit=9)
+    assert [change.action for change in told] == ["created", "updated", "deleted"]
+    assert told[0].after == {"name": "reader", "scopes": ["users:read"]}
+    assert [list(change.after or ()) for change in told[1:]] == [["rotated_at"], ["revoked_at"]]
+
+
+async def test_a_rotation_answers_the_key_as_it_is_kept(keys: KeyService) -> None:
+    created, _ = (await keys.create(READER)).result
+    rotated, _ = (await keys.rotate(created.id)).result
+    assert rotated == await keys.get(created.id)
+    assert rotated.version == 2
+
+
+async def test_a_revocation_answers_the_key_as_it_is_kept(keys: KeyService, time: "MovedTime") -> None:
+    created, _ = (await keys.create(READER)).result
+    revoked = (await keys.revoke(created.id)).result
+    assert revoked == await keys.get(created.id)
+    assert (revoked.version, revoked.revoked_at) == (2, time.now)
+
+
+async def test_an_admin_key_is_revoked_if_there_is_another_one(keys: KeyService) -> None:
+    first, _ = (await keys.create(ADMIN)).result
+    second, _ = (await keys.create(ADMIN)).result
+    await keys.revoke(first.id)
+    assert (await keys.list(limit=9)).items == [second]
+
+
+async def test_there_is_nothing_to_do_with_a_key_that_never_was(keys: KeyService) -> None:
+    for attempt in (keys.get(1), keys.rotate(1), keys.revoke(1)):
+        with pytest.raises(NotFound):
+            await attempt
+
+
+async def test_a_refusal_names_the_place_of_the_fault(keys: KeyService, time: "MovedTime") -> None:
+    await keys.create(READER)
+    late = NewKey(name="late", scopes=(Scope.SCIM,), expires_at=time.now)
+    for pointer, attempt in (
+        ("/overlap", keys.rotate(1, overlap=MAX_OVERLAP + timedelta(microseconds=1))),
+        ("/secret", keys.seed(write_secret(2, "s" * 32))),
+        ("/expires_at", keys.create(late)),
+    ):
+        with pytest.raises(Invalid) as refused:
+            await attempt
+        assert [fault.pointer for fault in refused.value.faults] == [pointer]
+    assert timedelta(days=30) == MAX_OVERLAP
+
+
+async def test_a_refused_change_is_told_to_nobody(units: MemoryUnitsOfWork, context: RequestContext) -> None:
+    told: list[str] = []
+    keys = KeyService(units, lambda: "r" * 32, lambda: told.append("forget"), context)
+    key, _ = (await keys.create(ADMIN)).result
+    told.clear()
+    for refused in (keys.revoke(key.id), keys.rotate(7)):
+        with pytest.raises((LastAdminKey, NotFound)):
+            await refused
+    assert told == []
+
+
+def look_too_early(monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[MemoryKeys]:
+    """The first looks for any key see none of those that there are. All looks are noted."""
+    looks: list[MemoryKeys] = []
+
+    async def any_key(store: MemoryKeys) -> bool:
+        looks.append(store)
+        return len(looks) > times and bool(store._rows)
+
+    monkeypatch.setattr(MemoryKeys, "any", any_key)
+    return looks
+
+
+async def test_of_two_seeds_at_once_one_makes_the_key_and_the_other_one_finds_it(
+    keys: KeyService, access: Authenticator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = write_secret(FIRST_ID, "s" * 32), write_secret(FIRST_ID, "t" * 32)
+    await keys.seed(first)
+    looks = look_too_early(monkeypatch, times=1)
+
+    assert await keys.seed(second) is None
+
+    assert len(looks) == 2
+    assert (await access.authenticate(first)).id == FIRST_ID
+    with pytest.raises(Unauthenticated):
+        await access.authenticate(second)
+
+
+async def test_a_seed_that_is_always_overtaken_is_busy_because_of_the_conflict(
+    keys: KeyService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await keys.seed(write_secret(FIRST_ID, "s" * 32))
+    look_too_early(monkeypatch, times=99)
+
+    with pytest.raises(Busy) as refused:
+        await keys.seed(write_secret(FIRST_ID, "t" * 32))
+
+    assert refused.value.__cause__ is not None
+    assert isinstance(refused.value.__cause__.__cause__, Conflict)

@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from domain.errors import Busy, Conflict, Contended, Refusal, Uncertain
+from domain.idempotency import Committed
 from domain.users import NewUser
 from domain.work import RequestContext
-from repositories.fake import MemoryReadingUnit, MemoryUnitOfWork, MemoryUnitsOfWork
+from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
+from repositories.stores import MemoryReadStores
 from services.operations import ATTEMPTS
 from services.users import UserService
 
@@ -23,7 +26,7 @@ class FaultyUnits(MemoryUnitsOfWork):
         self.pauses: list[int] = []
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[MemoryReadingUnit]:
+    async def reading(self) -> AsyncIterator[MemoryReadStores]:
         async with super().reading() as work:
             self.begun.append(work)
             yield work
@@ -35,9 +38,9 @@ class FaultyUnits(MemoryUnitsOfWork):
             self.begun.append(work)
             commit = work.commit
 
-            async def commit_or_fail() -> None:
+            async def commit_or_fail(result: Any) -> Committed[Any]:
                 self.fail()
-                await commit()
+                return await commit(result)
 
             work.commit = commit_or_fail  # type: ignore[method-assign]
             yield work

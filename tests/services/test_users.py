@@ -1,10 +1,17 @@
 """What can be done with users."""
 
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final
+
 import pytest
 
-from domain.errors import Conflict, Gone, Invalid, NotFound
-from domain.users import NewUser, Status
+import services.users
+from domain.errors import Conflict, Gone, Invalid, NotFound, Stale
+from domain.grammar import parse_filter
+from domain.pages import parse_sort
+from domain.users import FIELDS, NewUser, Status
 from domain.values import JsonObject
+from domain.versions import NOT_THERE
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.changes import ChangeService
@@ -117,3 +124,269 @@ async def test_a_dry_run_is_refused_like_a_true_one(users: UserService, dry: Use
         await dry.create(NewUser(name="Bob", email="alice@example.org"))
     with pytest.raises(NotFound):
         await dry.delete(7)
+
+
+async def names_exported(users: UserService, **asked: Any) -> list[list[str]]:
+    return [[user.name for user in batch] async for batch in users.export(**asked)]
+
+
+async def create_named(users: UserService, *names: str) -> None:
+    for name in names:
+        await users.create(NewUser(name=name, external_id=name))
+
+
+async def test_lists_those_that_match_in_the_order_that_was_asked_for(users: UserService) -> None:
+    await create_named(users, "Bob", "Alice", "Carol", "Bert")
+    sort, from_b = parse_sort("-name", FIELDS), parse_filter('name sw "b"', FIELDS)
+
+    assert [user.name for user in (await users.list(sort=sort, limit=9)).items] == ["Carol", "Bob", "Bert", "Alice"]
+    assert [user.name for user in (await users.list(filter=from_b, sort=sort, limit=9)).items] == ["Bob", "Bert"]
+    assert await users.count(from_b) == 2
+    assert await users.count() == 4
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("email", "ALICE@example.org"), ("username", "alice"), ("external_id", "x")]
+)
+async def test_finds_a_user_by_each_unique_field(users: UserService, field: str, value: str) -> None:
+    await users.create(NewUser(name="Bob"))
+    alice = await users.create(NewUser(name="Alice", email="alice@example.org", username="Alice", external_id="x"))
+    assert await users.find(field, value) == alice.result
+    with pytest.raises(NotFound):
+        await users.find(field, "nobody")
+
+
+async def test_exports_everybody_in_batches_that_follow_each_other(
+    users: UserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.users, "MAX_LIMIT", 2)
+    await create_named(users, "Bob", "Alice", "Carol", "Bert", "Dora")
+
+    assert await names_exported(users) == [["Bob", "Alice"], ["Carol", "Bert"], ["Dora"]]
+    assert await names_exported(
+        users, sort=parse_sort("-name", FIELDS), filter=parse_filter('name ne "bob"', FIELDS)
+    ) == [
+        ["Dora", "Carol"],
+        ["Bert", "Alice"],
+    ]
+
+
+async def test_an_export_is_of_one_moment(users: UserService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services.users, "MAX_LIMIT", 1)
+    await create_named(users, "Alice", "Bob")
+    exported = []
+    async for [user] in users.export():
+        exported.append(user.name)
+        await users.patch(2, {"name": "Robert"})
+        await users.create(NewUser(name="Carol"))
+    assert exported == ["Alice", "Bob"]
+
+
+async def test_a_write_tells_the_number_of_the_change_that_it_made(users: UserService, changes: ChangeService) -> None:
+    """One that changed nothing made no change."""
+    new = NewUser(name="Alice", external_id="x")
+    numbers = [
+        (await users.create(new)).seq,
+        (await users.patch(1, {"name": "Alicia"})).seq,
+        (await users.patch(1, {"name": "Alicia"})).seq,
+        (await users.put(new)).seq,
+        (await users.put(new)).seq,
+        (await users.restore(1)).seq,
+        (await users.delete(1)).seq,
+        (await users.restore(1)).seq,
+        (await users.put(NewUser(name="Bob", external_id="y"))).seq,
+        (await users.purge(1)).seq,
+    ]
+    assert numbers == [1, 2, None, 3, None, None, 4, 5, 6, 7]
+    assert [change.seq for change in (await changes.list(since=0, limit=99)).changes] == list(range(1, 8))
+
+
+async def test_puts_a_user_whether_it_is_there_or_not(users: UserService) -> None:
+    created, was_created = (await users.put(NewUser(name="Alice", external_id="x", email="a@example.org"))).result
+    assert (was_created, created.name, created.version) == (True, "Alice", 1)
+
+    replaced, was_created = (await users.put(NewUser(name="Alicia", external_id="x"))).result
+    assert (was_created, replaced.id, replaced.version) == (False, created.id, 2)
+    assert (replaced.name, replaced.email) == ("Alicia", None)
+    assert await users.get(created.id) == replaced
+
+
+async def test_a_put_that_changes_nothing_writes_nothing(users: UserService, changes: ChangeService) -> None:
+    new = NewUser(name="Alice", external_id="x")
+    created, _ = (await users.put(new)).result
+    again, was_created = (await users.put(new)).result
+    assert (again, was_created) == (created, False)
+    assert await users.get(created.id) == created
+    assert len((await changes.list(since=0, limit=9)).changes) == 1
+
+
+async def test_only_a_user_with_an_external_id_can_be_put(users: UserService) -> None:
+    with pytest.raises(ValueError, match="external id"):
+        await users.put(NewUser(name="Alice"))
+    assert await users.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("expected", "unwanted", "is_put"),
+    [
+        (None, (), True),
+        ([2], (), True),
+        ([1, 2], (), True),
+        ([1], (), False),
+        ([], (), False),
+        (None, [1, NOT_THERE], True),
+        (None, [2], False),
+        ([2], [2], False),
+    ],
+)
+async def test_a_put_replaces_only_a_version_that_is_expected_and_not_unwanted(
+    users: UserService, expected: Collection[int] | None, unwanted: Collection[int], is_put: bool
+) -> None:
+    await create_named(users, "x")
+    before = (await users.patch(1, {"name": "Alice"})).result
+    put = users.put(NewUser(name="Alicia", external_id="x"), expected=expected, unwanted=unwanted)
+    if is_put:
+        assert (await put).result == (await users.get(1), False)
+        assert (await users.get(1)).name == "Alicia"
+    else:
+        with pytest.raises(Stale):
+            await put
+        assert await users.get(1) == before
+
+
+@pytest.mark.parametrize(
+    ("expected", "unwanted", "is_put"),
+    [([NOT_THERE], (), True), ([1], (), False), (None, [NOT_THERE], False), (None, [1], True)],
+)
+async def test_a_user_that_is_not_there_has_a_version_of_its_own(
+    users: UserService, expected: Collection[int] | None, unwanted: Collection[int], is_put: bool
+) -> None:
+    put = users.put(NewUser(name="Alice", external_id="x"), expected=expected, unwanted=unwanted)
+    if is_put:
+        assert (await put).result == (await users.get(1), True)
+    else:
+        with pytest.raises(Stale):
+            await put
+        assert await users.count() == 0
+
+
+async def test_a_put_is_refused_for_a_key_that_another_user_has(users: UserService) -> None:
+    await users.create(NewUser(name="Bob", email="b@example.org"))
+    with pytest.raises(Conflict) as refused:
+        await users.put(NewUser(name="Alice", external_id="x", email="B@example.org"))
+    assert refused.value.field == "email"
+    assert await users.count() == 1
+
+
+async def test_two_puts_at_once_of_a_new_user_are_a_creation_and_a_replacement(
+    users: UserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one looks before the first one has created it, as it may on PostgreSQL."""
+    await users.put(NewUser(name="Alice", external_id="x"))
+    looks: list[str] = []
+
+    async def too_early(store: Any, external_id: str) -> Any:
+        looks.append(external_id)
+        return None if len(looks) == 1 else await store.find("external_id", external_id)
+
+    monkeypatch.setattr(services.users, "find_or_none", too_early)
+    second = await users.put(NewUser(name="Alicia", external_id="x"), expected=[NOT_THERE, 1], unwanted=[7])
+
+    assert looks == ["x", "x"]
+    assert second.result == (await users.get(1), False)
+    assert (await users.get(1)).name == "Alicia"
+
+
+async def test_a_put_that_comes_too_late_is_held_to_the_version_that_it_expected(
+    users: UserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If-None-Match: * of two requests at once: one creates, the other one is told that it is there."""
+    alice, _ = (await users.put(NewUser(name="Alice", external_id="x"))).result
+    looks: list[str] = []
+
+    async def too_early(store: Any, external_id: str) -> Any:
+        looks.append(external_id)
+        return None if len(looks) % 2 else await store.find("external_id", external_id)
+
+    monkeypatch.setattr(services.users, "find_or_none", too_early)
+    for asked in ({"expected": [NOT_THERE]}, {"unwanted": [1]}):
+        with pytest.raises(Stale):
+            await users.put(NewUser(name="Alicia", external_id="x"), **asked)
+    assert await users.get(1) == alice
+
+
+VERSIONED: Final[dict[str, Callable[[UserService, Collection[int] | None], Awaitable[object]]]] = {
+    "patch": lambda users, expected: users.patch(1, {"name": "Alicia"}, expected=expected),
+    "patch that changes nothing": lambda users, expected: users.patch(1, {}, expected=expected),
+    "delete": lambda users, expected: users.delete(1, expected=expected),
+    "purge": lambda users, expected: users.purge(1, expected=expected),
+}
+
+
+@pytest.mark.parametrize("write", VERSIONED.values(), ids=VERSIONED)
+async def test_a_version_that_is_not_expected_is_stale_and_nothing_is_written(
+    users: UserService,
+    changes: ChangeService,
+    write: Callable[[UserService, Collection[int] | None], Awaitable[object]],
+) -> None:
+    await create_named(users, "x")
+    before = (await users.patch(1, {"name": "Alice"})).result
+    for unexpected in ([1], [1, 3], []):
+        with pytest.raises(Stale):
+            await write(users, unexpected)
+        assert await users.get(1) == before
+    await write(users, [1, 2])
+
+
+@pytest.mark.parametrize("write", VERSIONED.values(), ids=VERSIONED)
+async def test_who_expects_no_version_is_content_with_any(
+    users: UserService, write: Callable[[UserService, Collection[int] | None], Awaitable[object]]
+) -> None:
+    await create_named(users, "x")
+    await write(users, None)
+
+
+async def test_a_deleted_user_is_restored_as_it_was(users: UserService) -> None:
+    alice = (await users.create(NewUser(name="Alice", email="alice@example.org"))).result
+    deleted = (await users.delete(alice.id)).result
+    assert deleted.is_hidden
+    restored = (await users.restore(alice.id)).result
+    assert (restored.name, restored.email, restored.deleted_at) == ("Alice", "alice@example.org", None)
+    assert await users.get(alice.id) == restored
+    assert await users.find("email", "alice@example.org") == restored
+
+
+async def test_restoring_a_user_that_is_there_changes_nothing(users: UserService) -> None:
+    alice = (await users.create(NewUser(name="Alice"))).result
+    assert (await users.restore(alice.id)).result == alice
+    assert await users.get(alice.id) == alice
+
+
+async def test_a_user_is_not_restored_while_another_one_has_its_key(users: UserService) -> None:
+    alice = (await users.create(NewUser(name="Alice", username="alice"))).result
+    await users.delete(alice.id)
+    await users.create(NewUser(name="Another", username="ALICE"))
+    with pytest.raises(Conflict) as refused:
+        await users.restore(alice.id)
+    assert refused.value.field == "username"
+    with pytest.raises(Gone):
+        await users.get(alice.id)
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_a_purge_erases_a_user_and_what_its_changes_say(
+    users: UserService, changes: ChangeService, is_deleted: bool
+) -> None:
+    await create_named(users, "Alice", "Bob")
+    if is_deleted:
+        await users.delete(1)
+
+    assert (await users.purge(1)).result is None
+
+    for attempt in (users.get(1), users.restore(1), users.purge(1)):
+        with pytest.raises(NotFound):
+            await attempt
+    history = (await changes.list_of_user(1, since=0, limit=9)).changes
+    assert {(change.before, change.after) for change in history} == {(None, None)}
+    assert "Alice" not in repr(await changes.list(since=0, limit=99))
+    assert (await users.get(2)).name == "Bob"

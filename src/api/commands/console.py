@@ -43,7 +43,7 @@ def refuse(*reasons: str) -> NoReturn:
 
 
 def in_directory(run: "Callable[[Container], Coroutine[Any, Any, T]]", database_url: str | None) -> T:
-    """Run something on the directory, beside a server that may be running."""
+    """Run a command on the directory. A server may be running."""
     from dependency_injector import providers  # noqa: PLC0415
 
     from api.container import Container  # noqa: PLC0415  # commands without a database start without it
@@ -69,4 +69,4 @@ def readable(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
-    return text if text.isprintable() else ascii(text)  # a name may hold what a terminal would obey
+    return text if text.isprintable() else ascii(text)  # a name may have control characters of a terminal

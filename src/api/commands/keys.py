@@ -28,18 +28,18 @@ keys = typer.Typer(help="API keys: who may call, and for what.", no_args_is_help
 
 Name = Annotated[str, typer.Argument(help="Who uses the key, for people")]
 KeyId = Annotated[int, typer.Argument(help="The id of the key, as list shows it", min=1, max=MAX_ID)]
-Scopes = Annotated[list[Scope], typer.Option("--scope", help="What the key is good for; name as many as it takes")]
-Expires = Annotated[str | None, typer.Option(help="After how many days, hours or minutes, as in 90d, 12h, 30m")]
-Overlap = Annotated[str, typer.Option(help="For how long the secret before is good as well, as in 24h")]
-Force = Annotated[bool, typer.Option(help="Revoke it though it is the last one that may administer keys")]
-Json = Annotated[bool, typer.Option("--json", help="Say it in JSON")]
+Scopes = Annotated[list[Scope], typer.Option("--scope", help="What the key allows; can be given several times")]
+Expires = Annotated[str | None, typer.Option(help="How long the key is valid, as in 90d, 12h or 30m")]
+Overlap = Annotated[str, typer.Option(help="How long the previous secret stays valid, as in 24h")]
+Force = Annotated[bool, typer.Option(help="Revoke it even if it is the last one that may administer keys")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 @keys.command("create")
 def create_key(
     name: Name, scope: Scopes, expires: Expires = None, json: Json = False, database_url: DatabaseUrl = None
 ) -> None:
-    """Create a key and show its secret, this once. From the first key on, every request needs one."""
+    """Create a key and show its secret, only now. From the first key on, every request needs one."""
     expires_at = None if expires is None else datetime.now(UTC) + duration(expires)
     new = lawful(lambda: NewKey(name=name, scopes=tuple(scope), expires_at=expires_at))
     key, secret = in_service(lambda service: service.create(new), database_url).result
@@ -63,7 +63,7 @@ def list_keys(json: Json = False, database_url: DatabaseUrl = None) -> None:
 
 @keys.command("rotate")
 def rotate_key(id: KeyId, overlap: Overlap = "24h", json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """Give a key a new secret and show it, this once."""
+    """Give a key a new secret and show it, only now."""
     span = duration(overlap)
     key, secret = in_service(lambda service: service.rotate(id, overlap=span), database_url).result
     show({**as_over_http(key), "secret": secret}, as_json=json)
@@ -120,7 +120,7 @@ def reasons_of(refusal: Refusal) -> list[str]:
         case Invalid(faults=faults):
             return [f"{fault.pointer.removeprefix('/')}: {fault.detail}" for fault in faults]
         case LastAdminKey(detail=detail):
-            return [f"{detail} With --force it is revoked all the same."]
+            return [f"{detail} Use --force to revoke it."]
         case _:
             return [refusal.detail]
 

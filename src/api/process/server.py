@@ -1,4 +1,4 @@
-"""The server process: uvicorn, started after all checks, and stopped in good order."""
+"""The server process: uvicorn, started after all checks, and stopped cleanly."""
 
 import signal
 from types import FrameType
@@ -15,7 +15,7 @@ from api.settings import Settings
 
 
 class Server(uvicorn.Server):
-    """Exits with 0 after a signal to stop, since it did as it was told."""
+    """Exits with 0 after a signal to stop, which is a normal end."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.force_exit = self.should_exit and sig == signal.SIGINT
@@ -23,7 +23,7 @@ class Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop. Raises `NotReady` if it cannot."""
+    """Serve until a signal to stop. Raises `NotReady` if it cannot."""
     configure_logs(settings)
     if settings.workers == 1:
         uvloop.run(serve_alone(settings))

@@ -25,7 +25,7 @@ BACKLOG: Final = 2048
 
 
 async def require_key_unless_local(container: Container) -> None:
-    """Seed the first key, if one is set. Raises `NotReady` if others could come in without a key."""
+    """Seed the first key, if one is set. Raises `NotReady` if other machines could call without a key."""
     settings = container.settings()
     if (secret := settings.bootstrap_secret()) is not None:
         await seed(container, secret)
@@ -40,7 +40,7 @@ async def seed(container: Container, secret: str) -> None:
     try:
         await container.keys(RequestContext(actor="bootstrap", request_id="-")).seed(secret)
     except Invalid:
-        raise NotReady("The bootstrap key is not of the form. Make one: roster keys generate") from None
+        raise NotReady("The bootstrap key has the wrong form. Make one: roster keys generate") from None
 
 
 def long_lived_app(container: Container, settings: Settings) -> FastAPI:

@@ -19,7 +19,7 @@ from domain.errors import NotReady
 
 
 def serve_with_workers(settings: Settings) -> None:
-    """Run the workers until told to stop. They read their settings from the environment."""
+    """Run the workers until a signal to stop. They read their settings from the environment."""
     if settings.engine == "sqlite":
         raise NotReady("SQLite is for one server process. For more workers set a postgresql:// --database-url.")
     os.environ.update(settings.environment())

@@ -13,13 +13,13 @@ from api.settings import is_loopback
 from domain.keys import Key, Scope, TooManyFailures, Unauthenticated, require_scopes
 
 MAX_FAILURES: Final = 20
-"""How many wrong keys an address may try within `WINDOW_S`. Good keys from there are taken all the same."""
+"""How many wrong keys an address may try within `WINDOW_S`. Good keys from there still work."""
 
 WINDOW_S: Final = 60
 MAX_ADDRESSES: Final = 10_000
 
 FORWARDED: Final = ("forwarded", "x-forwarded-", "x-real-ip", "x-client-ip", "x-original-", "x-rewrite-", "via")
-"""Whoever sends a header that begins like this speaks for somebody else, who may be anywhere."""
+"""Headers that begin like this come from a proxy, whose client may be anywhere."""
 
 HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{0,5})?", re.ASCII | re.IGNORECASE)
 
@@ -85,8 +85,8 @@ def secret_in(authorization: str) -> str:
 def is_local(request: Request) -> bool:
     """Whether a request without a key comes from this machine, and from no web page of another.
 
-    The server says whether it listens on loopback only. The Host tells a page that reaches it by DNS rebinding, what
-    browsers say of a request's origin one that sends what it cannot read, and forwarding headers a proxy.
+    `open_locally` is set only if the server listens on loopback. Another Host reveals DNS rebinding. Origin and
+    Sec-Fetch-Site reveal a page of another site. Forwarding headers reveal a proxy.
     """
     if not request.app.state.open_locally or any(name.startswith(FORWARDED) for name in request.headers):
         return False
@@ -101,14 +101,14 @@ def is_own(host: str) -> bool:
 
 
 def is_from_own_page(request: Request, host: str) -> bool:
-    """Whether it is from no web page, or from one that this server itself has served."""
+    """Whether the request comes from no web page, or from one that this server has served."""
     origins = {origin.lower() for origin in request.headers.getlist("origin")}
     sites = set(request.headers.getlist("sec-fetch-site"))
     return origins <= {f"http://{host.lower()}", f"https://{host.lower()}"} and sites <= {"same-origin", "none"}
 
 
 def network_of(request: Request) -> str:
-    """The client's address; of IPv6 the network, for a client has all of its addresses."""
+    """The client's address. For IPv6 its network, because a client can use all addresses of that."""
     host = request.client.host if request.client else ""
     try:
         address = ip_address(host.partition("%")[0])

@@ -1,4 +1,4 @@
-"""What bodies have in common: how their fields say the domain's rules, integers, and patches."""
+"""What bodies have in common: the domain's rules in their schema, integers, and patches."""
 
 from typing import Annotated, Any, Final
 
@@ -28,7 +28,7 @@ def attributes(rule: Attributes, example: dict[str, object]) -> Any:
 
 
 def whole(value: object) -> object:
-    """An integer as JSON has it: 1 and 1.0 are the same number (RFC 8259), "1" and true are none."""
+    """An integer as JSON has it: 1 and 1.0 are the same number (RFC 8259), "1" and true are not integers."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, bool | str | bytes):

@@ -27,7 +27,7 @@ IfNoneMatch = Annotated[
 
 
 def tag_of(version: int) -> str:
-    """A strong entity tag: the same version is the same to the byte."""
+    """A strong entity tag: answers of the same version are the same bytes."""
     return f'"{version}"'
 
 

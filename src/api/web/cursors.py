@@ -1,4 +1,4 @@
-"""Cursors: where a list goes on, for the client to hand back as it is."""
+"""Cursors: where a list continues. The client sends a cursor back unchanged."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -13,7 +13,7 @@ MAX_LENGTH: Final = 8192
 
 
 def write_cursor(position: Position, of: str) -> str:
-    """A cursor of the list that `of` describes, its filter and order: it serves for no other list."""
+    """A cursor of the list that `of` describes, with its filter and order. It is valid for no other list."""
     payload = json.dumps(position, separators=(",", ":")).encode()
     return urlsafe_b64encode(check(payload, of) + payload).decode().rstrip("=")
 
@@ -31,5 +31,5 @@ def read_cursor(cursor: str, of: str, sort: Sort) -> Position:
 
 
 def check(payload: bytes, of: str) -> bytes:
-    """Against mistakes, not against forgers: a forged position shows nothing that the list would not."""
+    """A check against mistakes, not against forgery: a forged position shows nothing that the list would not."""
     return blake2b(of.encode() + b"\0" + payload, digest_size=CHECK_BYTES).digest()

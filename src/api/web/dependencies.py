@@ -41,7 +41,7 @@ class WritingService(Service[S]):
     """The same for a route that writes: it takes `dry_run`."""
 
     async def __call__(self, request: Request, dry_run: DryRun = False) -> S:
-        request.state.dry_run = dry_run  # for refusals to say so
+        request.state.dry_run = dry_run  # for the headers of refusals
         return self.give(request, dry_run=dry_run)
 
 

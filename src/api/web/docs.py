@@ -42,7 +42,7 @@ async def docs(request: Request) -> Response:
 
 
 def hash_of_script(page: str) -> str:
-    """The one script that stands in the page itself, as a content security policy names it."""
+    """The one inline script of the page, as a content security policy names it."""
     match = INLINE_SCRIPT.search(page)
     assert match is not None  # noqa: S101
     return f"sha256-{b64encode(sha256(match[1].encode()).digest()).decode()}"

@@ -31,7 +31,7 @@ WRITE: Final = {
     "Roster_Seq": "The sequence number of the change that was written; missing if nothing was",
     "Dry_Run": "true, if nothing was stored because of dry_run",
 }
-REPLAYED: Final = {"Idempotency_Replayed": "true, if this is the answer that the idempotency key had before"}
+REPLAYED: Final = {"Idempotency_Replayed": "true, if this is the stored answer of the idempotency key"}
 
 ONE: Final = documented_headers(**VERSION)
 WRITTEN: Final = documented_headers(**VERSION, **WRITE)
@@ -57,9 +57,9 @@ def links(**operations: str) -> dict[str, Any]:
 
 
 class Shown(Generic[E]):
-    """How entities of one kind are shown: all of their fields by name, and which of them if nobody asks for fields.
+    """How entities of one kind are shown: the names of all fields, and the fields that a body has by default.
 
-    By default that is the id and the fields of the profile that are not at their default.
+    Without `sparse` these are the id, and the fields of the profile whose value is not the default.
     """
 
     def __init__(self, entity: type[E], names: tuple[str, ...], sparse: Show[E] | None = None) -> None:
@@ -68,7 +68,7 @@ class Shown(Generic[E]):
         self._sparse = sparse or self._assigned
 
     def by(self, fields: str | None) -> Show[E]:
-        """How to show one, decided before anything is done: a bad `fields` parameter changes nothing."""
+        """How to show one. It is decided before any write, so that an invalid `fields` parameter changes nothing."""
         if fields is None:
             return self._sparse
         names = fields_asked_for(fields, self.names)
@@ -93,7 +93,7 @@ def one(entity: E, show: Show[E], if_none_match: str | None) -> Response:
 
 
 def changed(service: Service, committed: Committed[E], show: Show[E]) -> Response:
-    """The answer of a write to what was there."""
+    """The answer of a write that changed an entity."""
     return json_answer(show(committed.result), headers={**validators(committed.result), **written(service, committed)})
 
 

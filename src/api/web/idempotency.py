@@ -17,7 +17,7 @@ REPLAYED: Final = "Idempotency-Replayed"
 IdempotencyKeyHeader = Annotated[
     str | None,
     Header(
-        description="Do this only once: asked again with the same key within 24 hours, the answer is the same",
+        description="Carry this out only once: a request with the same key within 24 hours gets the same answer",
         min_length=8,
         max_length=255,
         pattern=r"^[\x21-\x7e]*$",
@@ -33,7 +33,7 @@ async def answer_idempotently(
     act: Callable[[], Awaitable[Committed[T]]],
     answer: Callable[[Committed[T]], Response],
 ) -> Response:
-    """Carry a request out and answer it. If that was done before with its key, give the answer of that time again."""
+    """Carry a request out and answer it. If it was carried out before with its key, give the stored answer."""
     if key is not None:
         fingerprint = await fingerprint_of(request)
         service.context.idempotency_key = IdempotencyKey(key, fingerprint, lambda done: as_text(answer(done)))

@@ -1,4 +1,4 @@
-"""What lists have in common: which parameters they take, and what these mean."""
+"""What lists have in common: their parameters and answers."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, Protocol, TypeVar
@@ -22,9 +22,7 @@ from domain.pages import BY_ID, MAX_LIMIT, MAX_SORTS, Page, Position, Sort, pars
 T = TypeVar("T")
 E = TypeVar("E", bound=Versioned)
 
-Limit = Annotated[
-    int, Field(ge=1, le=MAX_LIMIT), PlainInteger, Query(description="How many at the most", examples=[100])
-]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), PlainInteger, Query(description="How many at most", examples=[100])]
 Cursor = Annotated[
     str | None,
     Query(
@@ -41,7 +39,7 @@ FilterText = Annotated[
         description="Only what matches this expression, in the language of SCIM (RFC 7644, section 3.4.2.2): "
         "`eq ne co sw ew gt ge lt le pr`, `and or not` and brackets. An attribute is named by its path, "
         f"`attributes.department`. At most {grammar.MAX_LENGTH} characters, {grammar.MAX_TERMS} comparisons and "
-        f"{grammar.MAX_DEPTH} brackets within each other. An invalid filter is a 400 with the position of the error",
+        f"{grammar.MAX_DEPTH} brackets within each other. An invalid filter gets a 400 with the position of the error",
         examples=['status eq "active" and email ew "@example.org"'],
         json_schema_extra={"minLength": 1, "maxLength": grammar.MAX_LENGTH},  # the grammar refuses more
     ),
@@ -50,19 +48,19 @@ SortText = Annotated[
     str | None,
     Query(
         alias="sort",
-        description=f"Up to {MAX_SORTS} fields, `-` before one to sort downwards. What has no value comes last, "
-        "or first downwards; ids break ties",
+        description=f"Up to {MAX_SORTS} fields, `-` before one to sort downwards. Items without a value come last, "
+        "or first downwards. Ids break ties",
         examples=["name,-created_at"],
         json_schema_extra={"minLength": 1},
     ),
 ]
 Count = Annotated[
     bool,
-    Query(description="Say in X-Total-Count how many match; takes as long as reading them all", examples=[True]),
+    Query(description="Give the number of matches in X-Total-Count. It takes as long as reading them", examples=[True]),
 ]
 Accept = Annotated[
     Sequence[str],
-    Header(include_in_schema=False),  # OpenAPI has it of every answer's content
+    Header(include_in_schema=False),  # OpenAPI derives it from the content of the answers
 ]
 
 LISTED: Final[dict[str, Any]] = {
@@ -104,13 +102,13 @@ def listed(request: Request, page: Page[T], show: Callable[[T], Body], sort: Sor
 
 
 def list_of(request: Request) -> str:
-    """Which list a cursor is of: the path, the filter and the sort, not how much of it or what to show."""
+    """What identifies the list of a cursor: path, filter and sort, but not the page size or the fields."""
     parts = {name: value for name, value in request.query_params.items() if name not in (*PAGING, *SHOWING)}
     return f"{request.scope['path'].rstrip('/')}?{urlencode(sorted(parts.items()))}"
 
 
 def refuse_paging(request: Request, media_type: str) -> None:
-    """A stream is the whole list: whoever asks for a page of it means something else."""
+    """Refuse parameters of a page: a stream is the whole list."""
     if asked := [name for name in PAGING if name in request.query_params]:
         detail = f"Not with {media_type}, which streams the whole list."
         raise RequestValidationError(

@@ -1,4 +1,4 @@
-"""The outermost layer of the app: a request id on every answer, one line in the log for each, no exception past it."""
+"""The outermost layer of the app: a request id and a log line for each answer, and a 500 for each exception."""
 
 import re
 import time
@@ -77,7 +77,7 @@ class Exchange:
             await self.app(self.scope, receive, self.send)
         except Exception:
             log.exception("failed")
-            if self.status:  # too late to say so: the server breaks the connection off
+            if self.status:  # too late for a 500: the server closes the connection
                 raise
             await self._answer_500(receive)
         finally:
@@ -95,7 +95,7 @@ class Exchange:
         await self.send_on(message)
 
     async def _answer_500(self, receive: Receive) -> None:
-        detail = "Something went wrong here. The request id finds it in the log."
+        detail = "Something went wrong. The server's log has it under the request id."
         await problem(Request(self.scope), 500, CODES[500], detail)(self.scope, receive, self.send)
 
     def _log(self, seconds: float) -> None:
@@ -114,13 +114,13 @@ class Exchange:
 
 
 def guards_beside(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """The headers that keep browsers from making more of an answer than it is; a page has some of its own."""
+    """The security headers that the answer does not have yet. The page at /docs has some of its own."""
     given = {name for name, _ in headers}
     return (guard for guard in GUARDS if guard[0] not in given)
 
 
 def request_id_of(scope: Scope) -> str:
-    """The one that the client sent, if it is of the form; else a new one."""
+    """The id that the client sent, if its form is right; otherwise a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
             return str(value, "ascii")

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the routes say of themselves, and what they have in common, said once."""
+"""The OpenAPI document: what each route declares, and what all of them have in common."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -67,7 +67,7 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
         "A parameter": example(
             422,
             "invalid",
-            "Some values are not of the form asked for.",
+            "Some values have the wrong form.",
             errors=[fault("/query/limti", "unknown", "No such parameter.")],
         ),
         "An idempotency key": example(
@@ -90,27 +90,27 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
 
 OTHERS: Final[Mapping[str, Example]] = {
     "A wrong method": example(405, "method_not_allowed", DETAILS[405]),
-    "A failure": example(500, "internal_error", "Something went wrong here. The request id finds it in the log."),
+    "A failure": example(500, "internal_error", "Something went wrong. The server's log has it under the request id."),
 }
 
 MEANINGS: Final[Mapping[int, str]] = {
-    400: "The request cannot be read: the body is not JSON, the cursor is of another list, or the filter or sort makes "
-    "no sense, from the character at `position` on.",
-    401: "There is no key, or none that is valid. It is not said which.",
-    403: "The key has not the scope that the detail names.",
-    404: "Nothing of that name was ever here, or it was erased.",
+    400: "The request cannot be read: the body is not JSON, the cursor is of another list, or the filter or sort is "
+    "invalid, with an error at the character `position`.",
+    401: "The key is missing or not valid. The answer does not say which.",
+    403: "The key lacks the scope that the detail names.",
+    404: "It never existed, or it was erased.",
     408: f"The body took longer than {BODY_TIMEOUT_S} seconds to arrive.",
     409: "Another one has this key, which `errors` names; or something still refers to it; or a request with this "
     "idempotency key is under way; or this is the last key that may administer keys.",
-    410: "It was here and is deleted. It can be restored.",
-    412: "It is not of the version that If-Match or If-None-Match asks for.",
+    410: "It is deleted. It can be restored.",
+    412: "It is not at a version that If-Match or If-None-Match allows.",
     413: f"The body is larger than {MAX_BODY_BYTES} bytes.",
-    415: "The body is of another media type than those listed here.",
-    422: "Values are not of their form or break a rule: `errors` has them all. Or the idempotency key was used for "
+    415: "The media type of the body is not one of those listed here.",
+    422: "Values have the wrong form or break a rule: `errors` lists them. Or the idempotency key was used for "
     "another request.",
-    429: "Too many wrong keys came from this address. A good one is taken all the same.",
-    503: "Too much is going on: try again after Retry-After seconds. Without that header the connection to the "
-    "database broke while committing: read first whether the change was stored.",
+    429: "Too many wrong keys came from this address. A good one still works.",
+    503: "The server is busy: try again after Retry-After seconds. Without that header the connection to the "
+    "database broke during a commit: first read whether the change was stored.",
 }
 
 
@@ -121,13 +121,13 @@ def header(description: str, schema: Mapping[str, Any], example: object) -> Mapp
 TEXT: Final = {"type": "string"}
 HEADERS: Final[Mapping[str, Any]] = {
     "X-Request-Id": header(
-        "Names this request in the server's log and in the change that it caused",
+        "Names this request in the server's log and in the change that it made",
         {**TEXT, "pattern": "^[A-Za-z0-9._-]{1,64}$"},
         REQUEST_ID,
     ),
-    "WWW-Authenticate": header("How to say who calls", TEXT, CHALLENGE),
+    "WWW-Authenticate": header("How to authenticate", TEXT, CHALLENGE),
     "Retry-After": header("In how many seconds to try again", {"type": "integer", "minimum": 1}, 1),
-    "Allow": header("With a 405: every method that this path knows", TEXT, "GET, HEAD, POST"),
+    "Allow": header("With a 405: every method of this path", TEXT, "GET, HEAD, POST"),
     "Accept": header("The media type to send", TEXT, "application/json"),
     "Accept-Patch": header("The same for a PATCH", TEXT, "application/merge-patch+json, application/json"),
 }
@@ -143,8 +143,8 @@ REQUEST_ID_PARAMETER: Final = {
     "name": "X-Request-Id",
     "in": "header",
     "required": False,
-    "description": "A name for this request, of 1 to 64 of the characters `A-Z a-z 0-9 . _ -`. It comes back in the "
-    "answer and stands in the log and in the change. Any other is replaced by a new one",
+    "description": "A name for this request, of 1 to 64 of the characters `A-Z a-z 0-9 . _ -`. It is in the "
+    "answer, in the log and in the change. A name of another form is replaced by a new one",
     "schema": {**TEXT, "examples": ["checkout-7f3a"]},
 }
 
@@ -153,8 +153,8 @@ SECURITY_SCHEMES: Final = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "rk_<id>_<secret>",
-        "description": "An API key. The scope that a call needs stands with it. While there is no key at all, a "
-        "server that listens on loopback only takes calls from its own machine without one.",
+        "description": "An API key. Each operation lists the scopes that it needs. While there is no key at all, a "
+        "server that listens on loopback accepts calls from its own machine without one.",
     }
 }
 
@@ -164,7 +164,7 @@ WITH_DATABASE: Final = (503,)
 
 
 def described(app: FastAPI) -> dict[str, Any]:
-    """What the routes declare, completed by what every operation has, every parameter and every answer."""
+    """What the routes declare, completed by what all operations, parameters and answers have in common."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
@@ -236,9 +236,10 @@ def statuses_of_all_like(operation: Mapping[str, Any]) -> Iterator[int]:
 
 
 def tidy(parameter: dict[str, Any]) -> None:
-    """A parameter that may be left out is not null for that: there is no null in a URL or in a header.
+    """Make an optional parameter not nullable: there is no null in a URL or in a header.
 
-    Its example stays in the schema: with one of a parameter's own, /docs would fill in dry runs and preconditions.
+    Its example stays in the schema. From an example of the parameter itself /docs would fill in dry runs and
+    preconditions.
     """
     schema = parameter["schema"]
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]

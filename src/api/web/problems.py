@@ -1,5 +1,5 @@
-"""Refusals become problem documents (RFC 9457): one table from error class to status, one shape for every answer
-that is not a success. No value that a client sent is in one, and no text of an exception that is not a Refusal.
+"""Refusals become problem documents (RFC 9457): one table from error class to status, one form for every error answer.
+A document has no value that a client sent, and no text of an exception that is not a Refusal.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,7 +56,7 @@ STATUS: Final[Mapping[type[Refusal], int]] = {
 }
 
 RETRY_AFTER_S: Final[Mapping[type[Refusal], int]] = {Busy: 1, Contended: 1, InFlight: 1, TooManyFailures: 60}
-"""Not for Uncertain: sent again blindly, the request might be carried out twice."""
+"""Not for Uncertain: a request that is sent again without a check might be carried out twice."""
 
 CODES: Final[Mapping[int, str]] = {
     400: "malformed",
@@ -97,22 +97,20 @@ class Problem(BaseModel):
     status: Annotated[int, Field(description="The HTTP status", ge=400, le=599, examples=[409])]
     detail: Annotated[str, Field(description="What happened, for people", examples=["Another one has this email."])]
     instance: Annotated[
-        str | None, Field(description="The path that was asked for, if so much could be read", examples=["/users/"])
+        str | None, Field(description="The path of the request, if it could be read", examples=["/users/"])
     ] = None
     code: Annotated[str, Field(description="What happened, for programs", examples=["conflict"])]
     position: Annotated[
-        int | None, Field(description="In which character of a filter or sort it went wrong, from 0")
+        int | None, Field(description="At which character of a filter or sort the error is, from 0")
     ] = None
     request_id: Annotated[str, Field(description="Also in X-Request-Id and in the server's log")]
-    errors: Annotated[
-        list[ProblemError] | None, Field(description="Each broken rule, where there is more to say than one sentence")
-    ] = None
+    errors: Annotated[list[ProblemError] | None, Field(description="Each broken rule, with its place")] = None
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route declares as its `responses`: these statuses, and any other one, as problem documents.
 
-    Of those that every route answers alike, nothing is to be declared: `api.web.openapi` adds them.
+    Statuses that all routes share are not declared here: `api.web.openapi` adds them.
     """
     named: tuple[int | str, ...] = (*statuses, "default")
     return {status: {"$ref": f"#/components/responses/{name_of(status)}"} for status in named}
@@ -181,9 +179,9 @@ def faults_of(refusal: Refusal) -> Sequence[Fault]:
 
 
 async def invalid(request: Request, error: RequestValidationError) -> Response:
-    """A body or parameter that is not of its form. Pydantic's errors, less the input that they quote."""
+    """A body or parameter of the wrong form. Pydantic's errors are shown without the input that they quote."""
     faults = [Fault(pointer_to(each["loc"]), code_of(each["type"]), each["msg"]) for each in error.errors()]
-    return problem(request, 422, Invalid.code, "Some values are not of the form asked for.", faults=faults)
+    return problem(request, 422, Invalid.code, "Some values have the wrong form.", faults=faults)
 
 
 def pointer_to(location: Sequence[str | int]) -> str:
@@ -224,14 +222,14 @@ async def http_refused(request: Request, error: HTTPException) -> Response:
 
 DETAILS: Final = {
     404: "There is nothing at this path.",
-    405: "This path does not know that method. Allow lists those it knows.",
+    405: "This path does not support that method. Allow lists those that it supports.",
 }
 
 
 def methods_at(request: Request) -> Iterable[str]:
-    """Every method that some route answers at this path; the framework names those of one route only.
+    """Every method that some route answers at this path. The framework names those of one route only.
 
-    A mount, which holds files to be read, says that it answers to any.
+    A mount claims to answer every method, but it only serves files to read.
     """
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
         asked = "GET" if method == "HEAD" else method

@@ -1,4 +1,4 @@
-"""Requests that are read strictly: media types, sizes, slow bodies, and JSON that other readers would not accept."""
+"""Requests that are read strictly: media types, sizes, slow bodies, and JSON that other parsers would not accept."""
 
 import asyncio
 import json
@@ -81,7 +81,7 @@ class StrictRequest(Request):
 
 
 class OddJsonError(ValueError):
-    """JSON that Python would take and others would not, or not in the same way."""
+    """JSON that Python accepts, and that other parsers refuse or read differently."""
 
 
 def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -97,12 +97,12 @@ def refuse_constant(name: str) -> float:
 
 def finite(digits: str) -> float:
     if not math.isfinite(number := float(digits)):
-        raise OddJsonError("The body holds a number beyond the range of numbers.")
+        raise OddJsonError("The body has a number that is out of range.")
     return number
 
 
 def no_deeper(document: Any) -> Any:
-    """The document, if what works on it by recursion is safe with it."""
+    """The document, if recursive code can work on it."""
     level = [document]
     for _ in range(MAX_DEPTH + 1):
         nested = [each for each in level if isinstance(each, dict | list)]
@@ -119,6 +119,6 @@ def one_spelling(text: object) -> object:
 
 
 PlainInteger = BeforeValidator(one_spelling)
-"""Refuses what pydantic would take for an integer as well: `+1`, `1.0`, `01`, ` 1`, `1_0`, a line break behind it.
+"""Refuses other spellings that pydantic accepts: `+1`, `1.0`, `01`, ` 1`, `1_0`, or with a line break after it.
 
-Stands behind the bounds, `Annotated[int, Field(ge=1), PlainInteger]`: before it, they are missing in the schema."""
+Put it after the bounds, `Annotated[int, Field(ge=1), PlainInteger]`. Otherwise the schema lacks them."""

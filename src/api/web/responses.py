@@ -1,4 +1,4 @@
-"""What answers are made of: fields that were asked for, and headers that say where to go on."""
+"""Parts of answers: the fields that were asked for, and headers that say where to continue."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
@@ -72,7 +72,7 @@ class Service(Protocol):
 
 
 def written(service: Service, committed: Committed[Any]) -> dict[str, str]:
-    """What a write says in its headers of what it stored."""
+    """The headers of a write that say what it stored."""
     if service.context.dry_run:
         return {"Dry-Run": "true"}
     return {} if committed.seq is None else {"Roster-Seq": str(committed.seq)}

@@ -1,4 +1,4 @@
-"""Routes that are strict: about who calls, and about parameters, media types, sizes, slow and odd bodies."""
+"""Strict routes: they check the caller, and refuse unknown parameters and large, slow or odd bodies."""
 
 import re
 from collections.abc import Callable, Coroutine, Iterator
@@ -19,7 +19,7 @@ from services.operations import scopes_of
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Sent = frozenset[str | bytes]
-"""What a request has of what its route knows: query parameters by their names, headers by theirs, as on the wire."""
+"""The declared parameters that a request has: names of query parameters (str) and of headers (bytes)."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,7 +93,7 @@ def is_required(parameter: Any) -> bool:
 
 
 def refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
-    """A typo must be loud: a filter that is passed over would answer with everyone."""
+    """Refuse typos: with a filter that is ignored, the answer would be every user."""
     if unknown := sorted(set(request.query_params) - known):
         raise RequestValidationError(
             [{"type": "extra_forbidden", "loc": ("query", name), "msg": "No such parameter."} for name in unknown]
@@ -104,10 +104,11 @@ CALLS: Final = "called_operation"
 
 
 def calls(operation: Callable[..., Any]) -> Callable[[F], F]:
-    """Say which operation of a service a route calls. The route needs the scopes that the operation declares."""
+    """Declare which operation of a service a route calls. The route needs the scopes of that operation."""
+
+    scopes_of(operation)
 
     def note(endpoint: F) -> F:
-        scopes_of(operation)
         setattr(endpoint, CALLS, operation)
         return endpoint
 
@@ -115,7 +116,7 @@ def calls(operation: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def operation_of(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Raises `TypeError` for a route that does not say."""
+    """Raises `TypeError` for a route that does not declare one."""
     operation: Callable[..., Any] | None = getattr(endpoint, CALLS, None)
     if operation is None:
         raise TypeError(f"{endpoint.__name__} does not say which operation it calls: @calls(...)")
@@ -123,7 +124,7 @@ def operation_of(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def operation_id(route: APIRoute) -> str:
-    """What a generated client calls the method: as the function here is called."""
+    """The name of the method in a generated client: that of the function here."""
     return route.name
 
 

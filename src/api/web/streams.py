@@ -1,4 +1,4 @@
-"""Whole lists as streams: newline-delimited JSON, or CSV that a spreadsheet opens without running anything in it."""
+"""Whole lists as streams: newline-delimited JSON, or CSV in which a spreadsheet runs no formula."""
 
 import asyncio
 import csv
@@ -54,7 +54,7 @@ def quality_of(part: str) -> tuple[str, float]:
 
 
 class Stream(StreamingResponse):
-    """Ends what it reads from when the client goes away, and goes away itself from one who does not read."""
+    """Closes its source when the client disconnects, and disconnects a client that does not read."""
 
     def __init__(self, pieces: AsyncGenerator[bytes], source: AsyncGenerator[Any], media_type: str) -> None:
         super().__init__(pieces, media_type=media_type, headers=VARY)
@@ -72,7 +72,7 @@ class Stream(StreamingResponse):
             log.warning("a client read its stream too slowly")
         finally:
             await self._pieces.aclose()
-            await self._source.aclose()  # which the pieces, if none was read, do not know of yet
+            await self._source.aclose()  # if no piece was read, closing the pieces does not close it
 
 
 async def stream(
@@ -82,7 +82,7 @@ async def stream(
     show: Callable[[T], Body],
     columns: Sequence[str],
 ) -> Response:
-    """Answer with all that the batches hold. What is wrong with the first batch is still refused in good form."""
+    """Answer with all batches. A refusal of the first batch is still a problem document."""
     first = await anext(batches, None) or ()  # a tuple for a default makes CPython 3.11 fail
     if request.state.method == "HEAD":
         await batches.aclose()
@@ -101,13 +101,13 @@ async def stream(
 
 
 def without_length(response: Response) -> Response:
-    """Nobody knows how long the stream would be."""
+    """Remove the length, which is not known for a stream."""
     del response.headers["content-length"]
     return response
 
 
 def cut(data: bytes) -> Iterator[bytes]:
-    """In pieces, each of which has its time: a slow client is not one that does not read."""
+    """Cut into pieces with a time limit each, so that a client that reads slowly is not disconnected."""
     return (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
 
 
@@ -120,14 +120,14 @@ def write_csv(items: Iterable[Body], columns: Sequence[str]) -> bytes:
 
 
 def csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
-    """RFC 4180: lines end in CRLF, and quotes stand where they must."""
+    """RFC 4180: lines end in CRLF, and quotes are only where they are needed."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
 
 
 def cell(value: object) -> str:
-    """Nothing as an empty cell, attributes as JSON; an apostrophe before what a spreadsheet would run."""
+    """None is an empty cell, attributes are JSON. An apostrophe is put before what a spreadsheet would run."""
     match value:
         case None:
             return ""

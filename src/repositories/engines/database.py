@@ -2,7 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import sqlalchemy as sa
 
@@ -11,6 +11,9 @@ from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus
 from repositories.engines.sqlite.database import SqliteDatabase
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 class Database(Protocol):
@@ -22,6 +25,11 @@ class Database(Protocol):
     @property
     def warning(self) -> str | None:
         """What an operator should know about this engine when the server starts."""
+        ...
+
+    @property
+    def engine(self) -> "AsyncEngine":
+        """What sessions compile their statements with, once the database was started. They never connect with it."""
         ...
 
     @property

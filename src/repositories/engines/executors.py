@@ -5,14 +5,14 @@ statements, compiled once, straight on the driver (see `repositories.engines.sta
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
 from domain.errors import Busy
-from repositories.engines.statements import Parameters, Rows
+from repositories.engines.statements import Parameters, Result, Rows
 
 
 class Executor(Protocol):
@@ -20,9 +20,26 @@ class Executor(Protocol):
         """All rows that the statement returns. Raises the refusal that a driver's error means."""
         ...
 
+    async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
+        """A statement in the driver's own form, as a session makes it. Raises as `fetch` does.
+
+        With `many` it runs once for each of several sequences of arguments, and gives no rows.
+        """
+        ...
+
+
+class Companion(Protocol):
+    """A session in the same transaction as an executor."""
+
+    async def make_way(self, statement: sa.Executable) -> None:
+        """Called before each statement of the executor: both see what the other one wrote."""
+        ...
+
 
 class Transaction(Executor, Protocol):
     """An executor in one transaction, which begins with its first statement."""
+
+    companion: Companion | None
 
     async def fetch(self, statement: sa.Executable, parameters: Parameters = ..., *, last: bool = False) -> Rows:
         """As `Executor.fetch`. The `last` statement also commits, which saves SQLite a job."""
@@ -32,6 +49,10 @@ class Transaction(Executor, Protocol):
 
     def fail(self) -> None:
         """A refused write ended the unit of work. After it, and after the unit's end, `fetch` raises `UnitEnded`."""
+        ...
+
+    def recover(self) -> None:
+        """The refused write was in a savepoint that is undone: the unit goes on."""
         ...
 
     async def rollback(self) -> None:

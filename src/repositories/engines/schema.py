@@ -19,6 +19,10 @@ metadata: Final = sa.MetaData(
 )
 
 
+JOURNALLED: Final = "journalled"
+"""In the `info` of a table whose every write has a change row: how to write to it, for who tries another way."""
+
+
 class Iso(sa.types.UserDefinedType[datetime]):
     """A time as text for SQLite, which has no type of its own for it: ISO 8601, UTC, to the microsecond.
 

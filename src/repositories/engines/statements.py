@@ -21,6 +21,16 @@ Rows = Sequence[Row]
 Processor = Callable[[Any], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a driver gives for a statement of its own form. The description is that of PEP 249, None without rows."""
+
+    rows: Rows
+    description: Sequence[tuple[Any, ...]] | None
+    rowcount: int
+    lastrowid: int | None = None
+
+
 class Unsupported(TypeError):
     """A statement that an executor cannot run. The message says which part of it, and what to use instead."""
 

@@ -1,7 +1,7 @@
-"""Filters in SQL, for SQLite and PostgreSQL alike. What they mean is said in `domain.filters`.
+"""Filters in SQL, for SQLite and PostgreSQL alike. `domain.filters` defines their meaning.
 
 A term on a field compares its column, so that its index serves. A term on a member of a JSON field asks whether an
-item of it matches, out of a small table of items whose columns are null for other types: nothing is ever cast blindly.
+item of it matches, in a small table of items whose columns are null for other types: so no cast can fail.
 """
 
 import json
@@ -21,7 +21,7 @@ from domain.fields import Field, Kind
 from domain.filters import And, Comparison, Filter, Not, Operator, Or, Present, Value, type_of
 
 Columns = Mapping[str, sa.ColumnElement[Any]]
-"""By the names of the fields: what holds the key of each, as the domain defines it (`Field.key_in`)."""
+"""For each field by its name, the column with its key, as the domain defines it (`Field.key_in`)."""
 
 Condition = sa.ColumnElement[bool]
 Text = sa.ColumnElement[str]
@@ -75,7 +75,7 @@ def text_of(filter: Filter) -> str:
 
 
 class Conditions:
-    """WriteLock one filter over, and numbers its values as it comes by them."""
+    """Turns one filter into a condition, and numbers its values from left to right."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
@@ -88,7 +88,7 @@ class Conditions:
             case Or(parts):
                 return sa.or_(*[self.of(part) for part in parts])
             case Not(part):
-                return sa.not_(sa.func.coalesce(self.of(part), sa.false()))  # what is unknown to SQL is false to us
+                return sa.not_(sa.func.coalesce(self.of(part), sa.false()))  # SQL's unknown counts as false
             case Present(field, path):
                 return self._present(field, path)
             case Comparison(field, name, value, path):
@@ -106,7 +106,7 @@ class Conditions:
         return COMPARES[name](column, sa.bindparam(parameter, type_=column.type))
 
 
-# Not LIKE, which has wildcards, takes ASCII letters of both cases for the same on SQLite, and ends at 50,000 bytes.
+# LIKE is not used. It has wildcards. On SQLite it ignores the case of ASCII letters, and fails above 50,000 bytes.
 
 
 def contains(text: Text, part: Text) -> Condition:
@@ -149,7 +149,7 @@ def member_compares(
 
 
 class NumberAsText(sa.TypeDecorator[float]):
-    """A number as JSON has it, for the database to read as it reads the numbers that it keeps."""
+    """A number as JSON, so that the database reads it as it reads stored numbers."""
 
     impl = sa.Text
     cache_ok = True
@@ -185,7 +185,7 @@ class Items(FunctionElement[Any]):
 
 
 class HasMember(FunctionElement[bool]):
-    """Whether a path leads to something: not to nothing, null, or an empty string, array or object."""
+    """Whether a path leads to a value that is not null and not an empty string, array or object."""
 
     type = sa.Boolean()
     inherit_cache = True
@@ -227,7 +227,7 @@ def number_on_postgres(element: Number, compiler: SQLCompiler, **_: object) -> s
 
 
 def on_sqlite(element: FunctionElement[Any], compiler: SQLCompiler) -> tuple[str, str]:
-    """The document and the path into it. The grammar lets nothing into a step that would end the quotes."""
+    """The document and the path into it. The grammar allows no character in a step that would end the quotes."""
     document, *path = operands(element, compiler)
     return document, "'$'" + "".join(f" || '.\"' || {step} || '\"'" for step in path)
 

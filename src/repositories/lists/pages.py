@@ -1,6 +1,6 @@
 """Pages of lists in SQL: any filter, any sort, from any position, for each table that lists are made of.
 
-A statement is put together once for each shape of filter, sort and position, values apart.
+A statement is composed once for each shape of filter, sort and position. Values are parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 class Listing:
     """What lists of one table need to know. A row is in its lists if it is `shown`.
 
-    `keys` are the columns that filters and sorts compare, by field. Each that sorts begins an index of shown rows.
+    `keys` are the columns that filters and sorts compare, by field. A column that sorts begins an index of shown rows.
     `unique` are the fields of which no two shown rows have the same key.
     """
 
@@ -57,7 +57,7 @@ def total(listing: Listing, filter: Filter | None) -> Query:
 
 
 def pins(filter: Filter | None, listing: Listing) -> bool:
-    """Whether the filter asks for the one row of a unique key."""
+    """Whether the filter selects the one row of a unique value."""
     if isinstance(filter, And):
         return any(pins(part, listing) for part in filter.parts)
     return isinstance(filter, Comparison) and filter.operator is Operator.EQ and filter.field.name in listing.unique
@@ -163,8 +163,8 @@ def differs_first_at(number: int, keys: Sequence[SortKey], nulls: tuple[bool, ..
 def parts(rows: sa.Select[Any], key: SortKey, id: SortKey, nulls: Nulls) -> Sequence[sa.Select[Any]]:
     """What follows the position in a list that an index has in order, cut into parts that each begin in the index.
 
-    In one piece, "beyond this value, or this value with an id beyond" begins on SQLite at the first row with the
-    value, of which an import leaves thousands, and "beyond this value, or null" begins nowhere on both databases.
+    As one condition, "beyond this value, or this value with an id beyond" begins on SQLite at the first row with the
+    value, and after an import thousands have the same value. "Beyond this value, or null" uses no index on either.
     """
     valued = (rows.where(key.column.is_not(None)) if key.optional else rows).order_by(key.order, id.order)
     null = rows.where(key.column.is_(None)).order_by(id.order)
@@ -178,7 +178,7 @@ def parts(rows: sa.Select[Any], key: SortKey, id: SortKey, nulls: Nulls) -> Sequ
 
 
 def in_parts(listing: Listing, parts: Sequence[sa.Select[Any]], key: SortKey) -> sa.Select[Any]:
-    """A page of these parts, one behind the other. No more is read of each than fits the page."""
+    """A page of these parts, one after the other. No part reads more rows than the page has."""
     if len(parts) == 1:
         return parts[0].limit(LIMIT)
     all = sa.union_all(*[numbered(part, key, number) for number, part in enumerate(parts)]).subquery()

@@ -1,4 +1,4 @@
-"""What every store in memory does alike: the twin of `repositories.table`, without a database."""
+"""What all stores in memory share: the counterpart of `repositories.table`, without a database."""
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from copy import deepcopy
@@ -20,11 +20,11 @@ N = TypeVar("N")
 E = TypeVar("E", bound=Entity)
 
 NAMED = 3
-"""How many of the entities that stand in the way a refusal names."""
+"""How many of the referring entities a refusal names."""
 
 
 class MemoryReadStore(Generic[N, E]):
-    """The entities of one kind. It takes in and gives out copies: entities are frozen, what they hold may not be."""
+    """The entities of one kind. It stores and returns copies, because JSON in a frozen entity is mutable."""
 
     def __init__(self, entity: type[E], unit: MemoryReading | MemoryWriting) -> None:
         self._entity = entity
@@ -81,7 +81,7 @@ W = TypeVar("W", bound="MemoryStore[Any, Any]")
 def write(
     method: Callable[Concatenate[W, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[W, P], Coroutine[Any, Any, T]]:
-    """A method that writes. If it is refused, its unit of work has ended, as on the databases."""
+    """A method that writes. A refusal ends its unit of work, as on the databases."""
 
     @wraps(method)
     async def written(self: W, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -140,14 +140,14 @@ class MemoryStore(MemoryReadStore[N, E]):
         return len(found)
 
     def _keep(self, entity: E) -> E:
-        """What is now kept, for the journal. Raises `Conflict`."""
+        """Store it, and return the stored copy. Raises `Conflict`."""
         if not entity.is_hidden:
             self._require_unique(entity)
         self._rows[entity.id] = kept = deepcopy(entity)
         return kept
 
     def _at_version(self, entity: E) -> E:
-        """What is kept of it, for the journal. Raises `Stale` and `NotFound`."""
+        """The stored entity. Raises `Stale` and `NotFound`."""
         kept = self._row(entity.id)
         if kept.version != entity.version:
             raise Stale(f"The {self._kind} was changed meanwhile.")
@@ -167,7 +167,7 @@ class MemoryStore(MemoryReadStore[N, E]):
                 raise Conflict(names[-1])
 
     def _require_references(self, new: E, before: E | None) -> None:
-        """Raises `Invalid` at each reference to what is not there, if it is new or the entity becomes visible."""
+        """Raises `Invalid` at each reference to a missing entity, if it is new or the entity becomes visible."""
         faults = [
             Fault(f"/{reference.field}", "not_found", f"There is no {reference.to.kind} with this id.")
             for reference in new.references
@@ -182,7 +182,7 @@ class MemoryStore(MemoryReadStore[N, E]):
         return id is None or (other is not None and not other.is_hidden)
 
     def _release(self, entity: Entity, *, erased: bool) -> None:
-        """Do to those that refer to an entity what they declare. Raises `InUse`."""
+        """Treat the entities that refer to this one as they declare. Raises `InUse`."""
         for referrers in self.unit.tables.referrers_of(entity.kind):
             holders = self._holders(referrers, entity.id, hidden=erased)
             match referrers.reference.on_purge if erased else referrers.reference.on_delete:
@@ -214,7 +214,7 @@ class MemoryStore(MemoryReadStore[N, E]):
 
 
 def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
-    """A key for `sorted`, of items that stand behind their sort keys."""
+    """A key for `sorted`, for pairs of sort keys and an item."""
     return cmp_to_key(lambda one, other: sort.compare(one[0], other[0]))
 
 

@@ -147,7 +147,7 @@ def test_the_last_admin_key_is_revoked_by_force() -> None:
     done(*ADMIN)
 
     [line] = complaints("revoke", "1")
-    assert line == "roster: This is the last key that may administer keys. With --force it is revoked all the same."
+    assert line == "roster: This is the last key that may administer keys. Use --force to revoke it."
     assert len(in_json("list")) == 1
     done("revoke", "1", "--force")
     assert in_json("list") == []

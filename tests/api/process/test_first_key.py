@@ -143,7 +143,7 @@ async def test_a_bad_one_is_refused_without_being_repeated(
     with pytest.raises(NotReady) as refused:
         await require_key_unless_local(container)
 
-    assert str(refused.value) == "The bootstrap key is not of the form. Make one: roster keys generate"
+    assert str(refused.value) == "The bootstrap key has the wrong form. Make one: roster keys generate"
     assert refused.value.__cause__ is None
     assert await ids(container) == []
 

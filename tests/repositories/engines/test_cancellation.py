@@ -210,7 +210,7 @@ async def test_a_cancelled_statement_unlocks_its_rows(postgres: PostgresDatabase
     async def work() -> None:
         async with units.writing(CONTEXT) as unit:
             await unit.users.get(alice.id)
-            await unit._executor.fetch(sa.text("SELECT pg_sleep(60)"))
+            await unit.unit.executor.fetch(sa.text("SELECT pg_sleep(60)"))
 
     task = asyncio.create_task(work())
     async with asyncio.timeout(10):

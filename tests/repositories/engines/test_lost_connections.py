@@ -77,7 +77,7 @@ async def test_a_unit_whose_connection_is_lost_is_contended_and_undone(
     units = SqlUnitsOfWork(postgres)
     async with units.writing(CONTEXT) as work:
         await work.users.add(NewUser(name="Alice"))
-        await kill(killer, await backend_on(work._executor))
+        await kill(killer, await backend_on(work.unit.executor))
         with pytest.raises(Contended):
             await work.users.add(NewUser(name="Bob"))
     assert await count(units) == (0, 0)
@@ -89,7 +89,7 @@ async def test_a_connection_lost_before_the_changes_are_written_is_contended(
     units = SqlUnitsOfWork(postgres)
     async with units.writing(CONTEXT) as work:
         await work.users.add(NewUser(name="Alice"))
-        await kill(killer, await backend_on(work._executor))
+        await kill(killer, await backend_on(work.unit.executor))
         with pytest.raises(Contended):
             await work.commit(None)
     assert await count(units) == (0, 0)
@@ -108,7 +108,7 @@ class Interrupted(SqlUnitsOfWork):
     async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:
         async with super().writing(context) as work:
             self.begun += 1
-            executor = work._executor
+            executor = work.unit.executor
             assert isinstance(executor, PostgresTransaction)
             commit, backend = executor.commit, await backend_on(executor)
 

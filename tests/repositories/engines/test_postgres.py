@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from domain.errors import Busy, Conflict, Contended, NotFound, NotReady, Refusal, Uncertain
+from domain.errors import BrokenReference, Busy, Conflict, Contended, NotFound, NotReady, Refusal, Uncertain
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
@@ -154,6 +154,7 @@ def as_raised(code: str) -> asyncpg.PostgresError:
 
 
 MEANINGS: Final[dict[str, type[Refusal] | None]] = {
+    "23503": BrokenReference,  # foreign_key_violation
     "23505": Conflict,  # unique_violation
     "40001": Contended,  # serialization_failure
     "40P01": Contended,  # deadlock_detected

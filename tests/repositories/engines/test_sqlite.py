@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 import repositories.engines.sqlite.executors
-from domain.errors import Busy, Conflict, Contended, NotReady, Refusal, Uncertain
+from domain.errors import BrokenReference, Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
@@ -340,7 +340,7 @@ MEANINGS: Final[dict[str, type[Refusal] | None]] = {
     "SQLITE_LOCKED_SHAREDCACHE": Contended,
     "SQLITE_FULL": Busy,
     "SQLITE_CONSTRAINT_NOTNULL": None,
-    "SQLITE_CONSTRAINT_FOREIGNKEY": None,
+    "SQLITE_CONSTRAINT_FOREIGNKEY": BrokenReference,
     "SQLITE_CORRUPT": None,
     "SQLITE_IOERR_READ": None,
     "SQLITE_IOERR_FSYNC": Uncertain,
@@ -387,3 +387,12 @@ async def test_a_scan_that_takes_too_long_is_refused_and_the_next_one_is_answere
         with pytest.raises(Busy):
             await sqlite.scans.fetch(endless)
         assert await sqlite.scans.fetch(sa.select(sa.literal(1))) == [(1,)]
+
+
+async def test_what_follows_a_transaction_that_sqlite_undid_is_not_committed_alone(sqlite: SqliteDatabase) -> None:
+    async with sqlite.transaction() as executor:
+        await executor.run("INSERT INTO alembic_version VALUES ('first')", ())
+        await executor.run("ROLLBACK", ())  # as SQLite does by itself when the disk is full
+        with pytest.raises(sqlite3.OperationalError, match="no transaction"):
+            await executor.run("INSERT INTO alembic_version VALUES ('second')", ())
+    assert len(await sqlite.reader.fetch(sa.text("SELECT * FROM alembic_version"))) == 1

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import cached_property
 from typing import Final
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.errors import NotReady, Refusal
 from repositories.engines import revisions
@@ -59,6 +60,19 @@ class PostgresDatabase:
         self._streaming: Connections | None = None
         self._snapshots = Snapshots()
         self._meter = meter
+
+    @cached_property
+    def engine(self) -> AsyncEngine:
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            poolclass=sa.NullPool,
+            hide_parameters=True,  # parameters do not belong in logs
+        )
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like."""
+        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=dict(SESSION))
 
     @property
     def reader(self) -> PooledExecutor:
@@ -128,19 +142,9 @@ class PostgresDatabase:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
         """A transaction on a connection of SQLAlchemy's own, as Alembic needs it."""
-        engine = create_async_engine(
-            "postgresql+asyncpg://",
-            async_creator=self._connect,
-            poolclass=sa.NullPool,
-            hide_parameters=True,  # parameters do not belong in logs
-        )
         with self._reached():
-            async with engine.begin() as connection:
+            async with self.engine.begin() as connection:
                 yield connection
-
-    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like."""
-        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=dict(SESSION))
 
     @contextmanager
     def _reached(self) -> Iterator[None]:

@@ -1,18 +1,20 @@
 """How statements run on PostgreSQL: reads on any connection of a pool, writes in transactions."""
 
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from domain.errors import Refusal, UnitEnded
+from domain.errors import Contended, Refusal, UnitEnded
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.postgres.errors import DRIVER_ERRORS, refuse_commit, refusing
-from repositories.engines.statements import Parameters, Rows, prepare
+from repositories.engines.statements import Parameters, Result, Rows, prepare
 
 if TYPE_CHECKING:
+    from repositories.engines.executors import Companion
     from repositories.engines.postgres.pools import Connection, Connections
 
 DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
@@ -32,6 +34,34 @@ class ConnectionExecutor:
             rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
         return prepared.read(rows)
 
+    async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
+        with timed(self._meter, self._kind), refusing():
+            return await (execute_many if many else execute)(self._connection, sql, arguments)
+
+
+async def execute(connection: "Connection", sql: str, arguments: Sequence[Any]) -> Result:
+    """As the driver's `fetch`, with what a session asks besides."""
+    prepare: Any = connection._prepare  # type: ignore[attr-defined]  # noqa: SLF001  # the public one prepares anew each time
+    try:
+        statement = await prepare(sql, use_cache=True)
+        rows = await statement.fetch(*arguments)
+    except asyncpg.InvalidCachedStatementError as error:
+        await connection.reload_schema_state()
+        raise Contended("The schema was changed meanwhile.") from error
+    description = [(column.name, column.type.oid, *[None] * 5) for column in statement.get_attributes()]
+    return Result(rows, description or None, count_in(statement.get_statusmsg()))
+
+
+async def execute_many(connection: "Connection", sql: str, arguments: Sequence[Sequence[Any]]) -> Result:
+    await connection.executemany(sql, arguments)
+    return Result((), None, -1)  # the driver does not count
+
+
+def count_in(status: str) -> int:
+    """`INSERT 0 3` is about three rows, `SAVEPOINT` about none."""
+    count = status.rpartition(" ")[2]
+    return int(count) if count.isdigit() else -1
+
 
 class PooledExecutor:
     """Reads in autocommit, each statement on any connection of the pool."""
@@ -46,6 +76,12 @@ class PooledExecutor:
                 statement, parameters
             )
 
+    async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
+        async with self._connections.one() as connection:
+            return await ConnectionExecutor(connection, self._connections.meter, self._kind).run(
+                sql, arguments, many=many
+            )
+
 
 class PostgresTransaction(ConnectionExecutor):
     """A transaction on a connection of its own. It begins with its first statement."""
@@ -54,19 +90,20 @@ class PostgresTransaction(ConnectionExecutor):
         super().__init__(connection, meter, "write")
         self._begun = False
         self._has_ended = False
+        self.companion: Companion | None = None
 
     def fail(self) -> None:
         self._has_ended = True
 
+    def recover(self) -> None:
+        self._has_ended = False
+
     async def fetch(
         self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
     ) -> Rows:
-        if self._has_ended:
-            raise UnitEnded
-        if not self._begun:
-            self._begun = True  # before the await: if that is cancelled, the transaction may have begun
-            with refusing():
-                await self._connection.execute("BEGIN")
+        if self.companion is not None:
+            await self.companion.make_way(statement)
+        await self._begin()
         try:
             rows = await super().fetch(statement, parameters)
         except Refusal:
@@ -75,6 +112,22 @@ class PostgresTransaction(ConnectionExecutor):
         if last:
             await self.commit()
         return rows
+
+    async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
+        await self._begin()
+        try:
+            return await super().run(sql, arguments, many=many)
+        except Refusal:
+            self.fail()
+            raise
+
+    async def _begin(self) -> None:
+        if self._has_ended:
+            raise UnitEnded
+        if not self._begun:
+            self._begun = True  # before the await: if that is cancelled, the transaction may have begun
+            with refusing():
+                await self._connection.execute("BEGIN")
 
     async def commit(self) -> None:
         if self._has_ended:

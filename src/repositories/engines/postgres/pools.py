@@ -54,7 +54,8 @@ class Connections:
 
 
 async def read_json_as_stored(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=read_json)
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=str, decoder=read_json)
 
 
 async def leave_as_is(connection: Any) -> None:

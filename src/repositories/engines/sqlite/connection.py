@@ -10,6 +10,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import aiosqlite
 
+from repositories.engines.statements import Result
+
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
@@ -161,22 +163,39 @@ def fetch(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) ->
         cursor.close()
 
 
-def step(sql: str, arguments: Sequence[Any], begins: bool, connection: sqlite3.Connection) -> list[Any]:
+def execute(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) -> Result:
+    """As `fetch`, with what a session asks besides."""
+    cursor = connection.execute(sql, arguments)
+    try:
+        return Result(cursor.fetchall(), cursor.description, cursor.rowcount, cursor.lastrowid)
+    finally:
+        cursor.close()
+
+
+def execute_many(sql: str, arguments: Sequence[Sequence[Any]], connection: sqlite3.Connection) -> Result:
+    cursor = connection.executemany(sql, arguments)
+    cursor.close()
+    return Result((), None, cursor.rowcount)
+
+
+def step(work: Work[T], begins: bool, connection: sqlite3.Connection) -> T:
     """A statement of a transaction, with BEGIN before it if it is the first."""
     if begins:
         undo(connection)  # a unit before may have failed to
         run("BEGIN IMMEDIATE", connection)
-    return fetch(sql, arguments, connection)
+    elif not connection.in_transaction:  # SQLite undoes it by itself after some errors: what follows would be committed
+        raise sqlite3.OperationalError("there is no transaction any more")
+    return work(connection)
 
 
-def step_and_commit(sql: str, arguments: Sequence[Any], begins: bool, connection: sqlite3.Connection) -> list[Any]:
+def step_and_commit(work: Work[T], begins: bool, connection: sqlite3.Connection) -> T:
     """The last statement of a transaction. No transaction is left behind, even after an error."""
     try:
-        rows = step(sql, arguments, begins, connection)
+        result = step(work, begins, connection)
         run("COMMIT", connection)
     finally:
         undo(connection)
-    return rows
+    return result
 
 
 def commit(connection: sqlite3.Connection) -> None:

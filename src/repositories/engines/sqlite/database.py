@@ -11,9 +11,9 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
@@ -22,9 +22,13 @@ from repositories.engines import revisions
 from repositories.engines.executors import MAX_SNAPSHOTS, Executor, Snapshots
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus
+from repositories.engines.schema import read_json
 from repositories.engines.sqlite.connection import Connection, open_file, run
 from repositories.engines.sqlite.executors import SqliteExecutor, SqliteScanExecutor, SqliteTransaction, WriteLock
 from repositories.engines.sqlite.files import create_private, lock, rewrite
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
 """FULL: with NORMAL, a power cut loses every write since the last checkpoint."""
@@ -61,6 +65,12 @@ class SqliteDatabase:
         self._meter = meter
         self._snapshots = Snapshots()
         self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
+
+    @cached_property
+    def engine(self) -> "AsyncEngine":
+        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # it loads the ORM
+
+        return create_async_engine("sqlite+aiosqlite://", json_deserializer=read_json, hide_parameters=True)
 
     @property
     def reader(self) -> SqliteExecutor:

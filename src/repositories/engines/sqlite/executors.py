@@ -3,9 +3,9 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
@@ -13,9 +13,22 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from domain.errors import Busy, Refusal, UnitEnded
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.schema import read_json
-from repositories.engines.sqlite.connection import Connection, commit, fetch, step, step_and_commit, undo
+from repositories.engines.sqlite.connection import (
+    Connection,
+    Work,
+    commit,
+    execute,
+    execute_many,
+    fetch,
+    step,
+    step_and_commit,
+    undo,
+)
 from repositories.engines.sqlite.errors import refusing
-from repositories.engines.statements import Parameters, Prepared, Rows, prepare
+from repositories.engines.statements import Parameters, Result, Rows, prepare
+
+if TYPE_CHECKING:
+    from repositories.engines.executors import Companion
 
 T = TypeVar("T")
 
@@ -41,16 +54,21 @@ class SqliteExecutor:
 
     async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
+        return prepared.read(await self._read(partial(fetch, prepared.sql, prepared.arguments(parameters))))
+
+    async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
+        return await self._read(partial(execute_many if many else execute, sql, arguments))
+
+    async def _read(self, work: Work[T]) -> T:
         self._meter.in_use("read", 1)
         try:
             with timed(self._meter, self.kind), refusing():
-                rows = await self._fetch(prepared, prepared.arguments(parameters))
+                return await self._submit(work)
         finally:
             self._meter.in_use("read", -1)
-        return prepared.read(rows)
 
-    async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Rows:
-        return await self._connection.read_batched(partial(fetch, prepared.sql, arguments))
+    async def _submit(self, work: Work[T]) -> T:
+        return await self._connection.read_batched(work)
 
 
 class SqliteScanExecutor(SqliteExecutor):
@@ -58,16 +76,16 @@ class SqliteScanExecutor(SqliteExecutor):
 
     kind = "scan"
 
-    async def _fetch(self, prepared: Prepared, arguments: Sequence[Any]) -> Rows:
-        return await self._connection.read(partial(fetch_in_time, prepared.sql, arguments, SCAN_TIMEOUT_S))
+    async def _submit(self, work: Work[T]) -> T:
+        return await self._connection.read(partial(in_time, work, SCAN_TIMEOUT_S))
 
 
-def fetch_in_time(sql: str, arguments: Sequence[Any], seconds: float, connection: sqlite3.Connection) -> list[Any]:
-    """All rows. The statement is interrupted after so many seconds."""
+def in_time(work: Work[T], seconds: float, connection: sqlite3.Connection) -> T:
+    """The statement is interrupted after so many seconds."""
     deadline = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
     try:
-        return connection.execute(sql, arguments).fetchall()
+        return work(connection)
     finally:
         connection.set_progress_handler(None, 0)
 
@@ -112,26 +130,47 @@ class SqliteTransaction:
         self._has_lock = False
         self._begun = False
         self._has_ended = False
+        self.companion: Companion | None = None
 
     def fail(self) -> None:
         self._has_ended = True
+
+    def recover(self) -> None:
+        self._has_ended = False
 
     async def fetch(
         self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
     ) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
-        arguments = prepared.arguments(parameters)
+        work = partial(fetch, prepared.sql, prepared.arguments(parameters))
+        if self.companion is not None:
+            await self.companion.make_way(statement)
+        return prepared.read(await (self._last_step(work) if last else self._step(work)))
+
+    async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
+        return await self._step(partial(execute_many if many else execute, sql, arguments))
+
+    async def _step(self, work: Work[T]) -> T:
+        await self._lock()
+        try:
+            with timed(self._meter, "write"), refusing():
+                result = await self._connection.run(partial(step, work, not self._begun))
+        except Refusal:
+            self.fail()
+            raise
+        self._begun = True
+        return result
+
+    async def _last_step(self, work: Work[T]) -> T:
+        await self._lock()
+        return await self._end(partial(step_and_commit, work, not self._begun), "commit")
+
+    async def _lock(self) -> None:
         if self._has_ended:
             raise UnitEnded
         if not self._has_lock:
             await self._write_lock.acquire()
             self._has_lock = True
-        if last:
-            ending = partial(step_and_commit, prepared.sql, arguments, not self._begun)
-            return prepared.read(await self._end(ending, "commit"))
-        rows = await self._run(partial(step, prepared.sql, arguments, not self._begun))
-        self._begun = True
-        return prepared.read(rows)
 
     async def commit(self) -> None:
         if self._has_ended:
@@ -145,15 +184,7 @@ class SqliteTransaction:
         if self._has_lock:
             await self._end(undo, "write")
 
-    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            with timed(self._meter, "write"), refusing():
-                return await self._connection.run(work)
-        except Refusal:
-            self.fail()
-            raise
-
-    async def _end(self, work: Callable[[sqlite3.Connection], T], kind: Kind) -> T:
+    async def _end(self, work: Work[T], kind: Kind) -> T:
         """The last job of the transaction. It is never interrupted: nobody could say whether a COMMIT was done."""
         with timed(self._meter, kind), refusing():
             job = self._connection.submit(work)

@@ -1,0 +1,1147 @@
+"""What the session of a unit of work promises, on both engines. The stores in memory have none."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import orm
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
+
+from domain.changes import Action, Change
+from domain.entities import Entity
+from domain.errors import BrokenReference, Conflict, Stale, UnitEnded
+from domain.users import NewUser
+from domain.work import RequestContext
+from repositories.engines import schema
+from repositories.engines.database import Database
+from repositories.engines.postgres.database import PostgresDatabase
+from repositories.engines.records import Record
+from repositories.engines.schema import BigId, Instant, Json
+from repositories.users import users as users_table
+from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
+from services.users import UserService
+
+AT_ONCE_S: Final = 2
+"""Less than any database here waits for a lock; a bound, hardly ever reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author(Entity):
+    """An entity, as a domain would have it."""
+
+    kind: ClassVar[str] = "author"
+
+    id: int
+    name: str
+    version: int
+    born: datetime | None = None
+    tags: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book(Entity):
+    kind: ClassVar[str] = "book"
+
+    id: int
+    title: str
+    author_id: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place(Entity):
+    kind: ClassVar[str] = "place"
+
+    id: int
+    name: str
+    country: str
+    moves: int
+    version: int
+
+
+class Sample(Record):
+    """The tables of these tests are beside the directory's: its metadata stays as it is."""
+
+    __abstract__ = True
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+    metadata = sa.MetaData(naming_convention=schema.metadata.naming_convention)
+
+
+class AuthorRecord(Sample):
+    __tablename__ = "authors"
+    __entity__ = Author
+
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text, unique=True)
+    version: Mapped[int] = mapped_column(sa.BigInteger)
+    born: Mapped[datetime | None] = mapped_column(Instant)
+    tags: Mapped[list[str]] = mapped_column(Json, default=list)
+    books: Mapped[list["BookRecord"]] = relationship(back_populates="author", cascade="all, delete-orphan")
+
+
+class BookRecord(Sample):
+    __tablename__ = "books"
+    __entity__ = Book
+
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    title: Mapped[str] = mapped_column(sa.Text)
+    author_id: Mapped[int] = mapped_column(sa.ForeignKey("authors.id"))
+    version: Mapped[int] = mapped_column(sa.BigInteger)
+    author: Mapped[AuthorRecord] = relationship(back_populates="books")
+
+
+class PlaceRecord(Sample):
+    """Some of its values are the database's."""
+
+    __tablename__ = "places"
+    __entity__ = Place
+
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text)
+    country: Mapped[str] = mapped_column(sa.Text, server_default="GB")
+    moves: Mapped[int] = mapped_column(default=0, onupdate=sa.literal_column("moves + 1"))
+    version: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class ShelfRecord(Sample):
+    """No entity, so no change rows; a key that the database does not draw."""
+
+    __tablename__ = "shelves"
+
+    __table_args__ = {}  # noqa: RUF012
+
+    place: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    note: Mapped[Any] = mapped_column(sa.JSON().with_variant(JSONB(), "postgresql"), nullable=True)
+
+
+class NoteRecord(Sample):
+    """No entity either."""
+
+    __tablename__ = "notes"
+
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    text: Mapped[str] = mapped_column(sa.Text)
+
+
+AUTHORS: Final[Any] = AuthorRecord.__table__
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Database:
+    database: Database = request.getfixturevalue(request.param)
+    return database
+
+
+@pytest.fixture
+async def tables(database: Database) -> AsyncIterator[None]:
+    await run_ddl(database, sa.schema.CreateTable, Sample.metadata.sorted_tables)
+    yield
+    await run_ddl(database, sa.schema.DropTable, reversed(Sample.metadata.sorted_tables))
+
+
+async def run_ddl(database: Database, ddl: Any, tables: Any, **options: Any) -> None:
+    async with database.transaction() as executor:
+        for table in tables:
+            await executor.run(str(ddl(table, **options).compile(dialect=database.engine.dialect)), ())
+        await executor.commit()
+
+
+@pytest.fixture
+def units(database: Database, tables: None) -> SqlUnitsOfWork:
+    return SqlUnitsOfWork(database)
+
+
+@pytest.fixture
+def users(units: SqlUnitsOfWork, context: RequestContext) -> UserService:
+    return UserService(units, context)
+
+
+@pytest.fixture
+async def ada(units: SqlUnitsOfWork, context: RequestContext) -> int:
+    """The id of an author with two books."""
+    async with units.writing(context) as work:
+        author = AuthorRecord(name="Ada", books=[BookRecord(title="Notes"), BookRecord(title="Letters")])
+        work.session.add(author)
+        await work.commit(None)
+    return author.id
+
+
+async def load(session: AsyncSession, id: int) -> AuthorRecord:
+    """With the books."""
+    return await session.get_one(AuthorRecord, id, options=[selectinload(AuthorRecord.books)])
+
+
+async def names(units: SqlUnitsOfWork) -> Sequence[str]:
+    """The authors that were committed."""
+    async with units.reading() as work:
+        return (await work.session.scalars(sa.select(AuthorRecord.name).order_by(AuthorRecord.id))).all()
+
+
+async def changes(units: SqlUnitsOfWork) -> list[Change]:
+    async with units.reading() as work:
+        return list(await work.changes.list(limit=1000))
+
+
+def told(change: Change) -> tuple[str, Action, int, Any, Any]:
+    return change.kind, change.action, change.version, change.before, change.after
+
+
+class Watch:
+    """Counts the statements that reach a database by `run`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, executor: Any) -> None:
+        self.statements: list[str] = []
+        run = executor.run
+
+        async def watched(sql: str, arguments: Sequence[Any], *, many: bool = False) -> Any:
+            self.statements.append(sql)
+            return await run(sql, arguments, many=many)
+
+        monkeypatch.setattr(executor, "run", watched)
+
+
+# --- the ORM
+
+
+async def test_keeps_what_is_added_with_what_belongs_to_it(units: SqlUnitsOfWork, ada: int) -> None:
+    async with units.reading() as work:
+        author = await load(work.session, ada)
+        assert (author.name, author.version, author.tags) == ("Ada", 1, [])
+        assert sorted(book.title for book in author.books) == ["Letters", "Notes"]
+        assert {book.author_id for book in author.books} == {ada}
+
+
+async def test_takes_lists_of_values(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+    async with units.writing(context) as work:
+        work.session.add_all([AuthorRecord(name=name) for name in ("Bob", "Cy")])
+        found = sa.select(AuthorRecord.name).where(AuthorRecord.name.in_(["Ada", "Cy", "Nobody"]))
+        assert sorted((await work.session.scalars(found)).all()) == ["Ada", "Cy"]
+
+
+async def test_a_committed_object_is_still_readable(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        author = AuthorRecord(name="Ada")
+        work.session.add(author)
+        await work.session.commit()
+        assert (author.name, author.version) == ("Ada", 1)
+        await work.commit(None)
+    assert (author.name, author.version) == ("Ada", 1)
+
+
+async def test_an_id_that_the_database_draws_comes_back(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        note = NoteRecord(text="first")
+        work.session.add(note)
+        await work.session.flush()
+        inserted: Any = await work.session.execute(sa.insert(NoteRecord.__table__).values(text="second"))  # type: ignore[arg-type]
+        assert (note.id, inserted.inserted_primary_key) == (1, (2,))
+
+
+async def test_a_times_and_json_come_back_as_they_were(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        author = AuthorRecord(name="Ada", born=work.now, tags=["a", "b"])
+        work.session.add_all([author, ShelfRecord(place="left", note={"size": 2})])
+        await work.session.flush()
+        await work.session.refresh(author)
+        assert (author.born, author.tags) == (work.now, ["a", "b"])
+        note = sa.select(ShelfRecord.note).where(ShelfRecord.place == "left")
+        assert await work.session.scalar(note) == {"size": 2}
+
+
+async def test_a_relationship_that_was_not_loaded_raises(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    async with units.writing(context) as work:
+        author = await work.session.get_one(AuthorRecord, ada)
+        with pytest.raises(sa.exc.InvalidRequestError, match="lazy='raise'"):
+            author.books  # noqa: B018
+
+
+async def test_adds_many_in_few_statements(
+    units: SqlUnitsOfWork, context: RequestContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with units.writing(context) as work:
+        watch = Watch(monkeypatch, work.unit.executor)
+        work.session.add_all([ShelfRecord(place=f"shelf {number}", note=number) for number in range(1000)])
+        await work.session.flush()
+        assert len(watch.statements) < 10
+        assert await work.session.scalar(sa.select(sa.func.count()).select_from(ShelfRecord)) == 1000
+
+
+async def test_adds_many_whose_ids_the_database_draws(
+    units: SqlUnitsOfWork, database: Database, context: RequestContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with units.writing(context) as work:
+        watch = Watch(monkeypatch, work.unit.executor)
+        authors = [AuthorRecord(name=f"Author {number}") for number in range(1000)]
+        work.session.add_all(authors)
+        await work.session.flush()
+        drawn = dict((await work.session.execute(sa.select(AuthorRecord.name, AuthorRecord.id))).all())
+        assert drawn == {author.name: author.id for author in authors}
+        if isinstance(database, PostgresDatabase):  # SQLAlchemy trusts no order of SQLite's: a statement for each
+            assert len(watch.statements) < 10
+
+
+async def test_changes_many(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        authors = [AuthorRecord(name=f"Author {number}") for number in range(5)]
+        work.session.add_all(authors)
+        await work.session.flush()
+        for author in authors:
+            author.tags = ["changed"]
+        await work.session.flush()
+        assert [author.version for author in authors] == [2] * 5
+        await change_beside(work, authors[3].id)
+        for author in authors:
+            author.tags = ["changed again"]
+        with pytest.raises(Stale):
+            await work.session.flush()
+
+
+async def test_deletes_many(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        shelves = [ShelfRecord(place=f"shelf {number}") for number in range(20)]
+        work.session.add_all(shelves)
+        await work.session.flush()
+        for shelf in shelves[5:]:
+            await work.session.delete(shelf)
+        await work.session.flush()
+        assert await work.session.scalar(sa.select(sa.func.count()).select_from(ShelfRecord)) == 5
+
+
+async def test_streams(units: SqlUnitsOfWork, ada: int) -> None:
+    async with units.reading() as work:
+        titles = await work.session.stream_scalars(sa.select(BookRecord.title).order_by(BookRecord.title))
+        assert [title async for title in titles] == ["Letters", "Notes"]
+
+
+# --- refusals
+
+
+async def test_refuses_a_key_that_another_one_has(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+    async with units.writing(context) as work:
+        work.session.add(AuthorRecord(name="Ada"))
+        with pytest.raises(Conflict) as refused:
+            await work.session.flush()
+        assert refused.value.field == "name"
+
+
+async def test_refuses_a_reference_to_nothing(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        work.session.add(BookRecord(title="Notes", author_id=12345))
+        with pytest.raises(BrokenReference):
+            await work.session.flush()
+
+
+async def change_beside(work: SqlUnitOfWork, id: int) -> None:
+    """As another unit would: the session does not learn of it."""
+    await work.unit.executor.run(f"UPDATE authors SET version = 7 WHERE id = {id}", ())
+
+
+@pytest.mark.parametrize("way", ["flush", "autoflush", "store", "commit"])
+async def test_refuses_to_overwrite_what_it_has_not_seen(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int, way: str
+) -> None:
+    async with units.writing(context) as work:
+        author = await work.session.get_one(AuthorRecord, ada)
+        await change_beside(work, ada)
+        author.name = "Augusta"
+        ways: dict[str, Callable[[], Awaitable[Any]]] = {
+            "flush": work.session.flush,
+            "autoflush": lambda: work.session.scalar(sa.select(sa.func.count()).select_from(AuthorRecord)),
+            "store": lambda: work.users.list(limit=1),
+            "commit": lambda: work.commit(None),
+        }
+        with pytest.raises(Stale):
+            await ways[way]()
+
+
+async def test_refuses_to_overwrite_unseen_what_is_no_more(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    async with units.writing(context) as work:
+        book = (await load(work.session, ada)).books[0]
+        work.session.expire(book, ["title"])
+        await work.unit.executor.run(f"DELETE FROM books WHERE id = {book.id}", ())
+        book.title = "Nothing"
+        with pytest.raises(Stale):
+            await work.session.flush()
+
+
+async def test_refuses_to_delete_what_it_has_not_seen(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+    async with units.writing(context) as work:
+        author = await load(work.session, ada)
+        await change_beside(work, ada)
+        await work.session.delete(author)
+        with pytest.raises(Stale):
+            await work.session.flush()
+
+
+async def test_a_unit_whose_flush_was_refused_cannot_commit(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    async with units.writing(context) as work:
+        await work.users.add(NewUser(name="Alice"))
+        work.session.add(AuthorRecord(name="Ada"))
+        with pytest.raises(Conflict):
+            await work.session.flush()
+        with pytest.raises(UnitEnded):
+            await work.commit(None)
+    assert await names(units) == ["Ada"]
+
+
+# --- savepoints
+
+
+async def test_what_fails_in_a_savepoint_leaves_the_rest(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    before = await changes(units)
+
+    async def fail(session: AsyncSession) -> None:
+        async with session.begin_nested():
+            session.add(AuthorRecord(name="Lost"))
+            await session.flush()
+            session.add(AuthorRecord(name="Ada"))
+            await session.flush()
+
+    async with units.writing(context) as work:
+        work.session.add(AuthorRecord(name="Bob"))
+        with pytest.raises(Conflict):
+            await fail(work.session)
+        async with work.session.begin_nested():
+            work.session.add(AuthorRecord(name="Cy"))
+        await work.commit(None)
+    assert await names(units) == ["Ada", "Bob", "Cy"]
+    assert [change.after for change in (await changes(units))[len(before) :]] == [
+        {"name": "Bob", "tags": []},
+        {"name": "Cy", "tags": []},
+    ]
+
+
+async def test_a_stale_object_in_a_savepoint_leaves_the_rest(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+
+    async def fail(work: SqlUnitOfWork) -> None:
+        author = await work.session.get_one(AuthorRecord, ada)
+        async with work.session.begin_nested():
+            await change_beside(work, ada)
+            author.name = "Augusta"
+
+    async with units.writing(context) as work:
+        work.session.add(AuthorRecord(name="Bob"))
+        with pytest.raises(Stale):
+            await fail(work)
+        await work.commit(None)
+    assert await names(units) == ["Ada", "Bob"]
+
+
+async def test_what_a_store_wrote_in_a_savepoint_is_undone_with_it(
+    units: SqlUnitsOfWork, context: RequestContext, users: UserService
+) -> None:
+    alice = (await users.create(NewUser(name="Alice"))).result
+    before = await changes(units)
+
+    async def fail(work: SqlUnitOfWork) -> None:
+        async with work.session.begin_nested():
+            await work.users.add(NewUser(name="Bob"))
+            await work.users.save(alice.revised(name="Lost"))
+            raise KeyError("a defect")
+
+    async with units.writing(context) as work:
+        with pytest.raises(KeyError):
+            await fail(work)
+        await work.users.save(alice.revised(name="Alicia"))
+        await work.commit(None)
+    assert [told(change) for change in (await changes(units))[len(before) :]] == [
+        ("user", Action.UPDATED, 2, {"name": "Alice"}, {"name": "Alicia"})
+    ]
+
+
+async def test_a_store_that_was_refused_in_a_savepoint_leaves_the_rest(
+    units: SqlUnitsOfWork, context: RequestContext, users: UserService
+) -> None:
+    before = await changes(units)
+
+    async def fail(work: SqlUnitOfWork) -> None:
+        async with work.session.begin_nested():
+            await work.users.add(NewUser(name="Lost"))
+            await work.users.add(NewUser(name="Bob", email="KEY"))
+
+    async with units.writing(context) as work:
+        alice = await work.users.add(NewUser(name="Alice", email="key"))
+        with pytest.raises(Conflict):
+            await fail(work)
+        await work.users.save(alice.revised(name="Alicia"))
+        await work.commit(None)
+    (change,) = (await changes(units))[len(before) :]
+    assert (change.action, change.version, (change.after or {})["name"]) == (Action.CREATED, 2, "Alicia")
+    assert [user.name for user in (await users.list(limit=10)).items] == ["Alicia"]
+
+
+async def test_a_savepoint_whose_flush_was_refused_has_to_be_left(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    async with units.writing(context) as work:
+        await work.session.begin_nested()
+        work.session.add(AuthorRecord(name="Ada"))
+        with pytest.raises(Conflict):
+            await work.session.flush()
+        with pytest.raises(sa.exc.PendingRollbackError):
+            await work.users.list(limit=1)
+        with pytest.raises(RuntimeError, match="begin_nested"):
+            await work.commit(None)
+
+
+async def test_a_session_sees_that_what_a_store_wrote_was_undone(
+    units: SqlUnitsOfWork, context: RequestContext
+) -> None:
+
+    async def fail(work: SqlUnitOfWork, shelf: ShelfRecord) -> None:
+        async with work.session.begin_nested():
+            await work.unit.executor.fetch(WRITE_BESIDE, {"note": "new"})
+            await work.session.refresh(shelf)
+            assert shelf.note == "new"
+            raise KeyError("a defect")
+
+    async with units.writing(context) as work:
+        shelf = ShelfRecord(place="left", note="old")
+        work.session.add(shelf)
+        await work.session.flush()
+        with pytest.raises(KeyError):
+            await fail(work, shelf)
+        assert await shelf.awaitable_attrs.note == "old"
+
+
+async def test_savepoints_within_savepoints(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    before = await changes(units)
+
+    async def fail(session: AsyncSession) -> None:
+        async with session.begin_nested():
+            session.add(AuthorRecord(name="Bob"))
+            await session.flush()
+            async with session.begin_nested():
+                session.add(AuthorRecord(name="Cy"))
+            raise KeyError("a defect")
+
+    async with units.writing(context) as work:
+        async with work.session.begin_nested():
+            work.session.add(AuthorRecord(name="Ada"))
+            with pytest.raises(KeyError):
+                await fail(work.session)
+            work.session.add(AuthorRecord(name="Dora"))
+        await work.commit(None)
+    assert await names(units) == ["Ada", "Dora"]
+    assert [change.after and change.after["name"] for change in await changes(units)][len(before) :] == ["Ada", "Dora"]
+
+
+async def test_a_unit_does_not_commit_in_a_savepoint(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        async with work.session.begin_nested():
+            work.session.add(AuthorRecord(name="Ada"))
+            with pytest.raises(RuntimeError, match="begin_nested"):
+                await work.commit(None)
+        await work.commit(None)
+    assert await names(units) == ["Ada"]
+
+
+# --- the journal
+
+
+async def test_tells_of_each_object_that_is_added(units: SqlUnitsOfWork, ada: int) -> None:
+    author, *books = [told(change) for change in await changes(units)]
+    assert author == ("author", Action.CREATED, 1, None, {"name": "Ada", "tags": []})
+    assert sorted(books, key=str) == [
+        ("book", Action.CREATED, 1, None, {"title": title, "author_id": ada}) for title in ("Letters", "Notes")
+    ]
+
+
+async def tell(units: SqlUnitsOfWork, context: RequestContext, id: int, alter: Any) -> list[Any]:
+    """The changes of a unit that alters an author."""
+    before = await changes(units)
+    async with units.writing(context) as work:
+        await alter(work, await load(work.session, id))
+        await work.commit(None)
+    return [told(change) for change in (await changes(units))[len(before) :]]
+
+
+async def test_tells_what_was_and_what_became(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+    async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
+        author.name, author.born, author.tags = "Augusta", work.now, ["countess"]
+
+    (change,) = await tell(units, context, ada, alter)
+    kind, action, version, before, after = change
+    assert (kind, action, version) == ("author", Action.UPDATED, 2)
+    assert before == {"name": "Ada", "born": None, "tags": []}
+    assert after == {"name": "Augusta", "born": after["born"], "tags": ["countess"]}
+
+
+async def test_tells_once_of_what_was_flushed_twice(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+    async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
+        author.name = "Augusta"
+        await work.session.flush()
+        author.name = "A. King"
+
+    assert await tell(units, context, ada, alter) == [
+        ("author", Action.UPDATED, 3, {"name": "Ada"}, {"name": "A. King"})
+    ]
+
+
+async def test_tells_what_was_of_an_attribute_that_was_set_unseen(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
+        work.session.expire(author, ["name"])
+        author.name = "Augusta"
+
+    assert await tell(units, context, ada, alter) == [
+        ("author", Action.UPDATED, 2, {"name": "Ada"}, {"name": "Augusta"})
+    ]
+
+
+async def test_tells_what_was_of_an_attribute_that_changed_in_place(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    async def alter(_: SqlUnitOfWork, author: AuthorRecord) -> None:
+        author.tags.append("countess")
+        orm.attributes.flag_modified(author, "tags")
+
+    assert await tell(units, context, ada, alter) == [
+        ("author", Action.UPDATED, 2, {"tags": []}, {"tags": ["countess"]})
+    ]
+
+
+async def test_tells_of_the_state_that_was_flushed(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+    async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
+        author.tags = ["countess"]
+        await work.session.flush()
+        author.tags.append("never flushed, as nobody said so")
+
+    assert await tell(units, context, ada, alter) == [
+        ("author", Action.UPDATED, 2, {"tags": []}, {"tags": ["countess"]})
+    ]
+
+
+async def test_tells_of_values_that_the_database_makes(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        place = PlaceRecord(name="London")
+        work.session.add_all([place, PlaceRecord(name="Paris", country="FR")])
+        await work.commit(None)
+    async with units.writing(context) as work:
+        (await work.session.get_one(PlaceRecord, place.id)).name = "Londinium"
+        await work.commit(None)
+    assert [(change.before, change.after) for change in await changes(units)] == [
+        (None, {"name": "London", "country": "GB", "moves": 0}),
+        (None, {"name": "Paris", "country": "FR", "moves": 0}),
+        ({"name": "London", "moves": 0}, {"name": "Londinium", "moves": 1}),
+    ]
+
+
+async def test_tells_nothing_of_what_did_not_change(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+    async def alter(_: SqlUnitOfWork, author: AuthorRecord) -> None:
+        author.name = "Augusta"
+        author.name = "Ada"
+        author.books[0].author = author
+
+    assert await tell(units, context, ada, alter) == []
+
+
+async def test_tells_of_orphans_and_of_what_goes_with_what_is_deleted(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    async def orphan(_: SqlUnitOfWork, author: AuthorRecord) -> None:
+        author.books.pop()
+
+    ((*ended, before, after),) = await tell(units, context, ada, orphan)
+    assert (ended, after) == (["book", Action.ENDED, 2], {})
+    assert before["author_id"] == ada
+
+    async def delete(work: SqlUnitOfWork, author: AuthorRecord) -> None:
+        await work.session.delete(author)
+
+    told = sorted(await tell(units, context, ada, delete), key=str)
+    assert [each[:3] for each in told] == [("author", Action.ENDED, 2), ("book", Action.ENDED, 2)]
+    assert [(each[3]["name" if each[0] == "author" else "author_id"], each[4]) for each in told] == [
+        ("Ada", {}),
+        (ada, {}),
+    ]
+    assert all(change.before or change.after for change in await changes(units))  # an end erases nothing
+
+
+async def test_tells_of_an_object_that_moved_to_another_one(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
+        author.books[0].author = AuthorRecord(name="Bob")
+
+    created, moved = await tell(units, context, ada, alter)
+    assert created[:2] == ("author", Action.CREATED)
+    assert moved == ("book", Action.UPDATED, 2, {"author_id": ada}, {"author_id": ada + 1})
+
+
+async def test_deleting_what_was_never_loaded_whole_is_told_of(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
+        work.session.expire_all()
+        await work.session.delete(await load(work.session, ada))
+        work.session.expire(author, ["name"])
+
+    assert ("author", Action.ENDED, 2) in [each[:3] for each in await tell(units, context, ada, alter)]
+
+
+async def test_a_class_without_an_entity_is_not_told_of(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        work.session.add(ShelfRecord(place="left"))
+        await work.commit(None)
+    assert await changes(units) == []
+
+
+# --- beside the stores
+
+WRITE_BESIDE: Final = sa.update(ShelfRecord.__table__).values(note=sa.bindparam("note", type_=sa.JSON))  # type: ignore[arg-type]
+
+
+async def test_a_session_sees_what_a_store_wrote(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        alice = await work.users.add(NewUser(name="Alice"))
+        found = sa.select(users_table.c.name).where(users_table.c.id == alice.id)
+        assert await work.session.scalar(found) == "Alice"
+        await work.users.save(alice.revised(name="Alicia"))
+        assert await work.session.scalar(found) == "Alicia"
+
+
+async def test_the_objects_of_a_session_see_what_a_store_wrote(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        shelf = ShelfRecord(place="left", note="old")
+        work.session.add(shelf)
+        await work.unit.executor.fetch(WRITE_BESIDE, {"note": "new"})
+        assert await shelf.awaitable_attrs.note == "new"
+
+
+async def test_a_store_sees_what_a_session_has_pending(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        work.session.add(ShelfRecord(place="left"))
+        assert await work.unit.executor.fetch(sa.select(ShelfRecord.place)) == [("left",)]
+
+
+async def test_both_are_kept_together(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        alice = await work.users.add(NewUser(name="Alice"))
+        work.session.add(AuthorRecord(name="Ada"))
+        bob = await work.users.add(NewUser(name="Bob"))
+        await work.session.commit()
+        await work.commit(None)
+    assert await names(units) == ["Ada"]
+    assert [(change.kind, change.action) for change in await changes(units)] == [
+        ("user", Action.CREATED),
+        ("author", Action.CREATED),
+        ("user", Action.CREATED),
+    ]
+    async with units.reading() as read:
+        assert await read.users.list(limit=10) == [alice, bob]
+
+
+async def fill(work: SqlUnitOfWork) -> None:
+    await work.users.add(NewUser(name="Alice"))
+    work.session.add(AuthorRecord(name="Ada"))
+    await work.session.commit()
+
+
+async def require_empty(units: SqlUnitsOfWork, users: UserService) -> None:
+    """Nothing was stored, and the next writer need not wait."""
+    assert await names(units) == []
+    assert await changes(units) == []
+    async with asyncio.timeout(AT_ONCE_S):
+        await users.create(NewUser(name="Next"))
+    assert [user.name for user in (await users.list(limit=10)).items] == ["Next"]
+
+
+async def test_both_are_undone_without_a_commit(
+    units: SqlUnitsOfWork, context: RequestContext, users: UserService
+) -> None:
+    async with units.writing(context) as work:
+        await fill(work)
+    await require_empty(units, users)
+
+
+async def test_both_are_undone_by_an_exception(
+    units: SqlUnitsOfWork, context: RequestContext, users: UserService
+) -> None:
+    async def fail() -> None:
+        async with units.writing(context) as work:
+            await fill(work)
+            raise KeyError("a defect")
+
+    with pytest.raises(KeyError):
+        await fail()
+    await require_empty(units, users)
+
+
+async def test_both_are_undone_in_a_savepoint_that_stayed_open(
+    units: SqlUnitsOfWork, context: RequestContext, users: UserService
+) -> None:
+    async with units.writing(context) as work:
+        await fill(work)
+        await work.session.begin_nested()
+        work.session.add(AuthorRecord(name="Bob"))
+        await work.session.flush()
+    await require_empty(units, users)
+
+
+async def test_a_dry_run_stores_nothing(units: SqlUnitsOfWork, context: RequestContext, users: UserService) -> None:
+    async with units.writing(replace(context, dry_run=True)) as work:
+        await fill(work)
+        await work.commit(None)
+    await require_empty(units, users)
+
+
+@pytest.mark.parametrize("way", ["rollback", "close"])
+async def test_a_session_that_was_rolled_back_takes_the_unit_with_it(
+    units: SqlUnitsOfWork, context: RequestContext, users: UserService, way: str
+) -> None:
+    async with units.writing(context) as work:
+        await work.users.add(NewUser(name="Alice"))
+        work.session.add(AuthorRecord(name="Ada"))
+        await work.session.flush()
+        await getattr(work.session, way)()
+        with pytest.raises((UnitEnded, sa.exc.InvalidRequestError)):
+            await work.session.scalar(sa.select(AuthorRecord))
+        with pytest.raises(UnitEnded):
+            await work.users.list(limit=1)
+        with pytest.raises(UnitEnded):
+            await work.commit(None)
+    await require_empty(units, users)
+
+
+# --- cancellation
+
+ENDLESS: Final = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
+    "postgresql": "SELECT pg_sleep(60)",
+}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_a_cancelled_statement_leaves_nothing(
+    units: SqlUnitsOfWork, database: Database, context: RequestContext, users: UserService, nested: bool
+) -> None:
+    reached = asyncio.Event()
+
+    async def work_without_end() -> None:
+        async with units.writing(context) as work:
+            await fill(work)
+            if nested:
+                await work.session.begin_nested()
+            asyncio.get_running_loop().call_later(0.1, reached.set)
+            await work.session.execute(sa.text(ENDLESS[database.engine.dialect.name]))
+
+    task = asyncio.create_task(work_without_end())
+    await reached.wait()
+    assert not task.done()
+    task.cancel()
+    async with asyncio.timeout(AT_ONCE_S):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await require_empty(units, users)
+    if isinstance(database, PostgresDatabase):
+        open_ones = sa.text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+        )
+        assert await database.reader.fetch(open_ones) == [(0,)]
+
+
+async def test_a_statement_that_took_too_long_ends_the_unit(
+    units: SqlUnitsOfWork, database: Database, context: RequestContext, users: UserService
+) -> None:
+    async with units.writing(context) as work:
+        await fill(work)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await work.session.execute(sa.text(ENDLESS[database.engine.dialect.name]))
+        with pytest.raises(sa.exc.InvalidRequestError):
+            await work.session.scalar(sa.select(AuthorRecord))
+        await work.session.rollback()
+        with pytest.raises(sa.exc.ResourceClosedError):
+            await work.session.scalar(sa.select(AuthorRecord))
+        with pytest.raises(UnitEnded):
+            await work.commit(None)
+    await require_empty(units, users)
+
+
+async def test_a_statement_that_took_too_long_in_a_savepoint_ends_the_unit_too(
+    units: SqlUnitsOfWork, database: Database, context: RequestContext, users: UserService
+) -> None:
+    async def wait_too_long(session: AsyncSession) -> None:
+        async with session.begin_nested():
+            session.add(AuthorRecord(name="Lost"))
+            await session.flush()
+            async with asyncio.timeout(0.1):
+                await session.execute(sa.text(ENDLESS[database.engine.dialect.name]))
+
+    async with units.writing(context) as work:
+        await fill(work)
+        with pytest.raises(TimeoutError):
+            await wait_too_long(work.session)
+        with pytest.raises(UnitEnded):
+            await work.users.list(limit=1)
+        with pytest.raises(UnitEnded):
+            await work.commit(None)
+    await require_empty(units, users)
+
+
+# --- after the unit
+
+
+@asynccontextmanager
+async def of_sort(units: SqlUnitsOfWork, context: RequestContext, sort: str) -> AsyncIterator[Any]:
+    """A unit of one of the three sorts."""
+    opened: Any = units.writing(context) if sort == "writing" else getattr(units, sort)()
+    async with opened as work:
+        yield work
+
+
+SORTS: Final = ["writing", "reading", "snapshot"]
+
+
+@pytest.mark.parametrize("sort", SORTS)
+async def test_a_session_is_dead_after_its_unit(
+    units: SqlUnitsOfWork, context: RequestContext, users: UserService, ada: int, sort: str
+) -> None:
+    async with of_sort(units, context, sort) as work:
+        session = work.session
+        connection = await session.connection()
+        author = await session.get_one(AuthorRecord, ada)
+    await require_dead(session, connection)
+    assert work.session is session
+    assert author.name == "Ada"
+    with pytest.raises(sa.exc.InvalidRequestError):
+        await author.awaitable_attrs.books
+    async with asyncio.timeout(AT_ONCE_S):
+        await users.create(NewUser(name="Next"))
+
+
+async def require_dead(session: AsyncSession, connection: Any) -> None:
+    for use in (
+        lambda: session.scalar(sa.select(AuthorRecord)),
+        lambda: session.get(AuthorRecord, 1),
+        lambda: session.execute(sa.text("SELECT 1")),
+        lambda: session.merge(AuthorRecord(id=1, name="Ada")),
+        session.connection,
+    ):
+        with pytest.raises(sa.exc.InvalidRequestError, match="permanently closed"):
+            await use()
+    with pytest.raises(sa.exc.InvalidRequestError, match="permanently closed"):
+        session.add(AuthorRecord(name="Bob"))
+    with pytest.raises(UnitEnded):
+        await connection.execute(sa.text("SELECT 1"))
+
+
+async def test_a_session_is_dead_after_the_commit(
+    units: SqlUnitsOfWork, context: RequestContext, users: UserService
+) -> None:
+    async with units.writing(context) as work:
+        session = work.session
+        session.add(AuthorRecord(name="Ada"))
+        connection = await session.connection()
+        await work.commit(None)
+        await require_dead(session, connection)
+        async with asyncio.timeout(AT_ONCE_S):
+            await users.create(NewUser(name="Next"))
+
+
+@pytest.mark.parametrize("sort", SORTS)
+async def test_a_unit_that_has_ended_makes_no_session(
+    units: SqlUnitsOfWork, context: RequestContext, sort: str
+) -> None:
+    async with of_sort(units, context, sort) as work:
+        pass
+    with pytest.raises(UnitEnded):
+        work.session  # noqa: B018
+
+
+async def test_a_session_that_runs_nothing_begins_nothing(
+    units: SqlUnitsOfWork, context: RequestContext, users: UserService
+) -> None:
+    async with units.writing(context) as work:
+        work.session.add(AuthorRecord(name="Ada"))
+        async with asyncio.timeout(AT_ONCE_S):
+            await users.create(NewUser(name="Next"))
+
+
+# --- bulk statements
+
+
+@pytest.mark.parametrize(
+    ("statement", "way"),
+    [
+        (sa.update(AuthorRecord).values(name="X"), "Load the objects"),
+        (sa.delete(AuthorRecord), "Load the objects"),
+        (sa.insert(AuthorRecord).values(name="X", version=1), "Load the objects"),
+        (sa.update(AUTHORS).values(name="X"), "Load the objects"),
+        (sa.update(AUTHORS.alias()).values(name="X"), "Load the objects"),
+        (sa.update(users_table).values(name="X"), "its store"),
+        (sa.delete(users_table), "its store"),
+    ],
+)
+async def test_refuses_bulk_statements_on_what_has_change_rows(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int, statement: Any, way: str
+) -> None:
+    async with units.writing(context) as work:
+        with pytest.raises(RuntimeError, match=way):
+            await work.session.execute(statement)
+        connection = await work.session.connection()
+        with pytest.raises(RuntimeError, match=way):
+            await connection.execute(statement)
+        assert await work.session.scalar(sa.select(AuthorRecord.name)) == "Ada"
+
+
+async def test_refuses_the_orms_own_bulk_ways(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+    async with units.writing(context) as work:
+        with pytest.raises(RuntimeError, match="Load the objects"):
+            await work.session.execute(
+                sa.insert(AuthorRecord), [{"name": "X", "version": 1}, {"name": "Y", "version": 1}]
+            )
+        with pytest.raises(RuntimeError, match="Load the objects"):
+            await work.session.execute(sa.update(AuthorRecord), [{"id": ada, "name": "X", "version": 1}])
+    async with units.writing(context) as work:
+        with pytest.raises(RuntimeError, match="Load the objects"):
+            await work.session.run_sync(lambda session: session.bulk_save_objects([AuthorRecord(name="X", version=1)]))
+
+
+async def test_a_bulk_statement_on_another_table_runs(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        await work.session.execute(sa.insert(ShelfRecord), [{"place": "left"}, {"place": "right"}])
+        await work.session.execute(sa.update(ShelfRecord).values(note=1).where(ShelfRecord.place == "left"))
+        await work.session.execute(sa.delete(ShelfRecord).where(ShelfRecord.place == "right"))
+        assert (await work.session.execute(sa.select(ShelfRecord.place, ShelfRecord.note))).all() == [("left", 1)]
+
+
+def test_a_record_with_an_entity_has_to_map_its_version() -> None:
+    with pytest.raises(TypeError, match="version_id_col"):
+
+        class UnversionedRecord(Sample):
+            __tablename__ = "unversioned"
+            __entity__ = Author
+
+            id: Mapped[int] = mapped_column(primary_key=True)
+
+    Sample.metadata.remove(Sample.metadata.tables["unversioned"])
+
+
+def test_a_record_of_such_a_table_has_to_name_its_entity() -> None:
+    with pytest.raises(TypeError, match="__entity__"):
+
+        class UserRecord(Record):
+            __table__ = users_table
+
+
+# --- reading
+
+
+@pytest.mark.parametrize("sort", ["reading", "snapshot"])
+async def test_a_reading_session_reads(units: SqlUnitsOfWork, context: RequestContext, ada: int, sort: str) -> None:
+    async with of_sort(units, context, sort) as work:
+        author = await load(work.session, ada)
+        assert len(author.books) == 2
+        assert await work.session.scalar(sa.text("SELECT count(*) FROM books")) == 2
+        assert (await work.session.scalars(sa.select(BookRecord).where(BookRecord.id.in_([])))).all() == []
+
+
+@pytest.mark.parametrize("sort", ["reading", "snapshot"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda session: session.flush(),
+        lambda session: session.commit(),
+        lambda session: session.scalar(sa.select(sa.func.count()).select_from(AuthorRecord)),
+        lambda session: session.execute(sa.insert(ShelfRecord).values(place="left")),
+        lambda session: session.execute(sa.text("DELETE FROM authors")),
+        lambda session: session.execute(sa.text("BEGIN")),
+    ],
+)
+async def test_a_reading_session_refuses_to_write(
+    units: SqlUnitsOfWork, ada: int, sort: str, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with getattr(units, sort)() as work:
+        watch = Watch(monkeypatch, work.unit.scans)
+        work.session.add(AuthorRecord(name="Bob"))
+        with pytest.raises(RuntimeError, match="only reads"):
+            await write(work.session)
+        assert watch.statements == []
+    assert await names(units) == ["Ada"]
+
+
+async def test_a_reading_session_sets_no_savepoint(units: SqlUnitsOfWork) -> None:
+    async with units.reading() as work:
+        with pytest.raises(RuntimeError, match="only reads"):
+            async with work.session.begin_nested():
+                await work.session.scalar(sa.select(AuthorRecord))
+
+
+async def test_the_session_of_a_snapshot_stays_at_its_moment(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
+    async with units.snapshot() as work:
+        assert len((await work.session.scalars(sa.select(AuthorRecord))).all()) == 1
+        async with units.writing(context) as other:
+            other.session.add(AuthorRecord(name="Bob"))
+            await other.commit(None)
+        assert len((await work.session.scalars(sa.select(AuthorRecord))).all()) == 1
+    assert await names(units) == ["Ada", "Bob"]
+
+
+# --- what it costs who does not use it
+
+USING: Final = """
+import asyncio, sys
+from domain.users import NewUser
+from domain.work import RequestContext
+from repositories.engines.database import database_at
+from repositories.work import SqlUnitsOfWork
+
+def loaded():
+    return {"repositories.engines.sessions", "sqlalchemy.orm"} & set(sys.modules)
+
+async def main():
+    units = SqlUnitsOfWork(database_at(sys.argv[1], serving=True, pool_size=1, pool_timeout_s=5))
+    await units.start()
+    context = RequestContext(actor="tester", request_id="r1")
+    async with units.writing(context) as work:
+        await work.users.add(NewUser(name="Alice"))
+        await work.commit(None)
+    async with units.reading() as work:
+        await work.users.list(limit=10)
+        print(*sorted(loaded()))
+        work.session
+        print(*sorted(loaded()))
+    await units.stop()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("engine", "before"), [("upgraded_sqlite", ""), ("postgres", "sqlalchemy.orm")])
+def test_nothing_of_it_is_loaded_before_it_is_used(request: pytest.FixtureRequest, engine: str, before: str) -> None:
+    url = request.getfixturevalue(f"{engine}_url")
+    done = subprocess.run(
+        [sys.executable, "-c", USING, url],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert done.stdout.splitlines() == [before, "repositories.engines.sessions sqlalchemy.orm"], done.stderr

@@ -1,0 +1,68 @@
+"""The ways a request can be refused."""
+
+from collections.abc import Iterator
+
+import pytest
+
+import domain.idempotency
+import domain.keys
+from domain.errors import BrokenReference, Conflict, Fault, InUse, Invalid, Malformed, Refusal, Stale, UnitEnded
+
+
+def refusals(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
+    for each in kind.__subclasses__():
+        if each.__module__.startswith("domain."):
+            yield each
+            yield from refusals(each)
+
+
+def test_each_refusal_has_a_code_of_its_own() -> None:
+    assert {domain.idempotency.InFlight, domain.keys.Forbidden} <= set(refusals())
+    codes = [each.code for each in refusals()]
+    assert len(set(codes)) == len(codes) > 10
+
+
+def test_a_refusal_says_what_is_so() -> None:
+    assert (str(Stale("It changed.")), Stale("It changed.").detail) == ("It changed.", "It changed.")
+
+
+def test_a_conflict_names_the_field() -> None:
+    assert Conflict("email").field == "email"
+    assert "this email" in Conflict("email").detail
+
+
+def test_what_is_invalid_carries_every_fault() -> None:
+    faults = [Fault("/name", "too_short", "Must not be blank."), Fault("/email", "too_long", "Too long.")]
+    assert Invalid(faults).faults == tuple(faults)
+    assert Invalid(faults).detail
+
+
+def test_a_text_that_is_malformed_has_a_position_if_there_is_a_text() -> None:
+    assert Malformed("Expected a name.", 4).position == 4
+    assert Malformed("This cursor is not one of this list.").position is None
+
+
+@pytest.mark.parametrize(
+    ("more", "detail"),
+    [
+        (False, "Something still refers to it: group 1, seat 7."),
+        (True, "Something still refers to it: group 1, seat 7 and more."),
+    ],
+)
+def test_what_is_in_use_names_who_refers_to_it(more: bool, detail: str) -> None:
+    refused = InUse("owner_id", [("group", 1), ("seat", 7)], more=more)
+    assert (refused.detail, refused.field) == (detail, "owner_id")
+    assert refused.holders == (("group", 1), ("seat", 7))
+
+
+def test_who_refers_to_it_is_told_as_all_unless_more_is_said() -> None:
+    assert InUse("owner_id", [("group", 1)]).detail == "Something still refers to it: group 1."
+
+
+def test_a_broken_reference_needs_no_words() -> None:
+    assert "refers to" in BrokenReference().detail
+
+
+def test_the_use_of_a_unit_that_has_ended_is_a_defect_and_no_refusal() -> None:
+    assert not isinstance(UnitEnded(), Refusal)
+    assert "has ended" in str(UnitEnded())

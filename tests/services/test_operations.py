@@ -1,0 +1,407 @@
+"""What holds for every method of every service, found by looking at them all.
+
+A public method of a service declares its scopes. A caller without one of them gets `Forbidden`, and nothing is stored.
+A unit of work that is contended is run again. A unit that writes is committed, except on a dry run.
+
+A new method needs a line in CALLS, which shows how to call it. All else is found.
+"""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import deepcopy
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import pytest
+
+import services
+from domain.errors import Busy, Contended
+from domain.idempotency import Committed
+from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, write_secret
+from domain.users import NewUser, User
+from domain.work import RequestContext, UnitsOfWork
+from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
+from services.keys import KeyService
+from services.operations import ATTEMPTS, SCOPES, operation, scopes_of
+
+if TYPE_CHECKING:
+    from contextlib import _AsyncGeneratorContextManager as UnitContext
+
+    from repositories.stores import MemoryReadStores
+
+T = TypeVar("T")
+W = TypeVar("W")
+Call = Callable[[Any], Awaitable[Any]]
+
+NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ALICE, BOB = 1, 2
+ADMIN, USED = 1, 2
+RANDOM: Final = "r" * RANDOM_LENGTH
+
+NO_SCOPE: Final[Mapping[str, str]] = {}
+"""Public methods of services that need no scope, and why not."""
+
+NOT_COMMITTED: Final[Mapping[str, str]] = {}
+"""Methods that begin a unit of work to write and do not commit it, and why not."""
+
+
+async def exported(service: Any) -> list[User]:
+    return [user async for batch in service.export() for user in batch]
+
+
+CALLS: Final[Mapping[str, Call]] = {
+    "Authenticator.authenticate": lambda service: service.authenticate(write_secret(USED, RANDOM)),
+    "Authenticator.needs_key": lambda service: service.needs_key(),
+    "ChangeService.list": lambda service: service.list(since=0, limit=9),
+    "ChangeService.list_of_user": lambda service: service.list_of_user(ALICE, since=0, limit=9),
+    "ChangeService.wait": lambda service: service.wait(since=99, limit=9, within_s=1),
+    "KeyService.create": lambda service: service.create(NewKey(name="new", scopes=(Scope.KEYS_ADMIN,))),
+    "KeyService.get": lambda service: service.get(ADMIN),
+    "KeyService.list": lambda service: service.list(limit=9),
+    "KeyService.revoke": lambda service: service.revoke(USED),
+    "KeyService.rotate": lambda service: service.rotate(USED),
+    "KeyService.seed": lambda service: service.seed(write_secret(FIRST_ID, RANDOM)),
+    "UserService.count": lambda service: service.count(),
+    "UserService.create": lambda service: service.create(NewUser(name="Carol")),
+    "UserService.delete": lambda service: service.delete(ALICE),
+    "UserService.export": exported,
+    "UserService.find": lambda service: service.find("external_id", "alice"),
+    "UserService.get": lambda service: service.get(ALICE),
+    "UserService.list": lambda service: service.list(limit=9),
+    "UserService.patch": lambda service: service.patch(ALICE, {"name": "Alicia"}),
+    "UserService.purge": lambda service: service.purge(BOB),
+    "UserService.put": lambda service: service.put(NewUser(name="Alicia", external_id="alice")),
+    "UserService.restore": lambda service: service.restore(BOB),
+}
+"""How each method is called, so that it succeeds and, if it writes, changes something: see `directory_for`."""
+
+WITHOUT_KEYS: Final = {"KeyService.seed"}
+"""Methods that are called on a directory without keys."""
+
+
+class WatchedUnits(MemoryUnitsOfWork):
+    """Counts its units of work, and makes those contended that it is told: when they start, or when they end.
+
+    A unit that writes ends with its commit.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda: NOON)
+        self.begun = 0
+        self.written = 0
+        self.openers: set[str] = set()
+        self.pauses: list[int] = []
+        self.is_contended: Callable[[int], bool] = lambda number: False
+        self.at_start = True
+
+    def reading(self) -> "UnitContext[MemoryReadStores]":
+        return self.read(super().reading(), self.begin(sys._getframe(1).f_code.co_qualname))
+
+    def snapshot(self) -> "UnitContext[MemoryReadStores]":
+        return self.read(super().snapshot(), self.begin(sys._getframe(1).f_code.co_qualname))
+
+    def writing(self, context: RequestContext) -> "UnitContext[MemoryUnitOfWork]":
+        self.written += 1
+        return self.write(super().writing(context), self.begin(sys._getframe(1).f_code.co_qualname))
+
+    def begin(self, opener: str) -> int:
+        self.openers.add(opener)
+        self.begun += 1
+        return self.begun
+
+    def fail(self, number: int, *, at_start: bool) -> None:
+        if self.is_contended(number) and self.at_start is at_start:
+            raise Contended("Again.")
+
+    @asynccontextmanager
+    async def read(self, unit: AbstractAsyncContextManager[W], number: int) -> AsyncIterator[W]:
+        async with unit as work:
+            self.fail(number, at_start=True)
+            yield work
+            self.fail(number, at_start=False)
+
+    @asynccontextmanager
+    async def write(
+        self, unit: AbstractAsyncContextManager[MemoryUnitOfWork], number: int
+    ) -> AsyncIterator[MemoryUnitOfWork]:
+        async with unit as work:
+            commit = work.commit
+
+            async def commit_or_fail(result: T) -> Committed[T]:
+                self.fail(number, at_start=False)
+                return await commit(result)
+
+            self.fail(number, at_start=True)
+            work.commit = commit_or_fail  # type: ignore[method-assign]
+            yield work
+
+    async def changed(self, since: int, within_s: float) -> float:
+        """Nobody waits here."""
+        return 0
+
+    async def pause(self, attempt: int) -> None:
+        self.pauses.append(attempt)
+
+
+async def directory_for(method: str) -> WatchedUnits:
+    """A directory of Alice, Bob who was deleted, and two keys that administer keys."""
+    units = WatchedUnits()
+    context = RequestContext(actor="tester", request_id="r1")
+    async with units.writing(context) as work:
+        await work.users.add(NewUser(name="Alice", external_id="alice"))
+        bob = await work.users.add(NewUser(name="Bob", external_id="bob"))
+        await work.commit(await work.users.save(bob.deleted(NOON)))
+    if method not in WITHOUT_KEYS:
+        for _ in (ADMIN, USED):
+            await made(KeyService, units, context).create(NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,)))
+    units.begun = units.written = 0
+    return units
+
+
+async def contents(units: WatchedUnits) -> object:
+    """All that is kept, of every kind."""
+    kept = units._tables.copy()
+    return deepcopy(({kind: rows.by_id for kind, rows in kept.rows.items()}, kept.digests, kept.changes))
+
+
+def made(service: Callable[..., T], units: UnitsOfWork, context: RequestContext) -> T:
+    """A service of any kind. Its other parts give the same each time, so that two calls can be compared."""
+    parts = {
+        "units": units,
+        "context": context,
+        "randomness": lambda: RANDOM,
+        "forget": lambda: None,
+        "monotonic": lambda: 0.0,
+        "clock": lambda: NOON,
+    }
+    return service(**{name: parts[name] for name in inspect.signature(service).parameters})
+
+
+class Outcome(NamedTuple):
+    result: object
+    contents: object
+
+
+async def outcome(
+    service: type, call: Call, units: WatchedUnits, *, scopes: tuple[Scope, ...] | None = None, dry_run: bool = False
+) -> Outcome:
+    context = RequestContext(actor="tester", request_id="r2", scopes=scopes, dry_run=dry_run)
+    result = await call(made(service, units, context))
+    return Outcome(result, await contents(units))
+
+
+def classes() -> Iterator[type]:
+    """The classes of the services that have units of work."""
+    for each in pkgutil.walk_packages(services.__path__, "services."):
+        module = importlib.import_module(each.name)
+        for _, kind in inspect.getmembers(module, inspect.isclass):
+            if kind.__module__ == each.name and "units" in inspect.signature(kind).parameters:
+                yield kind
+
+
+CLASSES: Final = {kind.__name__: kind for kind in classes()}
+SERVICES: Final = [kind for name, kind in CLASSES.items() if name.endswith("Service")]
+
+
+def public_methods(kind: type) -> dict[str, Callable[..., Any]]:
+    return {f"{kind.__name__}.{name}": each for name, each in vars(kind).items() if is_public(name, each)}
+
+
+def is_public(name: str, member: object) -> bool:
+    return callable(member) and not name.startswith("_")
+
+
+OPERATIONS: Final = {name: method for kind in SERVICES for name, method in public_methods(kind).items()}
+
+
+def class_of(method: str) -> type:
+    return CLASSES[method.partition(".")[0]]
+
+
+def without_scopes(kind: type) -> set[str]:
+    return {name for name, method in public_methods(kind).items() if not getattr(method, SCOPES, ())}
+
+
+def openers() -> set[str]:
+    """Every function that begins a unit of work."""
+    return {name for kind in CLASSES.values() for name in openers_in(kind)}
+
+
+def openers_in(kind: type) -> Iterator[str]:
+    for node in ast.parse(inspect.getsource(kind)).body[0].body:  # type: ignore[attr-defined]
+        if any(begins(each) for each in ast.walk(node)):
+            yield f"{kind.__name__}.{node.name}"
+
+
+def begins(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr in {"reading", "writing", "snapshot"}
+
+
+def test_services_and_their_methods_are_found() -> None:
+    assert {"UserService", "KeyService", "ChangeService", "Authenticator"} <= CLASSES.keys()
+    assert {"UserService.create", "UserService.export", "KeyService.seed"} <= OPERATIONS.keys()
+    assert {"UserService._put", "UserService.export", "Authenticator._note_use"} <= openers()
+    assert "UserService.put" not in openers()
+
+
+def test_every_public_method_of_a_service_declares_its_scopes() -> None:
+    assert {name for kind in SERVICES for name in without_scopes(kind)} == NO_SCOPE.keys()
+
+
+def test_every_method_is_called_here() -> None:
+    calls = {name for kind in CLASSES.values() for name, method in public_methods(kind).items() if is_called(method)}
+    assert CALLS.keys() == calls
+
+
+def is_called(method: Callable[..., Any]) -> bool:
+    return hasattr(method, SCOPES) or inspect.iscoroutinefunction(method)
+
+
+async def test_every_unit_of_work_is_begun_by_a_call_from_here() -> None:
+    begun: set[str] = set()
+    for method, call in CALLS.items():
+        units = await directory_for(method)
+        units.openers.clear()
+        await call(made(class_of(method), units, RequestContext(actor="tester", request_id="r2")))
+        begun |= units.openers
+    assert begun == openers()
+
+
+@pytest.mark.parametrize(
+    ("method", "scope"), [(name, scope) for name, method in OPERATIONS.items() for scope in getattr(method, SCOPES, ())]
+)
+async def test_a_caller_without_a_scope_is_refused_and_nothing_is_stored(method: str, scope: Scope) -> None:
+    units = await directory_for(method)
+    before = await contents(units)
+    others = tuple(each for each in Scope if each is not scope)
+
+    with pytest.raises(Forbidden) as refused:
+        await outcome(class_of(method), CALLS[method], units, scopes=others)
+
+    assert refused.value.scope is scope
+    assert str(scope) in refused.value.detail
+    assert units.begun == 0
+    assert await contents(units) == before
+
+
+@pytest.mark.parametrize("method", OPERATIONS)
+async def test_a_caller_with_no_more_than_its_scopes_is_served(method: str) -> None:
+    just_these = scopes_of(OPERATIONS[method])
+    served = await outcome(class_of(method), CALLS[method], await directory_for(method), scopes=just_these)
+    assert served == await outcome(class_of(method), CALLS[method], await directory_for(method))
+
+
+STREAMED: Final = {name for name, each in OPERATIONS.items() if inspect.isasyncgenfunction(inspect.unwrap(each))}
+"""Methods that do not run a contended unit again: some pieces may have been sent already."""
+
+RUN_AGAIN: Final = sorted(CALLS.keys() - STREAMED)
+
+
+async def require_run_again(service: type, method: str, call: Call, *, at_start: bool) -> None:
+    """Each unit of work of a call is contended once; the call ends as if it had not been."""
+    units = await directory_for(method)
+    calm, count = await outcome(service, call, units), units.begun
+    assert count > 0
+    for number in range(1, count + 1):
+        units = await directory_for(method)
+        units.is_contended, units.at_start = number.__eq__, at_start
+        assert await outcome(service, call, units) == calm
+        assert (units.begun, units.pauses) == (count + 1, [1])
+
+
+@pytest.mark.parametrize("method", RUN_AGAIN)
+@pytest.mark.parametrize("at_start", [True, False], ids=["contended at the start", "contended at the end"])
+async def test_a_contended_unit_is_run_again(method: str, at_start: bool) -> None:
+    await require_run_again(class_of(method), method, CALLS[method], at_start=at_start)
+
+
+@pytest.mark.parametrize("method", RUN_AGAIN)
+async def test_what_stays_contended_is_busy_in_the_end_and_nothing_is_stored(method: str) -> None:
+    units = await directory_for(method)
+    before = await contents(units)
+    units.is_contended, units.at_start = lambda number: True, False
+
+    with pytest.raises(Busy):
+        await outcome(class_of(method), CALLS[method], units)
+
+    assert (units.begun, len(units.pauses)) == (ATTEMPTS, ATTEMPTS - 1)
+    assert await contents(units) == before
+
+
+@pytest.mark.parametrize("method", sorted(STREAMED))
+async def test_what_is_not_run_again_says_that_it_was_contended(method: str) -> None:
+    units = await directory_for(method)
+    units.is_contended = lambda number: True
+    with pytest.raises(Contended):
+        await outcome(class_of(method), CALLS[method], units)
+    assert units.begun == 1
+
+
+@pytest.mark.parametrize("method", CALLS)
+async def test_what_is_written_is_kept_and_a_read_changes_nothing(method: str) -> None:
+    units = await directory_for(method)
+    before = await contents(units)
+    after = await outcome(class_of(method), CALLS[method], units)
+    assert (after.contents != before) is (units.written > 0 and method not in NOT_COMMITTED)
+
+
+@pytest.mark.parametrize("method", OPERATIONS)
+async def test_a_dry_run_answers_as_the_true_one_and_nothing_is_stored(method: str) -> None:
+    units = await directory_for(method)
+    before = await contents(units)
+
+    dry = await outcome(class_of(method), CALLS[method], units, dry_run=True)
+    true = await outcome(class_of(method), CALLS[method], units)
+
+    assert dry.contents == before
+    assert shown(dry.result) == shown(true.result)
+    assert not isinstance(dry.result, Committed) or dry.result.seq is None
+
+
+def shown(result: object) -> object:
+    return result.result if isinstance(result, Committed) else result
+
+
+class FaultyService:
+    """What the tests above have to notice."""
+
+    def __init__(self, units: WatchedUnits, context: RequestContext) -> None:
+        self.units = units
+        self.context = context
+
+    async def open_to_all(self) -> None: ...
+
+    @operation()
+    async def with_no_scope(self) -> None: ...
+
+    @operation(Scope.USERS_READ)
+    async def sound(self) -> User:
+        async with self.units.reading() as work:
+            return await work.users.get(ALICE)
+
+    @operation(Scope.USERS_READ, retries=False)
+    async def not_run_again(self) -> User:
+        async with self.units.reading() as work:
+            return await work.users.get(ALICE)
+
+
+def test_a_method_without_a_scope_is_noticed() -> None:
+    assert without_scopes(FaultyService) == {"FaultyService.open_to_all", "FaultyService.with_no_scope"}
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+async def test_a_method_that_is_not_run_again_is_noticed(at_start: bool) -> None:
+    await require_run_again(FaultyService, "sound", lambda service: service.sound(), at_start=at_start)
+    with pytest.raises(Contended):
+        await require_run_again(FaultyService, "faulty", lambda service: service.not_run_again(), at_start=at_start)
+
+
+def test_only_an_operation_tells_its_scopes() -> None:
+    assert scopes_of(FaultyService.sound) == (Scope.USERS_READ,)
+    with pytest.raises(AttributeError):
+        scopes_of(FaultyService.open_to_all)
