@@ -164,9 +164,9 @@ class WithKeys:
         async with self._units.reading() as work:
             return await work.keys.digests(id)
 
-    async def get(self, id: int) -> Any:
+    async def get(self, id: int, *, hidden: bool = False) -> Any:
         async with self._units.reading() as work:
-            return await work.keys.get(id)
+            return await work.keys.get(id, hidden=hidden)
 
     async def touch(self, id: int, at: object) -> None: ...
 

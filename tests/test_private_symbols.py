@@ -1,329 +1,365 @@
-"""What the source uses of other libraries that they do not promise to keep: all of it, each with its reason.
+"""What the source uses of other libraries that they do not promise to keep, with the reason for each.
 
-A new version of a library may change it without a word. So pyproject.toml caps the libraries, and these tests say what
-to look at when a cap is raised.
+pyproject.toml caps the versions of these libraries. Whoever raises a cap reads this table first.
 """
 
 import ast
-import asyncio
+import importlib
 import inspect
 import re
-import sys
-import textwrap
-import tomllib
 from collections.abc import Iterator, Mapping
 from copy import copy
+from dataclasses import is_dataclass
 from functools import cache
-from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from textwrap import dedent
+from typing import Any, Final
 
+import aiosqlite
 import pytest
-from fastapi.routing import APIRoute, APIRouter
-from packaging.requirements import Requirement
-from packaging.version import Version
-from sqlalchemy.pool import PoolProxiedConnection
-from starlette.middleware.cors import CORSMiddleware
-from uvicorn import Server
+from fastapi.routing import APIRoute
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.supervisors import Multiprocess
 
 ROOT: Final = Path(__file__).parents[1]
-SRC: Final = ROOT / "src"
-OURS: Final = ("domain", "services", "repositories", "api")
+SOURCE: Final = ROOT / "src"
+PACKAGES: Final = ("domain", "services", "repositories", "api")
+WITHOUT_DOCUMENTATION: Final = ("uvicorn.protocols", "uvicorn.supervisors", "fastapi.dependencies")
+"""Modules of which nothing is promised: every name of theirs counts as private."""
 
-PRIVATE: Final[Mapping[str, str]] = {
-    "aiosqlite.core.Connection._tx": "Queues a job whose result needs one round of the event loop less.",
-    "aiosqlite.core.Connection._conn": "The driver's connection, or an error if it is closed: jobs run on it.",
-    "aiosqlite.core.Connection._connection": "The same without the error: jobs that wait learn that it is closed.",
-    "aiosqlite.core.Connection._thread": "A daemon, so that a process can end; and awaited after a failed start.",
-    "aiosqlite.core.Connection._connect": "A failed start waits for the thread, which would report to a closed loop.",
-    "asyncpg.connection.Connection._prepare": "Prepares from the cache, and tells the columns and the status.",
-    "sqlalchemy.connectors.asyncio.AsyncAdapt_dbapi_cursor._async_soft_close": "AsyncSession calls it on our cursor.",
-    "sqlalchemy.engine.base.Connection.__init__._allow_revalidate": "A cancelled statement must not connect anew.",
-    "starlette.requests.Request._body": "Where a body is kept that was read: here the one within its bounds.",
+TYPES_ONLY: Final = "_typeshed"
+"""The module of the type checkers' own, which is not there when the program runs."""
+
+USED: Final[Mapping[str, str]] = {
+    "_typeshed.DataclassInstance": "the type of any dataclass; typeshed documents it for type checkers",
+    # aiosqlite: a statement is one job for its thread, which a cancelled task can interrupt
+    "aiosqlite.core.Connection._connect": "waits for the thread to end if the file cannot be opened",
+    "aiosqlite.core.Connection._thread": "the thread is a daemon, and is joined if the file cannot be opened",
+    "aiosqlite.core.Connection._tx": "the queue of jobs: one for a statement in place of three",
+    "aiosqlite.core.Connection._conn": "the connection that a job runs on, or is interrupted on",
+    "aiosqlite.core.Connection._connection": "the same, or None once it is closed",
+    # starlette
+    "starlette.requests.Request._body": "the body that was read within its bounds, where form() and json() look for it",
+    # fastapi: a handler for each set of parameters that are sent
+    "fastapi.dependencies.models.Dependant": "what a route declares, without the parameters that were not sent",
+    # uvicorn: bounds of time and size that it has not
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol": "the protocol to bound; Config(http=...) takes a class",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_message_begin": "a request begins: its head is timed",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_headers_complete": "then the body is timed",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_message_complete": "it is over: nothing is timed",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.send_400_response": "what is no HTTP gets a problem",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.transport": "to close it, and to ask what is unsent",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.loop": "whose timers are used",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.client": "whom the log names",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.cycle": "the request that is being answered, if any",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.pipeline": "requests that wait for it",
+    "uvicorn.protocols.http.httptools_impl.RequestResponseCycle": "the type of a request that is being answered",
+    "uvicorn.supervisors.Multiprocess": "the parent of the workers: drops the gauges of those that ended",
+    "uvicorn.supervisors.multiprocess.Multiprocess.keep_subprocess_alive": "called when a worker may have ended",
+    "uvicorn.supervisors.multiprocess.Multiprocess.processes": "the workers that are alive",
 }
-"""Attributes, parameters and imports that begin with an underscore."""
+"""What is found in the source by itself."""
 
-INHERITED: Final[Mapping[str, str]] = {
-    "fastapi.routing.APIRoute.dependant": "Which parameters a route declares, at any depth.",
-    "fastapi.routing.APIRoute.get_route_handler": "Documented: where a route of one's own wraps its handler.",
-    "fastapi.routing.APIRouter.add_api_route": "Every decorator calls it: a collection gets its second spelling here.",
-    "sqlalchemy.pool.base.ManagesConnection.invalidate": "Called on our connection when a statement was cancelled.",
-    "sqlalchemy.pool.base.PoolProxiedConnection.close": "Called at the end of a session, whose connection goes on.",
-    "sqlalchemy.pool.base.PoolProxiedConnection.is_valid": "Read before each statement: a unit that is over has none.",
-    "starlette.middleware.cors.CORSMiddleware.preflight_response": "Answers a preflight without a body.",
-    "starlette.routing.Route.endpoint": "The function of a route, which says what it calls.",
-    "starlette.routing.Route.path_regex": "`{key:path}` takes line breaks as well.",
-    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.client": "Whom the log names.",
-    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.cycle": "The request that is being answered.",
-    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.loop": "Has the timers.",
-    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_headers_complete": "The head has ended: its timer too.",
-    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_message_begin": "A head begins: its timer starts.",
-    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_message_complete": "A request has ended: no timer.",
-    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.pipeline": "Requests that wait behind an answer.",
-    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.send_400_response": "Bad bytes get a problem document.",
-    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.transport": "What is closed when the time is over.",
-    "uvicorn.server.Server.force_exit": "A second SIGINT ends at once.",
-    "uvicorn.server.Server.handle_exit": "The process exits with 0 after a signal.",
-    "uvicorn.server.Server.should_exit": "Begins the shutdown.",
-    "uvicorn.supervisors.multiprocess.Multiprocess.keep_subprocess_alive": "Called each half second: who has ended?",
-    "uvicorn.supervisors.multiprocess.Multiprocess.processes": "The workers that are alive, with their ids.",
+CYCLE: Final = "uvicorn.protocols.http.httptools_impl.RequestResponseCycle"
+COMPILER: Final = "sqlalchemy.sql.compiler.SQLCompiler"
+PROTOCOL: Final = "api/process/protocol.py"
+ROUTING: Final = "api/web/routing.py"
+STATEMENTS: Final = "repositories/engines/statements.py"
+SESSIONS: Final = "repositories/engines/sessions.py"
+NAMED: Final[Mapping[str, tuple[str, str]]] = {
+    f"{CYCLE}.response_complete": (PROTOCOL, "whether the request is still being answered"),
+    f"{CYCLE}.response_started": (PROTOCOL, "no other answer may follow one that has begun"),
+    f"{CYCLE}.more_body": (PROTOCOL, "whether the fault is in the body of that request"),
+    f"{CYCLE}.keep_alive": (PROTOCOL, "its answer is the last one of the connection"),
+    "fastapi.dependencies.models.Dependant.query_params": (ROUTING, "less those that were not sent"),
+    "fastapi.dependencies.models.Dependant.header_params": (ROUTING, "less those that were not sent"),
+    "fastapi.dependencies.models.Dependant.dependencies": (ROUTING, "which have parameters too"),
+    "fastapi.routing.APIRoute.dependant": (ROUTING, "what a handler is made from"),
+    "fastapi.routing.APIRoute.dependency_overrides_provider": (ROUTING, "the app whose overrides hold"),
+    "starlette.routing.Route.path_regex": (ROUTING, "`{key:path}` has to take line breaks as well"),
+    f"{COMPILER}.insert_prefetch": (STATEMENTS, "what Python would compute at each INSERT is refused"),
+    f"{COMPILER}.update_prefetch": (STATEMENTS, "the same at each UPDATE"),
+    f"{COMPILER}.post_compile_params": (STATEMENTS, "what would be expanded at each execution is refused"),
+    f"{COMPILER}.literal_execute_params": (STATEMENTS, "the same"),
+    f"{COMPILER}.positiontup": (STATEMENTS, "the order of the parameters"),
+    "asyncpg.connection.Connection._prepare": (
+        "repositories/engines/postgres/executors.py",
+        "takes a statement from the driver's cache and tells its columns; the public one prepares it each time",
+    ),
+    "sqlalchemy.engine.base.Connection._allow_revalidate": (
+        SESSIONS,
+        "no connecting anew, past the unit of work, after a statement was cancelled",
+    ),
+    "sqlalchemy.connectors.asyncio.AsyncAdapt_dbapi_cursor._async_soft_close": (
+        SESSIONS,
+        "AsyncSession calls it on a cursor, whose rows are here already",
+    ),
+    "sqlalchemy.orm.RelationshipProperty.strategy_key": (
+        "repositories/engines/records.py",
+        "has to be of the same strategy as `lazy`, which is set when the mapper is configured",
+    ),
 }
-"""All that is used or overridden of classes that are not documented to be extended, or not in that way."""
+"""What is used of an object whose type the syntax does not tell: where, and what for."""
 
-EXTENDED: Final = (APIRoute, APIRouter, CORSMiddleware, HttpToolsProtocol, Multiprocess, PoolProxiedConnection, Server)
-
-REACHED: Final[Mapping[str, tuple[str, str]]] = {
-    "fastapi.dependencies.models.Dependant.dependencies": ("api/web/routing.py", "Parameters of dependencies."),
-    "fastapi.dependencies.models.Dependant.header_params": ("api/web/routing.py", "Those that were sent are read."),
-    "fastapi.dependencies.models.Dependant.query_params": ("api/web/routing.py", "Those that were sent are read."),
-    "fastapi.routing.APIRoute.dependency_overrides_provider": ("api/web/routing.py", "Whose overrides take effect."),
-    "fastapi.dependencies.utils.ModelField.alias": ("api/web/routing.py", "The name of a parameter on the wire."),
-    "fastapi.dependencies.utils.ModelField.field_info": ("api/web/routing.py", "Whether a parameter is required."),
-    "sqlalchemy.sql.compiler.SQLCompiler.binds": ("repositories/engines/statements.py", "The types of parameters."),
-    "sqlalchemy.sql.compiler.SQLCompiler.insert_prefetch": ("repositories/engines/statements.py", "What it refuses."),
-    "sqlalchemy.sql.compiler.SQLCompiler.literal_execute_params": ("repositories/engines/statements.py", "The same."),
-    "sqlalchemy.sql.compiler.SQLCompiler.positiontup": ("repositories/engines/statements.py", "Their order."),
-    "sqlalchemy.sql.compiler.SQLCompiler.post_compile_params": ("repositories/engines/statements.py", "The same."),
-    "sqlalchemy.sql.compiler.SQLCompiler.update_prefetch": ("repositories/engines/statements.py", "The same."),
-    "sqlalchemy.sql.elements.SavepointClause.ident": ("repositories/engines/sessions.py", "Which savepoint is set."),
-    "sqlalchemy.util.await_": ("repositories/engines/sessions.py", "Awaits below SQLAlchemy's synchronous code."),
-    "uvicorn.protocols.http.httptools_impl.RequestResponseCycle.keep_alive": ("api/process/protocol.py", "Ends it."),
-    "uvicorn.protocols.http.httptools_impl.RequestResponseCycle.more_body": (
-        "api/process/protocol.py", "Whether the body has still to arrive."
-    ),
-    "uvicorn.protocols.http.httptools_impl.RequestResponseCycle.response_complete": (
-        "api/process/protocol.py", "Whether an answer is still being sent."
-    ),
-    "uvicorn.protocols.http.httptools_impl.RequestResponseCycle.response_started": (
-        "api/process/protocol.py", "Whether another answer would come too late."
-    ),
-}  # fmt: skip
-"""Public names that no documentation has, by the file that uses them: nothing in the file says whose they are."""
-
-EVERYTHING: Final = (*PRIVATE, *INHERITED, *REACHED)
-TYPES_ONLY: Final = {"_typeshed"}
-"""Read by type checkers and never imported."""
+CAPPED: Final = ("fastapi", "uvicorn", "aiosqlite", "sqlalchemy", "asyncpg")
 
 
 def is_private(name: str) -> bool:
-    return name.startswith("_") and name.strip("_") != "" and not name.endswith("__")
+    return name.startswith("_") and not name.endswith("__")
 
 
-def last(symbol: str) -> str:
-    return symbol.rpartition(".")[2]
+def is_named_self(node: ast.expr) -> bool:
+    """`self`, `cls` or `super()`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id == "super"
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
-# What a class knows, and which names the source uses of it
+def imported_by(tree: ast.AST) -> Iterator[str]:
+    """The full names of what is imported and begins, in any part, with an underscore, or has no documentation."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            names = [f"{node.module}.{each.name}" for each in node.names]
+        else:
+            continue
+        for name in names:
+            if any(map(is_private, name.split("."))) or name.startswith(WITHOUT_DOCUMENTATION):
+                yield name
 
 
-@cache
-def names_of(owner: type) -> frozenset[str]:
-    """What a class defines, and what its methods set on their instance."""
-    names = {*vars(owner), *getattr(owner, "__annotations__", ())}
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
-    except (OSError, TypeError, SyntaxError):  # written in C
-        return frozenset(names)
-    return frozenset(names | {node.attr for node in ast.walk(tree) if is_of_self(node) and is_set(node)})
-
-
-def is_set(node: ast.Attribute) -> bool:
-    return isinstance(node.ctx, ast.Store)
-
-
-def is_of_self(node: ast.AST) -> TypeGuard[ast.Attribute]:
-    return isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self", "cls", "super()")
-
-
-def names_in(body: ast.ClassDef) -> Iterator[str]:
-    """The names that a class uses of itself or overrides, those in strings too (`hasattr(self, "_body")`)."""
-    for node in ast.walk(body):
-        if is_of_self(node):
-            yield node.attr
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node.name
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and is_private(node.value):
-            yield node.value
-
-
-def modules() -> Iterator[tuple[Path, ast.Module]]:
-    for file in sorted(SRC.rglob("*.py")):
-        yield file, ast.parse(file.read_text())
-
-
-def module_at(file: Path) -> Any:
-    return import_module(".".join(file.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"))
-
-
-def is_foreign(owner: type) -> bool:
-    return owner.__module__.split(".")[0] not in {*OURS, *sys.stdlib_module_names}
-
-
-def full_name(owner: type, name: str) -> str:
-    return f"{owner.__module__}.{owner.__qualname__}.{name}"
-
-
-@cache
-def used_of_foreign_bases() -> Mapping[str, type]:
-    """Every name that a class of the source uses of a base of another library, with the base that has it."""
-    found: dict[str, type] = {}
-    for file, tree in modules():
-        for body in tree.body:
-            if isinstance(body, ast.ClassDef) and "migrations" not in file.parts:
-                _, *bases = getattr(module_at(file), body.name).__mro__
-                for name in names_in(body):
-                    owner = next((base for base in bases if is_foreign(base) and name in names_of(base)), None)
-                    if owner is not None and not name.endswith("__"):
-                        found[full_name(owner, name)] = owner
-    return found
-
-
-# Names of which the source does not say whose they are
-
-
-def private_names_in(tree: ast.Module, own: "Own") -> Iterator[str]:
-    """The private names that a module uses of what is not its own."""
+def attributes_in(tree: ast.AST, *, of_self: bool) -> Iterator[str]:
+    """The attributes that are named, by `x.name` or by `getattr(x, "name")`: of self, or of anything else."""
     for node in ast.walk(tree):
         match node:
-            case ast.Attribute(attr=name) if is_private(name) and not is_of_self(node) and name not in own.names:
+            case ast.Attribute(value=owner, attr=name) if is_named_self(owner) is of_self:
                 yield name
-            case ast.keyword(arg=str(name)) if is_private(name) and name not in own.parameters:
-                yield name
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if is_private(name):
-                if name not in own.called:  # a library calls it
+            case ast.Call(
+                func=ast.Name(id="getattr" | "hasattr" | "setattr"), args=[owner, ast.Constant(value=name), *_]
+            ):
+                if isinstance(name, str) and is_named_self(owner) is of_self:
                     yield name
-            case ast.Import(names=names):
-                yield from (part for each in names for part in each.name.split(".") if is_private(part))
-            case ast.ImportFrom(module=module, names=names) if module not in TYPES_ONLY:
-                yield from (part for part in (module or "").split(".") if is_private(part))
-                yield from (each.name for each in names if is_private(each.name))
-            case _:
-                pass
 
 
-class Own:
-    """The private names that are the source's own."""
-
-    def __init__(self, trees: list[ast.Module]) -> None:
-        nodes = [node for tree in trees for node in ast.walk(tree)]
-        functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
-        fields = {
-            node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-        }
-        self.names = {each.name for each in functions} | {each.attr for each in attributes if is_set(each)} | fields
-        self.parameters = {node.arg for node in nodes if isinstance(node, ast.arg)} | fields
-        self.called = {each.attr for each in attributes} | {node.id for node in nodes if isinstance(node, ast.Name)}
+def defined_in(tree: ast.AST) -> Iterator[str]:
+    """The names that a module defines anywhere."""
+    yield from set_by(tree)
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name
 
 
-def private_names(trees: list[ast.Module]) -> set[str]:
-    own = Own(trees)
-    return {name for tree in trees for name in private_names_in(tree, own)}
+def set_by(body: ast.AST) -> Iterator[str]:
+    """The attributes that methods set on self."""
+    for node in ast.walk(body):
+        match node:
+            case ast.Attribute(value=owner, attr=name, ctx=ast.Store()) if is_named_self(owner):
+                yield name
 
 
-def test_every_private_name_of_another_library_has_its_reason() -> None:
-    inherited = {symbol for symbol in used_of_foreign_bases() if is_private(last(symbol))}
-    reached = private_names([tree for _, tree in modules()])
-
-    assert inherited <= PRIVATE.keys()
-    assert reached | set(map(last, inherited)) == set(map(last, PRIVATE))
-
-
-def test_every_name_that_is_used_of_an_undocumented_class_has_its_reason() -> None:
-    extended = {base for each in EXTENDED for base in each.__mro__}
-    used = {symbol for symbol, owner in used_of_foreign_bases().items() if owner in extended}
-
-    documented = {symbol for symbol in used if hasattr(asyncio.Protocol, last(symbol))}
-    assert used - documented - PRIVATE.keys() == INHERITED.keys()
+def members_of(body: ast.ClassDef) -> Iterator[str]:
+    """The names that a class defines: functions, fields, and attributes that are set on self."""
+    yield from set_by(body)
+    for node in body.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
 
 
-@pytest.mark.parametrize("symbol", REACHED)
-def test_what_is_listed_is_used(symbol: str) -> None:
-    file, _ = REACHED[symbol]
-    tree = ast.parse((SRC / file).read_text())
-
-    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    assert last(symbol) in used | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+def is_own(kind: type) -> bool:
+    return kind.__module__.split(".")[0] in (*PACKAGES, "tests")
 
 
-@pytest.mark.parametrize("symbol", EVERYTHING)
-def test_what_is_listed_is_in_the_installed_version(symbol: str) -> None:
-    owner, name = found(symbol.rpartition(".")[0]), last(symbol)
-
-    if inspect.isfunction(owner):
-        assert name in inspect.signature(owner).parameters
-    elif inspect.isclass(owner):
-        assert any(name in names_of(base) for base in owner.__mro__)
-    else:
-        assert hasattr(owner, name)
-
-
-def found(symbol: str) -> Any:
-    """What a full name means."""
+@cache
+def names_of(kind: type) -> frozenset[str]:
+    """The attributes that a class itself defines, those that its methods set included."""
+    names = {*vars(kind), *vars(kind).get("__annotations__", {})}
     try:
-        return import_module(symbol)
+        [body] = ast.parse(dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError):  # not written in Python
+        return frozenset(names)
+    return frozenset({*names, *set_by(body)})
+
+
+def found_in_class(body: ast.ClassDef, kind: type) -> Iterator[str]:
+    """What a class uses of those that it extends, and that they do not promise."""
+    others = [each for each in kind.__mro__ if not is_own(each)]
+    for name in {*attributes_in(body, of_self=True), *members_of(body)}:
+        owners = [each for each in others if name in names_of(each)]
+        hidden = [each for each in owners if each.__module__.startswith(WITHOUT_DOCUMENTATION)]
+        if owners and not name.startswith("__") and (is_private(name) or hidden == owners):
+            yield f"{owners[0].__module__}.{owners[0].__qualname__}.{name}"
+
+
+def found_in(text: str, module: Any) -> Iterator[str]:
+    """What a module uses of other libraries that they do not promise. A private name of no known class is `?.name`."""
+    tree = ast.parse(text)
+    yield from imported_by(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and is_private(node.arg or ""):
+            yield f"?.{node.arg}"
+    known = set(defined_in(tree))
+    for body in tree.body:
+        if isinstance(body, ast.ClassDef):
+            extended = getattr(module, body.name)
+            for symbol in found_in_class(body, extended):
+                known.add(symbol.rpartition(".")[2])
+                yield symbol
+            known |= {name for each in extended.__mro__ if is_own(each) for name in names_of(each)}
+    for of_self in (True, False):
+        for name in attributes_in(tree, of_self=of_self):
+            if is_private(name) and name not in known:
+                yield f"?.{name}"
+
+
+def modules() -> Iterator[tuple[str, str, Any]]:
+    """Each file of the source: place, text, and module; none if it is a script of Alembic's."""
+    for file in SOURCE.rglob("*.py"):
+        place = str(file.relative_to(SOURCE))
+        name = place.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        yield place, file.read_text(), None if "migrations" in name else importlib.import_module(name)
+
+
+@cache
+def found() -> frozenset[str]:
+    """What the source uses, less what is named with its place."""
+    named = {(place, f"?.{symbol.rpartition('.')[2]}") for symbol, (place, _) in NAMED.items()}
+    return frozenset(
+        symbol for place, text, module in modules() for symbol in found_in(text, module) if (place, symbol) not in named
+    )
+
+
+def test_everything_private_that_the_source_uses_is_in_the_table() -> None:
+    assert found() - USED.keys() == set()
+
+
+def test_everything_in_the_table_is_used() -> None:
+    assert USED.keys() - found() == set()
+
+
+@pytest.mark.parametrize("symbol", NAMED)
+def test_everything_that_is_named_with_a_place_is_used_there(symbol: str) -> None:
+    place, _ = NAMED[symbol]
+    tree = ast.parse((SOURCE / place).read_text())
+    named = {name for of_self in (True, False) for name in attributes_in(tree, of_self=of_self)}
+    given = {each.arg for each in ast.walk(tree) if isinstance(each, ast.keyword)}
+
+    assert symbol.rpartition(".")[2] in {*named, *given, *defined_in(tree)}
+
+
+def test_every_reason_is_given() -> None:
+    assert [symbol for symbol, reason in USED.items() if not reason] == []
+    assert [symbol for symbol, (_, reason) in NAMED.items() if not reason] == []
+
+
+def exists(symbol: str) -> bool:
+    """Whether the installed version has it: a name of a module, an attribute of a class, or what is passed to one."""
+    path, _, name = symbol.rpartition(".")
+    try:
+        return hasattr(importlib.import_module(path), name)
     except ModuleNotFoundError:
-        owner, _, name = symbol.rpartition(".")
-        return getattr(found(owner), name)
+        module, _, kind = path.rpartition(".")
+        owner: type = getattr(importlib.import_module(module), kind)
+    if is_dataclass(owner) and name in owner.__dataclass_fields__:
+        return True
+    return name in inspect.signature(owner).parameters or any(name in names_of(each) for each in owner.__mro__)
 
 
-async def test_a_copy_of_a_route_is_another_route() -> None:
-    """`copy(route)`: what is set on the copy leaves the route as it is."""
+@pytest.mark.parametrize("symbol", [each for each in (*USED, *NAMED) if not each.startswith(TYPES_ONLY)])
+def test_the_installed_version_has_it(symbol: str) -> None:
+    assert exists(symbol)
 
-    async def endpoint(number: int = 1) -> None: ...
 
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        "aiosqlite.core.Connection._no_such",
+        "aiosqlite.core._no_such",
+        "fastapi.dependencies.models.Dependant.no_such",
+        f"{CYCLE}.no_such",
+    ],
+)
+def test_what_a_version_does_not_have_would_be_missed(symbol: str) -> None:
+    assert not exists(symbol)
+
+
+async def endpoint() -> None: ...
+
+
+def test_a_copied_route_is_a_route_of_its_own() -> None:
+    """`copy(route)`, with another dependant: neither FastAPI nor Starlette says that routes can be copied."""
     route = APIRoute("/", endpoint)
-    other = copy(route)
-    other.dependant = copy(route.dependant)
-    other.dependant.query_params = []
+    copied = copy(route)
+    copied.dependant = copy(route.dependant)
 
-    assert [each.name for each in route.dependant.query_params] == ["number"]
-    assert (other.endpoint, other.path, other.response_field) == (route.endpoint, route.path, route.response_field)
+    assert type(copied) is APIRoute
+    assert copied.dependant is not route.dependant
+    assert callable(copied.get_route_handler())
+
+
+class Planted(aiosqlite.Connection):
+    def look(self) -> object:
+        return self._running  # type: ignore[attr-defined, unused-ignore]
+
+
+class PlantedProtocol(HttpToolsProtocol):
+    def look(self) -> object:
+        return self.scope
 
 
 PLANTED: Final = {
-    "def f(c): c._tx.put(1)": {"_tx"},
-    "from sqlalchemy.sql._typing import X": {"_typing"},
-    "import asyncpg._testbase": {"_testbase"},
-    "from fastapi.routing import _merge": {"_merge"},
-    "def f(g): g(_hidden=1)": {"_hidden"},
-    "class A:\n    def _called_by_nobody(self): ...": {"_called_by_nobody"},
-    "from _typeshed import X": set(),
-    "class A:\n    def __init__(self, b): self._b = b._b": set(),
-    "class A:\n    def _f(self): self._f()": set(),
-    "class A:\n    _x: int\nA(_x=1)._x": set(),
+    "import fastapi._compat": "fastapi._compat",
+    "from fastapi import _compat": "fastapi._compat",
+    "from fastapi._compat import v2": "fastapi._compat.v2",
+    "from uvicorn.supervisors import StatReload": "uvicorn.supervisors.StatReload",
+    "import uvicorn.protocols.utils as u": "uvicorn.protocols.utils",
+    "def f(connection):\n    return connection._conn": "?._conn",
+    "def f(connection):\n    return getattr(connection, '_conn')": "?._conn",
+    "def f(pool):\n    del pool._holders": "?._holders",
+    "connect(_echo=True)": "?._echo",
 }
 
 
-@pytest.mark.parametrize(("line", "names"), PLANTED.items())
-def test_a_private_name_would_be_seen(line: str, names: set[str]) -> None:
-    assert private_names([ast.parse(line)]) == names
+@pytest.mark.parametrize("text", PLANTED)
+def test_a_planted_use_is_found(text: str) -> None:
+    assert set(found_in(text, None)) == {PLANTED[text]}
 
 
-def requirements() -> Mapping[str, Requirement]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {each.name: each for each in map(Requirement, project["dependencies"])}
+@pytest.mark.parametrize(
+    ("planted", "symbol"),
+    [
+        (Planted, "aiosqlite.core.Connection._running"),
+        (PlantedProtocol, "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.scope"),
+    ],
+)
+def test_a_planted_use_of_what_a_class_extends_is_found(planted: type, symbol: str) -> None:
+    [body] = ast.parse(inspect.getsource(planted)).body
+
+    assert isinstance(body, ast.ClassDef)
+    assert set(found_in_class(body, planted)) == {symbol}
 
 
-BY_FASTAPI: Final = {"starlette"}
-"""Which comes with FastAPI."""
+@pytest.mark.parametrize("text", ["from __future__ import annotations", "self.__dict__", "_x = 1\ndef f(y): y._x"])
+def test_what_is_public_or_own_is_not_found(text: str) -> None:
+    assert set(found_in(text, None)) == set()
 
 
-def test_a_library_is_capped_if_more_is_used_of_it_than_it_promises() -> None:
-    libraries = {symbol.partition(".")[0] for symbol in EVERYTHING} - BY_FASTAPI
-
-    assert {"aiosqlite", "asyncpg", "fastapi", "sqlalchemy", "uvicorn"} == libraries
-    for library in libraries:
-        caps = [each.version for each in requirements()[library].specifier if each.operator == "<"]
-        lowest = [each.version for each in requirements()[library].specifier if each.operator == ">="]
-        assert (len(caps), len(lowest)) == (1, 1), library
-        assert Version(lowest[0]) < Version(caps[0])
+def minor(text: str) -> tuple[int, int]:
+    major, minor, *_ = (int(each) for each in re.findall(r"\d+", text))
+    return major, minor
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "requirements-dev.lock"])
-def test_what_is_locked_is_within_the_caps(file: str) -> None:
-    locked = dict(re.findall(r"^([a-z0-9-]+)(?:\[[a-z]+\])?==([^ ]+)", (ROOT / file).read_text(), re.MULTILINE))
+@pytest.mark.parametrize("library", CAPPED)
+def test_the_versions_of_what_they_belong_to_are_capped_at_the_next_minor_one(library: str) -> None:
+    [(lowest, cap)] = re.findall(
+        rf'^    "{library}(?:\[\w+\])?>=([\d.]+),<([\d.]+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+    )
 
-    assert {name for name, each in requirements().items() if locked[name] not in each.specifier} == set()
+    assert minor(lowest) <= minor(version(library)) < minor(cap)
+    assert minor(cap) == (minor(lowest)[0], minor(lowest)[1] + 1)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from api.users import UserId
+from api.user_bodies import UserId
 from api.web.dependencies import Service
 from api.web.lists import FilterText, Limit, narrowed
 from api.web.problems import documented

@@ -1,13 +1,26 @@
-"""Users over HTTP: bodies and routes."""
+"""Users over HTTP: routes. Their bodies and parameters are in `api.user_bodies`."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Depends, Request, Response
 
-from api.web.bodies import attributes, patch_body, text
+from api.user_bodies import (
+    SHOWN,
+    EmailEquals,
+    EmailKey,
+    ExternalIdEquals,
+    ExternalIdKey,
+    Fields,
+    Purge,
+    StatusEquals,
+    UserId,
+    UserIn,
+    UsernameEquals,
+    UsernameKey,
+    UserOut,
+    UserPatch,
+)
+from api.web.bodies import patch_body
 from api.web.conditions import IfMatch, IfNoneMatch, expected_by, unwanted_by
 from api.web.dependencies import Service, WritingService
 from api.web.entities import (
@@ -17,7 +30,6 @@ from api.web.entities import (
     UNCHANGED,
     WRITTEN,
     WRITTEN_ONCE,
-    Shown,
     changed,
     created,
     created_at,
@@ -39,14 +51,10 @@ from api.web.lists import (
     sorted_by,
 )
 from api.web.problems import documented
-from api.web.requests import PlainInteger
-from api.web.responses import pattern_of_fields
 from api.web.routing import Router, calls
-from domain.errors import Fault, Invalid
 from domain.idempotency import Committed
 from domain.pages import DEFAULT_LIMIT
-from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, FIELDS, NAME, USERNAME, NewUser, Status, User
-from domain.values import MAX_ID
+from domain.users import FIELDS, User
 from services.users import UserService
 
 router = Router("/users", "users")
@@ -55,111 +63,6 @@ users_to_read = Service(lambda container: container.users)
 users_to_write = WritingService(lambda container: container.users)
 Users = Annotated[UserService, Depends(users_to_read)]
 UsersToWrite = Annotated[UserService, Depends(users_to_write)]
-
-Name = Annotated[str, text(NAME, "Stored without surrounding blanks", "Alice")]
-Email = Annotated[str, text(EMAIL, "Stored as typed; unique regardless of case", "alice@example.org")]
-Username = Annotated[str, text(USERNAME, "Stored as typed; unique regardless of case", "alice")]
-ExternalId = Annotated[str, text(EXTERNAL_ID, "The client's own id; unique and exact in case", "hr-4711")]
-Attributes = Annotated[dict[str, Any], attributes(ATTRIBUTES, {"department": "eng"})]
-
-
-ALICE: Final[dict[str, Any]] = {
-    "name": "Alice",
-    "email": "alice@example.org",
-    "username": "alice",
-    "external_id": "hr-4711",
-    "status": "suspended",
-    "attributes": {"department": "eng"},
-}
-
-
-class UserIn(BaseModel):
-    """A user to be created."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Alice"}, ALICE]})
-
-    name: Name
-    email: Email | None = None
-    username: Username | None = None
-    external_id: ExternalId | None = None
-    status: Status = Status.ACTIVE
-    attributes: Attributes = Field(default_factory=dict)
-
-    def new_user(self, **known: str) -> NewUser:
-        """The new user, with `known` values of the path. Raises `Invalid` if the body contradicts them."""
-        if any(getattr(self, name) not in {None, value} for name, value in known.items()):
-            raise Invalid([Fault(f"/{name}", "not_allowed", "Must be as in the path.") for name in known])
-        return NewUser(**{**dict(self), **known})
-
-
-PATCH: Final[dict[str, Any]] = {"status": "suspended", "email": None, "attributes": {"department": None, "floor": 3}}
-
-
-class UserPatch(BaseModel):
-    """A JSON merge patch (RFC 7396). A field that is left out stays, null clears a field, attributes are merged."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [PATCH]})
-
-    name: Name = Field(default_factory=str)
-    email: Email | None = None
-    username: Username | None = None
-    external_id: ExternalId | None = None
-    status: Status | None = None
-    attributes: Attributes | None = None
-
-    def patch(self) -> dict[str, Any]:
-        return self.model_dump(exclude_unset=True)
-
-
-WHEN: Final = "2026-07-01T12:00:00.123456Z"
-
-
-class UserOut(BaseModel):
-    """A user. Fields without a value are left out, and so is the status `active`. Headers have version and time.
-
-    With `fields` it has exactly the fields that were asked for, null if they have no value. So none is required.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"required": [], "examples": [{"id": 1, "name": "Alice"}]})
-
-    id: Annotated[int, Field(description="Never given out again", ge=1, le=MAX_ID, examples=[1])]
-    name: Name
-    email: Email | None = None
-    username: Username | None = None
-    external_id: ExternalId | None = None
-    status: Status = Status.ACTIVE
-    attributes: Attributes = Field(default_factory=dict)
-    created_at: Annotated[datetime, Field(description="When it was created, RFC 3339 in UTC", examples=[WHEN])]
-    updated_at: Annotated[datetime, Field(description="When it last changed, RFC 3339 in UTC", examples=[WHEN])]
-    deleted_at: Annotated[datetime | None, Field(description="When it was deleted, null while it is not")]
-    version: Annotated[int, Field(ge=1, description="Rises by one with each change", examples=[1])]
-
-
-NAMES: Final = tuple(UserOut.model_fields)
-
-UserId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user", examples=[1])]
-Fields = Annotated[
-    str | None,
-    Query(
-        description=f"Which fields to show: `*` for all, or some of {', '.join(NAMES)}. Those without a value are null",
-        examples=["id,email"],
-        json_schema_extra={"pattern": pattern_of_fields(NAMES)},
-    ),
-]
-
-
-def key_equals(description: str, example: str) -> Any:
-    return Query(description=f"Only the user with this {description}. Short for a filter with `eq`", examples=[example])
-
-
-EmailEquals = Annotated[str | None, key_equals("e-mail address, regardless of case", "alice@example.org")]
-UsernameEquals = Annotated[str | None, key_equals("username, regardless of case", "alice")]
-ExternalIdEquals = Annotated[str | None, key_equals("external id, exact in case", "hr-4711")]
-StatusEquals = Annotated[Status | None, Query(description="Only users of this status", examples=["active"])]
-Purge = Annotated[bool, Query(description="Erase it for good, with its values in old changes", examples=[True])]
-EmailKey = Annotated[str, Path(description="The address, regardless of case", examples=["alice@example.org"])]
-UsernameKey = Annotated[str, Path(description="The username, regardless of case", examples=["alice"])]
-ExternalIdKey = Annotated[str, Path(description="The external id, exact in case", examples=["hr-4711"])]
 
 LINKS: Final = links(
     get_user="This user",
@@ -354,22 +257,3 @@ async def restore_user(
         return changed(users, committed, show)
 
     return await answer_idempotently(request, idempotency_key, users, lambda: users.restore(id), answer)
-
-
-def sparse(user: User) -> Mapping[str, Any]:
-    """The id, the name, and the other fields that have a value."""
-    body: dict[str, Any] = {"id": user.id, "name": user.name}
-    if user.email is not None:
-        body["email"] = user.email
-    if user.username is not None:
-        body["username"] = user.username
-    if user.external_id is not None:
-        body["external_id"] = user.external_id
-    if user.status is not Status.ACTIVE:
-        body["status"] = user.status
-    if user.attributes:
-        body["attributes"] = user.attributes
-    return body
-
-
-SHOWN: Final = Shown(User, NAMES, sparse)

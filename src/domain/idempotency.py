@@ -31,7 +31,7 @@ class Committed(Generic[T]):
     seq: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class IdempotencyKey:
     """A key, which belongs to its actor; a fingerprint of the whole request; and how to write its answer as text.
 

@@ -78,9 +78,17 @@ ABOUT_IT: Final = (
 ALL: Final = sa.union_all(ITS_OWN.subquery().select(), ABOUT_IT.subquery().select()).subquery()
 LIST_OF_SUBJECT: Final = sa.select(*[ALL.c[column.name] for column in CHANGE]).order_by(ALL.c.seq).limit(LIMIT)
 
-SEQS_ABOUT: Final = sa.select(change_subjects.c.seq).where(*IS_ABOUT)
+ABOUT: Final = changes.alias()
+SEQS_ABOUT: Final = (
+    sa.select(change_subjects.c.seq)
+    .join_from(change_subjects, ABOUT, ABOUT.c.seq == change_subjects.c.seq)
+    .where(*IS_ABOUT, ABOUT.c.kind == sa.bindparam("other_kind"))
+)
+"""The kind is compared here, not where it is used: SQLite would read all changes of the kind by its index."""
+
 EMPTY: Final = sa.update(changes).values(before=None, after=None)
 REDACT_ITS_OWN: Final = EMPTY.where(*IS_OF)
+REDACT_ABOUT_IT: Final = EMPTY.where(changes.c.seq.in_(SEQS_ABOUT))
 
 
 class SqlChanges:
@@ -179,9 +187,6 @@ async def redact(executor: Transaction, entity: Entity, kinds_about: Sequence[st
     await executor.fetch(REDACT_ITS_OWN, it)
     for kind in kinds_about:
         await executor.fetch(REDACT_ABOUT_IT, {**it, "other_kind": kind})
-
-
-REDACT_ABOUT_IT: Final = EMPTY.where(changes.c.seq.in_(SEQS_ABOUT), changes.c.kind == sa.bindparam("other_kind"))
 
 
 def change_of(row: Row) -> Change:

@@ -4,7 +4,7 @@ A noun has a line in each class. `domain.work` promises the same stores to servi
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from domain.users import NewUser, User
 from repositories.changes import SqlChanges
@@ -15,6 +15,9 @@ from repositories.memory.table import reading, writing
 from repositories.memory.units import MemoryReading, MemoryWriting
 from repositories.units import Reading, Writing
 from repositories.users import USERS
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 S = TypeVar("S")
 
@@ -34,6 +37,10 @@ class store(Generic[S]):  # noqa: N801  # reads as a word of a declaration
         return made
 
 
+def session_of(unit: Reading | Writing) -> "AsyncSession":
+    return unit.session
+
+
 class SqlReadStores:
     """Its session ends with the block that it is used in."""
 
@@ -46,7 +53,7 @@ class SqlReadStores:
     async def __aexit__(self, *error: object) -> None:
         self.unit.end()
 
-    session = store(Reading.open)
+    session = store(session_of)
     users = store(USERS.reading)
     keys = store(SqlReadKeys)
     changes = store(SqlChanges)
@@ -56,7 +63,7 @@ class SqlStores:
     def __init__(self, unit: Writing) -> None:
         self.unit = unit
 
-    session = store(Writing.open)
+    session = store(session_of)
     users = store(USERS.writing)
     keys = store(SqlKeys)
     changes = store(SqlChanges)

@@ -27,11 +27,13 @@ class Unit:
     opened: "OpenSession | None" = field(default=None, init=False)
     has_ended: bool = field(default=False, init=False)
 
-    def open(self) -> "AsyncSession":
-        """Make the session. Raises `UnitEnded`."""
+    @property
+    def session(self) -> "AsyncSession":
+        """SQLAlchemy's own, made when it is first asked for. Raises `UnitEnded`."""
         if self.has_ended:
             raise UnitEnded
-        self.opened = self.make_session()
+        if self.opened is None:
+            self.opened = self.make_session()
         return self.opened.session
 
     def make_session(self) -> "OpenSession":

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.contracts.sample import Membership, MemorySampleUnits, NewMembership, NewProject, NewTask
 
 from domain.errors import Conflict
 from domain.idempotency import REMEMBERED_FOR, AlreadyDone, Committed, IdempotencyKey, IdempotencyKeyReused, InFlight
@@ -185,6 +187,70 @@ async def test_an_erased_user_is_in_no_answer(units: UnitsOfWork) -> None:
         await UserService(units, keyed(key)).create(NewUser(name="Anew"))
     assert (await answer_to(units, keyed("bob"))).startswith("Bob")
     assert await names(units) == ["Bob", "Anew", "Anew"]
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def directory(request: pytest.FixtureRequest) -> Any:
+    """A directory with memberships, whose values are personal to their user."""
+    return MemorySampleUnits() if request.param == "memory" else request.getfixturevalue(f"sample_{request.param}")
+
+
+def of_member(key: str) -> RequestContext:
+    return RequestContext(
+        actor="tester",
+        request_id="r1",
+        idempotency_key=IdempotencyKey(key, "same", lambda committed: f"{committed.result} by {committed.seq}"),
+    )
+
+
+async def join(directory: Any, key: str, new: NewMembership) -> Membership:
+    async with directory.writing(of_member(key)) as work:
+        joined: Membership = await work.memberships.add(new)
+        await work.commit(joined)
+        return joined
+
+
+async def is_answered(directory: Any, key: str) -> bool:
+    try:
+        async with directory.writing(of_member(key)):
+            return False
+    except AlreadyDone:
+        return True
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_an_answer_that_shows_what_is_personal_to_an_erased_user_is_forgotten(
+    directory: Any, ended: bool
+) -> None:
+    """A membership is about its user, but not about its project: so Bob's answers stay."""
+    tester = RequestContext(actor="tester", request_id="r2")
+    async with directory.writing(tester) as work:
+        alice, bob = await work.users.add(NewUser(name="Alice")), await work.users.add(NewUser(name="Bob"))
+        apollo = await work.projects.add(NewProject(name="Apollo", owner_id=bob.id))
+        await work.commit(None)
+    hers = await join(directory, "hers", NewMembership(project_id=apollo.id, user_id=alice.id, role="secret"))
+    his = await join(directory, "his", NewMembership(project_id=apollo.id, user_id=bob.id))
+    for key, joined in (("her role", hers), ("his role", his)):
+        async with directory.writing(of_member(key)) as work:
+            await work.commit(await work.memberships.save(joined.revised(role="lead")))
+    async with directory.writing(of_member("task")) as work:
+        await work.commit(await work.tasks.add(NewTask(title="t", assignee_id=alice.id)))
+    if ended:
+        async with directory.writing(tester) as work:
+            assert await work.memberships.end_all("user_id", alice.id) == 1
+            await work.commit(None)
+    keys = ("hers", "her role", "his", "his role", "task")
+    assert [await is_answered(directory, key) for key in keys] == [True] * 5
+
+    async with directory.writing(replace(tester, dry_run=True)) as work:
+        await work.users.remove(await work.users.get(alice.id))
+        await work.commit(None)
+    assert [await is_answered(directory, key) for key in keys] == [True] * 5
+
+    async with directory.writing(tester) as work:
+        await work.users.remove(await work.users.get(alice.id))
+        await work.commit(None)
+    assert [await is_answered(directory, key) for key in keys] == [False, False, True, True, True]
 
 
 @pytest.fixture

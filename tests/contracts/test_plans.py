@@ -1,7 +1,7 @@
-"""How lists are read: which index serves, read off the plans of both databases, and which executor."""
+"""How statements find their rows: which index serves, read off the plans of both databases, and which executor."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from domain.grammar import parse_filter
 from domain.pages import Position, parse_sort
 from domain.users import FIELDS
+from repositories.answers import FORGET, FORGET_ABOUT_IT
+from repositories.changes import LIST_OF_SUBJECT, REDACT_ABOUT_IT, REDACT_ITS_OWN
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.postgres.executors import DIALECT as POSTGRES
 from repositories.engines.sqlite.database import SqliteDatabase
@@ -172,3 +174,111 @@ async def test_what_may_read_the_whole_table_runs_on_the_executor_for_scans(
 
 async def test_scans_have_a_connection_of_their_own_on_sqlite(sqlite: SqliteDatabase) -> None:
     assert sqlite.scans._connection is not sqlite.reader._connection
+
+
+FILL_CHANGES: Final = (
+    """
+    INSERT INTO changes (kind, entity_id, version, action, actor, request_id, at, subjects)
+    SELECT CASE WHEN n % 2 = 0 THEN 'user' ELSE 'membership' END, n / 4, 1, 'created', 'a', 'r',
+           timestamptz '2026-01-01' + n * interval '1 minute', '[]'
+    FROM generate_series(1, 20000) AS n
+    """,
+    """
+    INSERT INTO change_subjects (kind, id, seq)
+    SELECT CASE WHEN seq % 3 = 0 THEN 'user' ELSE 'project' END, seq / 9, seq FROM changes WHERE kind = 'membership'
+    """,
+    """
+    INSERT INTO answers (actor, key, fingerprint, answer, kind, entity_id, at)
+    SELECT 'a', 'key ' || n, 'f', 'answer', CASE WHEN n % 2 = 0 THEN 'user' ELSE 'membership' END, n / 4,
+           timestamptz '2026-01-01' + n * interval '1 second'
+    FROM generate_series(1, 20000) AS n
+    """,
+    "ANALYZE changes, change_subjects, answers",
+)
+
+ALICE: Final[dict[str, Any]] = {"its_kind": "user", "its_id": 7}
+HER_MEMBERSHIPS: Final = {**ALICE, "other_kind": "membership"}
+
+BY_SUBJECT: Final[dict[str, tuple[sa.Executable, dict[str, Any]]]] = {
+    "list": (LIST_OF_SUBJECT, {**ALICE, "since": 5, "limit": 100}),
+    "redact its own": (REDACT_ITS_OWN, ALICE),
+    "redact about it": (REDACT_ABOUT_IT, HER_MEMBERSHIPS),
+    "forget": (FORGET, ALICE),
+    "forget about it": (FORGET_ABOUT_IT, HER_MEMBERSHIPS),
+}
+
+ITS_CHANGES: Final = "SEARCH changes USING INDEX ix_changes_kind_entity_id_seq (kind=? AND entity_id=?"
+ITS_SUBJECTS: Final = "SEARCH change_subjects USING PRIMARY KEY (kind=? AND id=?"
+ITS_ANSWERS: Final = "SEARCH answers USING INDEX ix_answers_kind_entity_id (kind=? AND entity_id=?)"
+
+SEARCHES_ON_SQLITE: Final[dict[str, list[str]]] = {
+    "list": [
+        f"{ITS_CHANGES} AND seq>?)",
+        f"{ITS_SUBJECTS} AND seq>?)",
+        "SEARCH changes USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "redact its own": [f"{ITS_CHANGES})"],
+    "redact about it": [
+        "SEARCH changes USING INTEGER PRIMARY KEY (rowid=?)",
+        f"{ITS_SUBJECTS})",
+        "SEARCH changes_1 USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "forget": [ITS_ANSWERS],
+    "forget about it": [ITS_ANSWERS, f"{ITS_SUBJECTS})", "SEARCH changes USING INTEGER PRIMARY KEY (rowid=?)"],
+}
+
+INDEXES_ON_POSTGRES: Final[dict[str, set[str]]] = {
+    "list": {"ix_changes_kind_entity_id_seq", "pk_change_subjects", "pk_changes"},
+    "redact its own": {"ix_changes_kind_entity_id_seq"},
+    "redact about it": {"pk_change_subjects", "pk_changes"},
+    "forget": {"ix_answers_kind_entity_id"},
+    "forget about it": {"pk_change_subjects", "pk_changes", "ix_answers_kind_entity_id"},
+}
+
+
+@pytest.mark.parametrize("name", BY_SUBJECT)
+async def test_what_is_about_an_entity_is_found_by_its_indexes_on_sqlite(sqlite: SqliteDatabase, name: str) -> None:
+    statement, parameters = BY_SUBJECT[name]
+    prepared = prepare(statement, SQLITE, parameters)
+    assert sqlite._reading is not None
+    rows = await sqlite._reading.execute_fetchall("EXPLAIN QUERY PLAN " + prepared.sql, prepared.arguments(parameters))
+    plan = [row[3] for row in rows]
+    assert [line for line in plan if line.startswith("SEARCH")] == SEARCHES_ON_SQLITE[name]
+    assert all(line.startswith("SCAN anon_") for line in plan if "SCAN" in line), plan  # of no more than the limit
+    sorts = [number for number, line in enumerate(plan) if "TEMP B-TREE" in line]
+    assert all(plan[number - 1].startswith("SCAN anon_") for number in sorts), plan
+
+
+@pytest.fixture
+async def full_postgres(postgres: PostgresDatabase) -> PostgresDatabase:
+    """So many changes and answers that to read all of them is the worse plan."""
+    async with postgres.transaction() as executor:
+        for statement in FILL_CHANGES:
+            await executor.fetch(sa.text(statement))
+        await executor.commit()
+    return postgres
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_what_is_about_an_entity_is_found_by_its_indexes_on_postgres(
+    full_postgres: PostgresDatabase, mode: str
+) -> None:
+    """With the plan for these parameters, and with the one that is made once for all."""
+    assert full_postgres._reading is not None
+    async with full_postgres._reading.one() as connection:
+        await connection.execute(f"SET plan_cache_mode = {mode}")
+        for name, (statement, parameters) in BY_SUBJECT.items():
+            prepared = prepare(statement, POSTGRES, parameters)
+            rows = await connection.fetch("EXPLAIN (FORMAT JSON) " + prepared.sql, *prepared.arguments(parameters))
+            plan = list(nodes(rows[0][0][0]["Plan"]))
+            assert {each["Index Name"] for each in plan if "Index Name" in each} == INDEXES_ON_POSTGRES[name], plan
+            scans = [each for each in plan if each["Node Type"].endswith("Scan")]
+            reads = [each for each in scans if each["Node Type"] not in {"Subquery Scan", "Bitmap Heap Scan"}]
+            assert all("Index Cond" in each for each in reads), plan
+            assert name != "list" or all("seq" in each["Index Cond"] for each in reads), plan
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {key: value for key, value in plan.items() if key != "Plans"}
+    for each in plan.get("Plans", ()):
+        yield from nodes(each)

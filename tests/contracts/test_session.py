@@ -657,6 +657,13 @@ async def test_tells_nothing_of_what_did_not_change(units: SqlUnitsOfWork, conte
     assert await tell(units, context, ada, alter) == []
 
 
+async def test_a_store_reaches_the_session_of_its_unit(units: SqlUnitsOfWork, context: RequestContext) -> None:
+    async with units.writing(context) as work:
+        assert work.unit.session is work.session
+    async with units.reading() as reading:
+        assert reading.unit.session is reading.session
+
+
 async def test_tells_of_orphans_and_of_what_goes_with_what_is_deleted(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:

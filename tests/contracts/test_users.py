@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from domain.errors import Conflict, Gone, Malformed, NotFound, Stale
+from domain.errors import Conflict, Gone, Malformed, NotFound, Stale, UnitEnded
 from domain.users import NewUser, Status, User
 from domain.values import JsonObject
 from domain.work import RequestContext, UnitsOfWork
@@ -388,11 +388,27 @@ async def test_an_erased_user_was_never_there_and_its_id_is_not_given_out_again(
         async with units.writing(context) as work:
             with pytest.raises(NotFound):
                 await getattr(work.users, again)(alice)
+            with pytest.raises(UnitEnded):
+                await work.users.get(alice.id)
     async with units.reading() as reading:
         with pytest.raises(NotFound):
             await reading.users.get(alice.id, hidden=True)
         assert await reading.users.list(limit=10) == []
     assert ((await users.create(NewUser(name="Bob", email="key"))).result).id > alice.id
+
+
+@pytest.mark.parametrize("again", ["save", "remove"])
+async def test_the_unit_that_erased_a_user_cannot_write_it_again(
+    units: UnitsOfWork, users: UserService, context: RequestContext, again: str
+) -> None:
+    alice = (await users.create(NewUser(name="Alice"))).result
+    async with units.writing(context) as work:
+        await work.users.remove(alice)
+        with pytest.raises(NotFound):
+            await getattr(work.users, again)(alice)
+        with pytest.raises(UnitEnded):
+            await work.commit(None)
+    assert await users.get(alice.id) == alice
 
 
 async def test_an_erasure_of_another_version_is_stale(
@@ -403,9 +419,13 @@ async def test_an_erasure_of_another_version_is_stale(
     async with units.writing(context) as work:
         with pytest.raises(Stale):
             await work.users.remove(alice)
+        with pytest.raises(UnitEnded):
+            await work.commit(None)
     async with units.writing(context) as work:
         with pytest.raises(NotFound):
             await work.users.remove(replace(alice, id=alice.id + 1))
+        with pytest.raises(UnitEnded):
+            await work.commit(None)
     async with units.writing(context) as work:
         await work.users.remove(await work.users.get(alice.id, hidden=True))
         await work.commit(None)

@@ -268,6 +268,18 @@ def test_what_was_noted_in_a_savepoint_that_is_undone_is_forgotten() -> None:
     assert [change.entity_id for change in changes_of(journal)] == [1]
 
 
+def test_a_change_that_was_written_in_a_savepoint_that_is_undone_was_not_written() -> None:
+    journal = Journal()
+    mark = journal.mark()
+    journal.seq = 7
+    later = journal.mark()
+    journal.seq = 9
+    journal.rewind(later)
+    assert journal.seq == 7
+    journal.rewind(mark)
+    assert journal.seq is None
+
+
 def test_no_change_was_written_when_a_unit_begins() -> None:
     assert Journal().seq is None
 

@@ -151,3 +151,43 @@ def test_who_holds_nothing_may_do_nothing(held: list[Scope]) -> None:
 
 def test_none_holds_every_scope() -> None:
     require_scopes(Scope, None)
+
+
+def test_a_key_says_when_it_was_rotated_and_revoked() -> None:
+    key = Key(id=1, name="n", scopes=(Scope.SCIM,), created_at=NOON, updated_at=NOON, version=1)
+
+    assert key.rotated(NOON) == replace(key, rotated_at=NOON)
+    assert key.revoked(NOON) == replace(key, revoked_at=NOON)
+    assert key.revoked(NOON).is_hidden
+    assert not key.rotated(NOON).is_hidden
+    assert (key.expires_at, key.last_used_at) == (None, None)
+
+
+def test_a_refused_scope_is_counted_and_those_that_there_are_are_named() -> None:
+    with pytest.raises(Invalid) as refused:
+        NewKey(name="n", scopes=("users:read", "x", "y", "y"))  # type: ignore[arg-type]
+
+    [fault] = refused.value.faults
+    assert "2 of these are unknown" in fault.detail
+    assert all(scope in fault.detail for scope in Scope)
+
+
+def test_a_key_may_expire_at_any_time_or_never() -> None:
+    never = NewKey(name="n", scopes=(Scope.SCIM,))
+
+    never.require_future(NOON)
+    assert never.expires_at is None
+    assert NewKey(name="n", scopes=(Scope.SCIM,), expires_at=NOON).expires_at == NOON
+
+
+def test_a_time_of_expiry_that_is_over_is_named() -> None:
+    with pytest.raises(Invalid) as refused:
+        NewKey(name="n", scopes=(Scope.SCIM,), expires_at=NOON).require_future(NOON)
+
+    assert [(fault.pointer, fault.code) for fault in refused.value.faults] == [("/expires_at", "out_of_range")]
+
+
+@pytest.mark.parametrize(("digit", "checksum"), [("a", "0m7BBz"), ("0", "1Aoxm0")])
+def test_a_secret_is_written_as_it_always_was(digit: str, checksum: str) -> None:
+    """Scanners for lost secrets rely on it, and the secrets that are in use."""
+    assert write_secret(1, digit * RANDOM_LENGTH) == f"rk_1_{digit * RANDOM_LENGTH}{checksum}"

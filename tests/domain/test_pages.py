@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from domain.errors import Malformed
-from domain.pages import BY_ID, Sort, parse_sort
+from domain.fields import Field, Kind
+from domain.pages import BY_ID, DEFAULT_LIMIT, MAX_LIMIT, MAX_SORTS, Order, Page, Sort, parse_sort
 from domain.users import FIELDS, User
+from domain.values import MAX_INTEGER
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -94,6 +96,12 @@ def test_a_position_survives_json() -> None:
     assert sort.keys_at(at) == sort.keys_of(user(3, email="Ä"))
 
 
+def test_a_page_may_end_at_a_value_that_is_missing() -> None:
+    sort = parse("email")
+    assert sort.position(user(3)) == (None, 3)
+    assert sort.keys_at([None, 3]) == sort.keys_of(user(3))
+
+
 @pytest.mark.parametrize(
     "position",
     [None, 5, "a5", {}, [], ["a"], ["a", 5, 5], [None, 5], [5, 5], ["a", "5"], ["a", None], ["a", True], ["a", 5.0],
@@ -104,7 +112,100 @@ def test_a_foreign_position_is_malformed(position: object) -> None:
         parse("name").keys_at(position)
 
 
+@pytest.mark.parametrize("number", [0, -1, MAX_INTEGER, -MAX_INTEGER])
+def test_every_integer_that_json_keeps_exact_may_be_in_a_position(number: int) -> None:
+    assert parse("id").keys_at([number]) == (number,)
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53)])
+def test_a_larger_integer_in_a_position_is_malformed(number: int) -> None:
+    with pytest.raises(Malformed):
+        parse("id").keys_at([number])
+
+
+def test_two_items_with_the_same_keys_are_one() -> None:
+    sort = parse("email")
+    assert sort.compare(sort.keys_of(user(1)), sort.keys_of(user(1))) == 0
+
+
 @pytest.mark.parametrize("time", ["noon", 5, "2026-01-01T12:00:00"])
 def test_a_time_in_a_position_has_its_offset(time: object) -> None:
     with pytest.raises(Malformed):
         parse("created_at").keys_at([time, 5])
+
+
+def test_a_position_is_plain_as_json_has_it() -> None:
+    assert [type(each) for each in parse("status,email,created_at").position(user(3))] == [str, type(None), str, int]
+
+
+@pytest.mark.parametrize("number", [MAX_INTEGER, -MAX_INTEGER, 0])
+def test_a_number_in_a_position_has_the_bounds_of_integers(number: int) -> None:
+    assert BY_ID.keys_at([number]) == (number,)
+    for beyond in (MAX_INTEGER + 1, -MAX_INTEGER - 1):
+        with pytest.raises(Malformed):
+            BY_ID.keys_at((beyond,))
+
+
+def test_only_an_optional_field_is_missing_in_a_position() -> None:
+    assert parse("email").keys_at([None, 5]) == (None, 5)
+    for sort in ("status", "created_at", "id"):
+        with pytest.raises(Malformed):
+            parse(sort).keys_at([None] if sort == "id" else [None, 5])
+
+
+def test_a_time_in_a_position_is_an_instant_of_any_offset() -> None:
+    assert parse("created_at").keys_at(["2026-01-01T14:00:00+02:00", 5]) == (NOON, 5)
+
+
+def test_a_refused_position_says_so() -> None:
+    for position in (None, ["a"], ["a", "5"]):
+        with pytest.raises(Malformed, match="position is not one in this list") as refused:
+            parse("name").keys_at(position)
+        assert refused.value.position is None
+
+
+def test_an_item_is_neither_before_nor_after_its_own_position() -> None:
+    sort = parse("name,-email")
+    keys = sort.keys_of(user(1, email="a"))
+    assert sort.compare(keys, keys) == 0
+    assert sort.compare(sort.keys_of(user(1)), sort.keys_of(user(1))) == 0
+
+
+@pytest.mark.parametrize(("text", "in_its_order"), [("email", ["a", "b", None]), ("-email", [None, "b", "a"])])
+def test_what_comes_first_is_below_what_comes_later(text: str, in_its_order: list[str | None]) -> None:
+    sort = parse(text)
+    keys = [sort.keys_of(user(1, email=email)) for email in in_its_order]
+    for place, one in enumerate(keys):
+        for other in keys[place + 1 :]:
+            assert sort.compare(one, other) < 0 < sort.compare(other, one)
+
+
+def test_fields_decide_in_the_order_in_which_they_are_named() -> None:
+    assert in_order(parse("name,-email"), user(9, "A", "a"), user(1, "B", "b"))
+    assert in_order(parse("name,-email"), user(9, "A", "b"), user(1, "A", "a"))
+
+
+def test_the_most_fields_that_are_sorted_by_are_four_and_the_id() -> None:
+    assert MAX_SORTS == 4
+    assert named(parse("name,email,username,status")) == "name,email,username,status,id"
+    assert named(parse("name,email,username,-id")) == "name,email,username,-id"
+
+
+def test_a_field_sorts_upwards_unless_it_is_said() -> None:
+    assert not Order(Field("seq", Kind.INTEGER)).descending
+    assert Field("seq", Kind.INTEGER).sorts
+    assert not Field("seq", Kind.INTEGER).optional
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "name of a field"), ("nope", "no such field"), ("id,id", "twice"), ("a,b,c,d,e", "no such field")],
+)
+def test_a_refused_sort_says_what_is_wrong(text: str, words: str) -> None:
+    with pytest.raises(Malformed, match=words):
+        parse(text)
+
+
+def test_a_page_is_at_most_as_long_as_asked_for() -> None:
+    assert Page.of([1, 2, 3, 4], 2) == Page([1, 2], more=True)
+    assert DEFAULT_LIMIT <= MAX_LIMIT

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta, timezone
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -12,10 +14,15 @@ from domain.values import (
     MAX_ID,
     MAX_INTEGER,
     Attributes,
+    Id,
     JsonValue,
+    OneOf,
     Text,
     escape,
+    faults_in_scalar,
+    flaw_in,
     fold,
+    instant,
     is_id,
     merge_patch,
     same,
@@ -148,6 +155,98 @@ def test_is_an_id(number: int) -> None:
 @pytest.mark.parametrize("number", [0, -1, MAX_ID + 1, 2**63, 2**70])
 def test_is_no_id(number: int) -> None:
     assert not is_id(number)
+
+
+@pytest.mark.parametrize("value", [True, False, "1", 1.0, None, [1]])
+def test_only_an_integer_is_an_id(value: object) -> None:
+    assert not is_id(value)
+    assert [(fault.pointer, fault.code) for fault in Id().faults("/x", value)] == [("/x", "wrong_type")]
+
+
+@pytest.mark.parametrize(("number", "codes"), [(0, ["out_of_range"]), (-1, ["out_of_range"]), (1, []), (MAX_ID, []),
+                                               (MAX_ID + 1, ["out_of_range"])])  # fmt: skip
+def test_an_id_has_its_bounds(number: int, codes: list[str]) -> None:
+    assert [fault.code for fault in Id().faults("/x", number)] == codes
+    assert Id().clean(number) is number
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@pytest.mark.parametrize("value", ["red", Colour.RED])
+def test_a_word_of_an_enumeration_is_kept_as_its_member(value: str) -> None:
+    assert OneOf(Colour).clean(value) is Colour.RED
+    assert list(OneOf(Colour).faults("/x", Colour.RED)) == []
+
+
+@pytest.mark.parametrize("value", ["Red", "", 1, None, ["red"]])
+def test_another_word_is_kept_and_refused(value: object) -> None:
+    assert OneOf(Colour).clean(value) is value
+    assert [(fault.pointer, fault.code) for fault in OneOf(Colour).faults("/x", value)] == [("/x", "not_allowed")]
+
+
+@pytest.mark.parametrize("value", [" a ", "\u3000a", "a"])
+def test_a_text_is_trimmed_only_where_it_is_declared(value: str) -> None:
+    assert Text(max=9, trims=True).clean(value) == "a"
+    assert Text(max=9).clean(value) == value
+    assert Text(max=9, trims=True).clean(7) == 7
+
+
+def test_a_text_is_exact_unless_it_is_declared_to_fold() -> None:
+    assert (Text(max=9).folds, Text(max=9).trims) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02t03:04:05z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.5+01:00", datetime(2026, 1, 2, 2, 4, 5, 500_000, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.0000009-00:30", datetime(2026, 1, 2, 3, 34, 5, tzinfo=UTC)),
+    ],
+)
+def test_a_text_means_an_instant_in_utc(text: str, meant: datetime) -> None:
+    assert instant(text) == meant
+    assert (instant(text) or meant.astimezone(timezone(timedelta(hours=1)))).tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2026-01-02", "2026-01-02T03:04:05", "2026-02-30T03:04:05Z", "2026-01-02 03:04:05Z", "2026-01-02T03:04:05.Z",
+     "0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-01:00", " 2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z\n",
+     "٢٠٢٦-01-02T03:04:05Z"],
+)  # fmt: skip
+def test_a_text_without_a_date_a_time_and_an_offset_means_no_instant(text: str) -> None:
+    assert instant(text) is None
+
+
+def test_a_flaw_is_said_for_each_kind() -> None:
+    assert "NUL" in (flaw_in("\x00") or "")
+    assert "surrogate" in (flaw_in("\ud800") or "")
+    assert flaw_in("") is None
+
+
+@pytest.mark.parametrize("value", [None, True, False, "", "a", 0, MAX_INTEGER, -MAX_INTEGER, 0.5, 1e300])
+def test_a_scalar_of_json_has_no_fault(value: object) -> None:
+    assert list(faults_in_scalar("/x", value)) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "depth", "codes"),
+    [({"a": [1]}, 2, []), ({"a": [1]}, 1, ["too_deep"]), ({"a": {"b": [1]}}, 2, ["too_deep"]), ({}, 1, [])],
+)
+def test_attributes_nest_to_their_depth(value: object, depth: int, codes: list[str]) -> None:
+    assert [fault.code for fault in Attributes(max_depth=depth).faults("", value)] == codes
+
+
+def test_attributes_have_these_bounds_unless_others_are_declared() -> None:
+    assert (Attributes().max_bytes, Attributes().max_depth) == (16 * 1024, 8)
+
+
+def test_bytes_of_attributes_are_counted_only_if_nothing_else_is_wrong() -> None:
+    faults = Attributes(max_bytes=5).faults("", {"a": "\x00" * 99, "b": 2**60})
+    assert [fault.code for fault in faults] == ["forbidden_character", "out_of_range"]
 
 
 @pytest.mark.parametrize(("key", "step"), [("a", "a"), ("a/b", "a~1b"), ("~1", "~01"), ("", "")])

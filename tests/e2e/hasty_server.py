@@ -39,9 +39,13 @@ class Hasty:
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
         return await self._executor.run(sql, arguments, many=many)
 
+    def fail(self) -> None:
+        self._executor.fail()
+
+    def recover(self) -> None:
+        self._executor.recover()
+
     async def commit(self) -> None: ...
-    def fail(self) -> None: ...
-    def recover(self) -> None: ...
     async def rollback(self) -> None: ...
 
 

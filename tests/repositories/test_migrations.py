@@ -7,6 +7,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +20,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from domain.changes import Action, Change
 from domain.errors import NotReady
 from domain.users import NewUser
 from domain.work import RequestContext
+from repositories.changes import change_subjects, changes
 from repositories.engines import revisions
 from repositories.engines.database import Database, database_at
 from repositories.engines.postgres.database import PostgresDatabase
@@ -111,6 +114,48 @@ async def test_going_all_the_way_down_leaves_nothing_but_the_place_in_the_histor
         await connection.run_sync(revisions.move, "base")
         names = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
     assert names == ["alembic_version"]
+
+
+async def test_the_subjects_of_changes_come_and_go_and_the_changes_stay(upgraded: Database) -> None:
+    await use(upgraded)
+    before = await told(upgraded)
+    assert len(before) == 4
+    [renamed] = [change for change in before if change.action is Action.UPDATED]
+    subjects = (("user", renamed.entity_id), ("project", 7))
+    async with connected(upgraded) as connection:
+        await connection.execute(sa.update(changes).where(changes.c.seq == renamed.seq).values(subjects=subjects))
+        await connection.execute(sa.insert(change_subjects).values(kind="project", id=7, seq=renamed.seq))
+    about = await told(upgraded, about=("project", 7))
+    assert about == [replace(renamed, subjects=subjects)]
+
+    while (await upgraded.status()).current != "0002":
+        await step_down(upgraded)
+    async with connected(upgraded) as connection:
+        columns = await connection.run_sync(lambda sync: sa.inspect(sync).get_columns("changes"))
+        assert "subjects" not in {column["name"] for column in columns}
+        assert "change_subjects" not in await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
+
+    await upgraded.upgrade()
+    assert await told(upgraded) == before
+    assert await told(upgraded, about=("project", 7)) == []
+    await use_again(upgraded, before[-1].seq)
+
+
+async def told(database: Database, *, about: tuple[str, int] | None = None) -> list[Change]:
+    await database.start()
+    async with SqlUnitsOfWork(database).reading() as work:
+        found = list(await work.changes.list(subject=about, limit=100))
+    await database.stop()
+    return found
+
+
+async def use_again(database: Database, last: int) -> None:
+    """The numbers of changes go on where they were."""
+    await database.start()
+    committed = await UserService(SqlUnitsOfWork(database), CONTEXT).create(NewUser(name="Carol"))
+    await database.stop()
+    assert committed.seq is not None
+    assert committed.seq > last
 
 
 async def test_an_upgrade_of_what_is_at_its_head_keeps_everything(upgraded: Database) -> None:

@@ -295,6 +295,7 @@ async def test_what_is_remembered_of_a_key_is_not_altered(access: Authenticator,
     [remembered] = access._remembered.values()
     with pytest.raises(FrozenInstanceError):
         remembered.until = 0  # type: ignore[misc]
+    assert not hasattr(remembered, "__dict__")  # there may be thousands
 
 
 WRONG = {
@@ -390,6 +391,24 @@ async def test_a_note_that_fails_refuses_nobody_and_is_not_tried_each_time(
     assert (await keys.get(key.id)).last_used_at == time.now
 
 
+async def test_the_latest_notes_that_failed_are_those_that_are_not_tried_again_at_once(
+    units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.authentication, "MAX_REMEMBERED", 2)
+    secrets = [(await keys.create(ADMIN)).result[1] for _ in range(3)]
+    units.refuses_writes, units.writes = Busy("Too much is going on."), 0
+    for secret in secrets:
+        await access.authenticate(secret)
+    assert units.writes == 3
+
+    time.pass_by(REMEMBERED_FOR_S)
+    for secret in secrets[1:]:
+        await access.authenticate(secret)
+    assert units.writes == 3
+    await access.authenticate(secrets[0])
+    assert units.writes == 4
+
+
 async def test_many_first_uses_at_once_are_one_note(
     units: CountedUnits, access: Authenticator, keys: KeyService
 ) -> None:
@@ -419,6 +438,21 @@ async def test_a_key_made_elsewhere_is_needed_within_five_seconds(
     assert not await access.needs_key()
     time.pass_by(WITHIN_S)
     assert await access.needs_key()
+
+
+async def test_whether_a_key_is_needed_is_looked_up_anew_once_it_was_remembered_for_long_enough(
+    units: CountedUnits, access: Authenticator, elsewhere: KeyService, time: "MovedTime"
+) -> None:
+    assert not await access.needs_key()
+    await elsewhere.create(ADMIN)
+    units.reads = 0
+
+    time.pass_by(REMEMBERED_FOR_S - 0.001)
+    assert not await access.needs_key()
+    assert units.reads == 0
+    time.pass_by(0.001)
+    assert await access.needs_key()
+    assert units.reads == 1
 
 
 async def test_a_key_is_still_needed_when_the_last_one_is_revoked(

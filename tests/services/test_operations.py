@@ -367,6 +367,16 @@ def shown(result: object) -> object:
     return result.result if isinstance(result, Committed) else result
 
 
+def test_every_method_keeps_its_name_and_its_words() -> None:
+    """Whatever wraps it: a traceback and the documentation name the method itself."""
+    for kind in CLASSES.values():
+        for node in ast.parse(inspect.getsource(kind)).body[0].body:  # type: ignore[attr-defined]
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                method = vars(kind)[node.name]
+                assert method.__qualname__ == f"{kind.__name__}.{node.name}"
+                assert inspect.cleandoc(method.__doc__ or "") == (ast.get_docstring(node) or "")
+
+
 class FaultyService:
     """What the tests above have to notice."""
 

@@ -28,10 +28,10 @@ def attributes(rule: Attributes, example: dict[str, object]) -> Any:
 
 
 def whole(value: object) -> object:
-    """An integer as JSON has it: 1 and 1.0 are the same number (RFC 8259), "1" and true are not integers."""
+    """An integer as JSON has it: 1 and 1.0 are the same number (RFC 8259), 1.5, "1" and true are not integers."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, bool | str | bytes):
+    if isinstance(value, bool | float | str | bytes):
         raise PydanticKnownError("int_type")
     return value
 

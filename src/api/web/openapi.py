@@ -47,7 +47,7 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
     409: {
         "A key is taken": example(409, "conflict", TAKEN, errors=[fault("/body/email", "taken", TAKEN)]),
         "In use": example(409, "in_use", "Something still refers to it: user 1."),
-        "A reference": example(
+        "A broken reference": example(
             409, "broken_reference", "It refers to something that is not there, or something refers to it."
         ),
         "Under way": example(409, "in_flight", "A request with this idempotency key is under way. Ask again shortly."),

@@ -197,7 +197,6 @@ WORDS: Final[Mapping[str, str]] = {
     "string_too_long": "too_long",
     "enum": "not_allowed",
     "literal_error": "not_allowed",
-    "int_from_float": "wrong_type",
     "greater_than_equal": "out_of_range",
     "less_than_equal": "out_of_range",
     "int_parsing_size": "out_of_range",

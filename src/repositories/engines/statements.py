@@ -116,7 +116,7 @@ def require_plain(result: Any) -> None:
         names = ", ".join(str(column) for column in prefetched)
         raise Unsupported(f"{names}: an executor does not run Python-side `default` or `onupdate`. {USE_THE_SESSION}")
     if expanded := [*result.post_compile_params, *result.literal_execute_params]:
-        names = ", ".join(str(parameter.key) for parameter in expanded)
+        names = ", ".join(sorted(result.bind_names[parameter] for parameter in expanded))
         raise Unsupported(
             f"{names}: an executor does not expand parameters, as IN needs it. "
             "Pass a JSON array to a subquery, or use the unit's session."
@@ -139,7 +139,7 @@ KNOWN_TYPES: Final = (
 def require_known_type(type: Any, where: str) -> None:
     """Raises `Unsupported`."""
     plain = type.impl_instance if isinstance(type, sa.types.TypeDecorator) else type
-    if not isinstance(plain, KNOWN_TYPES) or isinstance(plain, JSONB | sa.Enum):
+    if not isinstance(plain, KNOWN_TYPES) or isinstance(plain, JSONB | sa.Enum) or isinstance(type, sa.Interval):
         raise Unsupported(
             f"{where} is of the type {type.__class__.__name__}, which the drivers do not take and give alike. "
             "Use a type of `repositories.engines.schema`, or the unit's session."

@@ -1,62 +1,55 @@
 """Who may call what: every operation of openapi.json against every kind of caller."""
 
-import runpy
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from httpx2 import Response
-from tests.api.document import DOCUMENT, OPERATIONS, Operation
+from tests.api.described import DOCUMENT, GUARDED, OPERATIONS, Operation
 
 from api.app import create_app
 from api.container import Container
 from api.users import Users
-from api.web.routing import Router, StrictRoute, calls
+from api.web.routing import Router, StrictRoute, calls, operation_of
 from domain.keys import Scope, write_secret
-from domain.values import MAX_ID
 from services.keys import KeyService
+from services.operations import scopes_of
 from services.users import UserService
 
 if TYPE_CHECKING:
     from tests.api.conftest import Directory
 
+DECIDED: Final[Mapping[str, Sequence[Scope]]] = {
+    "create_user": [Scope.USERS_WRITE],
+    "list_users": [Scope.USERS_READ],
+    "get_user": [Scope.USERS_READ],
+    "patch_user": [Scope.USERS_WRITE],
+    "delete_user": [Scope.USERS_WRITE],  # with purge, users:purge as well
+    "restore_user": [Scope.USERS_WRITE],
+    "get_user_by_external_id": [Scope.USERS_READ],
+    "get_user_by_email": [Scope.USERS_READ],
+    "get_user_by_username": [Scope.USERS_READ],
+    "put_user_by_external_id": [Scope.USERS_WRITE],
+    "list_changes": [Scope.CHANGES_READ],
+    "list_user_changes": [Scope.CHANGES_READ],
+    "create_key": [Scope.KEYS_ADMIN],
+    "list_keys": [Scope.KEYS_ADMIN],
+    "get_key": [Scope.KEYS_ADMIN],
+    "rotate_key": [Scope.KEYS_ADMIN],
+    "revoke_key": [Scope.KEYS_ADMIN],
+}
+"""What some operations need, by a decision that must not be undone by the way. Others only have to keep the rules."""
+
 OPEN: Final = {"live", "ready", "metrics"}
-"""What is open to anybody."""
+"""What is open to anybody, by decision: nothing else may be."""
 
-DECIDED: Final[Mapping[str, tuple[Scope, ...]]] = {"list_user_changes": (Scope.CHANGES_READ,)}
-"""What an operation needs, where the nouns of its path leave a choice or it needs something else."""
+READING: Final = {scope for scope in Scope if scope.endswith(":read")}
 
-READING: Final = ("read", "admin")
-WRITING: Final = ("write", "admin")
-
-GUARDED: Final = {name: operation.scopes for name, operation in OPERATIONS.items() if name not in OPEN}
-
-every_operation = pytest.mark.parametrize("operation", OPERATIONS)
-every_guarded_operation = pytest.mark.parametrize("operation", GUARDED)
-
-
-def fitting(operation: Operation) -> set[Scope]:
-    """The scopes that an operation may ask for: to read, to write or to administer what its path names.
-
-    If no scope is for what it names, those that are to read or to write anything.
-    """
-    verbs = WRITING if operation.writes else READING
-    scopes = {scope for scope in Scope if scope.partition(":")[2] in verbs}
-    return {scope for scope in scopes if scope.partition(":")[0] in operation.path.split("/")} or scopes
-
-
-def place(operation: str) -> tuple[str, str]:
-    """Its method, and its path to something that is not there."""
-    return OPERATIONS[operation].method, OPERATIONS[operation].at(MAX_ID, "nobody")
-
-
-def lacking_one_of(operation: str) -> list[tuple[Scope, set[Scope]]]:
-    """Each scope that an operation needs, with every scope but that."""
-    return [(scope, set(Scope) - {scope}) for scope in GUARDED[operation]]
+every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+every_guarded_operation = pytest.mark.parametrize("operation", GUARDED, ids=str)
 
 
 def require_401(answer: Response) -> None:
@@ -76,14 +69,38 @@ def require_admitted(answer: Response) -> None:
 
 
 def test_no_decision_outlives_its_operation() -> None:
-    assert OPEN | DECIDED.keys() <= OPERATIONS.keys()
+    assert DECIDED.keys() | OPEN <= {operation.id for operation in OPERATIONS}
+
+
+def test_what_is_decided_is_what_is_needed() -> None:
+    assert {each.id: each.scopes for each in OPERATIONS if each.id in DECIDED} == DECIDED
+
+
+def test_nothing_else_is_open_to_anybody() -> None:
+    assert {operation.id for operation in OPERATIONS if not operation.scopes} == OPEN
+
+
+@every_guarded_operation
+def test_no_scope_that_is_for_reading_lets_anybody_write_and_none_for_writing_is_needed_to_read(
+    operation: Operation,
+) -> None:
+    writing = {scope for scope in operation.scopes if scope.endswith((":write", ":purge"))}
+
+    assert not writing if operation.reads else READING.isdisjoint(operation.scopes)
 
 
 def test_what_is_served_is_what_the_document_tells(in_memory: Container) -> None:
     served = [route for route in create_app(in_memory).router.routes if isinstance(route, APIRoute)]
 
-    assert {route.name for route in served} == OPERATIONS.keys()
-    assert {route.name for route in served if isinstance(route, StrictRoute)} == GUARDED.keys()
+    assert {route.name for route in served} == {operation.id for operation in OPERATIONS}
+    assert {route.name for route in served if isinstance(route, StrictRoute)} == {each.id for each in GUARDED}
+
+
+def test_what_the_document_tells_is_what_the_services_declare(in_memory: Container) -> None:
+    served = [route for route in create_app(in_memory).router.routes if isinstance(route, StrictRoute)]
+
+    declared = {route.name: list(scopes_of(operation_of(route.endpoint))) for route in served}
+    assert declared == {operation.id: operation.scopes for operation in GUARDED}
 
 
 def test_nothing_else_is_served_than_the_docs(in_memory: Container) -> None:
@@ -94,37 +111,11 @@ def test_nothing_else_is_served_than_the_docs(in_memory: Container) -> None:
 
 
 @every_operation
-def test_the_document_tells_the_scopes(operation: str) -> None:
-    scopes = list(OPERATIONS[operation].scopes)
+def test_the_document_tells_the_scopes(operation: Operation) -> None:
+    security = [{"key": operation.scopes}] if operation.scopes else []
 
-    assert OPERATIONS[operation].described["security"] == ([] if operation in OPEN else [{"key": scopes}])
+    assert operation.described["security"] == security
     assert DOCUMENT["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
-
-
-@every_guarded_operation
-def test_an_operation_needs_a_scope_for_what_it_does_to_what_its_path_names(operation: str) -> None:
-    needed = GUARDED[operation]
-
-    assert needed
-    if operation in DECIDED:
-        assert needed == DECIDED[operation]
-    else:
-        assert set(needed) <= fitting(OPERATIONS[operation])
-
-
-@pytest.mark.parametrize(
-    ("operation", "scopes"),
-    [
-        ("create_user", {Scope.USERS_WRITE}),
-        ("list_users", {Scope.USERS_READ}),
-        ("delete_user", {Scope.USERS_WRITE}),
-        ("list_changes", {Scope.CHANGES_READ}),
-        ("get_key", {Scope.KEYS_ADMIN}),
-        ("rotate_key", {Scope.KEYS_ADMIN}),
-    ],
-)
-def test_the_path_of_an_operation_leaves_no_choice_of_its_scope(operation: str, scopes: set[Scope]) -> None:
-    assert fitting(OPERATIONS[operation]) == scopes
 
 
 MALFORMED: Final = ["Bearer", "Bearer ", "{secret}", "Basic {secret}", "Bearer {secret} x", "Bearer:{secret}", "", ",",
@@ -132,8 +123,8 @@ MALFORMED: Final = ["Bearer", "Bearer ", "{secret}", "Basic {secret}", "Bearer {
 
 
 @every_operation
-async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation: str) -> None:
-    method, path = place(operation)
+async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation: Operation) -> None:
+    method, path = operation.method, operation.nowhere
     key, secret = await directory.key(*Scope)
     _, expired = await directory.key(*Scope, expires_at=directory.time.now + timedelta(days=1))
     gone, revoked = await directory.key(*Scope)
@@ -149,55 +140,60 @@ async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation
         answers.append(await directory.ask(method, path, headers=sent))
 
     for answer in answers:
-        if operation in OPEN:
-            assert answer.status_code == 200
-        else:
+        if operation.is_guarded:
             require_401(answer)
+        else:
+            assert answer.status_code == 200
     require_admitted(await directory.ask(method, path, key=secret))
 
 
 @every_guarded_operation
 @pytest.mark.parametrize("held", Scope)
-async def test_a_key_of_one_scope_may_do_what_that_is_for(directory: "Directory", operation: str, held: Scope) -> None:
-    method, path = place(operation)
+async def test_a_key_of_one_scope_may_do_what_that_is_for(
+    directory: "Directory", operation: Operation, held: Scope
+) -> None:
     _, secret = await directory.key(held)
 
-    answer = await directory.ask(method, path, key=secret)
+    answer = await directory.ask(operation.method, operation.nowhere, key=secret)
 
-    missing = [scope for scope in GUARDED[operation] if scope is not held]
-    if missing:
-        require_403(answer, missing[0])
+    if missing := [scope for scope in operation.scopes if scope is not held]:
+        require_403(answer, missing[0])  # the first one is named
     else:
         require_admitted(answer)
 
 
 @every_guarded_operation
-async def test_every_other_scope_together_is_not_enough(directory: "Directory", operation: str) -> None:
-    method, path = place(operation)
-    for scope, others in lacking_one_of(operation):
-        _, secret = await directory.key(*others)
+async def test_a_key_of_just_its_scopes_is_enough(directory: "Directory", operation: Operation) -> None:
+    _, secret = await directory.key(*operation.scopes)
 
-        require_403(await directory.ask(method, path, key=secret), scope)
+    require_admitted(await directory.ask(operation.method, operation.nowhere, key=secret))
 
 
-@pytest.mark.parametrize("operation", [name for name in GUARDED if OPERATIONS[name].path.endswith("/")])
-async def test_the_other_spelling_of_a_collection_is_no_way_around(directory: "Directory", operation: str) -> None:
-    method, path = place(operation)
-    for scope, others in lacking_one_of(operation):
-        _, secret = await directory.key(*others)
+@every_guarded_operation
+async def test_every_other_scope_together_is_not_enough(directory: "Directory", operation: Operation) -> None:
+    for scope in operation.scopes:
+        _, secret = await directory.key(*set(Scope) - {scope})
 
-        require_401(await directory.ask(method, path.removesuffix("/")))
-        require_403(await directory.ask(method, path.removesuffix("/"), key=secret), scope)
+        require_403(await directory.ask(operation.method, operation.nowhere, key=secret), scope)
 
 
-@pytest.mark.parametrize("operation", [name for name in GUARDED if not OPERATIONS[name].writes])
-async def test_head_is_no_way_around(directory: "Directory", operation: str) -> None:
-    _, path = place(operation)
-    for _, others in lacking_one_of(operation):
-        _, secret = await directory.key(*others)
+@pytest.mark.parametrize("operation", [each for each in GUARDED if each.is_of_a_collection], ids=str)
+async def test_the_other_spelling_of_a_collection_is_no_way_around(
+    directory: "Directory", operation: Operation
+) -> None:
+    method, path = operation.method, operation.nowhere.removesuffix("/")
+    _, secret = await directory.key(*set(Scope) - set(operation.scopes))
 
-        assert (await directory.ask("HEAD", path)).status_code == 401
-        assert (await directory.ask("HEAD", path, key=secret)).status_code == 403
+    require_401(await directory.ask(method, path))
+    require_403(await directory.ask(method, path, key=secret), operation.scopes[0])
+
+
+@pytest.mark.parametrize("operation", [each for each in GUARDED if each.reads], ids=str)
+async def test_head_is_no_way_around(directory: "Directory", operation: Operation) -> None:
+    _, secret = await directory.key(*set(Scope) - set(operation.scopes))
+
+    assert (await directory.ask("HEAD", operation.nowhere)).status_code == 401
+    assert (await directory.ask("HEAD", operation.nowhere, key=secret)).status_code == 403
 
 
 class Unread:
@@ -217,15 +213,13 @@ BODIES: Final[Mapping[str, dict[str, Any]]] = {
 @every_guarded_operation
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 async def test_it_is_refused_before_the_body_and_the_parameters_are_looked_at(
-    directory: "Directory", operation: str, body: dict[str, Any]
+    directory: "Directory", operation: Operation, body: dict[str, Any]
 ) -> None:
-    method, path = place(operation)
-    path = path.replace(str(MAX_ID), "no-id") + "?no_such_parameter=1&limit=x"
-    for scope, others in lacking_one_of(operation):
-        _, secret = await directory.key(*others)
+    method, path = operation.method, operation.at("no-id", "nobody") + "?no_such_parameter=1&limit=x"
+    _, secret = await directory.key(*set(Scope) - set(operation.scopes))
 
-        require_401(await directory.ask(method, path, **body))
-        require_403(await directory.ask(method, path, key=secret, **body), scope)
+    require_401(await directory.ask(method, path, **body))
+    require_403(await directory.ask(method, path, key=secret, **body), operation.scopes[0])
 
 
 async def test_purging_needs_a_scope_beside_writing(directory: "Directory") -> None:
@@ -256,29 +250,9 @@ def test_a_route_that_does_not_say_which_operation_it_calls_cannot_be_declared(e
         APIRouter(route_class=StrictRoute).get("/")(endpoint)
 
 
-MODULE: Final = """
-from api.web.routing import Router
-
-router = Router("/x", "x")
-
-
-@router.{method}("/{{id}}")
-async def forgotten(id: int) -> None: ...
-"""
-
-
-@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
-def test_a_module_with_a_route_that_does_not_say_cannot_be_imported(tmp_path: Path, method: str) -> None:
-    file = tmp_path / "forgetful.py"
-    file.write_text(MODULE.format(method=method))
-
-    with pytest.raises(TypeError, match="forgotten does not say which operation it calls"):
-        runpy.run_path(str(file))
-
-
 def test_a_route_calls_an_operation_and_nothing_else() -> None:
     with pytest.raises(AttributeError):
-        calls(nothing)(of_users)
+        calls(nothing)
 
 
 @pytest.mark.parametrize(

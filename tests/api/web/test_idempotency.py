@@ -21,6 +21,7 @@ ONCE: Final = {"idempotency-key": "create-alice"}
 ALICE: Final = {"name": "Alice", "email": "Alice@Example.org", "attributes": {"é": [1, 2.5, None, "😀"]}}
 
 Client = AbstractAsyncContextManager[AsyncClient]
+DEADLINE_S: Final = 30
 
 
 class MovingClock:
@@ -230,7 +231,7 @@ async def test_a_request_whose_twin_is_under_way_is_told_to_come_again(
 ) -> None:
     """The first one is held at its commit."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
-    async with AsyncExitStack() as held:
+    async with asyncio.timeout(DEADLINE_S), AsyncExitStack() as held:
         units = container.units()
         writing = units.writing
 

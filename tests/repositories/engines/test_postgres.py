@@ -31,9 +31,13 @@ def database(url: str, *, pool_size: int = 2, pool_timeout_s: float = 5) -> Post
 
 @pytest.fixture
 async def small(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
-    """Two connections to write, two to read, and hardly any patience."""
-    made = database(postgres_url, pool_timeout_s=0.01)
+    """Two connections to write, two to read, all of them open, and hardly any patience."""
+    made = database(postgres_url)
     await made.start()
+    for pool in filter(None, (made._reading, made._writing)):
+        async with pool.one(), pool.one():  # to open one may take longer than the patience
+            pass
+        pool._timeout_s = 0.01
     yield made
     await made.stop()
 
