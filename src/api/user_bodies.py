@@ -12,7 +12,7 @@ from api.web.entities import (
     Shown,
 )
 from api.web.requests import PlainInteger
-from api.web.responses import pattern_of_fields
+from api.web.responses import fields_query
 from domain.errors import Fault, Invalid
 from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
 from domain.values import MAX_ID
@@ -99,14 +99,7 @@ class UserOut(BaseModel):
 NAMES: Final = tuple(UserOut.model_fields)
 
 UserId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user", examples=[1])]
-Fields = Annotated[
-    str | None,
-    Query(
-        description=f"Which fields to show: `*` for all, or some of {', '.join(NAMES)}. Those without a value are null",
-        examples=["id,email"],
-        json_schema_extra={"pattern": pattern_of_fields(NAMES)},
-    ),
-]
+Fields = Annotated[str | None, fields_query(NAMES, "id,email")]
 
 
 def key_equals(description: str, example: str) -> Any:

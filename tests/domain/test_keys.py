@@ -103,6 +103,7 @@ def test_scopes_are_kept_once_each_in_their_order() -> None:
     new = NewKey(name="n", scopes=(Scope.USERS_WRITE, Scope.CHANGES_READ, Scope.USERS_WRITE))
 
     assert new.scopes == (Scope.CHANGES_READ, Scope.USERS_WRITE)
+    assert NewKey(name="n", scopes=tuple(Scope)).scopes == tuple(sorted(Scope))
 
 
 @pytest.mark.parametrize(("seconds", "lawful"), [(-1, False), (0, False), (1, True)])

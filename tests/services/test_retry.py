@@ -1,6 +1,6 @@
 """Running a method again when its unit of work is contended, on stores that fail as they are told."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,6 @@ from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
 from repositories.stores import MemoryReadStores
-from services.authentication import Authenticator
 from services.operations import ATTEMPTS
 from services.users import UserService
 
@@ -105,16 +104,3 @@ async def test_a_defect_is_not_run_again(context: RequestContext) -> None:
     with pytest.raises(KeyError):
         await UserService(units, context).create(NewUser(name="Alice"))
     assert (len(units.begun), units.pauses) == (1, [])
-
-
-@pytest.mark.parametrize(
-    ("method", "name", "words"),
-    [
-        (UserService.patch, "patch", "merge patch"),
-        (UserService.export, "export", "in batches"),
-        (Authenticator._key_with, "_key_with", "the digest is that of its secret"),
-    ],
-)
-def test_a_service_method_keeps_its_name_and_its_words(method: Callable[..., Any], name: str, words: str) -> None:
-    assert method.__name__ == name
-    assert words in (method.__doc__ or "")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 
@@ -29,10 +29,14 @@ def fields_asked_for(fields: str, known: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def pattern_of_fields(known: tuple[str, ...]) -> str:
-    """What `fields_asked_for` takes, for the schema."""
+def fields_query(known: tuple[str, ...], example: str) -> Any:
+    """The parameter that `fields_asked_for` reads."""
     field = f" *({'|'.join(known)}) *"
-    return rf"^(\*|{field}(,{field})*)$"
+    return Query(
+        description=f"Which fields to show: `*` for all, or some of {', '.join(known)}. Those without a value are null",
+        examples=[example],
+        json_schema_extra={"pattern": rf"^(\*|{field}(,{field})*)$"},
+    )
 
 
 def link_to_next(request: Request, **changed: object) -> dict[str, str]:
