@@ -66,6 +66,7 @@ PROTOCOL: Final = "api/process/protocol.py"
 ROUTING: Final = "api/web/routing.py"
 STATEMENTS: Final = "repositories/engines/statements.py"
 SESSIONS: Final = "repositories/engines/sessions.py"
+SERVER: Final = "api/process/server.py"
 NAMED: Final[Mapping[str, tuple[str, str]]] = {
     f"{CYCLE}.response_complete": (PROTOCOL, "whether the request is still being answered"),
     f"{CYCLE}.response_started": (PROTOCOL, "no other answer may follow one that has begun"),
@@ -75,8 +76,17 @@ NAMED: Final[Mapping[str, tuple[str, str]]] = {
     "fastapi.dependencies.models.Dependant.header_params": (ROUTING, "less those that were not sent"),
     "fastapi.dependencies.models.Dependant.dependencies": (ROUTING, "which have parameters too"),
     "fastapi.routing.APIRoute.dependant": (ROUTING, "what a handler is made from"),
+    "fastapi.dependencies.utils.ModelField.alias": (ROUTING, "the name of a parameter on the wire"),
+    "fastapi.dependencies.utils.ModelField.field_info": (ROUTING, "whether a parameter is required"),
+    "fastapi.routing.APIRouter.add_api_route": (ROUTING, "every decorator calls it: a collection has two spellings"),
     "fastapi.routing.APIRoute.dependency_overrides_provider": (ROUTING, "the app whose overrides hold"),
+    "starlette.middleware.cors.CORSMiddleware.preflight_response": (
+        "api/app.py",
+        "a preflight is answered without a body",
+    ),
+    "starlette.routing.Route.endpoint": (ROUTING, "the function, which says what operation it calls"),
     "starlette.routing.Route.path_regex": (ROUTING, "`{key:path}` has to take line breaks as well"),
+    f"{COMPILER}.binds": (STATEMENTS, "the types of the parameters"),
     f"{COMPILER}.insert_prefetch": (STATEMENTS, "what Python would compute at each INSERT is refused"),
     f"{COMPILER}.update_prefetch": (STATEMENTS, "the same at each UPDATE"),
     f"{COMPILER}.post_compile_params": (STATEMENTS, "what would be expanded at each execution is refused"),
@@ -94,6 +104,12 @@ NAMED: Final[Mapping[str, tuple[str, str]]] = {
         SESSIONS,
         "AsyncSession calls it on a cursor, whose rows are here already",
     ),
+    "sqlalchemy.pool.base.PoolProxiedConnection.is_valid": (SESSIONS, "read of a connection before it is used"),
+    "sqlalchemy.pool.base.ManagesConnection.invalidate": (SESSIONS, "called when a statement was cancelled"),
+    "sqlalchemy.sql.elements.SavepointClause.ident": (SESSIONS, "the name of a savepoint"),
+    "uvicorn.server.Server.force_exit": (SERVER, "a second SIGINT ends it at once"),
+    "uvicorn.server.Server.handle_exit": (SERVER, "called with the signal: the process exits with 0"),
+    "uvicorn.server.Server.should_exit": (SERVER, "begins the shutdown"),
     "sqlalchemy.orm.RelationshipProperty.strategy_key": (
         "repositories/engines/records.py",
         "has to be of the same strategy as `lazy`, which is set when the mapper is configured",

@@ -45,6 +45,11 @@ class Operation:
     def is_of_a_collection(self) -> bool:
         return self.path.endswith("/")
 
+    @property
+    def creates(self) -> bool:
+        """Whether it adds to a collection. A PUT to one does not: it replaces the whole."""
+        return self.method == "POST" and self.is_of_a_collection and self.body is not None
+
     def parameters(self, place: str) -> Mapping[str, Any]:
         """The schemas of its parameters in the path, the query or the headers, by name; a header's in small letters."""
         named = str.lower if place == "header" else str
@@ -117,7 +122,7 @@ async def fill(ask: Any, *, but: Operation | None = None) -> None:
 
     `ask` sends a request. What `but` creates is left out, and what refers to that.
     """
-    creating = [each for each in WRITES if each.method == "POST" and each.is_of_a_collection and each.body]
+    creating = [each for each in WRITES if each.creates]
     waiting = [each for each in creating if each.path != (but and but.path) and Scope.KEYS_ADMIN not in each.scopes]
     while waiting:
         refused = [

@@ -169,7 +169,7 @@ async def test_every_write_can_be_tried_and_a_trial_stores_nothing(
     assert tried.headers["dry-run"] == "true"
     assert "roster-seq" not in tried.headers
     assert await everything() == before
-    if operation.is_of_a_collection:
+    if operation.creates:
         assert tried.status_code == 201, tried.text
 
 

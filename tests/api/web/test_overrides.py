@@ -53,6 +53,28 @@ async def test_an_override_takes_effect_in_its_app_only_and_ends_when_it_is_take
     assert (await ask(one, "GET", "/users/", params={"count": "true"})).headers["X-Total-Count"] == "1"
 
 
+async def test_an_override_takes_effect_on_a_route_that_was_asked_before() -> None:
+    app, asked = new_app(), {"params": {"count": "true"}}
+    assert (await ask(app, "GET", "/users/", **asked)).headers["X-Total-Count"] == "0"
+
+    app.dependency_overrides[users_to_read] = NobodyThere
+
+    assert (await ask(app, "GET", "/users/", **asked)).headers["X-Total-Count"] == "4711"
+
+
+async def test_two_apps_are_overridden_each_in_its_own_way() -> None:
+    class TwoThere(NobodyThere):
+        async def count(self, filter: Any = None) -> int:
+            return 2
+
+    one, other = new_app(), new_app()
+    one.dependency_overrides[users_to_read] = NobodyThere
+    other.dependency_overrides[users_to_read] = TwoThere
+
+    for app, count in ((one, "4711"), (other, "2"), (one, "4711")):
+        assert (await ask(app, "GET", "/users/", params={"count": "true"})).headers["X-Total-Count"] == count
+
+
 async def test_an_override_of_reading_leaves_writing_alone() -> None:
     app = new_app()
     app.dependency_overrides[users_to_read] = NobodyThere
