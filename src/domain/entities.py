@@ -6,6 +6,7 @@ and times.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from datetime import datetime
 from functools import cache
@@ -122,7 +123,7 @@ class Editable:
 
     def _merged(self, name: str, value: object, known: Named | None) -> object:
         if value is None and known is not None:
-            return known.default
+            return deepcopy(known.default)  # an object of its own
         if isinstance(value, Mapping) and known is not None and isinstance(known.rule, Attributes):
             return merge_patch(getattr(self, name), value)
         return value

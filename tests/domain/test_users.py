@@ -143,3 +143,12 @@ def test_a_tombstone_keeps_all_but_its_life() -> None:
 )
 def test_a_page_knows_whether_more_follows(items: list[int], limit: int, kept: list[int], more: bool) -> None:
     assert Page.of(items, limit) == Page(kept, more=more)
+
+
+def test_cleared_attributes_are_an_object_of_their_own() -> None:
+    new = NewUser(name="Alice", attributes={"a": 1})
+    alice = User(id=1, created_at=NOW, updated_at=NOW, version=1, name=new.name, attributes=new.attributes)
+    one, other = alice.patched({"attributes": None}), alice.patched({"attributes": None})
+
+    assert one.attributes == other.attributes == {}
+    assert one.attributes is not other.attributes
