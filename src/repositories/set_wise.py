@@ -30,7 +30,9 @@ def can_end(table: AnyTable) -> bool:
     """Whether the database can write the changes of these entities itself."""
     types = [table.table.c[name].type for name in recorded_fields(cast("Any", table.entity))]
     are_alike = all(isinstance(each, (*WRITTEN_ALIKE, sa.DateTime, sa.JSON)) for each in types)
-    return are_alike and not any(table.table.c[each.field].nullable for each in table.entity.references)
+    references = table.entity.references
+    are_distinct = len({each.to.kind for each in references}) == len(references)  # no subject can be there twice
+    return are_alike and are_distinct and not any(table.table.c[each.field].nullable for each in references)
 
 
 async def end_all(unit: Writing, table: AnyTable, field: str, id: int, *, hidden: bool) -> int:
