@@ -1,7 +1,7 @@
 """A directory with more nouns than Roster's own, as a product that extends Roster would have them.
 
 A project belongs to a user, and stands in the way of its deletion. A membership ends with its user and its project. A
-task goes on without its user.
+task goes on without its user. A substitution has two users, which may be the same one, and ends with either.
 """
 
 from dataclasses import dataclass
@@ -109,6 +109,33 @@ class Task(TaskProfile, Entity, Editable, Deletable):
     version: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubstitutionProfile:
+    absent_id: Annotated[int, Id()]
+    present_id: Annotated[int, Id()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSubstitution(SubstitutionProfile):
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Substitution(SubstitutionProfile, Entity, Editable):
+    kind: ClassVar[str] = "substitution"
+    created_from: ClassVar[type] = NewSubstitution
+    references: ClassVar[tuple[Reference, ...]] = (
+        Reference("absent_id", User, on_delete=Then.END, on_purge=Then.END),
+        Reference("present_id", User, on_delete=Then.END, on_purge=Then.END),
+    )
+
+    id: int
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
 metadata: Final = sa.MetaData(naming_convention=users.metadata.naming_convention)
 
 
@@ -166,39 +193,56 @@ tasks: Final = sa.Table(
     sqlite_autoincrement=True,
 )
 
+substitutions: Final = sa.Table(
+    "substitutions",
+    metadata,
+    id_column(),
+    sa.Column("absent_id", sa.BigInteger, sa.ForeignKey(users.c.id), nullable=False),
+    sa.Column("present_id", sa.BigInteger, sa.ForeignKey(users.c.id), nullable=False),
+    *bookkeeping(),
+    sa.Index("ix_substitutions_absent_id_id", "absent_id", "id"),
+    sa.Index("ix_substitutions_present_id_id", "present_id", "id"),
+    sqlite_autoincrement=True,
+)
+
 PROJECTS: Final = EntityTable[NewProject, Project](Project, projects, fields_of(Project, without={"deleted_at"}))
 MEMBERSHIPS: Final = EntityTable[NewMembership, Membership](Membership, memberships, fields_of(Membership))
 TASKS: Final = EntityTable[NewTask, Task](Task, tasks, fields_of(Task, without={"deleted_at"}))
+SUBSTITUTIONS: Final = EntityTable[NewSubstitution, Substitution](Substitution, substitutions, fields_of(Substitution))
 
 
 class SampleReading(SqlReadStores):
     projects = store(PROJECTS.reading)
     memberships = store(MEMBERSHIPS.reading)
     tasks = store(TASKS.reading)
+    substitutions = store(SUBSTITUTIONS.reading)
 
 
 class SampleWriting(SqlUnitOfWork):
     projects = store(PROJECTS.writing)
     memberships = store(MEMBERSHIPS.writing)
     tasks = store(TASKS.writing)
+    substitutions = store(SUBSTITUTIONS.writing)
 
 
 class SampleUnits(SqlUnitsOfWork):
     reading_unit = SampleReading
     writing_unit = SampleWriting
-    tables = (*TABLES, PROJECTS, MEMBERSHIPS, TASKS)
+    tables = (*TABLES, PROJECTS, MEMBERSHIPS, TASKS, SUBSTITUTIONS)
 
 
 class MemorySampleReading(MemoryReadStores):
     projects = store(reading(NewProject, Project))
     memberships = store(reading(NewMembership, Membership))
     tasks = store(reading(NewTask, Task))
+    substitutions = store(reading(NewSubstitution, Substitution))
 
 
 class MemorySampleWriting(MemoryUnitOfWork):
     projects = store(writing(NewProject, Project))
     memberships = store(writing(NewMembership, Membership))
     tasks = store(writing(NewTask, Task))
+    substitutions = store(writing(NewSubstitution, Substitution))
 
 
 class MemorySampleUnits(MemoryUnitsOfWork):

@@ -11,6 +11,7 @@ from tests.contracts.sample import (
     MemorySampleUnits,
     NewMembership,
     NewProject,
+    NewSubstitution,
     NewTask,
     Project,
     Task,
@@ -315,6 +316,61 @@ async def test_all_memberships_of_a_user_end_at_once(units: Any) -> None:
     assert committed.seq == written[-1].seq
     async with units.reading() as work:
         assert {each.user_id for each in await work.memberships.list(limit=100)} == {bob.id}
+
+
+ODD_ROLES = ["'", '"', "\\", "a\nb\t\x01\x7f", "\u2028 😀 e\u0301 ß", "%s :x ? $1", '{"a": [1]}', "null", "0", None]
+
+
+async def test_what_ends_at_once_is_told_as_what_ends_one_by_one(units: Any) -> None:
+    """The database writes these changes itself: the same JSON as Python, whatever is in it."""
+    alice, bob = await user(units), await user(units, "Bob")
+    for number, role in enumerate(ODD_ROLES):
+        project = await add(units, "projects", NewProject(name=f"p{number}", owner_id=bob.id))
+        for member in (alice, bob):
+            await add(units, "memberships", NewMembership(project_id=project.id, user_id=member.id, role=role))
+    head = (await changes(units))[-1].seq
+
+    async with units.writing(CONTEXT) as work:
+        assert await work.memberships.end_all("user_id", alice.id) == len(ODD_ROLES)
+        await work.commit(None)
+    async with units.writing(CONTEXT) as work:
+        for membership in await work.memberships.list(limit=100):
+            await work.memberships.end(membership)
+        await work.commit(None)
+
+    written = [
+        (each.action, each.version, each.before, each.after, each.subjects[1])
+        for each in await changes(units, after=head)
+    ]
+    at_once, one_by_one = written[: len(ODD_ROLES)], written[len(ODD_ROLES) :]
+    assert [each[2]["role"] for each in at_once if each[2]] == ODD_ROLES
+    assert [with_user(bob.id, each) for each in at_once] == one_by_one
+    assert len(await changes(units, subject=alice)) == 1 + 2 * len(ODD_ROLES)
+
+
+def with_user(id: int, written: Any) -> Any:
+    action, version, before, after, project = written
+    return action, version, {**before, "user_id": id}, {**after, "user_id": id}, project
+
+
+@pytest.mark.parametrize("go", [delete, purge], ids=["deleted", "erased"])
+async def test_what_refers_to_one_entity_twice_ends_with_it_once(units: Any, go: Any) -> None:
+    alice, bob = await user(units), await user(units, "Bob")
+    both = await add(units, "substitutions", NewSubstitution(absent_id=alice.id, present_id=alice.id))
+    one = await add(units, "substitutions", NewSubstitution(absent_id=bob.id, present_id=alice.id))
+    other = await add(units, "substitutions", NewSubstitution(absent_id=bob.id, present_id=bob.id))
+    head = (await changes(units))[-1].seq
+
+    await go(units, "users", alice.id)
+
+    async with units.reading() as work:
+        assert await work.substitutions.list(limit=10) == [other]
+    ended = [each for each in await changes(units, after=head) if each.kind == "substitution"]
+    assert [(each.action, each.subjects) for each in ended] == [
+        (Action.ENDED, (("substitution", both.id), ("user", alice.id))),
+        (Action.ENDED, (("substitution", one.id), ("user", bob.id), ("user", alice.id))),
+    ]
+    assert [each for each in await changes(units, subject=alice) if each.kind == "substitution"][2:] == ended
 
 
 @pytest.mark.parametrize("refused", ["conflict", "stale", "reference", "in use", "not found"])
