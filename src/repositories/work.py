@@ -52,6 +52,7 @@ class SqlUnitOfWork(SqlStores):
         self._context = context
 
     async def commit(self, result: T) -> Committed[T]:
+        self.unit.executor.require_open()  # a dry run without changes would not ask it anything
         await self.unit.settle()
         who, executor, journal = self._context, self.unit.executor, self.unit.journal
         changes = journal.changes(actor=who.actor, request_id=who.request_id, at=self.now)

@@ -391,11 +391,52 @@ async def test_a_refused_write_ends_the_unit(units: Any, refused: str) -> None:
         }
         with pytest.raises((Conflict, Invalid, InUse, NotFound, Stale)):
             await writes[refused]()
-        for use in (work.users.get(bob.id), work.users.add(NewUser(name="Dora")), work.commit(None)):
-            with pytest.raises(UnitEnded):
-                await use
+        await ended(work, bob)
 
     assert await everything(units) == before
+
+
+async def ended(work: Any, bob: User) -> None:
+    """Whatever the unit is asked, it has ended."""
+    uses = (
+        lambda: work.users.get(bob.id),
+        lambda: work.users.find("email", "bob@example.org"),
+        lambda: work.users.list(limit=1),
+        work.users.count,
+        work.keys.any,
+        work.changes.last,
+        lambda: work.changes.list(limit=1),
+        lambda: work.changes.list(subject=("user", bob.id), limit=1),
+        lambda: work.users.add(NewUser(name="Dora")),
+        lambda: work.projects.add(NewProject(name="Gemini", owner_id=bob.id)),
+        lambda: work.users.save(bob.revised(name="Robert")),
+        lambda: work.users.end(bob),
+        lambda: work.users.remove(bob),
+        lambda: work.memberships.end_all("user_id", bob.id),
+        lambda: work.commit(None),
+        lambda: work.commit(None),
+    )
+    for use in uses:
+        with pytest.raises(UnitEnded):
+            await use()
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["true run", "dry run"])
+async def test_a_unit_whose_only_write_was_refused_cannot_be_committed(units: Any, dry_run: bool) -> None:
+    """It has no changes, and a dry run of it has nothing to undo: it would pass for one that was carried out."""
+    bob = await user(units, "Bob")
+    async with units.writing(replace(CONTEXT, dry_run=dry_run)) as work:
+        with pytest.raises(Stale):
+            await work.users.save(replace(bob, version=7))
+        await ended(work, bob)
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["true run", "dry run"])
+async def test_a_unit_is_committed_once(units: Any, dry_run: bool) -> None:
+    bob = await user(units, "Bob")
+    async with units.writing(replace(CONTEXT, dry_run=dry_run)) as work:
+        await work.commit(None)
+        await ended(work, bob)
 
 
 async def test_a_refused_read_does_not_end_the_unit(units: Any) -> None:

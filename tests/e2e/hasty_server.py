@@ -42,6 +42,9 @@ class Hasty:
     def fail(self) -> None:
         self._executor.fail()
 
+    def require_open(self) -> None:
+        self._executor.require_open()
+
     def recover(self) -> None:
         self._executor.recover()
 

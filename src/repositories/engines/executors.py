@@ -51,6 +51,10 @@ class Transaction(Executor, Protocol):
         """A refused write ended the unit of work. After it, and after the unit's end, `fetch` raises `UnitEnded`."""
         ...
 
+    def require_open(self) -> None:
+        """Raises `UnitEnded` if the unit of work has ended."""
+        ...
+
     def recover(self) -> None:
         """The refused write was in a savepoint that is undone: the unit goes on."""
         ...

@@ -95,6 +95,10 @@ class PostgresTransaction(ConnectionExecutor):
     def fail(self) -> None:
         self._has_ended = True
 
+    def require_open(self) -> None:
+        if self._has_ended:
+            raise UnitEnded
+
     def recover(self) -> None:
         self._has_ended = False
 
@@ -122,16 +126,14 @@ class PostgresTransaction(ConnectionExecutor):
             raise
 
     async def _begin(self) -> None:
-        if self._has_ended:
-            raise UnitEnded
+        self.require_open()
         if not self._begun:
             self._begun = True  # before the await: if that is cancelled, the transaction may have begun
             with refusing():
                 await self._connection.execute("BEGIN")
 
     async def commit(self) -> None:
-        if self._has_ended:
-            raise UnitEnded
+        self.require_open()
         self._has_ended = True
         if not self._begun:
             return

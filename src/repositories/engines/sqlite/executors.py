@@ -135,6 +135,10 @@ class SqliteTransaction:
     def fail(self) -> None:
         self._has_ended = True
 
+    def require_open(self) -> None:
+        if self._has_ended:
+            raise UnitEnded
+
     def recover(self) -> None:
         self._has_ended = False
 
@@ -166,15 +170,13 @@ class SqliteTransaction:
         return await self._end(partial(step_and_commit, work, not self._begun), "commit")
 
     async def _lock(self) -> None:
-        if self._has_ended:
-            raise UnitEnded
+        self.require_open()
         if not self._has_lock:
             await self._write_lock.acquire()
             self._has_lock = True
 
     async def commit(self) -> None:
-        if self._has_ended:
-            raise UnitEnded
+        self.require_open()
         if self._begun:
             await self._end(commit, "commit")
         self._has_ended = True
