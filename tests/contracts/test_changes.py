@@ -1,5 +1,6 @@
 """What every record of changes promises."""
 
+import json
 from dataclasses import replace
 from datetime import UTC
 from typing import Final
@@ -11,6 +12,7 @@ from domain.errors import Conflict, Refusal
 from domain.grammar import parse_filter
 from domain.idempotency import Committed
 from domain.users import NewUser, Status
+from domain.values import JsonObject
 from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
 
@@ -86,6 +88,57 @@ async def test_each_entity_of_a_unit_has_its_change_in_the_order_of_writing(
         carol = await work.users.add(NewUser(name="Carol"))
         await work.commit(None)
     assert [change.entity_id for change in await feed(units)] == [alice.id, bob.id, alice.id, carol.id]
+
+
+VALUES: Final[list[JsonObject]] = [
+    {},
+    {"": "", "nothing": None, "empty": [[], {}, ""]},
+    {"z": 1, "a": 2, "m": {"y": 1, "b": 2}},
+    {"numbers": [0, -0.0, 1.0, 0.1, 1e-300, 5e-324, 1.7976931348623157e308, 2**53 - 1, -(2**53) + 1, True, False]},
+    {"😀": '\u2028 \u202e \ufeff \x01 \x7f "quoted" \\ / \' %s :x ? $1', "é": "e\u0301"},
+    {"a": {"b": {"c": {"d": {"e": {"f": {"g": "eight levels"}}}}}}},
+    {"long": "😀" * 4093},
+    {"json": '{"a": [1, null]}', "null": "null", "number": "1"},
+]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["a unit each", "one unit"])
+async def test_values_come_back_exactly_from_changes(units: UnitsOfWork, context: RequestContext, many: bool) -> None:
+    """Several changes of one unit are one statement, with all rows in one parameter."""
+    news = [
+        NewUser(name=f"'{number}\"\\ é😀", username=f"u\u2028{number}", attributes=each)
+        for number, each in enumerate(VALUES)
+    ]
+    for batch in [news] if many else [[new] for new in news]:
+        async with units.writing(context) as work:
+            for new in batch:
+                await work.users.add(new)
+            await work.commit(None)
+    told = await feed(units)
+    assert [in_order(change.after) for change in told] == [
+        in_order({"name": new.name, "username": new.username, "status": "active", "attributes": new.attributes})
+        for new in news
+    ]
+    assert [change.before for change in told] == [None] * len(news)
+
+
+def in_order(values: JsonObject | None) -> dict[str, str]:
+    """Each value as text, so that 1, 1.0 and True differ, and members in another order too."""
+    return {name: json.dumps(value) for name, value in (values or {}).items()}
+
+
+async def test_a_unit_of_thousands_of_changes_has_them_in_the_order_of_writing(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
+    async with units.writing(context) as work:
+        ids = [(await work.users.add(NewUser(name=f"User {number}"))).id for number in range(2000)]
+        committed = await work.commit(None)
+    async with units.reading() as work:
+        told = await work.changes.list(limit=5000)
+    assert [change.entity_id for change in told] == ids
+    assert [change.after["name"] for change in told if change.after] == [f"User {number}" for number in range(2000)]
+    assert [change.seq for change in told] == list(range(told[0].seq, told[0].seq + 2000))
+    assert committed.seq == told[-1].seq
 
 
 async def test_lists_what_comes_after_a_number_up_to_a_limit(units: UnitsOfWork, users: UserService) -> None:

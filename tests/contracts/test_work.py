@@ -126,7 +126,9 @@ async def test_a_dry_run_is_refused_like_a_true_one(
             await work.users.get(alice.id)
 
 
-async def test_a_dry_run_takes_no_key_and_no_turn(units: UnitsOfWork, users: UserService, dry: RequestContext) -> None:
+async def test_a_dry_run_takes_no_unique_value_and_keeps_nobody_waiting(
+    units: UnitsOfWork, users: UserService, dry: RequestContext
+) -> None:
     async with units.writing(dry) as work:
         await work.users.add(NewUser(name="Alice", email="key"))
         await work.commit(None)
