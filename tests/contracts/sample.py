@@ -194,14 +194,14 @@ tasks: Final = sa.Table(
 )
 
 substitutions: Final = sa.Table(
-    "substitutions",
+    "sample_substitutions",
     metadata,
     id_column(),
     sa.Column("absent_id", sa.BigInteger, sa.ForeignKey(users.c.id), nullable=False),
     sa.Column("present_id", sa.BigInteger, sa.ForeignKey(users.c.id), nullable=False),
     *bookkeeping(),
-    sa.Index("ix_substitutions_absent_id_id", "absent_id", "id"),
-    sa.Index("ix_substitutions_present_id_id", "present_id", "id"),
+    sa.Index("ix_sample_substitutions_absent_id_id", "absent_id", "id"),
+    sa.Index("ix_sample_substitutions_present_id_id", "present_id", "id"),
     sqlite_autoincrement=True,
 )
 
