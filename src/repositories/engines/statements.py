@@ -84,10 +84,10 @@ def compiled(statement: Any, dialect: sa.Dialect, columns: Sequence[str] | None 
     result = statement.compile(dialect=dialect, column_keys=columns)
     require_plain(result)
     for name, parameter in result.binds.items():
-        require_known_type(parameter.type, f"The parameter {name}")
+        require_known_type(parameter.type, dialect, f"The parameter {name}")
     returned = list(getattr(statement, "exported_columns", ()))  # a text has none
     for column in returned:
-        require_known_type(column.type, f"The column {getattr(column, 'key', None) or column}")
+        require_known_type(column.type, dialect, f"The column {getattr(column, 'key', None) or column}")
     binders = {
         name: parameter.type.dialect_impl(dialect).bind_processor(dialect) for name, parameter in result.binds.items()
     }
@@ -136,11 +136,18 @@ KNOWN_TYPES: Final = (
 """The types that both drivers take and give alike, through the types' own processors."""
 
 
-def require_known_type(type: Any, where: str) -> None:
-    """Raises `Unsupported`."""
+def require_known_type(type: Any, dialect: sa.Dialect, where: str) -> None:
+    """Raises `Unsupported`. A type may have a variant for one dialect."""
+    for each in (type, type.dialect_impl(dialect)):
+        if not is_known(each):
+            raise Unsupported(
+                f"{where} is of the type {each.__class__.__name__}, which the drivers do not take and give alike. "
+                "Use a type of `repositories.engines.schema`, or the unit's session."
+            )
+
+
+def is_known(type: Any) -> bool:
     plain = type.impl_instance if isinstance(type, sa.types.TypeDecorator) else type
-    if not isinstance(plain, KNOWN_TYPES) or isinstance(plain, JSONB | sa.Enum) or isinstance(type, sa.Interval):
-        raise Unsupported(
-            f"{where} is of the type {type.__class__.__name__}, which the drivers do not take and give alike. "
-            "Use a type of `repositories.engines.schema`, or the unit's session."
-        )
+    return (
+        isinstance(plain, KNOWN_TYPES) and not isinstance(plain, JSONB | sa.Enum) and not isinstance(type, sa.Interval)
+    )
