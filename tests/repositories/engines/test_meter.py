@@ -156,8 +156,8 @@ async def test_a_transaction_that_is_undone_is_in_use_no_more(metered: Database,
 
 @pytest.fixture
 async def small(postgres_url: str, notes: Notes) -> AsyncIterator[PostgresDatabase]:
-    """Two connections to read, and hardly any patience."""
-    database: Any = database_at(postgres_url, serving=True, pool_size=2, pool_timeout_s=0.05, meter=notes)
+    """Two connections to read."""
+    database: Any = database_at(postgres_url, serving=True, pool_size=2, pool_timeout_s=5, meter=notes)
     await database.start()
     yield database
     await database.stop()
@@ -172,10 +172,13 @@ async def test_postgres_tells_how_long_a_connection_was_waited_for(small: Postgr
     assert (notes.sizes["read"], notes.sizes["stream"]) == (2, MAX_SNAPSHOTS)
 
 
-async def test_a_wait_in_vain_is_told_of_and_holds_nothing(small: PostgresDatabase, notes: Notes) -> None:
+async def test_a_wait_in_vain_is_told_of_and_holds_nothing(
+    small: PostgresDatabase, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sleep = sa.text("SELECT pg_sleep(0.5)")
     sleeping = [asyncio.create_task(small.reader.fetch(sleep)) for _ in range(2)]
     await notes.holds("read", 2)
+    monkeypatch.setattr(small._reading, "_timeout_s", 0.05)  # once both are held: to make one may take longer
 
     with pytest.raises(Busy):
         await small.reader.fetch(ONE)
