@@ -157,6 +157,32 @@ async def test_without_the_order_of_commits_a_change_is_missed(
 
 
 @pytest.mark.usefixtures("bound")
+async def test_many_units_of_several_changes_reach_a_follower_whole_and_in_order(postgres: PostgresDatabase) -> None:
+    """While all of them commit at once, the follower reads on and on."""
+    units = SqlUnitsOfWork(postgres)
+    follower = Follower(units)
+    written: list[list[int]] = []
+
+    async def write(number: int) -> None:
+        async with units.writing(CONTEXT) as work:
+            added = [(await work.users.add(NewUser(name=f"User {step}"))).id for step in range(number)]
+            await work.commit(None)
+        written.append(added)
+
+    writers = [asyncio.create_task(write(1 + number % 4)) for number in range(40)]
+    read: list[int] = []
+    while not all(writer.done() for writer in writers):
+        read += await follower.read()
+    await asyncio.gather(*writers)
+    while news := await follower.read():
+        read += news
+    assert len(read) == sum(map(len, written))
+    for ids in written:
+        start = read.index(ids[0])
+        assert read[start : start + len(ids)] == ids
+
+
+@pytest.mark.usefixtures("bound")
 async def test_a_unit_that_rolls_back_after_numbering_leaves_a_gap_and_stops_nobody(
     postgres: PostgresDatabase,
 ) -> None:
