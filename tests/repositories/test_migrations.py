@@ -108,6 +108,36 @@ async def test_goes_up_down_and_up_again_with_data(upgraded: Database) -> None:
     await use(upgraded)
 
 
+async def test_each_step_down_leaves_the_schema_of_the_revision_before_and_the_step_up_that_of_its_own(
+    fresh: Database,
+) -> None:
+    schemas = []
+    for revision in revisions.revisions():
+        await move(fresh, revision)
+        schemas.append(await schema_of(fresh))
+    assert len({frozenset(schema) for schema in schemas}) == len(schemas)
+    await use(fresh)
+    for number in reversed(range(1, len(schemas))):
+        await step_down(fresh)
+        assert await schema_of(fresh) == schemas[number - 1]
+        await move(fresh, revisions.revisions()[number])
+        assert await schema_of(fresh) == schemas[number]
+        await step_down(fresh)
+
+
+async def move(database: Database, revision: str) -> None:
+    async with connected(database) as connection:
+        await connection.run_sync(revisions.move, revision)
+
+
+async def schema_of(database: Database) -> set[str]:
+    """Every table, column and index, with all that its DDL says."""
+    if isinstance(database, SqliteDatabase):
+        return {f"{name}: {sql}" for name, sql in definitions_in(str(database._path)).items() if "alembic" not in name}
+    async with connected(database) as connection:
+        return await definitions_of(connection)
+
+
 async def test_going_all_the_way_down_leaves_nothing_but_the_place_in_the_history(upgraded: Database) -> None:
     await use(upgraded)
     async with connected(upgraded) as connection:
