@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 
+import repositories.engines.sqlite.connection
 import repositories.engines.sqlite.executors
 from domain.errors import BrokenReference, Busy, Conflict, Contended, NotReady, Refusal, Uncertain
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
-from repositories.engines.sqlite.connection import Connection
-from repositories.engines.sqlite.database import SqliteDatabase, warning_about
+from repositories.engines.sqlite.connection import Connection, open_file
+from repositories.engines.sqlite.database import DURABLE, SqliteDatabase, warning_about
 from repositories.engines.sqlite.errors import refuse
 from repositories.work import SqlUnitsOfWork
 from services.users import UserService
@@ -396,3 +398,34 @@ async def test_what_follows_a_transaction_that_sqlite_undid_is_not_committed_alo
         with pytest.raises(sqlite3.OperationalError, match="no transaction"):
             await executor.run("INSERT INTO alembic_version VALUES ('second')", ())
     assert len(await sqlite.reader.fetch(sa.text("SELECT * FROM alembic_version"))) == 1
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection in a writing transaction on a new file, whose journal mode nobody has changed yet."""
+    with closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE things (id INTEGER)")
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+
+
+def test_two_first_openings_of_a_file_wait_for_each_other(
+    written: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself refuses to change the journal mode at once, whatever its busy timeout."""
+
+    def end(_: float) -> None:
+        written.execute("ROLLBACK")
+
+    monkeypatch.setattr(time, "sleep", end)
+
+    with closing(open_file(tmp_path / "new.db", DURABLE)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+
+
+@pytest.mark.usefixtures("written")
+def test_a_file_that_stays_busy_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repositories.engines.sqlite.connection, "BUSY_TIMEOUT_MS", 0)
+
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        open_file(tmp_path / "new.db", DURABLE)

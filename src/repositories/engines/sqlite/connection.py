@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,9 @@ Work = Callable[[sqlite3.Connection], T]
 
 BUSY_TIMEOUT_MS: Final = 3000
 """How long a statement waits while another process (a command beside the server) writes."""
+
+BUSY_AGAIN_S: Final = 0.005
+"""How long `apply` waits before it tries again."""
 
 INTERRUPT_EVERY_S: Final = 0.01
 
@@ -151,8 +155,26 @@ def deliver_batch(jobs: Iterable[Job[Any]], outcomes: Iterable[Outcome]) -> None
 def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False)
     for pragma in pragmas:
-        connection.execute(pragma).close()
+        apply(pragma, connection)
     return connection
+
+
+def apply(pragma: str, connection: sqlite3.Connection) -> None:
+    """Try again while the file is busy, up to `BUSY_TIMEOUT_MS`.
+
+    SQLite refuses a change of the journal mode at once while another connection writes: its own busy timeout does not
+    cover it. Two first openings of one file may meet there.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            run(pragma, connection)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(BUSY_AGAIN_S)
+        else:
+            return
 
 
 def fetch(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) -> list[Any]:
