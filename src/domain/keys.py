@@ -43,6 +43,15 @@ class Scope(StrEnum):
     SCIM = "scim"
 
 
+GIVEN_BY_SCIM: Final = frozenset({Scope.USERS_READ, Scope.USERS_WRITE, Scope.GROUPS_READ, Scope.GROUPS_WRITE})
+"""The scopes that SCIM needs."""
+
+
+def held_in_scim(held: Collection[Scope]) -> Collection[Scope]:
+    """What a key allows in a request by SCIM. Elsewhere `scim` allows nothing, because no operation asks for it."""
+    return {*held, *GIVEN_BY_SCIM} if Scope.SCIM in held else held
+
+
 class Unauthenticated(Refusal):
     """The key is missing or not valid. The message does not say which."""
 

@@ -19,6 +19,7 @@ from domain.keys import (
     NewKey,
     Scope,
     digest_of,
+    held_in_scim,
     id_in,
     require_scopes,
     write_secret,
@@ -148,6 +149,17 @@ def test_the_first_scope_that_is_not_held_is_named() -> None:
 def test_who_holds_nothing_may_do_nothing(held: list[Scope]) -> None:
     with pytest.raises(Forbidden):
         require_scopes([Scope.USERS_READ], held)
+
+
+def test_the_scope_of_scim_allows_there_what_scim_needs_and_no_more() -> None:
+    allowed = {Scope.USERS_READ, Scope.USERS_WRITE, Scope.GROUPS_READ, Scope.GROUPS_WRITE}
+    assert set(held_in_scim([Scope.SCIM])) - {Scope.SCIM} == allowed
+    assert set(held_in_scim([Scope.SCIM, Scope.CHANGES_READ])) - {Scope.SCIM} == {*allowed, Scope.CHANGES_READ}
+
+
+@pytest.mark.parametrize("held", [[], [Scope.USERS_READ], [each for each in Scope if each is not Scope.SCIM]])
+def test_a_key_without_the_scope_of_scim_has_there_what_it_has_elsewhere(held: list[Scope]) -> None:
+    assert held_in_scim(held) == held
 
 
 def test_none_holds_every_scope() -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from time import monotonic
 from typing import Final
@@ -49,11 +49,22 @@ class Failures:
             raise TooManyFailures("Too many wrong keys came from this address. Try again later.")
 
 
-async def authorize(request: Request, scopes: Sequence[Scope]) -> None:
-    """Authenticate the caller and check the scopes, before the body is read. Raises `Unauthenticated`, `Forbidden`."""
+Holds = Callable[[Collection[Scope]], Collection[Scope]]
+"""What the scopes of a key allow by one way in."""
+
+
+def as_granted(held: Collection[Scope]) -> Collection[Scope]:
+    return held
+
+
+async def authorize(request: Request, scopes: Sequence[Scope], holds: Holds = as_granted) -> None:
+    """Authenticate the caller and check the scopes, before the body is read. Raises `Unauthenticated`, `Forbidden`.
+
+    Services check the same scopes again: `request.state.scopes` goes into their context.
+    """
     key = request.state.key = await authenticate(request)
-    if key is not None:
-        require_scopes(scopes, key.scopes)
+    request.state.scopes = None if key is None else holds(key.scopes)
+    require_scopes(scopes, request.state.scopes)
 
 
 async def authenticate(request: Request) -> Key | None:

@@ -31,7 +31,7 @@ class Service(Generic[S]):
         context = RequestContext(
             actor=actor_of(key),
             request_id=request.state.request_id,
-            scopes=None if key is None else key.scopes,
+            scopes=request.state.scopes,
             dry_run=dry_run,
         )
         return self._provider(request.app.state.container)(context)

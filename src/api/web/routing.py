@@ -12,7 +12,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from api.web.access import SECURITY_SCHEME, authorize
+from api.web.access import SECURITY_SCHEME, Holds, as_granted, authorize
 from api.web.problems import documented
 from api.web.requests import StrictRequest
 from services.operations import scopes_of
@@ -27,6 +27,9 @@ HANDLERS_KEPT: Final = 64
 
 
 class StrictRoute(APIRoute):
+    holds: Holds = staticmethod(as_granted)
+    """What the scopes of a key allow here. The routes of another protocol may have another rule."""
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
         self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)  # `{key:path}` takes line breaks as well
@@ -38,7 +41,7 @@ class StrictRoute(APIRoute):
 
         async def handle_strictly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
-            await authorize(strict, scopes)
+            await authorize(strict, scopes, self.holds)
             sent: set[str | bytes] = {name for name, _ in request.scope["headers"] if name in headers}
             if request.scope["query_string"]:
                 sent.update(strict.query_params)

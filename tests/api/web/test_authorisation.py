@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from fastapi import APIRouter
+from fastapi import Response as FastApiResponse
 from fastapi.routing import APIRoute
 from httpx2 import Response
 from tests.api.described import DOCUMENT, GUARDED, OPERATIONS, Operation
@@ -14,7 +15,7 @@ from api.app import create_app
 from api.container import Container
 from api.users import Users
 from api.web.routing import Router, StrictRoute, calls, operation_of
-from domain.keys import Scope, write_secret
+from domain.keys import Scope, held_in_scim, write_secret
 from services.keys import KeyService
 from services.operations import scopes_of
 from services.users import UserService
@@ -274,3 +275,33 @@ def test_the_scopes_of_a_route_are_those_of_the_operation_that_it_calls(operatio
         {"security": [{"key": scopes}]},
         {"security": [{"key": scopes}]},
     ]
+
+
+class OtherRoute(StrictRoute):
+    """A route of another protocol, in which the scope `scim` is worth something."""
+
+    holds = staticmethod(held_in_scim)
+
+
+async def test_the_scope_of_scim_is_worth_something_in_scim_and_nothing_elsewhere(directory: "Directory") -> None:
+    _, scim = await directory.key(Scope.SCIM)
+    _, reader = await directory.key(Scope.USERS_READ)
+    other = APIRouter(route_class=OtherRoute)
+
+    @other.get("/scim/v2/users")
+    @calls(UserService.count)
+    async def count_users(users: Users) -> FastApiResponse:
+        return FastApiResponse(str(await users.count()))
+
+    @other.get("/scim/v2/keys")
+    @calls(KeyService.list)
+    async def list_keys(users: Users) -> None:
+        pytest.fail("was called")
+
+    directory.app.router.routes.extend(other.routes)
+
+    assert (await directory.ask("GET", "/scim/v2/users", key=scim)).text == "0"
+    assert (await directory.ask("GET", "/scim/v2/users", key=reader)).text == "0"
+    require_403(await directory.ask("GET", "/scim/v2/keys", key=scim), Scope.KEYS_ADMIN)
+    require_403(await directory.ask("GET", "/users/", key=scim), Scope.USERS_READ)
+    require_401(await directory.ask("GET", "/scim/v2/users"))
