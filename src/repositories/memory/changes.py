@@ -1,11 +1,11 @@
 """The record of changes in memory."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 from domain.changes import Change
 from domain.filters import Filter, matches
 from domain.references import Subject
+from repositories.memory.table import own
 from repositories.memory.units import MemoryReading, MemoryWriting
 
 
@@ -20,7 +20,7 @@ class MemoryChanges:
             return matches(filter, change) if subject is None else subject in change.subjects
 
         found = [change for change in self._unit.tables.changes if change.seq > since and asked_for(change)]
-        return deepcopy(found[: max(0, limit)])
+        return [own(change) for change in found[: max(0, limit)]]
 
     async def last(self) -> int:
         return len(self._unit.tables.changes)

@@ -1,14 +1,14 @@
 """What all stores in memory share: the counterpart of `repositories.table`, without a database."""
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
-from functools import cmp_to_key, wraps
+from functools import cache, cmp_to_key, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from domain.entities import Entity
 from domain.errors import Conflict, Fault, Gone, InUse, Invalid, NotFound, Refusal, Stale
-from domain.fields import field_of
+from domain.fields import Field, field_of
 from domain.filters import Filter, matches
 from domain.pages import BY_ID, Keys, Position, Sort
 from domain.references import Reference, Then
@@ -30,18 +30,18 @@ class MemoryReadStore(Generic[N, E]):
         self._entity = entity
         self._kind = entity.kind
         self._unit = unit
-        self._fields = {each.name: field_of(each.name, each.type, sorts=True) for each in fields(cast("Any", entity))}
+        self._fields = fields_in(cast("Any", entity))
 
     async def get(self, id: int, *, hidden: bool = False) -> E:
         entity = self._row(id)
         if not hidden and entity.is_hidden:
             raise Gone(f"This {self._kind} is {str(entity.hidden_since).removesuffix('_at')}.")
-        return deepcopy(entity)
+        return own(entity)
 
     async def find(self, field: str, value: str) -> E:
         for row in self._shown():
             if self._key(row, field) is not None and self._key(row, field) == self._form(field, value):
-                return deepcopy(row)
+                return own(row)
         raise NotFound(f"There is no {self._kind} with this {field}.")
 
     async def list(
@@ -50,7 +50,7 @@ class MemoryReadStore(Generic[N, E]):
         rows = sorted(((sort.keys_of(row), row) for row in self._shown(filter)), key=in_order_of(sort))
         last = None if after is None else sort.keys_at(after)
         following = [row for keys, row in rows if last is None or sort.compare(keys, last) > 0]
-        return deepcopy(following[: max(0, limit)])
+        return [own(row) for row in following[: max(0, limit)]]
 
     async def count(self, filter: Filter | None = None) -> int:
         return len(self._shown(filter))
@@ -143,7 +143,7 @@ class MemoryStore(MemoryReadStore[N, E]):
         """Store it, and return the stored copy. Raises `Conflict`."""
         if not entity.is_hidden:
             self._require_unique(entity)
-        self._rows[entity.id] = kept = deepcopy(entity)
+        self._rows[entity.id] = kept = own(entity)
         return kept
 
     def _at_version(self, entity: E) -> E:
@@ -211,6 +211,18 @@ class MemoryStore(MemoryReadStore[N, E]):
             after: Entity = replace(cast("Any", before), **changed)
             self.unit.tables.rows[before.kind].by_id[before.id] = after
             self.unit.journal.saved(before, after)
+
+
+@cache
+def fields_in(entity: Any) -> Mapping[str, Field]:
+    return {each.name: field_of(each.name, each.type, sorts=True) for each in fields(entity)}
+
+
+def own(value: T) -> T:
+    """A frozen dataclass with JSON of its own. Nothing else in it can be changed."""
+    names = (each.name for each in fields(cast("Any", value)))
+    json = {name: deepcopy(part) for name in names if isinstance(part := getattr(value, name), dict | list)}
+    return cast("T", replace(cast("Any", value), **json)) if json else value
 
 
 def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
