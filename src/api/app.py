@@ -15,6 +15,7 @@ from api import (
     health,
     keys,
     users,
+    webhooks,
 )
 from api.container import Container
 from api.health import drain_on_sigterm
@@ -38,6 +39,7 @@ TAGS = [
     {"name": "users", "description": "The people of the directory."},
     {"name": "changes", "description": "The record of every write, and the feed to follow it."},
     {"name": "keys", "description": "Who may call, with which scopes. From the first key on, every call needs one."},
+    {"name": "webhooks", "description": "The feed of changes, pushed to a URL by Standard Webhooks."},
     {"name": "health", "description": "For load balancers, orchestrators and monitoring."},
 ]
 
@@ -45,6 +47,7 @@ ROUTERS: Final = (
     users.router,
     changes.router,
     keys.router,
+    webhooks.router,
     health.router,
 )
 

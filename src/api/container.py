@@ -4,6 +4,7 @@ To replace a part, in a test or in a product built on this one, override its pro
 `Container(units=providers.Object(MemoryUnitsOfWork()))`.
 """
 
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from services.authentication import Authenticator
 from services.changes import ChangeService
 from services.keys import KeyService
 from services.users import UserService
+from services.webhooks import WebhookService
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,3 +62,6 @@ class Container(containers.DeclarativeContainer):
     keys = providers.Factory(KeyService, units, randomness, authenticator.provided.forget)
     users = providers.Factory(UserService, units)
     changes = providers.Factory(ChangeService, units)
+    webhooks = providers.Factory(
+        WebhookService, units, providers.Object(secrets.token_bytes), settings.provided.webhooks_allow_private
+    )

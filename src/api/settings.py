@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     cors_origins: Annotated[
         str, Field(description="Web origins whose pages may call the API, with commas between them; empty for none")
     ] = ""
+    webhooks_allow_private: Annotated[
+        bool, Field(description="Let webhooks use http and addresses that are not public, for tests and at home")
+    ] = False
     log_format: Annotated[LogFormat, Field(description="auto: console on a terminal, else json")] = LogFormat.AUTO
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="debug to error")] = "info"
 

@@ -40,6 +40,7 @@ class Scope(StrEnum):
     GROUPS_WRITE = "groups:write"
     CHANGES_READ = "changes:read"
     KEYS_ADMIN = "keys:admin"
+    WEBHOOKS_ADMIN = "webhooks:admin"
     SCIM = "scim"
 
 

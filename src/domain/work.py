@@ -10,6 +10,7 @@ from domain.changes import ReadChanges
 from domain.idempotency import Committed, IdempotencyKey
 from domain.keys import Keys, ReadKeys, Scope
 from domain.users import ReadUsers, Users
+from domain.webhooks import ReadWebhooks, Webhooks
 
 T = TypeVar("T")
 
@@ -42,6 +43,8 @@ class ReadingUnit(Protocol):
     @property
     def keys(self) -> ReadKeys: ...
     @property
+    def webhooks(self) -> ReadWebhooks: ...
+    @property
     def changes(self) -> ReadChanges: ...
 
 
@@ -55,6 +58,8 @@ class UnitOfWork(Protocol):
     def users(self) -> Users: ...
     @property
     def keys(self) -> Keys: ...
+    @property
+    def webhooks(self) -> Webhooks: ...
     @property
     def changes(self) -> ReadChanges: ...
 

@@ -13,8 +13,10 @@ from repositories.memory.changes import MemoryChanges
 from repositories.memory.keys import MemoryKeys, MemoryReadKeys
 from repositories.memory.table import reading, writing
 from repositories.memory.units import MemoryReading, MemoryWriting
+from repositories.memory.webhooks import MemoryReadWebhooks, MemoryWebhooks
 from repositories.units import Reading, Writing
 from repositories.users import USERS
+from repositories.webhooks import WEBHOOKS, SqlReadWebhooks, SqlWebhooks
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -56,6 +58,7 @@ class SqlReadStores:
     session = store(session_of)
     users = store(USERS.reading)
     keys = store(SqlReadKeys)
+    webhooks = store(SqlReadWebhooks)
     changes = store(SqlChanges)
 
 
@@ -66,6 +69,7 @@ class SqlStores:
     session = store(session_of)
     users = store(USERS.writing)
     keys = store(SqlKeys)
+    webhooks = store(SqlWebhooks)
     changes = store(SqlChanges)
 
 
@@ -75,6 +79,7 @@ class MemoryReadStores:
 
     users = store(reading(NewUser, User))
     keys = store(MemoryReadKeys)
+    webhooks = store(MemoryReadWebhooks)
     changes = store(MemoryChanges)
 
 
@@ -84,11 +89,13 @@ class MemoryStores:
 
     users = store(writing(NewUser, User))
     keys = store(MemoryKeys)
+    webhooks = store(MemoryWebhooks)
     changes = store(MemoryChanges)
 
 
 TABLES: Final = (
     USERS,
     KEYS,
+    WEBHOOKS,
 )
 """The tables of all entities: what they declare of each other holds in SQL and in memory."""

@@ -19,11 +19,13 @@ from domain.errors import Gone, NotFound, Refusal
 from domain.idempotency import Committed
 from domain.keys import FIRST_ID, RANDOM_LENGTH, NewKey, Scope, write_secret
 from domain.users import NewUser
+from domain.webhooks import NewWebhook, State
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.authentication import Authenticator
 from services.keys import KeyService
 from services.users import UserService
+from services.webhooks import WebhookService
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 ADMIN: Final = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
@@ -116,7 +118,22 @@ async def keeps_the_note_of_a_use(service: Authenticator, units: MemoryUnitsOfWo
     assert (await others.get(key.id)).last_used_at is not None
 
 
-MAKERS: Final[dict[str, Callable[[Any, MemoryUnitsOfWork], Any]]] = {"KeyService": key_service, "Authenticator": access}
+def webhook_service(kind: Any, units: MemoryUnitsOfWork) -> Any:
+    return kind(units, bytes, False, CONTEXT)
+
+
+async def keeps_a_pause(service: WebhookService, units: MemoryUnitsOfWork) -> None:
+    others = webhook_service(WebhookService, units)
+    webhook, _ = (await others.create(NewWebhook(url="https://example.org/"))).result
+    await service.pause(webhook.id)
+    assert (await others.get(webhook.id)).state is State.PAUSED
+
+
+MAKERS: Final[dict[str, Callable[[Any, MemoryUnitsOfWork], Any]]] = {
+    "KeyService": key_service,
+    "Authenticator": access,
+    "WebhookService": webhook_service,
+}
 """How to make the services that take other parts than units and a context."""
 
 
@@ -140,6 +157,7 @@ CHECKS: Final[dict[str, Check]] = {
     "services.users.UserService._put": keeps_what_was_put,
     "services.users.UserService.restore": keeps_a_restoration,
     "services.users.UserService.purge": keeps_an_erasure,
+    "services.webhooks.WebhookService._set": keeps_a_pause,
 }
 
 

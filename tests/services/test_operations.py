@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -24,6 +25,7 @@ from domain.errors import Busy, Contended
 from domain.idempotency import Committed
 from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, write_secret
 from domain.users import NewUser, User
+from domain.webhooks import NewWebhook, Secret, State
 from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
 from services.keys import KeyService
@@ -41,6 +43,7 @@ Call = Callable[[Any], Awaitable[Any]]
 NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ALICE, BOB = 1, 2
 ADMIN, USED = 1, 2
+HOOK, PAUSED = 1, 2
 RANDOM: Final = "r" * RANDOM_LENGTH
 
 NO_SCOPE: Final[Mapping[str, str]] = {}
@@ -77,6 +80,14 @@ CALLS: Final[Mapping[str, Call]] = {
     "UserService.purge": lambda service: service.purge(BOB),
     "UserService.put": lambda service: service.put(NewUser(name="Alicia", external_id="alice")),
     "UserService.restore": lambda service: service.restore(BOB),
+    "WebhookService.create": lambda service: service.create(NewWebhook(url="https://example.org/new")),
+    "WebhookService.delete": lambda service: service.delete(HOOK),
+    "WebhookService.get": lambda service: service.get(HOOK),
+    "WebhookService.list": lambda service: service.list(limit=9),
+    "WebhookService.patch": lambda service: service.patch(HOOK, {"url": "https://example.org/other"}),
+    "WebhookService.pause": lambda service: service.pause(HOOK),
+    "WebhookService.resume": lambda service: service.resume(PAUSED),
+    "WebhookService.rotate": lambda service: service.rotate(HOOK),
 }
 """How each method is called, so that it succeeds and, if it writes, changes something: see `directory_for`."""
 
@@ -149,13 +160,17 @@ class WatchedUnits(MemoryUnitsOfWork):
 
 
 async def directory_for(method: str) -> WatchedUnits:
-    """A directory of Alice, Bob who was deleted, and two keys that administer keys."""
+    """A directory of Alice, Bob who was deleted, two webhooks, and two keys that administer keys."""
     units = WatchedUnits()
     context = RequestContext(actor="tester", request_id="r1")
     async with units.writing(context) as work:
         await work.users.add(NewUser(name="Alice", external_id="alice"))
         bob = await work.users.add(NewUser(name="Bob", external_id="bob"))
-        await work.commit(await work.users.save(bob.deleted(NOON)))
+        await work.users.save(bob.deleted(NOON))
+        hook = NewWebhook(url="https://example.org/hooks")
+        for each in (hook, replace(hook, state=State.PAUSED)):
+            await work.webhooks.keep_secrets((await work.webhooks.add(each)).id, [Secret(b"s" * 32)])
+        await work.commit(None)
     if method not in WITHOUT_KEYS:
         for _ in (ADMIN, USED):
             await made(KeyService, units, context).create(NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,)))
@@ -166,7 +181,7 @@ async def directory_for(method: str) -> WatchedUnits:
 async def contents(units: WatchedUnits) -> object:
     """All that is kept, of every kind."""
     kept = units._tables.copy()
-    return deepcopy(({kind: rows.by_id for kind, rows in kept.rows.items()}, kept.digests, kept.changes))
+    return deepcopy(({kind: rows.by_id for kind, rows in kept.rows.items()}, kept.digests, kept.secrets, kept.changes))
 
 
 def made(service: Callable[..., T], units: UnitsOfWork, context: RequestContext) -> T:
@@ -175,6 +190,8 @@ def made(service: Callable[..., T], units: UnitsOfWork, context: RequestContext)
         "units": units,
         "context": context,
         "randomness": lambda: RANDOM,
+        "random_bytes": bytes,
+        "allow_private": False,
         "forget": lambda: None,
         "monotonic": lambda: 0.0,
         "clock": lambda: NOON,

@@ -1,20 +1,26 @@
 """What commands share: settings from flags, refusals, a container of their own, output for people or as JSON."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import datetime
+import os
+import pwd
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from uuid import uuid4
 
 import typer
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from api.settings import Settings
-from domain.errors import NotReady
+from domain.errors import Invalid, NotReady, Refusal
+from domain.work import RequestContext
 
 if TYPE_CHECKING:
     from api.container import Container
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -54,6 +60,58 @@ def in_directory(run: "Callable[[Container], Coroutine[Any, Any, T]]", database_
         return asyncio.run(run(container))
     except NotReady as error:
         refuse(str(error))
+
+
+def in_service_of(
+    provider: "Callable[[Container], Callable[[RequestContext], S]]",
+    act: Callable[[S], Awaitable[T]],
+    database_url: str | None,
+    reasons_of: Callable[[Refusal], Sequence[str]] | None = None,
+) -> T:
+    """Call a service in the name of the user of this machine. A refusal ends the command with its reasons."""
+
+    async def run(container: "Container") -> T:
+        units = container.units()
+        await units.start()
+        try:
+            context = RequestContext(actor=f"cli:{os_user()}", request_id=uuid4().hex)
+            return await act(provider(container)(context))
+        finally:
+            await units.stop()
+
+    try:
+        return in_directory(run, database_url)
+    except Refusal as refusal:
+        refuse(*(reasons_of or reasons)(refusal))
+
+
+def os_user() -> str:
+    """The user who runs this, by the system. The environment could name anybody."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container, users may be mere numbers
+        return str(os.getuid())
+
+
+def lawful(make: Callable[[], T]) -> T:
+    """What is made, by the rules of the domain. If it breaks one, the command ends with the reasons."""
+    try:
+        return make()
+    except Invalid as invalid:
+        refuse(*reasons(invalid))
+
+
+def reasons(refusal: Refusal) -> list[str]:
+    if isinstance(refusal, Invalid):
+        return [f"{fault.pointer.removeprefix('/')}: {fault.detail}" for fault in refusal.faults]
+    return [refusal.detail]
+
+
+def duration(text: str) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,5})([dhm])", text)
+    if match is None:
+        refuse(f"{text!r} is not a duration. Write 90d, 12h or 30m.")
+    return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[match[2]]: int(match[1])})
 
 
 def show(found: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

@@ -1,26 +1,18 @@
 """`roster keys`: API keys, on the database itself."""
 
-import os
-import pwd
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-from uuid import uuid4
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from api.commands.console import DatabaseUrl, in_directory, refuse, show
+from api.commands.console import DatabaseUrl, duration, in_service_of, lawful, reasons, show
 from api.randomness import random_characters
-from domain.errors import Invalid, Refusal
+from domain.errors import Refusal
 from domain.keys import FIRST_ID, Key, LastAdminKey, NewKey, Scope, write_secret
 from domain.pages import BY_ID, MAX_LIMIT
 from domain.values import MAX_ID
-from domain.work import RequestContext
 from services.keys import KeyService
-
-if TYPE_CHECKING:
-    from api.container import Container
 
 T = TypeVar("T")
 
@@ -83,53 +75,13 @@ def generate_key() -> None:
 
 
 def in_service(act: Callable[[KeyService], Awaitable[T]], database_url: str | None) -> T:
-    """Call the key service in the name of the user of this machine."""
-
-    async def run(container: "Container") -> T:
-        units = container.units()
-        await units.start()
-        try:
-            context = RequestContext(actor=f"cli:{os_user()}", request_id=uuid4().hex)
-            return await act(container.keys(context))
-        finally:
-            await units.stop()
-
-    try:
-        return in_directory(run, database_url)
-    except Refusal as refusal:
-        refuse(*reasons_of(refusal))
-
-
-def os_user() -> str:
-    """The user who runs this, by the system. The environment could name anybody."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # in a container, users may be mere numbers
-        return str(os.getuid())
-
-
-def lawful(make: Callable[[], T]) -> T:
-    try:
-        return make()
-    except Invalid as invalid:
-        refuse(*reasons_of(invalid))
+    return in_service_of(lambda container: container.keys, act, database_url, reasons_of)
 
 
 def reasons_of(refusal: Refusal) -> list[str]:
-    match refusal:
-        case Invalid(faults=faults):
-            return [f"{fault.pointer.removeprefix('/')}: {fault.detail}" for fault in faults]
-        case LastAdminKey(detail=detail):
-            return [f"{detail} Use --force to revoke it."]
-        case _:
-            return [refusal.detail]
-
-
-def duration(text: str) -> timedelta:
-    match = re.fullmatch(r"([0-9]{1,5})([dhm])", text)
-    if match is None:
-        refuse(f"{text!r} is not a duration. Write 90d, 12h or 30m.")
-    return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[match[2]]: int(match[1])})
+    if isinstance(refusal, LastAdminKey):
+        return [f"{refusal.detail} Use --force to revoke it."]
+    return reasons(refusal)
 
 
 def as_over_http(key: Key) -> Mapping[str, Any]:

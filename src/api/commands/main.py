@@ -8,11 +8,13 @@ import typer
 from api.commands.database import db
 from api.commands.keys import keys
 from api.commands.serve import serve
+from api.commands.webhooks import webhooks
 
 app = typer.Typer(name="roster", help="A user directory service.", no_args_is_help=True, add_completion=False)
 app.command()(serve)
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
+app.add_typer(webhooks, name="webhooks")
 
 
 @app.command()

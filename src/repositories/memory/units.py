@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from domain.changes import Change, Journal
 from domain.entities import Entity
 from domain.errors import UnitEnded
 from domain.keys import Digest
 from domain.references import Reference
+from domain.webhooks import Secret
 
 
 @dataclass(slots=True)
@@ -41,6 +42,9 @@ class Referrers(NamedTuple):
     reference: Reference
 
 
+COPIED: Final = ("digests", "secrets", "changes", "answers")
+
+
 @dataclass(slots=True)
 class Tables:
     """A directory. Entities are frozen, so a copy of what holds them is a snapshot."""
@@ -48,6 +52,7 @@ class Tables:
     entities: Sequence[type[Entity]]
     rows: dict[str, Rows] = field(default_factory=dict)
     digests: dict[int, Sequence[Digest]] = field(default_factory=dict)
+    secrets: dict[int, Sequence[Secret]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
 
@@ -58,7 +63,7 @@ class Tables:
 
     def copy(self) -> "Tables":
         rows = {kind: copy(each) for kind, each in self.rows.items()}
-        return Tables(self.entities, rows, dict(self.digests), list(self.changes), dict(self.answers))
+        return replace(self, rows=rows, **{name: copy(getattr(self, name)) for name in COPIED})
 
     def become(self, other: "Tables") -> None:
         for each in fields(self):

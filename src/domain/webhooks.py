@@ -1,0 +1,230 @@
+"""Webhooks: the feed of changes with a position, pushed to a URL. What one is, and the rules of a legal one.
+
+A webhook needs no queue of its own: what it has to deliver are the changes after its position.
+"""
+
+import base64
+import hmac
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Final, Protocol
+from urllib.parse import urlsplit
+
+from domain import changes
+from domain.entities import Editable, Entity, check
+from domain.errors import Fault, Invalid, Malformed
+from domain.filters import Filter
+from domain.grammar import parse_filter
+from domain.stores import ReadStore, Store
+from domain.values import MAX_ID, OneOf
+
+MAX_URL: Final = 2000
+"""Characters of a URL."""
+
+SECRET_BYTES: Final = 32
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # how every secret begins
+
+RandomBytes = Callable[[int], bytes]
+"""Returns so many bytes that cannot be guessed."""
+
+
+class State(StrEnum):
+    """Whether a webhook delivers. `FAILING` is shown in place of `ACTIVE`, and is not stored."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    FAILING = "failing"
+    """Active, and its last attempt failed. It goes on trying."""
+
+    DISABLED = "disabled"
+    """The receiver has answered 410: it wants no more. It can be resumed."""
+
+
+class Url:
+    """An absolute URL of http or https with a host, in ASCII, without credentials and without a fragment."""
+
+    FORM: Final = re.compile(r"[\x21-\x5b\x5d-\x7e]+")  # no blanks, no backslash
+
+    def clean(self, value: Any) -> Any:
+        return value
+
+    def faults(self, pointer: str, value: object) -> Iterator[Fault]:
+        if not isinstance(value, str):
+            yield Fault(pointer, "wrong_type", "Must be a string.")
+        elif len(value) > MAX_URL:
+            yield Fault(pointer, "too_long", f"Must hold at most {MAX_URL} characters.")
+        elif not self.FORM.fullmatch(value) or (fault := self._fault_in(value)) is None:
+            yield Fault(pointer, "invalid", "Must be an absolute URL in ASCII, as in https://example.org/hooks.")
+        elif fault:
+            yield Fault(pointer, "not_allowed", fault)
+
+    def _fault_in(self, value: str) -> str | None:
+        """What is wrong with a URL: nothing if it is empty. None if it is no URL at all."""
+        try:
+            parts = urlsplit(value)
+            is_whole = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            return None
+        if not is_whole:
+            return None
+        if parts.scheme not in {"http", "https"}:
+            return "Must be an https URL."
+        if "@" in parts.netloc:
+            return "Must not have credentials: they would be in the record of changes."
+        return "Must not have a fragment." if "#" in value else ""
+
+
+class ChangeFilter:
+    """A filter over changes, in the language of all lists."""
+
+    def clean(self, value: Any) -> Any:
+        return value
+
+    def faults(self, pointer: str, value: object) -> Iterator[Fault]:
+        if not isinstance(value, str):
+            yield Fault(pointer, "wrong_type", "Must be a string.")
+            return
+        try:
+            parse_filter(value, changes.FIELDS)
+        except Malformed as malformed:
+            where = "" if malformed.position is None else f" At character {malformed.position}."
+            yield Fault(pointer, "invalid", f"{malformed.detail}{where}")
+
+
+class SequenceNumber:
+    """The number of a change, or 0."""
+
+    def clean(self, value: Any) -> Any:
+        return value
+
+    def faults(self, pointer: str, value: object) -> Iterator[Fault]:
+        if not isinstance(value, int) or isinstance(value, bool):
+            yield Fault(pointer, "wrong_type", "Must be an integer.")
+        elif not 0 <= value <= MAX_ID:
+            yield Fault(pointer, "out_of_range", f"Must be from 0 to {MAX_ID}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookProfile:
+    """Where a webhook delivers what. It begins with the change after its position."""
+
+    url: Annotated[str, Url()]
+    filter: Annotated[str | None, ChangeFilter()] = None
+    state: Annotated[State, OneOf(State)] = State.ACTIVE
+    position: Annotated[int, SequenceNumber()] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWebhook(WebhookProfile):
+    """A webhook to be created. Raises `Invalid` with every rule that it breaks."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def starting(self, head: int, since: int | None) -> "NewWebhook":
+        """The same at a position: after `since`, or after the last change. Raises `Invalid` for one beyond that."""
+        if since is not None and since > head:
+            raise Invalid([Fault("/since", "out_of_range", "There are no changes up to this number yet.")])
+        return replace(self, position=head if since is None else since)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook(WebhookProfile, Entity, Editable):
+    """A stored webhook, without its secret.
+
+    Every change up to `position` was delivered, or has a delivery that says what became of it. `position` and
+    `failing_since` are noted by the deliverer, and are no change of the webhook.
+    """
+
+    kind: ClassVar[str] = "webhook"
+    created_from: ClassVar[type] = NewWebhook
+
+    id: int
+    created_at: datetime
+    updated_at: datetime
+    version: int
+    rotated_at: datetime | None = None
+    failing_since: datetime | None = None
+
+    @property
+    def shown_state(self) -> State:
+        return State.FAILING if self.state is State.ACTIVE and self.failing_since else self.state
+
+    @property
+    def wanted(self) -> Filter | None:
+        """Which changes it delivers."""
+        return None if self.filter is None else parse_filter(self.filter, changes.FIELDS)
+
+    def set_to(self, state: State) -> "Webhook":
+        return replace(self, state=state)
+
+    def rotated(self, at: datetime) -> "Webhook":
+        return replace(self, rotated_at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What messages are signed with, and until when; None for as long as there is no other one."""
+
+    value: bytes
+    until: datetime | None = None
+
+    def is_valid_at(self, now: datetime) -> bool:
+        return self.until is None or now < self.until
+
+    def __str__(self) -> str:
+        """As receivers configure it (Standard Webhooks): `whsec_`, and the bytes in base64."""
+        return SECRET_PREFIX + base64.b64encode(self.value).decode()
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
+def sign(secret: Secret, id: str, timestamp: int, body: bytes) -> str:
+    """The signature of a message by Standard Webhooks 1.0: an HMAC with SHA-256 of its id, its time and its body."""
+    signed = b".".join((id.encode(), str(timestamp).encode(), body))
+    return "v1," + base64.b64encode(hmac.digest(secret.value, signed, "sha256")).decode()
+
+
+def headers_of(id: str, at: datetime, body: bytes, secrets: Sequence[Secret]) -> Mapping[str, str]:
+    """The headers of one attempt to deliver a message: the same id each time, the time of this one."""
+    timestamp = int(at.timestamp())
+    valid = [secret for secret in secrets if secret.is_valid_at(at)]
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(sign(secret, id, timestamp, body) for secret in valid),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a webhook has come, and since when its attempts fail."""
+
+    webhook_id: int
+    position: int
+    failing_since: datetime | None = None
+
+
+class ReadWebhooks(ReadStore[Webhook], Protocol):
+    async def secrets(self, id: int) -> Sequence[Secret]:
+        """The secrets of a webhook: the present one, and after a rotation the one before. Empty without a webhook."""
+        ...
+
+
+class Webhooks(ReadWebhooks, Store[NewWebhook, Webhook], Protocol):
+    """A store of webhooks within one unit of work. A new one has no secret yet.
+
+    `save` changes neither the position nor since when it fails. With a webhook its secrets and deliveries end.
+    """
+
+    async def keep_secrets(self, id: int, secrets: Sequence[Secret]) -> None:
+        """Replace the secrets of a webhook, one or two: the newer first."""
+        ...
+
+    async def note_progress(self, progress: Collection[Progress]) -> None:
+        """Note how far webhooks have come, by one statement. This is no change. Unknown ids are skipped."""
+        ...

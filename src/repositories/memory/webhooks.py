@@ -1,0 +1,44 @@
+"""Webhooks in memory."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from domain.webhooks import NewWebhook, Progress, Secret, Webhook
+from repositories.memory.table import MemoryReadStore, MemoryStore, write
+from repositories.memory.units import MemoryReading, MemoryWriting
+
+
+class MemoryReadWebhooks(MemoryReadStore[NewWebhook, Webhook]):
+    def __init__(self, unit: MemoryReading) -> None:
+        super().__init__(Webhook, unit)
+
+    async def secrets(self, id: int) -> Sequence[Secret]:
+        return list(self._unit.tables.secrets.get(id, ()))
+
+
+class MemoryWebhooks(MemoryStore[NewWebhook, Webhook]):
+    def __init__(self, unit: MemoryWriting) -> None:
+        super().__init__(Webhook, unit)
+
+    async def secrets(self, id: int) -> Sequence[Secret]:
+        return list(self.unit.tables.secrets.get(id, ()))
+
+    @write
+    async def save(self, entity: Webhook) -> Webhook:
+        kept = self._row(entity.id)
+        return await super().save(replace(entity, position=kept.position, failing_since=kept.failing_since))
+
+    def _delete(self, entity: Webhook) -> Webhook:
+        self.unit.tables.secrets.pop(entity.id, None)
+        return super()._delete(entity)
+
+    @write
+    async def keep_secrets(self, id: int, secrets: Sequence[Secret]) -> None:
+        self.unit.tables.secrets[id] = tuple(secrets)
+
+    @write
+    async def note_progress(self, progress: Collection[Progress]) -> None:
+        for each in progress:
+            if (row := self._rows.get(each.webhook_id)) is not None:
+                noted = replace(row, position=each.position, failing_since=each.failing_since)
+                self._rows[each.webhook_id] = noted

@@ -1,0 +1,94 @@
+"""What can be done with webhooks, on the fake."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from domain.errors import Invalid, NotFound, Stale
+from domain.users import NewUser
+from domain.webhooks import NewWebhook, State
+from domain.work import RequestContext
+from repositories.fake import MemoryUnitsOfWork
+from services.users import UserService
+from services.webhooks import MAX_OVERLAP, WebhookService
+
+URL: Final = "https://example.org/hooks"
+
+
+@pytest.fixture
+def webhooks(units: MemoryUnitsOfWork, context: RequestContext) -> WebhookService:
+    return service(units, context)
+
+
+def service(units: MemoryUnitsOfWork, context: RequestContext, *, allow_private: bool = False) -> WebhookService:
+    return WebhookService(units, bytes, allow_private, context)
+
+
+async def test_a_new_one_begins_with_the_next_change_or_in_the_past(
+    units: MemoryUnitsOfWork, context: RequestContext, webhooks: WebhookService
+) -> None:
+    await UserService(units, context).create(NewUser(name="Alice"))
+    assert (await webhooks.create(NewWebhook(url=URL))).result[0].position == 1
+    assert (await webhooks.create(NewWebhook(url=URL), since=0)).result[0].position == 0
+    with pytest.raises(Invalid):
+        await webhooks.create(NewWebhook(url=URL), since=4)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org/", "https://localhost/", "https://LOCALHOST./", "https://a.localhost/", "https://127.0.0.1/",
+        "https://10.0.0.1:8443/", "https://169.254.169.254/latest", "https://[::1]/", "https://[::ffff:127.0.0.1]/",
+        "https://2130706433/", "https://127.1/", "https://0/", "https://[fe80::1]/",
+    ],
+)  # fmt: skip
+async def test_a_url_that_would_never_be_called_is_refused_at_once(
+    units: MemoryUnitsOfWork, context: RequestContext, webhooks: WebhookService, url: str
+) -> None:
+    good = (await webhooks.create(NewWebhook(url=URL))).result[0]
+    for refused in (webhooks.create(NewWebhook(url=url)), webhooks.patch(good.id, {"url": url})):
+        with pytest.raises(Invalid) as invalid:
+            await refused
+        assert [fault.pointer for fault in invalid.value.faults] == ["/url"]
+    assert (await service(units, context, allow_private=True).create(NewWebhook(url=url))).result[0].url == url
+
+
+async def test_a_patch_changes_url_and_filter(webhooks: WebhookService) -> None:
+    id = (await webhooks.create(NewWebhook(url=URL, filter='kind eq "user"'))).result[0].id
+    patched = await webhooks.patch(id, {"url": URL + "/2", "filter": None}, expected=[1])
+    assert (patched.result.url, patched.result.filter, patched.seq) == (URL + "/2", None, 2)
+    assert (await webhooks.patch(id, {"filter": None})).seq is None
+    with pytest.raises(Stale):
+        await webhooks.patch(id, {"url": URL}, expected=[1])
+    with pytest.raises(Stale):
+        await webhooks.delete(id, expected=[1])
+
+
+async def test_pauses_and_resumes_and_writes_nothing_twice(webhooks: WebhookService) -> None:
+    id = (await webhooks.create(NewWebhook(url=URL))).result[0].id
+    assert (await webhooks.resume(id)).seq is None
+    assert (await webhooks.pause(id)).result.state is State.PAUSED
+    assert (await webhooks.pause(id)).seq is None
+    assert (await webhooks.resume(id)).result.state is State.ACTIVE
+
+
+async def test_rotates_with_both_secrets_for_a_while(units: MemoryUnitsOfWork, webhooks: WebhookService) -> None:
+    webhook, first = (await webhooks.create(NewWebhook(url=URL))).result
+    await webhooks.rotate(webhook.id, overlap=timedelta(hours=1))
+    async with units.reading() as work:
+        new, old = await work.webhooks.secrets(webhook.id)
+        rotated = await work.webhooks.get(webhook.id)
+    assert (new.until, old.value) == (None, first.value)
+    assert rotated.rotated_at is not None
+    assert old.until == rotated.rotated_at + timedelta(hours=1)
+    for overlap in (timedelta(seconds=-1), MAX_OVERLAP + timedelta(seconds=1)):
+        with pytest.raises(Invalid):
+            await webhooks.rotate(webhook.id, overlap=overlap)
+
+
+@pytest.mark.parametrize("method", ["get", "rotate", "pause", "resume", "delete"])
+async def test_what_is_not_there_is_not_found(webhooks: WebhookService, method: str) -> None:
+    asked: Any = getattr(webhooks, method)
+    with pytest.raises(NotFound):
+        await asked(1)
