@@ -7,7 +7,10 @@ from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
-from domain.values import Attributes, Text, fold
+from domain.values import Attributes, JsonValue, Text, fold
+
+Path: TypeAlias = tuple[str, ...]
+"""The names that lead to a member of a JSON document, from the outermost."""
 
 Key: TypeAlias = str | int | datetime
 """The form in which a field's value is compared. Text compares by code point, times as instants in UTC."""
@@ -21,28 +24,63 @@ class Kind(StrEnum):
     INTEGER = "integer"
     INSTANT = "instant"
     JSON = "json"
-    """An object of the client's own, whose members are named by a path."""
+    """An object, whose members are named by a path."""
+
+    FOLDED_JSON = "folded_json"
+    """The same, and its strings compare by their folded form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field. `optional`: its value may be None. `sorts`: lists can be sorted by it."""
+    """One field. `optional`: its value may be None. `sorts`: lists can be sorted by it.
+
+    With `path` it stands for a string in a JSON field of this name, which may be missing: lists are sorted by it.
+    `exact` are the paths into a folded JSON field whose strings are not folded.
+    """
 
     name: str
     kind: Kind
     optional: bool = False
     sorts: bool = True
+    path: Path = ()
+    exact: frozenset[Path] = frozenset()
 
-    def key_in(self, entity: object) -> Key | None:
-        """The value by which the entity compares. Not for JSON fields, whose members have keys of their own."""
+    @property
+    def is_json(self) -> bool:
+        return self.kind in {Kind.JSON, Kind.FOLDED_JSON}
+
+    def key_in(self, entity: object) -> Any:
+        """The value by which the entity compares: a `Key` or None, and of a JSON field a document."""
         value: Any = getattr(entity, self.name)
-        if value is None:
-            return None
-        return self.form(value)
+        if self.path:
+            value = member_at(value, self.path)
+            value = value if isinstance(value, str) else None
+        return None if value is None else self.form(value)
 
-    def form(self, value: Any) -> Key:
+    def form(self, value: Any) -> Any:
         """The form in which a value is compared."""
-        return fold(value) if self.kind is Kind.FOLDED else value
+        if self.kind is Kind.FOLDED:
+            return fold(value)
+        return fold_members(value, self.exact) if self.kind is Kind.FOLDED_JSON else value
+
+
+def member_at(document: JsonValue, path: Path) -> JsonValue:
+    """What a path leads to; None if it leads to nothing."""
+    for step in path:
+        document = document.get(step) if isinstance(document, Mapping) else None
+    return document
+
+
+def fold_members(document: JsonValue, exact: frozenset[Path], at: Path = ()) -> JsonValue:
+    """The document with its strings folded, but for those at the exact paths. Paths pass through arrays."""
+    match document:
+        case str():
+            return document if at in exact else fold(document)
+        case list() | tuple():
+            return [fold_members(each, exact, at) for each in document]
+        case Mapping():
+            return {name: fold_members(each, exact, (*at, name)) for name, each in document.items()}
+    return document
 
 
 Fields: TypeAlias = Mapping[str, Field]
@@ -67,7 +105,9 @@ def field_of(name: str, hint: Any, sorts: bool) -> Field:
     options = get_args(type_) if isinstance(type_, UnionType) else (type_,)
     plain = next(each for each in options if each is not NoneType)
     kind = kind_of(plain, rules)
-    return Field(name, kind, optional=NoneType in options, sorts=sorts and kind is not Kind.JSON)
+    exact = frozenset(path for rule in rules if isinstance(rule, Attributes) for path in rule.exact)
+    is_json = kind in {Kind.JSON, Kind.FOLDED_JSON}
+    return Field(name, kind, optional=NoneType in options, sorts=sorts and not is_json, exact=exact)
 
 
 def kind_of(plain: Any, rules: Collection[object]) -> Kind:
@@ -75,5 +115,5 @@ def kind_of(plain: Any, rules: Collection[object]) -> Kind:
         if isinstance(rule, Text):
             return Kind.FOLDED if rule.folds else Kind.EXACT
         if isinstance(rule, Attributes):
-            return Kind.JSON
+            return Kind.FOLDED_JSON if rule.folds else Kind.JSON
     return {int: Kind.INTEGER, datetime: Kind.INSTANT}.get(plain, Kind.EXACT)

@@ -11,22 +11,24 @@ What a filter means, in memory and in every database:
 - Members of a JSON field are named by a path of letters, digits, `_` and `-`, exact in case: `attributes.a.b`.
   A member matches if its value has the type of the literal (string, number or boolean) and the comparison is true.
   An array matches if one of its items does. A path does not lead through arrays, and an object never matches.
-- Strings in JSON compare exactly. Strings are ordered by code point. Numbers are ordered by value, so 1 and 1.0 are
-  equal. Booleans are not ordered. Integers beyond 2^53 - 1 cannot be written.
+- `attributes.phones[type eq "work" and value sw "+49"]` matches if one object does: an element of the array that the
+  path leads to, or the one object that stands there. The names in brackets are its members.
+- Strings in JSON compare exactly, in folded JSON by their folded form. Strings are ordered by code point. Numbers are
+  ordered by value, so 1 and 1.0 are equal. Booleans are not ordered. Integers beyond 2^53 - 1 cannot be written.
   (SQLite reads decimals with an error in the last bit, so two neighbouring doubles may be equal there.)
 
 `domain.grammar` reads a filter's text.
 """
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from domain.errors import Malformed
-from domain.fields import Field, Key, Kind
+from domain.fields import Field, Key, Kind, Path, member_at
 from domain.values import JsonValue, flaw_in, fold, instant
 
 
@@ -76,7 +78,32 @@ class Or:
     parts: tuple["Filter", ...]
 
 
-Filter: TypeAlias = Comparison | Present | Not | And | Or
+@dataclass(frozen=True, slots=True)
+class Some:
+    """An object among the elements that a path leads to matches `part`, whose terms are on `ITEM`."""
+
+    field: Field
+    path: tuple[str, ...]
+    part: "Filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """A term on something that does not exist, for a protocol that does not refuse it. It matches nothing.
+
+    Nor does a `not` around it: a typo never finds everyone.
+    """
+
+
+Filter: TypeAlias = Comparison | Present | Not | And | Or | Some | Nothing
+
+ITEM: Final = Field("item", Kind.JSON)
+"""The element that the terms in brackets are about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    item: JsonValue
 
 
 COMPARES: Final[Mapping[Operator, Callable[[Any, Any], bool]]] = {
@@ -102,21 +129,27 @@ def matches(filter: Filter | None, entity: object) -> bool:
             return all(matches(part, entity) for part in parts)
         case Or(parts):
             return any(matches(part, entity) for part in parts)
-        case Present(field, path):
-            return found(field, path, entity) not in (None, "", [], {})
-        case Comparison(field, name, value, path):
-            kept = candidates(found(field, path, entity))
-            return any(type_of(each) is type_of(value) and COMPARES[name](each, value) for each in kept)
+        case Nothing():
+            return False
+        case term:
+            return holds(term, found(term.field, term.path, entity))
 
 
-def found(field: Field, path: Sequence[str], entity: object) -> Any:
+def holds(term: Comparison | Present | Some, value: JsonValue) -> bool:
+    """Whether a term is true of the value that it asks about."""
+    match term:
+        case Some(part=part):
+            return any(matches(part, Element(each)) for each in candidates(value) if isinstance(each, Mapping))
+        case Comparison(operator=name, value=literal):
+            return any(
+                type_of(each) is type_of(literal) and COMPARES[name](each, literal) for each in candidates(value)
+            )
+    return value not in (None, "", [], {})
+
+
+def found(field: Field, path: Path, entity: object) -> Any:
     """The value that a term compares; None if it is missing."""
-    if field.kind is not Kind.JSON:
-        return field.key_in(entity)
-    value = getattr(entity, field.name)
-    for step in path:
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value
+    return member_at(field.key_in(entity), path) if path else field.key_in(entity)
 
 
 def candidates(value: JsonValue) -> Iterable[Any]:
@@ -142,6 +175,25 @@ def every(filters: Iterable[Filter | None]) -> Filter | None:
     """The filter that matches if all of them do; None if there is none."""
     given = tuple(filter for filter in filters if filter is not None)
     return And(given) if len(given) > 1 else next(iter(given), None)
+
+
+def negated(filter: Filter) -> Filter:
+    """The `not` of a filter."""
+    if asks_for_nothing(filter):
+        return Nothing()
+    return filter.part if isinstance(filter, Not) else Not(filter)
+
+
+def asks_for_nothing(filter: Filter) -> bool:
+    """Whether a term of it is `Nothing`."""
+    match filter:
+        case Nothing():
+            return True
+        case Not(part) | Some(part=part):
+            return asks_for_nothing(part)
+        case And(parts) | Or(parts):
+            return any(map(asks_for_nothing, parts))
+    return False
 
 
 def fitting(field: Field, literal: object, at: int | None = None) -> Value:
@@ -172,11 +224,16 @@ def scalar(literal: object) -> str | float | bool | None:
     return literal if isinstance(literal, str | int | float) else None
 
 
+def folded_scalar(literal: object) -> str | float | bool | None:
+    return fold(literal) if isinstance(literal, str) else scalar(literal)
+
+
 LITERALS: Final[Mapping[Kind, tuple[str, Callable[[object], Value | None]]]] = {
     Kind.FOLDED: ("a string", folded),
     Kind.EXACT: ("a string", text),
     Kind.INTEGER: ("an integer", integer),
     Kind.INSTANT: ("a date and time with its offset in a string, as in RFC 3339", time),
     Kind.JSON: ("a string, a number, true or false", scalar),
+    Kind.FOLDED_JSON: ("a string, a number, true or false", folded_scalar),
 }
 """For each kind of field: which literals it takes, and a function that reads one, or returns None."""

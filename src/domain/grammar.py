@@ -1,18 +1,35 @@
-"""The grammar of filters: SCIM's (RFC 7644, section 3.4.2.2), without its value paths in brackets.
+"""The grammar of filters: SCIM's (RFC 7644, section 3.4.2.2). What its names stand for is up to a `Names`.
 
 `not` binds closer than `and`, `and` closer than `or`. Operators and the names of fields are the same in any case,
-the members of JSON fields are not. Literals are those of JSON. Blanks are free where the grammar has one.
+the members of JSON fields are not. Literals are those of JSON. Blanks are free where the grammar has one. A value path
+may go on behind its brackets, as clients write it: `a[b eq 1].c eq 2` is short for `a[b eq 1 and c eq 2]`.
 """
 
 import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
 
 from domain.errors import Malformed
-from domain.fields import Field, Fields, Kind
-from domain.filters import And, Comparison, Filter, Not, Operator, Or, Present, Value, fitting
+from domain.fields import Field, Fields, Kind, Path
+from domain.filters import (
+    ITEM,
+    And,
+    Comparison,
+    Filter,
+    Not,
+    Nothing,
+    Operator,
+    Or,
+    Present,
+    Some,
+    Value,
+    asks_for_nothing,
+    fitting,
+    negated,
+)
 from domain.values import MAX_INTEGER, flaw_in
 
 MAX_LENGTH: Final = 4096
@@ -28,33 +45,61 @@ MAX_STEPS: Final = 8
 """Names in a path: no attributes nest deeper."""
 
 
-def parse_filter(text: str, fields: Fields) -> Filter:
-    """The filter of a text. Raises `Malformed` with the position of the error.
-
-    A name in `fields` may have dots, for a protocol that names a field by a path.
-    """
-    if len(text) > MAX_LENGTH:
-        raise Malformed(f"A filter holds at most {MAX_LENGTH} characters.", MAX_LENGTH)
-    parser = Parser(tuple(tokens_in(text)), fields)
-    return parser.whole()
-
-
 class Token(NamedTuple):
     kind: str
     text: str
     at: int
 
 
+class Term(Protocol):
+    """What a name in a filter stands for. Its methods raise `Malformed` with the position of the error."""
+
+    def present(self) -> Filter: ...
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        """The filter of a comparison by this operator (`ne` is `not` of `eq`), with this literal."""
+        ...
+
+    def names_within(self, opening: Token) -> "Names":
+        """The names that may stand in brackets after this one."""
+        ...
+
+    def some(self, part: Filter) -> Filter:
+        """The filter that asks for one element that matches all of `part`."""
+        ...
+
+
+class Names(Protocol):
+    def term(self, name: Token) -> Term:
+        """What a name stands for. Raises `Malformed` at an unknown one."""
+        ...
+
+
+def parse_filter(text: str, fields: Fields) -> Filter:
+    """The filter of a text on the fields of an entity. Raises `Malformed` with the position of the error."""
+    return parse_by(text, FieldNames(fields))
+
+
+def parse_by(text: str, names: Names) -> Filter:
+    """The filter of a text with the names of some protocol. Raises `Malformed` with the position of the error."""
+    if len(text) > MAX_LENGTH:
+        raise Malformed(f"A filter holds at most {MAX_LENGTH} characters.", MAX_LENGTH)
+    return Parser(tuple(tokens_in(text))).whole(names)
+
+
 TOKEN: Final = re.compile(
     r"""[ \t\r\n]*(?:
       (?P<string>"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")
     | (?P<open>\() | (?P<close>\))
-    | (?P<word>[^ \t\r\n()"]+)
+    | (?P<bracket>\[) | (?P<endbracket>\])
+    | (?P<word>[^ \t\r\n()\[\]"]+)
     | (?P<end>\Z)
     )""",
     re.VERBOSE,
 )
-PATH: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*")
+PATH: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9_.:-]*:)?[A-Za-z$][A-Za-z0-9_-]*(?:\.[$A-Za-z0-9_-]+)*")
+"""A name with the path behind it. A URN may stand before it, in protocols that name a schema so."""
+
 NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 CONSTANTS: Final[Mapping[str, bool | None]] = {"true": True, "false": False, "null": None}
 
@@ -79,9 +124,8 @@ def start_of(text: str, at: int) -> int:
 class Parser:
     """Reads the tokens of one text from the left, with one method for each rule of the grammar."""
 
-    def __init__(self, tokens: Sequence[Token], fields: Fields) -> None:
+    def __init__(self, tokens: Sequence[Token]) -> None:
         self._tokens = tokens
-        self._fields = fields
         self._next = 0
         self._terms = 0
 
@@ -94,89 +138,141 @@ class Parser:
         self._next = min(self._next + 1, len(self._tokens) - 1)
         return token
 
-    def whole(self) -> Filter:
-        filter = self._any(depth=0)
+    def whole(self, names: Names) -> Filter:
+        filter = self._any(names, depth=0)
         if self._ahead.kind != "end":
             raise Malformed("Expected: and, or, or the end.", self._ahead.at)
         return filter
 
-    def _any(self, depth: int) -> Filter:
-        parts = tuple(self._joined("or", self._all, depth))
+    def _any(self, names: Names, depth: int) -> Filter:
+        parts = tuple(self._joined("or", self._all, names, depth))
         return Or(parts) if len(parts) > 1 else parts[0]
 
-    def _all(self, depth: int) -> Filter:
-        parts = tuple(self._joined("and", self._one, depth))
+    def _all(self, names: Names, depth: int) -> Filter:
+        parts = tuple(self._joined("and", self._one, names, depth))
         return And(parts) if len(parts) > 1 else parts[0]
 
-    def _joined(self, word: str, part: Callable[[int], Filter], depth: int) -> Iterator[Filter]:
-        yield part(depth)
+    def _joined(self, word: str, part: Callable[[Names, int], Filter], names: Names, depth: int) -> Iterator[Filter]:
+        yield part(names, depth)
         while self._ahead.kind == "word" and self._ahead.text.lower() == word:
             self._take()
-            yield part(depth)
+            yield part(names, depth)
 
-    def _one(self, depth: int) -> Filter:
+    def _one(self, names: Names, depth: int) -> Filter:
         token = self._take()
         if token.kind == "open":
-            return self._group(token, depth + 1)
+            return self._group(token, names, depth + 1)
         if token.text.lower() == "not" and self._ahead.kind == "open":
-            return Not(self._group(self._take(), depth + 1))
-        return self._term(token)
+            group = self._group(self._take(), names, depth + 1)
+            return Nothing() if asks_for_nothing(group) else Not(group)
+        return self._term(token, names, depth)
 
-    def _group(self, opening: Token, depth: int) -> Filter:
-        if depth > MAX_DEPTH:
-            raise Malformed(f"Parentheses nest at most {MAX_DEPTH} deep.", opening.at)
-        filter = self._any(depth)
+    def _group(self, opening: Token, names: Names, depth: int) -> Filter:
+        filter = self._enclosed(opening, names, depth)
         if (closing := self._take()).kind != "close":
             raise Malformed("Expected: and, or, or a closing parenthesis.", closing.at)
         return filter
 
-    def _term(self, name: Token) -> Filter:
+    def _enclosed(self, opening: Token, names: Names, depth: int) -> Filter:
+        if depth > MAX_DEPTH:
+            raise Malformed(f"Parentheses nest at most {MAX_DEPTH} deep.", opening.at)
+        return self._any(names, depth)
+
+    def _term(self, name: Token, names: Names, depth: int) -> Filter:
+        if name.kind != "word" or not PATH.fullmatch(name.text):
+            raise Malformed("Expected: the name of a field, not (, or an opening parenthesis.", name.at)
+        return self._asked(name, names.term(name), depth)
+
+    def _asked(self, name: Token, term: Term, depth: int) -> Filter:
+        """What is asked of a term."""
+        if self._ahead.kind == "bracket":
+            return self._elements(term, depth + 1)
         self._terms += 1
         if self._terms > MAX_TERMS:
             raise Malformed(f"A filter holds at most {MAX_TERMS} comparisons.", name.at)
-        field, path = field_at(name, self._fields)
-        match self._take():
-            case Token("word", word) if word.lower() == "pr":
-                return Present(field, path)
-            case Token("word", word, at) if word.lower() == "ne":
-                return negated(self._comparison(field, path, Token("word", "eq", at)))
-            case comparing:
-                return self._comparison(field, path, comparing)
+        comparing = self._take()
+        if comparing.kind == "word" and comparing.text.lower() == "pr":
+            return term.present()
+        if comparing.kind == "word" and comparing.text.lower() == "ne":
+            return negated(term.compared(comparing._replace(text="eq"), self._take()))
+        return term.compared(comparing, self._take())
 
-    def _comparison(self, field: Field, path: tuple[str, ...], comparing: Token) -> Filter:
-        name = operator_of(comparing, field)
-        token = self._take()
-        literal = literal_of(token)
-        if literal is None and name is Operator.EQ:
-            return Not(Present(field, path))
-        value = fitting(field, literal, token.at)
+    def _elements(self, term: Term, depth: int) -> Filter:
+        opening = self._take()
+        names = term.names_within(opening)
+        part = self._enclosed(opening, names, depth)
+        if (closing := self._take()).kind != "endbracket":
+            raise Malformed("Expected: and, or, or a closing bracket.", closing.at)
+        behind = self._ahead
+        if behind.kind == "word" and behind.text.startswith(".") and behind.at == closing.at + 1:
+            self._take()
+            name = Token("word", behind.text[1:], behind.at + 1)
+            return term.some(And((part, self._term(name, names, depth))))
+        return term.some(part)
+
+
+class FieldNames:
+    """The fields of an entity. A JSON field is named with the path to one of its members."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+
+    def term(self, name: Token) -> Term:
+        if field := self._fields.get(name.text.lower()):
+            return FieldTerm(whole_field(field, name))
+        first, *path = name.text.split(".")
+        field = self._fields.get(first.lower())
+        if field is None or not field.is_json:
+            raise Malformed("There is no such field to filter by.", name.at)
+        return FieldTerm(field, path_of(path, name))
+
+
+class ItemNames:
+    """The members of an element of an array."""
+
+    def term(self, name: Token) -> Term:
+        return FieldTerm(ITEM, path_of(name.text.split("."), name))
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTerm:
+    """A field, or the member of a JSON field that a path leads to."""
+
+    field: Field
+    path: Path = ()
+
+    def present(self) -> Filter:
+        return Present(self.field, self.path)
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        name = operator_of(comparing, self.field)
+        given = literal_of(literal)
+        if given is None and name is Operator.EQ:
+            return Not(self.present())
+        value = fitting(self.field, given, literal.at)
         if name not in operators_of(value):
             raise Malformed("This operator does not compare such a value.", comparing.at)
-        return Comparison(field, name, value, path)
+        return Comparison(self.field, name, value, self.path)
+
+    def names_within(self, opening: Token) -> Names:
+        if not self.field.is_json:
+            raise Malformed("This field has no elements.", opening.at)
+        return ItemNames()
+
+    def some(self, part: Filter) -> Filter:
+        return Some(self.field, self.path, part)
 
 
-def negated(filter: Filter) -> Filter:
-    return filter.part if isinstance(filter, Not) else Not(filter)
-
-
-def field_at(token: Token, fields: Fields) -> tuple[Field, tuple[str, ...]]:
-    if token.kind != "word" or not PATH.fullmatch(token.text):
-        raise Malformed("Expected: the name of a field, not (, or an opening parenthesis.", token.at)
-    if field := fields.get(token.text.lower()):
-        return whole_field(field, token)
-    name, *path = token.text.split(".")
-    field = fields.get(name.lower())
-    if field is None or field.kind is not Kind.JSON:
-        raise Malformed("There is no such field to filter by.", token.at)
-    if len(path) > MAX_STEPS:
+def path_of(steps: Sequence[str], token: Token) -> Path:
+    if len(steps) > MAX_STEPS:
         raise Malformed(f"A path holds at most {MAX_STEPS} names after the field's.", token.at)
-    return field, tuple(path)
+    return tuple(steps)
 
 
-def whole_field(field: Field, token: Token) -> tuple[Field, tuple[str, ...]]:
-    if field.kind is Kind.JSON:
+def whole_field(field: Field, token: Token) -> Field:
+    if field.is_json:
         raise Malformed(f"Name a member of this field: {field.name}.department, say.", token.at)
-    return field, ()
+    return field
 
 
 OPERATORS: Final = frozenset(Operator)

@@ -129,10 +129,15 @@ class Id:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """A JSON object of at most `max_bytes` (compact, UTF-8) and `max_depth` levels, itself the first."""
+    """A JSON object of at most `max_bytes` (compact, UTF-8) and `max_depth` levels, itself the first.
+
+    With `folds` its strings compare by their folded form (see `fold`), but for those at the `exact` paths.
+    """
 
     max_bytes: int = 16 * 1024
     max_depth: int = 8
+    folds: bool = False
+    exact: frozenset[tuple[str, ...]] = frozenset()
 
     def clean(self, value: Any) -> Any:
         return value

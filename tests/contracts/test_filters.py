@@ -45,7 +45,12 @@ numbers = (
 instants = st.sampled_from([NOON, NOON + timedelta(microseconds=1), NOON - timedelta(hours=2)]) | st.timedeltas(
     timedelta(days=-739_000), timedelta(days=2_900_000)
 ).map(lambda distance: NOON + distance)
-members = st.recursive(
+items = st.dictionaries(
+    st.sampled_from(KEYS),
+    st.sampled_from([None, True, False, 0, 1, 1.5, "", "a", "A", "b", [1, "a"], {"b": "a"}]) | words,
+    max_size=3,
+)  # elements that value paths find
+members = st.lists(items, max_size=3) | st.recursive(
     st.sampled_from([None, True, False, 0, 1, 1.0, 1.5, "", "a", "A", "1"]) | numbers | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | words, inner, max_size=3),
     max_leaves=5,
@@ -116,8 +121,25 @@ terms = st.one_of(
     term([*FIELDS.keys() - {"attributes"}, *PATHS], "pr", st.just("")),
     term(PATHS, "pr", st.just("")),
 )  # fmt: skip
+within = st.one_of(
+    term(["a", "b", "c-1", "a.b"], TEXT, words.flatmap(quoted)),
+    term(["a", "b"], ORDERED, numbers.flatmap(quoted)),
+    term(["a", "b"], "eq ne", st.sampled_from(["true", "false", "null"])),
+    term(["a", "b", "A"], "pr", st.just("")),
+)
+parts = st.recursive(
+    within,
+    lambda inner: (
+        st.builds("({} and {})".format, inner, inner)
+        | st.builds("({} or {})".format, inner, inner)
+        | st.builds("not ({})".format, inner)
+        | st.builds("{}[{}]".format, st.sampled_from(["a", "b", "a.b"]), inner)
+    ),
+    max_leaves=3,
+)
+value_paths = st.builds("{}[{}]{}".format, st.sampled_from(PATHS), parts, st.just("") | within.map(".{}".format))
 filters = st.recursive(
-    terms,
+    terms | value_paths,
     lambda inner: (
         st.builds("({} and {})".format, inner, inner)
         | st.builds("({} or {})".format, inner, inner)
@@ -227,6 +249,18 @@ MEANS: Mapping[str, tuple[Sequence[JsonValue], Sequence[JsonValue]]] = {
     "attributes.a.0 pr": ([{"0": 1}], [[1], "1"]),
     'attributes.a.b eq "x"': ([{"b": "x"}, {"b": ["x"]}], [[{"b": "x"}], {"b.c": "x"}, {"b": {"b": "x"}}]),
     'attributes.a.b ne "x"': ([[{"b": "x"}], "x", None], [{"b": "x"}]),
+    'attributes.a[b eq "x" and c eq 1]': (
+        [[{"b": "x", "c": 1}], {"b": "x", "c": 1}, [5, {"b": ["y", "x"], "c": 1.0}]],
+        [[{"b": "x"}, {"c": 1}], [], {}, "x", None, [[{"b": "x", "c": 1}]]],
+    ),
+    'attributes.a[b eq "x"].c eq 1': ([[{"b": "x", "c": 1}]], [[{"b": "x"}, {"c": 1}], [{"b": "x", "c": 2}]]),
+    'attributes.a[not (b eq "x")]': ([[{}], [{"b": "x"}, {"c": 1}], {}], [[{"b": "x"}], [], None, "y", [1]]),
+    'not (attributes.a[b eq "x"])': ([[{}], [], None, "x", [{"c": "x"}]], [[{"b": "x"}], [{}, {"b": "x"}]]),
+    "attributes.a[b pr]": ([[{"b": 0}], {"b": "x"}], [[{"b": None}], [{"b": ""}], [{}], "b"]),
+    "attributes.a[b[c eq 1] and d pr]": (
+        [[{"b": [{"c": 1}], "d": 1}], {"b": {"c": 1}, "d": 1}],
+        [[{"b": [{"c": 1}]}, {"d": 1}], [{"b": [{"c": 2}], "d": 1}]],
+    ),
 }
 
 

@@ -8,7 +8,22 @@ from hypothesis import strategies as st
 
 from domain.errors import Malformed
 from domain.fields import Field, Kind, declare
-from domain.filters import And, Comparison, Filter, Not, Operator, Or, Present, equal, every, matches
+from domain.filters import (
+    ITEM,
+    And,
+    Comparison,
+    Filter,
+    Not,
+    Nothing,
+    Operator,
+    Or,
+    Present,
+    Some,
+    equal,
+    every,
+    matches,
+    negated,
+)
 from domain.grammar import MAX_DEPTH, MAX_LENGTH, MAX_STEPS, MAX_TERMS, parse_filter
 from domain.users import FIELDS, User
 from domain.values import JsonObject
@@ -16,6 +31,9 @@ from domain.values import JsonObject
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NAME = FIELDS["name"]
 A, B, C = (Comparison(NAME, Operator.EQ, letter) for letter in "abc")
+ATTRIBUTES = FIELDS["attributes"]
+D = Comparison(ITEM, Operator.EQ, 1, ("c", "d"))
+FIVE = Comparison(FIELDS["id"], Operator.EQ, 5)
 
 
 def parse(text: str) -> Filter:
@@ -49,6 +67,11 @@ def alice(attributes: JsonObject | None = None, email: str | None = "Alice@Examp
         ('created_at lt "2026-01-01t14:00:00+02:00"', Comparison(FIELDS["created_at"], Operator.LT, NOON)),
         ("attributes.a.B-1 gt -1.5e2", Comparison(FIELDS["attributes"], Operator.GT, -150.0, ("a", "B-1"))),
         ("Attributes.a eq true", Comparison(FIELDS["attributes"], Operator.EQ, True, ("a",))),
+        ("attributes.a[b pr]", Some(ATTRIBUTES, ("a",), Present(ITEM, ("b",)))),
+        ("attributes.a [ b pr and not (c.d eq 1) ]", Some(ATTRIBUTES, ("a",), And((Present(ITEM, ("b",)), Not(D))))),
+        ("attributes.a[b pr].c.d eq 1", Some(ATTRIBUTES, ("a",), And((Present(ITEM, ("b",)), D)))),
+        ("attributes.a[b[c.d eq 1]]", Some(ATTRIBUTES, ("a",), Some(ITEM, ("b",), D))),
+        ("not (attributes.a[b pr]) or id eq 5", Or((Not(Some(ATTRIBUTES, ("a",), Present(ITEM, ("b",)))), FIVE))),
     ],
 )
 def test_reads_the_grammar_of_scim(text: str, tree: Filter) -> None:
@@ -81,6 +104,18 @@ def test_reads_the_grammar_of_scim(text: str, tree: Filter) -> None:
         ("attributes. pr", 0),
         ("attributes..a pr", 0),
         ('emails[type eq "work"]', 0),
+        ("name[a pr]", 4),
+        ("attributes[a pr]", 0),
+        ("attributes.a[]", 13),
+        ("attributes.a[b pr", 17),
+        ("attributes.a[b pr)", 17),
+        ("attributes.a[(b pr]", 18),
+        ("attributes.a[b pr] .c pr", 19),
+        ("attributes.a[b pr].c", 20),
+        ("attributes.a[b pr]c pr", 18),
+        ("attributes.a[name.first..x pr]", 13),
+        (f"attributes.a[{'.'.join('b' * (MAX_STEPS + 1))} pr]", 13),
+        ("attributes.a[" + "b[" * MAX_DEPTH + "c pr" + "]" * (MAX_DEPTH + 1), 12 + 2 * MAX_DEPTH),
         ("(name pr", 8),
         ("name pr)", 7),
         ("name pr name pr", 8),
@@ -234,3 +269,11 @@ def test_another_entity_declares_fields_of_its_own() -> None:
     parse_filter('seq gt 5 and actor sw "key:"', fields)
     with pytest.raises(Malformed):
         parse_filter('email eq "a"', fields)
+
+
+def test_the_not_of_what_does_not_exist_matches_nobody_either() -> None:
+    for filter in (Nothing(), And((A, Nothing())), Or((A, Nothing())), Some(ATTRIBUTES, ("a",), Nothing()), Not(A)):
+        expected = A if filter == Not(A) else Nothing()
+        assert negated(filter) == expected
+    assert not matches(Nothing(), alice())
+    assert matches(Or((Nothing(), Present(NAME))), alice())

@@ -38,7 +38,8 @@ FilterText = Annotated[
         alias="filter",
         description="Only what matches this expression, in the language of SCIM (RFC 7644, section 3.4.2.2): "
         "`eq ne co sw ew gt ge lt le pr`, `and or not` and brackets. An attribute is named by its path, "
-        f"`attributes.department`. At most {grammar.MAX_LENGTH} characters, {grammar.MAX_TERMS} comparisons and "
+        '`attributes.department`, an element of an array by brackets, `attributes.phones[type eq "work"]`. '
+        f"At most {grammar.MAX_LENGTH} characters, {grammar.MAX_TERMS} comparisons and "
         f"{grammar.MAX_DEPTH} brackets within each other. An invalid filter gets a 400 with the position of the error",
         examples=['status eq "active" and email ew "@example.org"'],
         json_schema_extra={"minLength": 1, "maxLength": grammar.MAX_LENGTH},  # the grammar refuses more

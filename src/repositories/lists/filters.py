@@ -17,8 +17,21 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from domain.fields import Field, Kind
-from domain.filters import And, Comparison, Filter, Not, Operator, Or, Present, Value, type_of
+from domain.fields import Field
+from domain.filters import (
+    ITEM,
+    And,
+    Comparison,
+    Filter,
+    Not,
+    Nothing,
+    Operator,
+    Or,
+    Present,
+    Some,
+    Value,
+    type_of,
+)
 
 Columns = Mapping[str, sa.ColumnElement[Any]]
 """For each field by its name, the column with its key, as the domain defines it (`Field.key_in`)."""
@@ -41,7 +54,7 @@ def values_in(filter: Filter | None) -> Iterator[Value]:
     match filter:
         case Comparison():
             yield filter.value
-        case Not(part):
+        case Not(part) | Some(part=part):
             yield from values_in(part)
         case And(parts) | Or(parts):
             for part in parts:
@@ -62,24 +75,34 @@ class Shape:
 
 def text_of(filter: Filter) -> str:
     match filter:
-        case Comparison(field, name, value, path):
-            return f"{'.'.join((field.name, *path))} {name} {type_of(value).__name__}"
-        case Present(field, path):
-            return f"{'.'.join((field.name, *path))} pr"
         case Not(part):
             return f"not ({text_of(part)})"
         case And(parts):
             return f"({' and '.join(map(text_of, parts))})"
         case Or(parts):
             return f"({' or '.join(map(text_of, parts))})"
+        case Nothing():
+            return "nothing"
+        case term:
+            return f"{'.'.join((term.field.name, *term.path))}{text_after(term)}"
+
+
+def text_after(term: Comparison | Present | Some) -> str:
+    """What stands behind the name of a term."""
+    match term:
+        case Comparison(operator=name, value=value):
+            return f" {name} {type_of(value).__name__}"
+        case Some(part=part):
+            return f"[{text_of(part)}]"
+    return " pr"
 
 
 class Conditions:
     """Turns one filter into a condition, and numbers its values from left to right."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, numbers: Iterator[int] | None = None) -> None:
         self._columns = columns
-        self._numbers = count()
+        self._numbers = numbers or count()
 
     def of(self, filter: Filter) -> Condition:
         match filter:
@@ -89,19 +112,32 @@ class Conditions:
                 return sa.or_(*[self.of(part) for part in parts])
             case Not(part):
                 return sa.not_(sa.func.coalesce(self.of(part), sa.false()))  # SQL's unknown counts as false
-            case Present(field, path):
-                return self._present(field, path)
+            case Nothing():
+                return sa.false()
+            case term:
+                return self._term(term)
+
+    def _term(self, term: Comparison | Present | Some) -> Condition:
+        match term:
+            case Some(field, path, part):
+                return self._some(self._columns[field.name], path, part)
             case Comparison(field, name, value, path):
                 return self._comparison(field, name, value, path)
+        return self._present(term.field, term.path)
+
+    def _some(self, document: sa.ColumnElement[Any], path: tuple[str, ...], part: Filter) -> Condition:
+        elements = Elements(document, *path).table_valued(sa.column("item", document.type))
+        matches = Conditions({ITEM.name: elements.c.item}, self._numbers).of(part)
+        return sa.select(sa.literal_column("1")).select_from(elements).where(matches).exists()
 
     def _present(self, field: Field, path: tuple[str, ...]) -> Condition:
         column = self._columns[field.name]
-        return HasMember(column, *path) if field.kind is Kind.JSON else column.is_not(None)
+        return HasMember(column, *path) if field.is_json else column.is_not(None)
 
     def _comparison(self, field: Field, name: Operator, value: Value, path: tuple[str, ...]) -> Condition:
         column = self._columns[field.name]
         parameter = f"value_{next(self._numbers)}"
-        if field.kind is Kind.JSON:
+        if field.is_json:
             return member_compares(column, path, name, type_of(value), parameter)
         return COMPARES[name](column, sa.bindparam(parameter, type_=column.type))
 
@@ -184,6 +220,28 @@ class Items(FunctionElement[Any]):
         super().__init__(document, *steps(path))
 
 
+class Elements(FunctionElement[Any]):
+    """The objects in the array that a path leads to, or the one object that stands there: a table.
+
+    Its only column is `item`.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
+        super().__init__(document, *steps(path))
+
+
+class Member(FunctionElement[str]):
+    """The string that a path leads to; null if there is none."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
+        super().__init__(document, *steps(path))
+
+
 class HasMember(FunctionElement[bool]):
     """Whether a path leads to a value that is not null and not an empty string, array or object."""
 
@@ -256,11 +314,40 @@ def items_on_postgres(element: Items, compiler: SQLCompiler, **_: object) -> str
     value = on_postgres(element, compiler)
     return f"""(
         SELECT
-            CASE jsonb_typeof(item) WHEN 'string' THEN item #>> '{{}}' END COLLATE "C" AS text,
-            CASE jsonb_typeof(item) WHEN 'number' THEN CAST(item #>> '{{}}' AS numeric) END AS number,
-            CASE jsonb_typeof(item) WHEN 'boolean' THEN CAST(item #>> '{{}}' AS boolean) END AS truth
-        FROM jsonb_array_elements(CAST('[]' AS jsonb) || ({value})) AS item
+            CASE jsonb_typeof(found.value) WHEN 'string' THEN found.value #>> '{{}}' END COLLATE "C" AS text,
+            CASE jsonb_typeof(found.value) WHEN 'number' THEN CAST(found.value #>> '{{}}' AS numeric) END AS number,
+            CASE jsonb_typeof(found.value) WHEN 'boolean' THEN CAST(found.value #>> '{{}}' AS boolean) END AS truth
+        FROM jsonb_array_elements(CAST('[]' AS jsonb) || ({value})) AS found(value)
     )"""  # noqa: S608  # of compiled parts
+
+
+@compiles(Elements, "sqlite")
+def elements_on_sqlite(element: Elements, compiler: SQLCompiler, **_: object) -> str:
+    document, path = on_sqlite(element, compiler)
+    value = f"{document} -> ({path})"
+    array = f"CASE json_type({document}, {path}) WHEN 'array' THEN {value} ELSE json_array({value}) END"
+    return f"(SELECT value AS item FROM json_each({array}) WHERE type = 'object')"  # noqa: S608  # of compiled parts
+
+
+@compiles(Elements, "postgresql")
+def elements_on_postgres(element: Elements, compiler: SQLCompiler, **_: object) -> str:
+    value = on_postgres(element, compiler)
+    return f"""(
+        SELECT found.value AS item FROM jsonb_array_elements(CAST('[]' AS jsonb) || ({value})) AS found(value)
+        WHERE jsonb_typeof(found.value) = 'object'
+    )"""  # noqa: S608  # of compiled parts
+
+
+@compiles(Member, "sqlite")
+def member_on_sqlite(element: Member, compiler: SQLCompiler, **_: object) -> str:
+    document, path = on_sqlite(element, compiler)
+    return f"(CASE json_type({document}, {path}) WHEN 'text' THEN {document} ->> ({path}) END)"
+
+
+@compiles(Member, "postgresql")
+def member_on_postgres(element: Member, compiler: SQLCompiler, **_: object) -> str:
+    value = on_postgres(element, compiler)
+    return f"(CASE jsonb_typeof({value}) WHEN 'string' THEN ({value}) #>> '{{}}' END COLLATE \"C\")"
 
 
 @compiles(HasMember, "sqlite")

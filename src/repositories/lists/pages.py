@@ -10,10 +10,11 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from domain.fields import Field
 from domain.filters import And, Comparison, Filter, Operator
 from domain.pages import Keys, Order, Position, Sort
 from repositories.engines.statements import COMPOSED
-from repositories.lists.filters import Columns, Condition, Shape, condition, parameters_of
+from repositories.lists.filters import Columns, Condition, Member, Shape, condition, parameters_of
 
 SHAPES: Final = 256
 """How many statements are kept."""
@@ -33,6 +34,11 @@ class Listing:
     keys: Columns
     shown: Condition
     unique: frozenset[str]
+
+    def key(self, field: Field) -> sa.ColumnElement[Any]:
+        """The key of a field that sorts."""
+        column = self.keys[field.name]
+        return Member(column, *field.path) if field.path else column
 
 
 class Query(NamedTuple):
@@ -65,6 +71,8 @@ def pins(filter: Filter | None, listing: Listing) -> bool:
 
 def is_indexed(sort: Sort) -> bool:
     """Whether an index has the rows in this order: by one field, or by one and the id in the same direction."""
+    if any(order.field.path for order in sort.orders):
+        return False
     return len(sort.orders) == 1 or (len(sort.orders) == 2 and is_one_way(sort))  # noqa: PLR2004
 
 
@@ -122,7 +130,7 @@ class SortKey:
 
     @classmethod
     def of(cls, order: Order, listing: Listing, number: int) -> "SortKey":
-        column = listing.keys[order.field.name]
+        column = listing.key(order.field)
         after = sa.bindparam(f"after_{number}", type_=column.type)
         return cls(column, after, order.descending, order.field.optional)
 
