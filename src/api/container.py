@@ -53,6 +53,7 @@ class Container(containers.DeclarativeContainer):
         serving=serving,
         pool_size=settings.provided.pool_size,
         pool_timeout_s=settings.provided.pool_timeout_s,
+        auto_upgrade=settings.provided.auto_upgrade,
         meter=meter,
     )
     clock = providers.Object(utc_now)

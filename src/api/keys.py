@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticKnownError
 
 from api.web.dependencies import Service, WritingService
@@ -14,7 +14,7 @@ from api.web.problems import documented
 from api.web.requests import PlainInteger
 from api.web.responses import documented_headers, json_answer, written
 from api.web.routing import Router, calls
-from domain.keys import NAME, Key, NewKey, Scope
+from domain.keys import GRANTABLE, NAME, Key, NewKey, Scope
 from domain.pages import BY_ID, DEFAULT_LIMIT
 from domain.values import MAX_ID, instant
 from services.keys import DEFAULT_OVERLAP, MAX_OVERLAP, KeyService
@@ -33,7 +33,8 @@ Name = Annotated[
     ),
 ]
 Scopes = Annotated[
-    list[Scope], Field(description="What it allows", examples=[[Scope.USERS_READ]], min_length=1, max_length=50)
+    list[Annotated[Scope, WithJsonSchema({"type": "string", "enum": list(GRANTABLE)})]],
+    Field(description="What it allows", examples=[[Scope.USERS_READ]], min_length=1, max_length=50),
 ]
 Secret = Annotated[
     str,

@@ -1,10 +1,14 @@
 """What an operator can set: by flag, by environment (`ROSTER_...`), in `.env`, in this order."""
 
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
+from dotenv import dotenv_values
 from pydantic import Field, FilePath, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -23,6 +27,13 @@ class Settings(BaseSettings):
     database_url: Annotated[
         str, Field(description="sqlite:///file.db or postgresql://user:password@host/name", repr=False)
     ] = "sqlite:///roster.db"
+    auto_upgrade: Annotated[
+        bool,
+        Field(
+            description="SQLite: upgrade the schema at the start, after a copy of the file. "
+            "If false, the server refuses until roster db upgrade was run, as on PostgreSQL"
+        ),
+    ] = True
     host: Annotated[str, Field(description="The address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="The port to listen on; 0 takes a free one")] = 8000
     workers: Annotated[int, Field(ge=1, le=64, description="Server processes; above 1 needs PostgreSQL")] = 1
@@ -58,6 +69,15 @@ class Settings(BaseSettings):
     ] = False
     log_format: Annotated[LogFormat, Field(description="auto: console on a terminal, else json")] = LogFormat.AUTO
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="debug to error")] = "info"
+
+    @classmethod
+    def unknown(cls) -> Iterator[str]:
+        """A sentence for each variable `ROSTER_...`, in the environment or in `.env`, that sets nothing."""
+        known = [f"ROSTER_{name.upper()}" for name in cls.model_fields]
+        given = {name.upper() for name in (*os.environ, *dotenv_values(str(cls.model_config["env_file"])))}
+        for name in sorted(name for name in given if name.startswith("ROSTER_") and name not in known):
+            similar = get_close_matches(name, known, n=1, cutoff=0.8)
+            yield f"{name} is not a setting." + (f" Did you mean {similar[0]}?" if similar else "")
 
     def environment(self) -> dict[str, str]:
         """These settings as the environment variables that would give them."""

@@ -44,6 +44,12 @@ class Scope(StrEnum):
     SCIM = "scim"
 
 
+RESERVED: Final = frozenset({Scope.GROUPS_READ, Scope.GROUPS_WRITE})
+"""Scopes whose operations do not exist yet. New keys do not get them."""
+
+GRANTABLE: Final = tuple(scope for scope in Scope if scope not in RESERVED)
+"""The scopes that a new key can have."""
+
 GIVEN_BY_SCIM: Final = frozenset({Scope.USERS_READ, Scope.USERS_WRITE, Scope.GROUPS_READ, Scope.GROUPS_WRITE})
 """The scopes that SCIM needs."""
 
@@ -60,11 +66,9 @@ class Unauthenticated(Refusal):
 
 
 class Forbidden(Refusal):
-    code = "forbidden"
+    """The caller lacks a scope, which the message names."""
 
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(f"This needs the scope {scope}.")
-        self.scope = scope
+    code = "forbidden"
 
 
 class TooManyFailures(Refusal):
@@ -79,7 +83,13 @@ def require_scopes(wanted: Iterable[Scope], held: Collection[Scope] | None) -> N
     """Raises `Forbidden` naming the first scope that is not held. None holds them all."""
     for scope in wanted:
         if held is not None and scope not in held:
-            raise Forbidden(scope)
+            raise Forbidden(f"This needs the scope {scope}.")
+
+
+def require_grantable(granted: Iterable[Scope], held: Collection[Scope] | None) -> None:
+    """Raises `Forbidden` naming the scopes that a caller cannot grant, because it does not hold them."""
+    if held is not None and (missing := [scope for scope in granted if scope not in held]):
+        raise Forbidden(f"A key cannot grant a scope that it does not hold: {', '.join(missing)}.")
 
 
 class Scopes:
@@ -91,8 +101,9 @@ class Scopes:
     def faults(self, pointer: str, value: Any) -> Iterator[Fault]:
         if not value:
             yield Fault(pointer, "too_short", "Name at least one scope.")
-        if unknown := set(value) - set(Scope):
-            yield Fault(pointer, "not_allowed", f"{len(unknown)} of these are unknown. Scopes are {', '.join(Scope)}.")
+        if unknown := set(value) - set(GRANTABLE):
+            known = ", ".join(GRANTABLE)
+            yield Fault(pointer, "not_allowed", f"{len(unknown)} of these are unknown. Scopes are {known}.")
 
 
 class Time:

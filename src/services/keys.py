@@ -8,6 +8,7 @@ from domain.errors import Conflict, Contended, Fault, Invalid, NotFound
 from domain.idempotency import Committed
 from domain.keys import (
     FIRST_ID,
+    GRANTABLE,
     Digest,
     Key,
     Keys,
@@ -17,7 +18,7 @@ from domain.keys import (
     Scope,
     digest_of,
     id_in,
-    require_scopes,
+    require_grantable,
     write_secret,
 )
 from domain.pages import Page, Position
@@ -41,8 +42,8 @@ class KeyService:
 
     @operation(Scope.KEYS_ADMIN)
     async def create(self, new: NewKey) -> Committed[tuple[Key, str]]:
-        """Create a key. Its secret cannot be shown again. A caller cannot grant a scope that it lacks."""
-        require_scopes(new.scopes, self.context.scopes)
+        """Create a key. Its secret cannot be shown again. A caller cannot grant a scope that it does not hold."""
+        require_grantable(new.scopes, self.context.scopes)
         async with self.units.writing(self.context) as work:
             new.require_future(work.now)
             key = await work.keys.add(new)
@@ -63,7 +64,7 @@ class KeyService:
         async with self.units.writing(self.context) as work:
             if await work.keys.any():
                 return None
-            key = await add_unless_overtaken(work.keys, NewKey(name="bootstrap", scopes=tuple(Scope)))
+            key = await add_unless_overtaken(work.keys, NewKey(name="bootstrap", scopes=GRANTABLE))
             await work.keys.keep_digests(key.id, [Digest(digest_of(secret))])
             committed = await work.commit(key)
         self._forget()
@@ -89,7 +90,7 @@ class KeyService:
             raise Invalid([Fault("/overlap", "out_of_range", f"Must be at most {MAX_OVERLAP.days} days.")])
         async with self.units.writing(self.context) as work:
             key = require_valid(await work.keys.get(id, hidden=True))
-            require_scopes(key.scopes, self.context.scopes)
+            require_grantable(key.scopes, self.context.scopes)
             before = [Digest(each.hash, work.now + overlap) for each in (await work.keys.digests(id))[:1]]
             secret = write_secret(id, self._randomness())
             key = await work.keys.save(key.rotated(work.now))

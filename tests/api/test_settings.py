@@ -1,5 +1,6 @@
 """What an operator sets, where it may come from, and that bad values are not repeated."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,28 @@ def test_a_url_that_is_none_is_refused_without_being_repeated(url: str) -> None:
     assert result.stderr.startswith("roster: ")
     assert len(result.stderr.splitlines()) == 1
     assert SECRET not in result.output
+
+
+def test_a_variable_that_sets_nothing_is_named_with_what_may_be_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [each for each in os.environ if each.startswith("ROSTER_")]:
+        monkeypatch.delenv(name)
+    assert list(Settings.unknown()) == []
+
+    monkeypatch.setenv("ROSTER_DATABSE_URL", SECRET)
+    monkeypatch.setenv("ROSTER_PORT", "1")
+    (tmp_path / ".env").write_text(f"ROSTER_XYZZY={SECRET}\nOTHER=1\n")
+
+    assert list(Settings.unknown()) == [
+        "ROSTER_DATABSE_URL is not a setting. Did you mean ROSTER_DATABASE_URL?",
+        "ROSTER_XYZZY is not a setting.",
+    ]
+
+
+def test_a_command_warns_of_it(monkeypatch: pytest.MonkeyPatch, upgraded_sqlite_url: str) -> None:
+    monkeypatch.setenv("ROSTER_DATABSE_URL", SECRET)
+    result = CliRunner().invoke(app, ["db", "status", "--database-url", upgraded_sqlite_url])
+    assert result.exit_code == 0
+    assert "roster: ROSTER_DATABSE_URL is not a setting." in result.stderr

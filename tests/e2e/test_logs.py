@@ -119,3 +119,20 @@ async def test_a_console_says_what_failed_too(serve: "Run", http: AsyncClient, s
     assert "Traceback" in "".join(roster.said)
     assert roster.complained == []
     assert PRIVATE not in said(roster)
+
+
+async def test_a_new_database_and_a_variable_that_sets_nothing_are_told_of(
+    serve: "Run", sqlite_url: str, tmp_path: Path
+) -> None:
+    server = await serve(sqlite_url, databse_url="x")
+    await server.url()
+    events = {event["event"]: event for event in server.events}
+    assert events["created a new database"]["database"].endswith(f", {tmp_path}/roster.db")
+    misspelt = "ROSTER_DATABSE_URL is not a setting. Did you mean ROSTER_DATABASE_URL?"
+    assert events[misspelt]["level"] == "warning"
+    await server.stop()
+
+    again = await serve(sqlite_url)
+    await again.url()
+    assert "created a new database" not in {event["event"] for event in again.events}
+    assert {event["event"]: event for event in again.events}["serving"]["database"].endswith(f", {tmp_path}/roster.db")

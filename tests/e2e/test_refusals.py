@@ -82,7 +82,7 @@ async def test_a_postgres_out_of_reach_is_named_without_the_password(serve: "Run
         url = f"postgresql://roster:{SECRET}@127.0.0.1:{port}/directory"
         line = await complaint_of(await serve(url))
 
-    assert "PostgreSQL, directory at 127.0.0.1 cannot be reached" in line
+    assert f"PostgreSQL, directory at 127.0.0.1:{port} cannot be reached" in line
 
 
 async def test_a_database_that_is_not_there_is_named(serve: "Run", postgres_url: str) -> None:

@@ -40,6 +40,8 @@ ROOT: Final = Path(__file__).parents[2]
 @pytest.fixture
 async def fresh(fresh_url: str) -> AsyncIterator[Database]:
     """A database before its first revision."""
+    if file := sa.make_url(fresh_url).database if fresh_url.startswith("sqlite") else None:
+        Path(file).touch()  # noqa: ASYNC240  # a command does not create it
     database = database_at(fresh_url, serving=False, pool_size=2, pool_timeout_s=5)
     yield database
     await database.stop()

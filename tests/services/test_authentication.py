@@ -198,7 +198,7 @@ async def test_a_key_revoked_while_it_was_looked_up_is_not_remembered(
 async def test_a_key_ends_when_it_expires_though_it_is_remembered(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
-    new = NewKey(name="short", scopes=(Scope.SCIM,), expires_at=time.now + timedelta(seconds=2))
+    new = NewKey(name="short", scopes=(Scope.USERS_READ,), expires_at=time.now + timedelta(seconds=2))
     _, secret = (await keys.create(new)).result
     time.pass_by(1.9)
     await access.authenticate(secret)
@@ -319,7 +319,7 @@ async def test_every_wrong_secret_takes_the_same_path(
 
     for _ in range(3):
         await keys.create(ADMIN)
-    expiring = NewKey(name="short", scopes=(Scope.SCIM,), expires_at=time.now + timedelta(seconds=1))
+    expiring = NewKey(name="short", scopes=(Scope.USERS_READ,), expires_at=time.now + timedelta(seconds=1))
     await keys.create(expiring)
     await keys.rotate(2)
     await keys.revoke(3)

@@ -55,6 +55,8 @@ def in_directory(run: "Callable[[Container], Coroutine[Any, Any, T]]", database_
     from api.container import Container  # noqa: PLC0415  # commands without a database start without it
 
     settings = settings_from(database_url=database_url)
+    for warning in Settings.unknown():
+        typer.echo(f"roster: {warning}", err=True)
     container = Container(settings=providers.Object(settings), serving=providers.Object(False))
     try:
         return asyncio.run(run(container))
@@ -73,6 +75,7 @@ def in_service_of(
     async def run(container: "Container") -> T:
         units = container.units()
         await units.start()
+        typer.echo(f"roster: {container.database().name}", err=True)  # a key in another file would be of no use
         try:
             context = RequestContext(actor=f"cli:{os_user()}", request_id=uuid4().hex)
             return await act(provider(container)(context))

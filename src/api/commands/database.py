@@ -1,29 +1,47 @@
 """`roster db`: the schema of the database."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.commands.console import DatabaseUrl, in_directory
+from domain.errors import NotReady
 
 if TYPE_CHECKING:
-    from api.container import Container
+    from api.container import Container, Database
+
+Ask = Annotated[bool, typer.Option(help="Ask before the upgrade of a schema that is there")]
 
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
 
 @db.command()
-def upgrade(database_url: DatabaseUrl = None) -> None:
-    """Bring the schema to its head. Any number of processes may do so at once."""
+def upgrade(ask: Ask = False, database_url: DatabaseUrl = None) -> None:
+    """Bring the schema to its head, in a new database too. Any number of processes may do so at once.
+
+    A SQLite file is copied first, to roster.db.before-0002 or the like.
+    """
 
     async def run(container: "Container") -> str:
         database = container.database()
-        await database.upgrade()
-        status = await database.status()
+        if ask:
+            await confirm(database)
+        upgrade = await database.upgrade()
         await database.stop()
-        return f"{database.name} is at {status.current}."
+        return f"{database.name}: {upgrade}."
 
     typer.echo(in_directory(run, database_url))
+
+
+async def confirm(database: "Database") -> None:
+    """Ask whether to go on, unless there is nothing to lose."""
+    try:
+        status = await database.status()
+    except NotReady:  # which the upgrade raises as well, unless it creates the database
+        return
+    if status.is_behind:
+        typer.echo(f"{database.name}: {status}", err=True)
+        typer.confirm("Upgrade it now?", abort=True, err=True)
 
 
 @db.command()

@@ -6,10 +6,10 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from api.commands.console import DatabaseUrl, duration, in_service_of, lawful, reasons, show
+from api.commands.console import DatabaseUrl, duration, in_service_of, lawful, reasons, refuse, show
 from api.randomness import random_characters
 from domain.errors import Refusal
-from domain.keys import FIRST_ID, Key, LastAdminKey, NewKey, Scope, write_secret
+from domain.keys import FIRST_ID, GRANTABLE, Key, LastAdminKey, NewKey, write_secret
 from domain.pages import BY_ID, MAX_LIMIT
 from domain.values import MAX_ID
 from services.keys import KeyService
@@ -20,7 +20,11 @@ keys = typer.Typer(help="API keys: who may call, and for what.", no_args_is_help
 
 Name = Annotated[str, typer.Argument(help="Who uses the key, for people")]
 KeyId = Annotated[int, typer.Argument(help="The id of the key, as list shows it", min=1, max=MAX_ID)]
-Scopes = Annotated[list[Scope], typer.Option("--scope", help="What the key allows; can be given several times")]
+Scopes = Annotated[
+    list[str],
+    typer.Option("--scope", help=f"What the key allows; can be given several times. Scopes are {', '.join(GRANTABLE)}"),
+]
+AllScopes = Annotated[bool, typer.Option("--all-scopes", help="The key allows everything")]
 Expires = Annotated[str | None, typer.Option(help="How long the key is valid, as in 90d, 12h or 30m")]
 Overlap = Annotated[str, typer.Option(help="How long the previous secret stays valid, as in 24h")]
 Force = Annotated[bool, typer.Option(help="Revoke it even if it is the last one that may administer keys")]
@@ -28,12 +32,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 @keys.command("create")
-def create_key(
-    name: Name, scope: Scopes, expires: Expires = None, json: Json = False, database_url: DatabaseUrl = None
+def create_key(  # noqa: PLR0917  # the command line has them by name
+    name: Name,
+    scope: Scopes = [],  # noqa: B006  # of the command line's library, which does not alter it
+    all_scopes: AllScopes = False,
+    expires: Expires = None,
+    json: Json = False,
+    database_url: DatabaseUrl = None,
 ) -> None:
     """Create a key and show its secret, only now. From the first key on, every request needs one."""
     expires_at = None if expires is None else datetime.now(UTC) + duration(expires)
-    new = lawful(lambda: NewKey(name=name, scopes=tuple(scope), expires_at=expires_at))
+    if bool(scope) == all_scopes:
+        refuse("Say what the key allows: --all-scopes, or --scope users:read and so on.")
+    scopes: Any = GRANTABLE if all_scopes else tuple(scope)  # the domain checks them
+    new = lawful(lambda: NewKey(name=name, scopes=scopes, expires_at=expires_at))
     key, secret = in_service(lambda service: service.create(new), database_url).result
     show({**as_over_http(key), "secret": secret}, as_json=json)
 

@@ -3,6 +3,7 @@
 import signal
 from types import FrameType
 
+import structlog
 import uvicorn
 import uvloop
 from dependency_injector import providers
@@ -12,6 +13,8 @@ from api.process.logs import configure_logs
 from api.process.startup import announce, config_of, listen, long_lived_app, require_key_unless_local
 from api.process.workers import serve_with_workers
 from api.settings import Settings
+
+log = structlog.get_logger("roster")
 
 
 class Server(uvicorn.Server):
@@ -25,6 +28,8 @@ class Server(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Serve until a signal to stop. Raises `NotReady` if it cannot."""
     configure_logs(settings)
+    for warning in Settings.unknown():
+        log.warning(warning)
     if settings.workers == 1:
         uvloop.run(serve_alone(settings))
     else:

@@ -32,7 +32,7 @@ async def require_key_unless_local(container: Container) -> None:
     if not settings.is_local() and not await container.authenticator().needs_key():
         raise NotReady(
             f"Without any key the directory would be open to whoever reaches {settings.host}. Create one first: "
-            "roster keys create admin --scope keys:admin; or listen on 127.0.0.1, or set ROSTER_BOOTSTRAP_KEY."
+            "roster keys create admin --all-scopes; or listen on 127.0.0.1, or set ROSTER_BOOTSTRAP_KEY."
         )
 
 

@@ -2,15 +2,15 @@
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
-from domain.errors import NotReady
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
-from repositories.engines.revisions import SchemaStatus
+from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.engines.urls import POSTGRES, parse
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -74,40 +74,45 @@ class Database(Protocol):
 
     async def stop(self) -> None: ...
 
-    async def upgrade(self) -> None:
-        """Bring the schema to its head. Any number of processes may do so at once."""
+    async def upgrade(self) -> Upgrade:
+        """Bring the schema to its head, in a new database too. Any number of processes may do so at once.
+
+        Raises `NotReady` if the database belongs to another program.
+        """
         ...
 
-    async def status(self) -> SchemaStatus: ...
+    async def status(self) -> SchemaStatus:
+        """Raises `NotReady` if there is no such database, or if it belongs to another program."""
+        ...
 
     async def is_ready(self) -> bool:
         """Whether reads are answered and the schema is at its head."""
         ...
 
 
-POSTGRES: Final = {"postgres", "postgresql", "postgresql+asyncpg"}
-SQLITE: Final = {"sqlite", "sqlite+aiosqlite"}
-
-
-def database_at(url: str, *, serving: bool, pool_size: int, pool_timeout_s: float, meter: Meter = NO_METER) -> Database:
+def database_at(
+    url: str,
+    *,
+    serving: bool,
+    pool_size: int,
+    pool_timeout_s: float,
+    auto_upgrade: bool = True,
+    meter: Meter = NO_METER,
+) -> Database:
     """The database of a URL: `sqlite:///file.db`, or `postgresql://user:password@host/name`.
 
-    `serving` says that this process is the server, not a command beside it. Raises `NotReady` for other URLs.
+    `serving` says that this process is the server, not a command beside it. Only a server creates a file that is not
+    there and, with `auto_upgrade`, upgrades it. Raises `NotReady` for other URLs.
     """
     parsed = parse(url)
     if parsed.drivername in POSTGRES:
         from repositories.engines.postgres.database import PostgresDatabase  # noqa: PLC0415  # a server on SQLite does not load the driver
 
         return PostgresDatabase(parsed, pool_size=pool_size, pool_timeout_s=pool_timeout_s, meter=meter)
-    if parsed.drivername not in SQLITE:
-        raise NotReady("The database URL begins with sqlite:/// or postgresql://.")
-    if not parsed.database or parsed.database == ":memory:":
-        raise NotReady("SQLite needs a file, as in sqlite:///roster.db: in memory all requests share a transaction.")
-    return SqliteDatabase(Path(parsed.database), serving=serving, pool_timeout_s=pool_timeout_s, meter=meter)
-
-
-def parse(url: str) -> sa.URL:
-    try:
-        return sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):  # their texts quote the URL, which may hold a password
-        raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from None
+    return SqliteDatabase(
+        Path(parsed.database or ""),
+        serving=serving,
+        pool_timeout_s=pool_timeout_s,
+        auto_upgrade=auto_upgrade,
+        meter=meter,
+    )

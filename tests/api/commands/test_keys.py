@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from api.commands.main import app
 from api.container import Container
 from api.settings import Settings
 from domain.changes import Change
-from domain.keys import Key, Scope, id_in
+from domain.keys import GRANTABLE, RESERVED, Key, Scope, id_in
 
 if TYPE_CHECKING:
     from domain.work import UnitsOfWork
@@ -25,10 +26,9 @@ ADMIN = ["create", "admin", "--scope", "keys:admin"]
 
 
 @pytest.fixture(autouse=True)
-def database(monkeypatch: pytest.MonkeyPatch, sqlite_url: str) -> str:
-    """A file that is not there yet."""
-    monkeypatch.setenv("ROSTER_DATABASE_URL", sqlite_url)
-    return sqlite_url
+def database(monkeypatch: pytest.MonkeyPatch, upgraded_sqlite_url: str) -> str:
+    monkeypatch.setenv("ROSTER_DATABASE_URL", upgraded_sqlite_url)
+    return upgraded_sqlite_url
 
 
 def keys(*arguments: str) -> Result:
@@ -37,8 +37,13 @@ def keys(*arguments: str) -> Result:
 
 def done(*arguments: str) -> str:
     result = keys(*arguments)
-    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    assert (result.exit_code, own_lines(result)) == (0, []), result.output
     return result.stdout
+
+
+def own_lines(result: Result) -> list[str]:
+    """What it writes to standard error, without the database that it works on."""
+    return [line for line in result.stderr.splitlines() if not line.startswith("roster: SQLite ")]
 
 
 def in_json(*arguments: str) -> Any:
@@ -50,7 +55,7 @@ def complaints(*arguments: str) -> list[str]:
     result = keys(*arguments)
     assert (result.exit_code, result.stdout) == (2, ""), result.output
     assert "Traceback" not in result.stderr
-    return result.stderr.splitlines()
+    return own_lines(result)
 
 
 def in_directory(act: Any) -> Any:
@@ -80,7 +85,38 @@ def feed() -> list[Change]:
     return told
 
 
-def test_a_created_key_is_good_in_a_file_that_was_not_there() -> None:
+def test_a_file_that_is_not_there_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_DATABASE_URL", "sqlite:///elsewhere.db")
+    monkeypatch.chdir(tmp_path)
+    for arguments in (ADMIN, ["list"], ["rotate", "1"], ["revoke", "1"]):
+        [line] = complaints(*arguments)
+        assert line.startswith(f"roster: There is no file {tmp_path}/elsewhere.db.")
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
+def test_the_database_is_named_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_DATABASE_URL", "sqlite:///roster.db")
+    monkeypatch.chdir(tmp_path)
+    result = keys("list")
+    assert result.stderr.endswith(f", {tmp_path}/roster.db\n")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_all_scopes_are_all_that_there_are() -> None:
+    assert in_json("create", "admin", "--all-scopes")["scopes"] == sorted(GRANTABLE)
+    for arguments in (["create", "n"], ["create", "n", "--all-scopes", "--scope", "users:read"]):
+        assert complaints(*arguments) == [
+            "roster: Say what the key allows: --all-scopes, or --scope users:read and so on."
+        ]
+
+
+@pytest.mark.parametrize("scope", sorted(RESERVED))
+def test_a_scope_that_allows_nothing_yet_is_not_offered(scope: Scope) -> None:
+    [line] = complaints("create", "n", "--scope", scope)
+    assert line == f"roster: scopes: 1 of these are unknown. Scopes are {', '.join(GRANTABLE)}."
+
+
+def test_a_created_key_is_good() -> None:
     created = in_json("create", "import", "--scope", "users:write", "--scope", "users:read")
 
     assert id_in(created["secret"]) == created["id"] == 1
@@ -110,7 +146,7 @@ def test_the_list_is_of_keys_that_are_not_revoked_without_secrets() -> None:
     assert in_json("list") == []
     assert done("list") == ""
     secret = in_json(*ADMIN)["secret"]
-    done("create", "other", "--scope", "scim")
+    done("create", "other", "--scope", "users:read")
     done("revoke", "2")
 
     listed = in_json("list")
@@ -135,7 +171,7 @@ def test_a_rotated_key_has_two_secrets_for_a_while() -> None:
 
 def test_a_revoked_key_is_no_good() -> None:
     done(*ADMIN)
-    secret = in_json("create", "other", "--scope", "scim")["secret"]
+    secret = in_json("create", "other", "--scope", "users:read")["secret"]
 
     assert done("revoke", "2") == "Key 2 is revoked.\n"
 
@@ -153,12 +189,13 @@ def test_the_last_admin_key_is_revoked_by_force() -> None:
     assert in_json("list") == []
 
 
-def test_a_secret_is_made_up_without_being_stored(database: str) -> None:
+def test_a_secret_is_made_up_without_being_stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ROSTER_DATABASE_URL", f"sqlite:///{tmp_path}/elsewhere.db")
     one, other = done("generate").strip(), done("generate").strip()
 
     assert id_in(one) == id_in(other) == 1
     assert one != other
-    assert not os.path.exists(database.removeprefix("sqlite:///"))  # noqa: PTH110
+    assert not (tmp_path / "elsewhere.db").exists()
 
 
 def test_every_change_names_who_sat_at_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +220,7 @@ def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_name_cannot_speak_to_the_terminal() -> None:
-    done("create", "\x1b[2Jadmin\nid 7", "--scope", "scim")
+    done("create", "\x1b[2Jadmin\nid 7", "--scope", "users:read")
 
     said = done("list")
 
@@ -203,8 +240,8 @@ def test_a_duration_that_is_none_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["create", " ", "--scope", "scim"], "roster: name: Must not be blank."),
-        (["create", "n" * 201, "--scope", "scim"], "roster: name: Must hold at most 200 characters."),
+        (["create", " ", "--scope", "users:read"], "roster: name: Must not be blank."),
+        (["create", "n" * 201, "--scope", "users:read"], "roster: name: Must hold at most 200 characters."),
         ([*ADMIN, "--expires", "0d"], "roster: expires_at: Must be in the future."),
         (["rotate", "7"], "roster: There is no key with this id."),
         (["revoke", "7"], "roster: There is no key with this id."),

@@ -33,8 +33,12 @@ def test_the_version_is_that_of_the_api() -> None:
 def test_status_says_where_the_schema_is_and_what_to_do(tmp_path: Path) -> None:
     url = ["--database-url", f"sqlite:///{tmp_path}/roster.db"]
 
+    missing = CliRunner().invoke(app, ["db", "status", *url])
+    assert (missing.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert f"There is no file {tmp_path}/roster.db." in missing.stderr
+    (tmp_path / "roster.db").touch()
     before = CliRunner().invoke(app, ["db", "status", *url])
-    assert (before.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert before.exit_code == 1
     assert "roster db upgrade" in before.stdout
 
     upgraded = CliRunner().invoke(app, ["db", "upgrade", *url])

@@ -25,7 +25,7 @@ def run(*arguments: str) -> Result:
 def in_json(*arguments: str) -> Any:
     result = run(*arguments, "--json")
     assert result.exit_code == 0, result.output
-    return json.loads(result.output)
+    return json.loads(result.stdout)
 
 
 def test_creates_shows_changes_and_removes() -> None:
@@ -36,10 +36,10 @@ def test_creates_shows_changes_and_removes() -> None:
     assert in_json("change", "1", "--url", URL + "/2")["url"] == URL + "/2"
     assert in_json("change", "1", "--all")["filter"] is None
     assert in_json("rotate", "1", "--overlap", "1h")["secret"] != created["secret"]
-    assert run("pause", "1").output == "Webhook 1 is paused.\n"
+    assert run("pause", "1").stdout == "Webhook 1 is paused.\n"
     assert in_json("list")[0]["state"] == "paused"
-    assert run("resume", "1").output == "Webhook 1 is active.\n"
-    assert run("delete", "1").output == "Webhook 1 is removed.\n"
+    assert run("resume", "1").stdout == "Webhook 1 is active.\n"
+    assert run("delete", "1").stdout == "Webhook 1 is removed.\n"
     assert in_json("list") == []
 
 
@@ -56,4 +56,4 @@ def test_creates_shows_changes_and_removes() -> None:
 def test_says_why_it_refuses(arguments: tuple[str, ...], reason: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
-    assert result.output.startswith(reason)
+    assert reason in result.stderr

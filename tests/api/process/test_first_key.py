@@ -17,7 +17,7 @@ from api.process.startup import require_key_unless_local
 from api.process.workers import serve_with_workers
 from api.settings import Settings
 from domain.errors import NotReady
-from domain.keys import FIRST_ID, NewKey, Scope, write_secret
+from domain.keys import FIRST_ID, GRANTABLE, NewKey, Scope, write_secret
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 
@@ -53,7 +53,7 @@ async def test_anywhere_else_it_refuses_and_says_what_to_do(prepared: Prepare, h
     with pytest.raises(NotReady) as refused:
         await require_key_unless_local(prepared(host=host))
 
-    for word in ("roster keys create", "keys:admin", "127.0.0.1", "ROSTER_BOOTSTRAP_KEY", host):
+    for word in ("roster keys create admin --all-scopes", "127.0.0.1", "ROSTER_BOOTSTRAP_KEY", host):
         assert word in str(refused.value)
 
 
@@ -113,7 +113,7 @@ async def test_the_first_key_is_seeded_once(prepared: Prepare, given: Any, tmp_p
 
     assert await ids(container) == [FIRST_ID]
     key = await container.authenticator().authenticate(SECRET)
-    assert set(key.scopes) == set(Scope)
+    assert set(key.scopes) == set(GRANTABLE)
     async with container.units().reading() as work:
         assert [(change.actor, change.entity_id) for change in await work.changes.list(limit=9)] == [("bootstrap", 1)]
 

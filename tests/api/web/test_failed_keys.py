@@ -66,7 +66,7 @@ async def test_who_sends_no_key_at_all_has_tried_none(directory: "Directory") ->
 
 
 async def test_a_good_key_with_too_few_scopes_is_no_wrong_key(directory: "Directory") -> None:
-    _, secret = await directory.key(Scope.SCIM)
+    _, secret = await directory.key(Scope.CHANGES_READ)
     for _ in range(MAX_FAILURES + 1):
         assert (await directory.ask("GET", "/users/", key=secret)).status_code == 403
 

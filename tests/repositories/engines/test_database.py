@@ -1,5 +1,6 @@
 """Which database a URL means, and what is said of those that mean none."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,31 @@ def test_other_databases_are_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["", "secret", "roster:secret@localhost", "://secret", "postgresql://roster:secret@localhost:port/roster",
-     "postgresql://roster:secret@[::1/roster"],
-)  # fmt: skip
-def test_what_is_no_url_is_refused_without_being_repeated(url: str) -> None:
-    with pytest.raises(NotReady, match="cannot be read") as refused:
+    ("url", "said"),
+    [
+        ("", "begins with sqlite:/// or postgresql://"),
+        ("secret", "begins with"),
+        ("roster:secret@localhost", "begins with"),
+        ("://secret", "begins with"),
+        ("sqlite:secret.db", "Write three slashes"),
+        ("sqlite:/secret.db", "Write three slashes"),
+        ("sqlite://secret.db", "Write three slashes"),
+        ("postgresql:roster:secret@localhost/roster", "cannot be read"),
+        ("postgresql://roster:secret@[::1/roster", "cannot be read"),
+        ("postgresql://roster:secret@localhost:port/roster", "port in the database URL must be a number"),
+        ("postgresql://roster:secret@localhost:0/roster", "port in the database URL must be a number"),
+        ("postgresql://roster:secret@localhost:65536/roster", "port in the database URL must be a number"),
+        ("postgresql://roster:secret@[::1]:x/roster", "port in the database URL must be a number"),
+        ("postgresql://roster:secret@one:5432,two:5432/roster", "several hosts"),
+        ("postgresql://roster:secret@one,two/roster", "several hosts"),
+        ("postgresql://roster:se@secret@localhost/roster", "write %40 for @"),
+        ("postgresql://roster:se/secret@localhost/roster", "%2F for /"),
+        ("postgresql://roster:se:secret@localhost/roster", "%3A for :"),
+        ("postgresql://roster:se?secret@localhost/roster", "%3F for ?"),
+    ],
+)
+def test_what_is_no_url_is_refused_without_being_repeated(url: str, said: str) -> None:
+    with pytest.raises(NotReady, match=re.escape(said)) as refused:
         database(url)
     assert "secret" not in str(refused.value)
     assert refused.value.__cause__ is None
@@ -55,7 +75,8 @@ def test_what_is_no_url_is_refused_without_being_repeated(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "name"),
     [
-        ("postgresql://roster:secret@db.example.org/directory", "PostgreSQL, directory at db.example.org"),
+        ("postgresql://roster:secret@db.example.org/directory", "PostgreSQL, directory at db.example.org:5432"),
+        ("postgresql://roster:secret@[::1]:6543/directory", "PostgreSQL, directory at [::1]:6543"),
         ("postgresql://roster:secret@/directory", "PostgreSQL, directory at a local socket"),
     ],
 )

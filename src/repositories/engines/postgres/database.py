@@ -16,9 +16,10 @@ from repositories.engines.meter import NO_METER, Meter, Pool
 from repositories.engines.postgres.errors import refusing
 from repositories.engines.postgres.executors import ConnectionExecutor, PooledExecutor, PostgresTransaction
 from repositories.engines.postgres.pools import Connections, leave_as_is, read_json_as_stored
-from repositories.engines.revisions import SchemaStatus
+from repositories.engines.revisions import SchemaStatus, Upgrade
 
 CONNECT_TIMEOUT_S: Final = 5
+DEFAULT_PORT: Final = 5432
 
 SESSION: Final[Mapping[str, str]] = {
     "application_name": "roster",
@@ -51,7 +52,7 @@ class PostgresDatabase:
     of the feed who remembers one number misses nothing. Without the lock, numbers become visible in any order."""
 
     def __init__(self, url: sa.URL, *, pool_size: int, pool_timeout_s: float, meter: Meter = NO_METER) -> None:
-        self.name = f"PostgreSQL, {url.database} at {url.host or 'a local socket'}"
+        self.name = f"PostgreSQL, {url.database} at {place_of(url)}"
         self._pool_size = pool_size
         self._pool_timeout_s = pool_timeout_s
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -127,16 +128,20 @@ class PostgresDatabase:
             await connections.close()
         self._reading = self._writing = self._streaming = None
 
-    async def upgrade(self) -> None:
+    async def upgrade(self) -> Upgrade:
         """Bring the schema to its head. Several processes may do so at once."""
         async with self._connected() as connection:
             await connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
             await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
-            await connection.run_sync(revisions.upgrade)
+            await connection.run_sync(revisions.require_own, self.name)
+            upgrade = await connection.run_sync(revisions.upgrade)
+        upgrade.tell(self.name)
+        return upgrade
 
     async def status(self) -> SchemaStatus:
         async with self._connected() as connection:
+            await connection.run_sync(revisions.require_own, self.name)
             return await connection.run_sync(revisions.status)
 
     @asynccontextmanager
@@ -168,6 +173,11 @@ class PostgresDatabase:
         except (Refusal, asyncpg.PostgresError):
             return False
         return bool(current == revisions.head())
+
+
+def place_of(url: sa.URL) -> str:
+    host = f"[{url.host}]" if ":" in (url.host or "") else url.host
+    return f"{host}:{url.port or DEFAULT_PORT}" if host else "a local socket"
 
 
 def started(connections: Connections | None) -> Connections:

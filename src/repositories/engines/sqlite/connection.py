@@ -20,7 +20,7 @@ BUSY_TIMEOUT_MS: Final = 3000
 """How long a statement waits while another process (a command beside the server) writes."""
 
 BUSY_AGAIN_S: Final = 0.005
-"""How long `apply` waits before it tries again."""
+"""How long `when_free` waits before it tries again."""
 
 INTERRUPT_EVERY_S: Final = 0.01
 
@@ -155,26 +155,24 @@ def deliver_batch(jobs: Iterable[Job[Any]], outcomes: Iterable[Outcome]) -> None
 def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False)
     for pragma in pragmas:
-        apply(pragma, connection)
+        when_free(partial(run, pragma, connection))
     return connection
 
 
-def apply(pragma: str, connection: sqlite3.Connection) -> None:
+def when_free(work: Callable[[], T]) -> T:
     """Try again while the file is busy, up to `BUSY_TIMEOUT_MS`.
 
-    SQLite refuses a change of the journal mode at once while another connection writes: its own busy timeout does not
-    cover it. Two first openings of one file may meet there.
+    SQLite refuses a change of the journal mode at once while another connection writes, and a read during that change:
+    its own busy timeout does not cover them. Two first openings of one file may meet there.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
-            run(pragma, connection)
+            return work()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                 raise
             time.sleep(BUSY_AGAIN_S)
-        else:
-            return
 
 
 def fetch(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) -> list[Any]:

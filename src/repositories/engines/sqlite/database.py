@@ -21,11 +21,19 @@ from domain.errors import Busy, NotReady, Refusal
 from repositories.engines import revisions
 from repositories.engines.executors import MAX_SNAPSHOTS, Executor, Snapshots
 from repositories.engines.meter import NO_METER, Meter
-from repositories.engines.revisions import SchemaStatus
+from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.connection import Connection, open_file, run
 from repositories.engines.sqlite.executors import SqliteExecutor, SqliteScanExecutor, SqliteTransaction, WriteLock
-from repositories.engines.sqlite.files import create_private, lock, rewrite
+from repositories.engines.sqlite.files import (
+    APPLICATION_ID,
+    create_private,
+    keep_copy,
+    lock,
+    require_file,
+    require_own_file,
+    rewrite,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -37,6 +45,9 @@ ERASING: Final = ("PRAGMA secure_delete=ON",)
 """Deleted rows are overwritten with zeros, so that no erased person stays in the file."""
 
 EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
+PATIENT: Final = ("PRAGMA busy_timeout=60000",)
+"""An upgrade waits as long for another one as on PostgreSQL."""
+
 NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
 READING: Final = (*EVERYWHERE, *NO_CHECKPOINTS, "PRAGMA query_only=ON")
 
@@ -52,11 +63,21 @@ class SqliteDatabase:
     commit_order = None  # one unit writes at a time: commits are in order
     locks_rows = False
 
-    def __init__(self, path: Path, *, serving: bool, pool_timeout_s: float, meter: Meter = NO_METER) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        serving: bool,
+        pool_timeout_s: float,
+        auto_upgrade: bool = True,
+        meter: Meter = NO_METER,
+    ) -> None:
+        path = path.absolute()
         self.name = f"SQLite {sqlite3.sqlite_version}, {path}"
         self.warning = warning_about(sqlite3.sqlite_version_info)
         self._path = path
         self._serving = serving
+        self._auto_upgrade = auto_upgrade
         self._lock: int | None = None
         self._writing: Connection | None = None
         self._reading: Connection | None = None
@@ -106,16 +127,29 @@ class SqliteDatabase:
     async def start(self) -> None:
         if self._reading is not None:
             return
-        create_private(self._path)
-        if self._serving:
-            self._lock = lock(self._path)
+        await self._prepare()
         try:
-            await self.upgrade()
             self._writing = await self._open((*self._durable, *EVERYWHERE, *ERASING))
             self._scanning = await self._open(READING)
             self._reading = await self._open(READING)
             self._meter.size("write", 1)
             self._meter.size("stream", MAX_SNAPSHOTS)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _prepare(self) -> None:
+        """Lock, create and upgrade the file, if this is the server. A command only checks it."""
+        if not self._serving:
+            (await self.status()).require_head()
+            return
+        create_private(self._path)
+        await asyncio.to_thread(self._require_own)  # before any file is put beside it
+        self._lock = lock(self._path)
+        try:
+            if not self._auto_upgrade and (status := await self.status()).current is not None:
+                status.require_head()
+            await self.upgrade()
         except BaseException:
             await self.stop()
             raise
@@ -133,18 +167,27 @@ class SqliteDatabase:
             os.close(self._lock)
             self._lock = None
 
-    async def upgrade(self) -> None:
-        """Bring the schema to its head, with foreign keys off: altering a table by copying it would cascade."""
-        await asyncio.to_thread(self._upgrade)
+    async def upgrade(self) -> Upgrade:
+        """Bring the schema to its head, with foreign keys off: altering a table by copying it would cascade.
 
-    def _upgrade(self) -> None:
+        A file that has a schema is copied first.
+        """
+        create_private(self._path)
+        upgrade = await asyncio.to_thread(self._upgrade)
+        upgrade.tell(self.name)
+        return upgrade
+
+    def _upgrade(self) -> Upgrade:
         with self._opened() as connection:
+            before = revisions.status(connection)
+            copy = keep_copy(self._path, before.head) if before.is_behind else None
             revisions.upgrade(connection)
             check_foreign_keys(connection)
+            mark_as_own(connection)
+        return Upgrade(before.current, before.head, copy)
 
     async def status(self) -> SchemaStatus:
-        if not self._path.exists():  # and a question must not create it
-            return SchemaStatus(current=None, head=revisions.head(), known=True)
+        require_file(self._path)
         return await asyncio.to_thread(self._status)
 
     def _status(self) -> SchemaStatus:
@@ -154,10 +197,10 @@ class SqliteDatabase:
     @contextmanager
     def _opened(self) -> Iterator[sa.Connection]:
         """A writing transaction on a connection of SQLAlchemy's own, as Alembic needs it."""
-        create_private(self._path)
+        self._require_own()
         engine = sa.create_engine(
             "sqlite://",
-            creator=partial(open_file, self._path, self._durable),
+            creator=partial(open_file, self._path, (*PATIENT, *self._durable)),
             poolclass=sa.NullPool,
             hide_parameters=True,  # parameters do not belong in logs
         )
@@ -165,9 +208,19 @@ class SqliteDatabase:
         try:
             with engine.begin() as connection:
                 yield connection
-        except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
-            reason = error.orig if isinstance(error, sa.exc.DatabaseError) else error
-            raise NotReady(f"{self._path} cannot be opened as a SQLite database: {reason}.") from error
+        except sa.exc.DatabaseError as error:
+            raise self._unusable(error.orig) from error
+        except sqlite3.DatabaseError as error:
+            raise self._unusable(error) from error
+
+    def _require_own(self) -> None:
+        try:
+            require_own_file(self._path)
+        except sqlite3.DatabaseError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, reason: object) -> NotReady:
+        return NotReady(f"{self._path} cannot be opened as a SQLite database: {reason}.")
 
     async def claim(self, executor: Executor, name: str) -> bool:  # noqa: ARG002
         return True  # one process writes, and it knows its own claims
@@ -200,6 +253,11 @@ def warning_about(version: tuple[int, ...]) -> str | None:
         "This SQLite has the WAL-reset bug, fixed in 3.51.3: do not let any other program write to the file "
         "or checkpoint it while Roster serves it."
     )
+
+
+def mark_as_own(connection: sa.Connection) -> None:
+    if connection.exec_driver_sql("PRAGMA application_id").scalar_one() != APPLICATION_ID:
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def check_foreign_keys(connection: sa.Connection) -> None:

@@ -3,11 +3,18 @@
 import fcntl
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 from domain.errors import NotReady
+from repositories.engines.revisions import OWN_COLUMNS
+from repositories.engines.sqlite.connection import when_free
+
+APPLICATION_ID: Final = int.from_bytes(b"Rost")
+"""What the header of a file says of the program that it belongs to (SQLite's `application_id`)."""
 
 REWRITTEN_BYTES: Final = 64 * 1024 * 1024
 """Up to this size the file is rewritten after an erasure. When SQLite splits a page, it leaves copies of the rows that
@@ -15,12 +22,63 @@ it moved, and `secure_delete` does not overwrite them. A larger file would block
 VACUUM."""
 
 
-def create_private(path: Path) -> None:
-    """Create an empty file that only its owner can read, unless there is one. SQLite's other files take its mode."""
+def create_private(path: Path, *, new: bool = False) -> None:
+    """Create an empty file that only its owner can read, unless there is one. SQLite's other files take its mode.
+
+    With `new` there must not be one: raises `FileExistsError`.
+    """
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | (os.O_EXCL if new else 0), 0o600))
+    except FileExistsError:
+        raise
     except OSError as error:
         raise NotReady(f"{path} cannot be opened: {error.strerror}.") from error
+
+
+def require_file(path: Path) -> None:
+    """Raises `NotReady` if there is none: only a server, or `roster db upgrade`, creates a database."""
+    if not path.exists():
+        raise NotReady(
+            f"There is no file {path}. Name the one that the server uses, by --database-url or ROSTER_DATABASE_URL. "
+            "A new one is created by roster serve or roster db upgrade."
+        )
+
+
+def require_own_file(path: Path) -> None:
+    """Raises `NotReady` if the file belongs to another program. Changes nothing in it, not even its journal mode."""
+    if not when_free(partial(is_own, path)):
+        raise NotReady(f"{path} is not a Roster database: it belongs to another program. Nothing was changed.")
+
+
+def is_own(path: Path) -> bool:
+    """Whether the file is empty, or Roster's by its mark, or by its tables if it is from before there was a mark."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None)) as connection:
+        ((application,),) = connection.execute("PRAGMA application_id").fetchall()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(changes)")}
+    return application == APPLICATION_ID or (application == 0 and (not tables or columns >= OWN_COLUMNS))
+
+
+def keep_copy(path: Path, revision: str) -> Path:
+    """Copy the file before it is upgraded to this revision: `roster.db.before-0002`. No other copy is replaced."""
+    copy = new_file_beside(path, f"before-{revision}")
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            connection.execute("VACUUM INTO ?", (str(copy),))
+    except sqlite3.Error as error:
+        copy.unlink()
+        raise NotReady(f"No copy of {path} could be made before the upgrade: {error}. Nothing was changed.") from error
+    return copy
+
+
+def new_file_beside(path: Path, suffix: str) -> Path:
+    for number in count(1):
+        beside = path.with_name(f"{path.name}.{suffix}" if number == 1 else f"{path.name}.{suffix}-{number}")
+        with suppress(FileExistsError):
+            create_private(beside, new=True)
+            return beside
+    raise AssertionError  # the numbers do not end
 
 
 def lock(path: Path) -> int:

@@ -1,0 +1,63 @@
+"""The URL of a database: what is wrong with one, without a piece of it, since it may hold a password."""
+
+import re
+from typing import Final
+
+import sqlalchemy as sa
+
+from domain.errors import NotReady
+
+POSTGRES: Final = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
+SQLITE: Final = frozenset({"sqlite", "sqlite+aiosqlite"})
+
+PORT: Final = re.compile(r"0*[0-9]{1,5}", re.ASCII)
+MAX_PORT: Final = 65535
+
+ESCAPES: Final = "In a user or a password write %40 for @, %3A for :, %2F for / and %3F for ?."
+
+
+def parse(url: str) -> sa.URL:
+    """The parts of a database URL. Raises `NotReady`, which says what to write instead."""
+    engine, _, rest = url.partition(":")
+    if engine in SQLITE:
+        require_file(rest)
+    elif engine in POSTGRES:
+        require_server(rest)
+    else:
+        raise NotReady("The database URL begins with sqlite:/// or postgresql://.")
+    try:
+        return sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):  # their texts quote the URL
+        raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from None
+
+
+def require_file(rest: str) -> None:
+    place = rest.partition("?")[0]
+    if place in {"", "//", "///", "///:memory:"}:
+        raise NotReady("SQLite needs a file, as in sqlite:///roster.db: in memory all requests share a transaction.")
+    if not place.startswith("///"):
+        raise NotReady(
+            "Write three slashes before a file, as in sqlite:///roster.db, "
+            "and four before an absolute path, as in sqlite:////var/lib/roster/roster.db."
+        )
+
+
+def require_server(rest: str) -> None:
+    if not rest.startswith("//"):
+        raise NotReady("The database URL cannot be read. It looks like postgresql://user:password@host/name.")
+    place = rest.removeprefix("//").partition("?")[0]
+    authority, _, name = place.partition("/")
+    credentials, _, host = authority.rpartition("@")
+    if "@" in credentials or "@" in name or credentials.count(":") > 1:
+        raise NotReady(f"The user or the password in the database URL is not escaped. {ESCAPES}")
+    require_one_host(host)
+    if "@" in rest.partition("?")[2] and not credentials:
+        raise NotReady(f"The user or the password in the database URL is not escaped. {ESCAPES}")
+
+
+def require_one_host(host: str) -> None:
+    if "," in host:
+        raise NotReady("The database URL names several hosts. Roster connects to one: name that which takes writes.")
+    port = host.partition("]" if "[" in host else ":")[2].removeprefix(":")
+    if port and not (PORT.fullmatch(port) and 1 <= int(port) <= MAX_PORT):
+        raise NotReady(f"The port in the database URL must be a number from 1 to {MAX_PORT}. {ESCAPES}")
