@@ -12,8 +12,9 @@ from domain.keys import FIRST_ID, Digest, Key, NewKey, Scope
 from repositories.engines.executors import Executor
 from repositories.engines.schema import BigId, Instant, Json, metadata
 from repositories.engines.statements import bounded
-from repositories.table import EntityTable, SqlReadStore, SqlStore, write
+from repositories.table import EntityTable, SqlReadStore, SqlStore
 from repositories.units import Reading, Writing
+from repositories.writes import write
 
 
 class ScopeList(sa.types.TypeDecorator[tuple[Scope, ...]]):

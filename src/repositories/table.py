@@ -4,16 +4,16 @@ An `EntityTable` is declared once for each kind. Its statements are SQLAlchemy C
 Its twin in memory is `repositories.memory.table`.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
-from functools import cache, wraps
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from functools import cache
+from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 
 from domain.entities import Entity
-from domain.errors import Contended, Gone, NotFound, Refusal, Stale
+from domain.errors import Contended, Gone, NotFound, Stale
 from domain.fields import Fields, Kind
 from domain.filters import Filter
 from domain.pages import BY_ID, Position, Sort
@@ -24,9 +24,8 @@ from repositories.engines.statements import Parameters, Rows, bounded
 from repositories.lists.pages import Listing, Query, page, total
 from repositories.rows import maker
 from repositories.units import Reading, Writing
+from repositories.writes import write
 
-P = ParamSpec("P")
-T = TypeVar("T")
 N = TypeVar("N")
 E = TypeVar("E", bound=Entity)
 
@@ -77,7 +76,7 @@ class EntityTable(Generic[N, E]):
         self.columns = tuple(table.c[name] for name in names)
         self.shown = sa.true() if entity.hidden_since is None else table.c[entity.hidden_since].is_(None)
         keys = {name: self.key(name) for name in fields_}
-        self.listing = Listing(columns=self.columns, keys=keys, shown=self.shown, unique=frozenset({"id", *singles}))
+        self.listing = Listing(columns=self.columns, keys=keys, shown=self.shown, unique=[("id",), *entity.unique])
 
         self.rows = sa.select(*self.columns)
         self.get = self.rows.where(id == sa.bindparam("id"))
@@ -171,25 +170,6 @@ class SqlReadStore(Generic[N, E]):
 @cache
 def names_of(new: Any) -> tuple[str, ...]:
     return tuple(each.name for each in fields(new))
-
-
-W = TypeVar("W", bound="SqlStore[Any, Any]")
-
-
-def write(
-    method: Callable[Concatenate[W, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[W, P], Coroutine[Any, Any, T]]:
-    """A method that writes. A refusal ends its unit of work: PostgreSQL would refuse every further statement."""
-
-    @wraps(method)
-    async def written(self: W, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await method(self, *args, **kwargs)
-        except Refusal:
-            self.unit.executor.fail()
-            raise
-
-    return written
 
 
 class SqlStore(SqlReadStore[N, E]):

@@ -96,6 +96,9 @@ class Writing(Unit):
 
         return WritingSession(self.database.engine, self.executor, self.journal, forget=self.forget)
 
+    def fail(self) -> None:
+        self.executor.fail()
+
     def forget(self) -> None:
         """Entities may not be as they were last seen any more: a savepoint was undone."""
         self.known.clear()

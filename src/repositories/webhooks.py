@@ -11,8 +11,9 @@ from repositories.engines.executors import Executor
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
 from repositories.engines.schema import BigId, Choice, Instant, metadata
 from repositories.engines.statements import bounded
-from repositories.table import EntityTable, SqlReadStore, SqlStore, write
+from repositories.table import EntityTable, SqlReadStore, SqlStore
 from repositories.units import Reading, Writing
+from repositories.writes import write
 
 webhooks: Final = sa.Table(
     "webhooks",

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from domain.errors import Conflict
 from domain.keys import Digest, Key, NewKey, Scope
-from repositories.memory.table import MemoryReadStore, MemoryStore, write
+from repositories.memory.table import MemoryReadStore, MemoryStore
 from repositories.memory.units import MemoryReading, MemoryWriting
+from repositories.writes import write
 
 
 class MemoryReadKeys(MemoryReadStore[NewKey, Key]):

@@ -1,22 +1,22 @@
 """What all stores in memory share: the counterpart of `repositories.table`, without a database."""
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
-from functools import cache, cmp_to_key, wraps
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from functools import cache, cmp_to_key
+from typing import Any, Generic, TypeVar, cast
 
 from domain.entities import Entity
-from domain.errors import Conflict, Fault, Gone, InUse, Invalid, NotFound, Refusal, Stale
+from domain.errors import Conflict, Fault, Gone, InUse, Invalid, NotFound, Stale
 from domain.fields import Field, field_of
 from domain.filters import Filter, matches
 from domain.pages import BY_ID, Keys, Position, Sort
 from domain.references import Reference, Then
 from repositories.memory.units import MemoryReading, MemoryWriting, Referrers
+from repositories.writes import write
 
-P = ParamSpec("P")
-T = TypeVar("T")
 N = TypeVar("N")
+T = TypeVar("T")
 E = TypeVar("E", bound=Entity)
 
 NAMED = 3
@@ -73,25 +73,6 @@ class MemoryReadStore(Generic[N, E]):
     def _form(self, name: str, value: str) -> Any:
         """A value as the keys of the field have it."""
         return self._fields[name].form(value)
-
-
-W = TypeVar("W", bound="MemoryStore[Any, Any]")
-
-
-def write(
-    method: Callable[Concatenate[W, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[W, P], Coroutine[Any, Any, T]]:
-    """A method that writes. A refusal ends its unit of work, as on the databases."""
-
-    @wraps(method)
-    async def written(self: W, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await method(self, *args, **kwargs)
-        except Refusal:
-            self.unit.has_ended = True
-            raise
-
-    return written
 
 
 class MemoryStore(MemoryReadStore[N, E]):
@@ -164,7 +145,7 @@ class MemoryStore(MemoryReadStore[N, E]):
             keys = [self._key(entity, name) for name in names]
             others = (other for other in self._shown() if other.id != entity.id)
             if None not in keys and any(keys == [self._key(other, name) for name in names] for other in others):
-                raise Conflict(names[-1])
+                raise Conflict(*names)
 
     def _require_references(self, new: E, before: E | None) -> None:
         """Raises `Invalid` at each reference to a missing entity, if it is new or the entity becomes visible."""

@@ -97,3 +97,6 @@ class MemoryWriting:
         if self.has_ended:
             raise UnitEnded
         return self.copied
+
+    def fail(self) -> None:
+        self.has_ended = True

@@ -4,8 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from domain.webhooks import NewWebhook, Progress, Secret, Webhook
-from repositories.memory.table import MemoryReadStore, MemoryStore, write
+from repositories.memory.table import MemoryReadStore, MemoryStore
 from repositories.memory.units import MemoryReading, MemoryWriting
+from repositories.writes import write
 
 
 class MemoryReadWebhooks(MemoryReadStore[NewWebhook, Webhook]):
