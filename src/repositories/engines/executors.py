@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
-from domain.errors import Busy
+from domain.errors import Busy, UnitEnded
 from repositories.engines.statements import Parameters, Result, Rows
 
 
@@ -62,6 +62,27 @@ class Transaction(Executor, Protocol):
     async def rollback(self) -> None:
         """Undo what was not committed, if there is anything."""
         ...
+
+
+class TransactionState:
+    """What the transactions of both engines know of their unit of work: whether it has ended, and its session."""
+
+    has_ended: bool = False
+    companion: Companion | None = None
+
+    def fail(self) -> None:
+        self.has_ended = True
+
+    def recover(self) -> None:
+        self.has_ended = False
+
+    def require_open(self) -> None:
+        if self.has_ended:
+            raise UnitEnded
+
+    async def make_way(self, statement: sa.Executable) -> None:
+        if self.companion is not None:
+            await self.companion.make_way(statement)
 
 
 MAX_SNAPSHOTS: Final = 4

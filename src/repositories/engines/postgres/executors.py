@@ -8,13 +8,13 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from domain.errors import Contended, Refusal, UnitEnded
+from domain.errors import Contended, Refusal
+from repositories.engines.executors import TransactionState
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.postgres.errors import DRIVER_ERRORS, refuse_commit, refusing
 from repositories.engines.statements import Parameters, Result, Rows, prepare
 
 if TYPE_CHECKING:
-    from repositories.engines.executors import Companion
     from repositories.engines.postgres.pools import Connection, Connections
 
 DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
@@ -83,30 +83,17 @@ class PooledExecutor:
             )
 
 
-class PostgresTransaction(ConnectionExecutor):
+class PostgresTransaction(TransactionState, ConnectionExecutor):
     """A transaction on a connection of its own. It begins with its first statement."""
 
     def __init__(self, connection: "Connection", meter: Meter) -> None:
         super().__init__(connection, meter, "write")
         self._begun = False
-        self._has_ended = False
-        self.companion: Companion | None = None
-
-    def fail(self) -> None:
-        self._has_ended = True
-
-    def require_open(self) -> None:
-        if self._has_ended:
-            raise UnitEnded
-
-    def recover(self) -> None:
-        self._has_ended = False
 
     async def fetch(
         self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
     ) -> Rows:
-        if self.companion is not None:
-            await self.companion.make_way(statement)
+        await self.make_way(statement)
         await self._begin()
         try:
             rows = await super().fetch(statement, parameters)
@@ -134,7 +121,7 @@ class PostgresTransaction(ConnectionExecutor):
 
     async def commit(self) -> None:
         self.require_open()
-        self._has_ended = True
+        self.has_ended = True
         if not self._begun:
             return
         with timed(self._meter, "commit"), refusing(refuse_commit):
@@ -144,7 +131,7 @@ class PostgresTransaction(ConnectionExecutor):
             raise RuntimeError(f"COMMIT was answered by {done}")
 
     async def rollback(self) -> None:
-        self._has_ended = True
+        self.has_ended = True
         if not self._begun:
             return
         self._begun = False

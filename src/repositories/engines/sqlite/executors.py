@@ -5,12 +5,13 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
-from domain.errors import Busy, Refusal, UnitEnded
+from domain.errors import Busy, Refusal
+from repositories.engines.executors import TransactionState
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.connection import (
@@ -26,9 +27,6 @@ from repositories.engines.sqlite.connection import (
 )
 from repositories.engines.sqlite.errors import refusing
 from repositories.engines.statements import Parameters, Result, Rows, prepare
-
-if TYPE_CHECKING:
-    from repositories.engines.executors import Companion
 
 T = TypeVar("T")
 
@@ -115,7 +113,7 @@ class WriteLock:
         self._lock.release()
 
 
-class SqliteTransaction:
+class SqliteTransaction(TransactionState):
     """A transaction on the writing connection. It acquires the write lock with its first statement.
 
     BEGIN IMMEDIATE is part of the first job for the driver's thread, and COMMIT of the last. The lock is released as
@@ -129,26 +127,13 @@ class SqliteTransaction:
         self._meter = meter
         self._has_lock = False
         self._begun = False
-        self._has_ended = False
-        self.companion: Companion | None = None
-
-    def fail(self) -> None:
-        self._has_ended = True
-
-    def require_open(self) -> None:
-        if self._has_ended:
-            raise UnitEnded
-
-    def recover(self) -> None:
-        self._has_ended = False
 
     async def fetch(
         self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
     ) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
         work = partial(fetch, prepared.sql, prepared.arguments(parameters))
-        if self.companion is not None:
-            await self.companion.make_way(statement)
+        await self.make_way(statement)
         return prepared.read(await (self._last_step(work) if last else self._step(work)))
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
@@ -179,10 +164,10 @@ class SqliteTransaction:
         self.require_open()
         if self._begun:
             await self._end(commit, "commit")
-        self._has_ended = True
+        self.has_ended = True
 
     async def rollback(self) -> None:
-        self._has_ended = True
+        self.has_ended = True
         if self._has_lock:
             await self._end(undo, "write")
 
@@ -191,6 +176,6 @@ class SqliteTransaction:
         with timed(self._meter, kind), refusing():
             job = self._connection.submit(work)
             self._has_lock = self._begun = False
-            self._has_ended = True
+            self.has_ended = True
             self._write_lock.release()
             return await self._connection.wait_for(job)
