@@ -9,12 +9,11 @@ from functools import cache
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from domain.changes import Action, recorded_fields
 from repositories.changes import COLUMNS, change_subjects, changes, inserting
+from repositories.engines.functions import spelled
 from repositories.engines.schema import Choice
 from repositories.table import EntityTable
 from repositories.units import Writing
@@ -71,10 +70,11 @@ def recording(table: AnyTable, field: str, hidden: bool, order: sa.Select[Any] |
 
 @cache
 def naming_subjects(table: AnyTable, field: str, kind: str) -> sa.Insert:
-    of = (changes.c.kind == sa.literal_column(quoted(table.entity.kind)), changes.c.entity_id == table.table.c.id)
+    """The changes are found by their numbers alone: no other unit has numbers among them, and with the kind SQLite
+    would read all changes of the kind."""
     written = changes.c.seq.between(sa.bindparam("first"), sa.bindparam("last"))
     rows = sa.select(sa.literal_column(quoted(kind)).label("kind"), table.table.c[field], changes.c.seq)
-    joined = rows.select_from(changes.join(table.table, sa.and_(*of)))
+    joined = rows.select_from(changes.join(table.table, changes.c.entity_id == table.table.c.id))
     return sa.insert(change_subjects).from_select(["kind", "id", "seq"], joined.where(written))
 
 
@@ -112,6 +112,7 @@ def quoted(name: str) -> str:
     return "'" + name.replace("'", "''") + "'"
 
 
+@spelled(sqlite="json_object({})", postgresql="json_build_object({})")
 class JsonObjectOf(FunctionElement[Any]):
     """A JSON object of alternating names and values."""
 
@@ -119,59 +120,26 @@ class JsonObjectOf(FunctionElement[Any]):
     inherit_cache = True
 
 
+@spelled(sqlite="json_array({})", postgresql="json_build_array({})")
 class JsonArrayOf(FunctionElement[Any]):
+    """A JSON array of values, of which some may be such arrays."""
+
     type = sa.JSON()
     inherit_cache = True
 
 
+@spelled(
+    sqlite="replace(replace({}, '+00:00', 'Z'), '.000000Z', 'Z')",
+    postgresql="""replace(to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')""",
+)
 class JsonTime(FunctionElement[Any]):
     """A time as the record of changes has it: RFC 3339, without a fraction if that is zero."""
 
     inherit_cache = True
 
 
+@spelled(sqlite="json({})", postgresql="{}")
 class JsonText(FunctionElement[Any]):
     """A column that holds JSON, as JSON and not as a string."""
 
     inherit_cache = True
-
-
-@compiles(JsonObjectOf, "sqlite")
-def object_on_sqlite(element: JsonObjectOf, compiler: SQLCompiler, **_: object) -> str:
-    return f"json_object({compiler.process(element.clauses)})"
-
-
-@compiles(JsonObjectOf, "postgresql")
-def object_on_postgres(element: JsonObjectOf, compiler: SQLCompiler, **_: object) -> str:
-    return f"json_build_object({compiler.process(element.clauses)})"
-
-
-@compiles(JsonArrayOf, "sqlite")
-def array_on_sqlite(element: JsonArrayOf, compiler: SQLCompiler, **_: object) -> str:
-    return f"json_array({compiler.process(element.clauses)})"
-
-
-@compiles(JsonArrayOf, "postgresql")
-def array_on_postgres(element: JsonArrayOf, compiler: SQLCompiler, **_: object) -> str:
-    return f"json_build_array({compiler.process(element.clauses)})"
-
-
-@compiles(JsonTime, "sqlite")
-def time_on_sqlite(element: JsonTime, compiler: SQLCompiler, **_: object) -> str:
-    return f"replace(replace({compiler.process(element.clauses)}, '+00:00', 'Z'), '.000000Z', 'Z')"
-
-
-@compiles(JsonTime, "postgresql")
-def time_on_postgres(element: JsonTime, compiler: SQLCompiler, **_: object) -> str:
-    text = f"""to_char({compiler.process(element.clauses)} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-    return f"replace({text}, '.000000Z', 'Z')"
-
-
-@compiles(JsonText, "sqlite")
-def text_on_sqlite(element: JsonText, compiler: SQLCompiler, **_: object) -> str:
-    return f"json({compiler.process(element.clauses)})"
-
-
-@compiles(JsonText, "postgresql")
-def text_on_postgres(element: JsonText, compiler: SQLCompiler, **_: object) -> str:
-    return compiler.process(element.clauses)

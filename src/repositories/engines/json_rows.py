@@ -14,6 +14,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from repositories.engines.functions import spelled
+
 ROWS: Final = "rows"
 """The name of the parameter."""
 
@@ -40,6 +42,7 @@ def rows_of(*columns: sa.Column[Any]) -> sa.Select[Any]:
     return sa.select(*[value.label(column.name) for value, column in zip(values, columns, strict=True)])
 
 
+@spelled(sqlite="json_each({})", postgresql="json_array_elements(CAST({} AS JSON))")
 class JsonArray(FunctionElement[Any]):
     """The items of a JSON array as a table."""
 
@@ -55,16 +58,6 @@ class Item(FunctionElement[Any]):
         super().__init__(row)
         self.number = number
         self.type = column.type
-
-
-@compiles(JsonArray, "sqlite")
-def array_on_sqlite(element: JsonArray, compiler: SQLCompiler, **_: object) -> str:
-    return f"json_each({compiler.process(element.clauses)})"
-
-
-@compiles(JsonArray, "postgresql")
-def array_on_postgres(element: JsonArray, compiler: SQLCompiler, **_: object) -> str:
-    return f"json_array_elements(CAST({compiler.process(element.clauses)} AS JSON))"
 
 
 @compiles(Item, "sqlite")
