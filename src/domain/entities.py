@@ -32,7 +32,7 @@ class Entity:
     unique: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Unique fields, and groups of fields that are unique together, among the entities that are not hidden.
 
-    `Conflict` names the last field of a group. `find` takes single fields only.
+    `Conflict` names all fields of a group. `find` takes single fields only.
     """
 
     references: ClassVar[tuple[Reference, ...]] = ()

@@ -69,13 +69,14 @@ class Gone(Refusal):
 
 
 class Conflict(Refusal):
-    """`field` is the unique field whose value another entity has."""
+    """`fields` are unique together, and another entity has the same values. `field` is the last of them."""
 
     code = "conflict"
 
-    def __init__(self, field: str) -> None:
-        super().__init__(f"Another one has this {field}.")
-        self.field = field
+    def __init__(self, *fields: str) -> None:
+        super().__init__(f"Another one has this {' and '.join(fields)}.")
+        self.fields = fields
+        self.field = fields[-1]
 
 
 class InUse(Refusal):

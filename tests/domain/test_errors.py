@@ -31,6 +31,12 @@ def test_a_conflict_names_the_field() -> None:
     assert "this email" in Conflict("email").detail
 
 
+def test_a_conflict_of_several_fields_names_them_all() -> None:
+    conflict = Conflict("owner_id", "name")
+    assert (conflict.fields, conflict.field) == (("owner_id", "name"), "name")
+    assert conflict.detail == "Another one has this owner_id and name."
+
+
 def test_what_is_invalid_carries_every_fault() -> None:
     faults = [Fault("/name", "too_short", "Must not be blank."), Fault("/email", "too_long", "Too long.")]
     assert Invalid(faults).faults == tuple(faults)

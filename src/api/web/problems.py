@@ -172,8 +172,8 @@ def faults_of(refusal: Refusal) -> Sequence[Fault]:
     match refusal:
         case Invalid(faults=faults):
             return [Fault(f"/body{fault.pointer}", fault.code, fault.detail) for fault in faults]
-        case Conflict(field=field, detail=detail):
-            return [Fault(f"/body/{field}", "taken", detail)]
+        case Conflict(fields=fields, detail=detail):
+            return [Fault(f"/body/{field}", "taken", detail) for field in fields]
         case _:
             return ()
 

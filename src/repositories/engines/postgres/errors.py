@@ -26,7 +26,7 @@ def refuse(error: Exception) -> Refusal | None:
     """The refusal that an error of the driver means; None if it is a defect."""
     code = code_of(error)
     if code == "23505":
-        return Conflict(field_in(getattr(error, "detail", None) or ""))
+        return Conflict(*fields_in(getattr(error, "detail", None) or ""))
     if code == "23503":
         return BrokenReference()
     if isinstance(error, TimeoutError) or code in OVERLOADED:
@@ -67,11 +67,11 @@ def is_lost(error: Exception) -> bool:
 COLUMNS: Final = re.compile(r"\(([^()]*)\)=")
 
 
-def field_in(detail: str) -> str:
-    """`Key (owner_id, name_key)=(7, apollo) already exists.` is about the field name: the last column.
+def fields_in(detail: str) -> list[str]:
+    """`Key (owner_id, name_key)=(7, apollo) already exists.` is about the fields owner_id and name.
 
     A column that ends in `_key` holds the folded form of a field. The text may be in any language.
     """
     match = COLUMNS.search(detail)
     columns = match[1] if match else ""
-    return columns.rpartition(", ")[2].removesuffix("_key")
+    return [column.removesuffix("_key") for column in columns.split(", ")]

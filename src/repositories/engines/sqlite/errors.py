@@ -21,7 +21,7 @@ def refuse(error: sqlite3.Error) -> Refusal | None:
     """The refusal that an error of the driver means; None if it is a defect."""
     match getattr(error, "sqlite_errorname", "").split("_")[1:]:
         case ["CONSTRAINT", "UNIQUE" | "PRIMARYKEY"]:
-            refusal: Refusal | None = Conflict(field_in(str(error)))
+            refusal: Refusal | None = Conflict(*fields_in(str(error)))
         case ["CONSTRAINT", "FOREIGNKEY"]:
             refusal = BrokenReference()
         case ["BUSY" | "LOCKED", *_]:
@@ -37,10 +37,9 @@ def refuse(error: sqlite3.Error) -> Refusal | None:
     return refusal
 
 
-def field_in(message: str) -> str:
-    """`UNIQUE constraint failed: projects.owner_id, projects.name_key` is about the field name: the last column.
+def fields_in(message: str) -> list[str]:
+    """`UNIQUE constraint failed: projects.owner_id, projects.name_key` is about the fields owner_id and name.
 
     A column that ends in `_key` holds the folded form of a field.
     """
-    columns = re.findall(r"\w+\.(\w+)", message)
-    return str(columns[-1]).removesuffix("_key")
+    return [column.removesuffix("_key") for column in re.findall(r"\w+\.(\w+)", message)]
