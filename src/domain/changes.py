@@ -87,10 +87,14 @@ class ChangePage:
 
 
 class Line(NamedTuple):
-    """The first and the last state of an entity in a unit of work: None before it was added and after its removal."""
+    """The first and the last state of an entity in a unit of work: None before it was added and after its removal.
+
+    A removal has a version too, one more than the entity had.
+    """
 
     before: Entity | None
     after: Entity | None
+    version: int
     has_ended: bool
 
 
@@ -132,7 +136,8 @@ class Journal:
         assert entity is not None  # noqa: S101  # the four methods above see to it
         key = (entity.kind, entity.id)
         first = self._lines[key].before if key in self._lines else before
-        self._lines[key] = Line(first, after, has_ended)
+        version = entity.version if after else entity.version + 1
+        self._lines[key] = Line(first, after, version, has_ended)
 
     def has(self, kind: str) -> bool:
         """Whether something was noted of entities of this kind."""
@@ -163,7 +168,7 @@ def change_of(line: Line, actor: str, request_id: str, at: datetime) -> NewChang
     return NewChange(
         kind=entity.kind,
         entity_id=entity.id,
-        version=entity.version if line.after else entity.version + 1,
+        version=line.version,
         action=action_of(line),
         actor=actor,
         request_id=request_id,
@@ -175,11 +180,11 @@ def change_of(line: Line, actor: str, request_id: str, at: datetime) -> NewChang
 
 
 def action_of(line: Line) -> Action:
-    before, after, has_ended = line
+    before, after = line.before, line.after
     if before is None:
         return Action.CREATED
     if after is None:
-        return Action.ENDED if has_ended else Action.PURGED
+        return Action.ENDED if line.has_ended else Action.PURGED
     if before.is_hidden is after.is_hidden:
         return Action.UPDATED
     return Action.RESTORED if before.is_hidden else Action.DELETED
@@ -205,9 +210,9 @@ def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
 
     The state after always has the fields that identify the entity. For an erased entity both are None.
     """
-    before, after, has_ended = line
+    before, after = line.before, line.after
     entity = after or before
-    if entity is None or (after is None and not has_ended):
+    if entity is None or (after is None and not line.has_ended):
         return None, None
     was, became = state_of(before), state_of(after)
     if after is None:

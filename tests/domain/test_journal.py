@@ -222,8 +222,9 @@ def test_what_is_saved_and_removed_is_told_from_its_first_state() -> None:
     journal = noted((SEAT, replace(SEAT, version=2, note="new")))
     journal.ended(replace(SEAT, version=2, note="new"))
     [change] = changes_of(journal)
-    assert (change.action, change.before) == (
+    assert (change.action, change.version, change.before) == (
         Action.ENDED,
+        3,  # the version that it was saved at, and one more
         {"row": "a", "user_id": 7, "guest_id": None, "note": None},
     )
 
