@@ -58,7 +58,7 @@ LISTING: Final = Listing(
         name: changes.c[name] for name in ("seq", "kind", "entity_id", "version", "action", "actor", "request_id", "at")
     },
     shown=sa.true(),
-    unique=frozenset({"seq"}),
+    unique=[("seq",)],
 )
 LAST_SEQ: Final = sa.select(sa.func.coalesce(sa.func.max(changes.c.seq), 0))
 SINCE: Final = sa.bindparam("since", type_=sa.BigInteger())

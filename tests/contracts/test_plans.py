@@ -5,7 +5,10 @@ from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
+from tests.contracts.sample import MEMBERSHIPS, Membership, SampleUnits
 
+from domain.fields import fields_of
+from domain.filters import equal, every
 from domain.grammar import parse_filter
 from domain.pages import Position, parse_sort
 from domain.users import FIELDS
@@ -17,6 +20,7 @@ from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.executors import DIALECT as SQLITE
 from repositories.engines.statements import Parameters, Result, Rows, compiled_written, prepare
 from repositories.lists.pages import Query, page
+from repositories.set_wise import deleting, naming_subjects, recording
 from repositories.units import Reading
 from repositories.users import USERS
 
@@ -172,6 +176,13 @@ async def test_what_may_read_the_whole_table_runs_on_the_executor_for_scans(
     assert (executor.asked, scanning.asked) == ((0, 1) if scans else (1, 0))
 
 
+@pytest.mark.parametrize(("names", "scans"), [(["project_id", "user_id"], False), (["user_id"], True)])
+def test_a_group_of_fields_that_is_unique_finds_one_row_if_all_of_them_are_named(names: list[str], scans: bool) -> None:
+    fields = fields_of(Membership)
+    pair = every(equal(fields[name], 1) for name in names)
+    assert page(MEMBERSHIPS.listing, pair, parse_sort("id", fields), None, 1).scans is scans
+
+
 async def test_scans_have_a_connection_of_their_own_on_sqlite(sqlite: SqliteDatabase) -> None:
     assert sqlite.scans._connection is not sqlite.reader._connection
 
@@ -247,6 +258,34 @@ async def test_what_is_about_an_entity_is_found_by_its_indexes_on_sqlite(sqlite:
     assert all(line.startswith("SCAN anon_") for line in plan if "SCAN" in line), plan  # of no more than the limit
     sorts = [number for number, line in enumerate(plan) if "TEMP B-TREE" in line]
     assert all(plan[number - 1].startswith("SCAN anon_") for number in sorts), plan
+
+
+ITS_MEMBERSHIPS: Final = "SEARCH sample_memberships USING INDEX ix_sample_memberships_user_id_id (user_id=?)"
+BY_THEIR_NUMBERS: Final = "SEARCH changes USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
+
+ENDING: Final[dict[str, tuple[sa.Executable, list[str]]]] = {
+    "record": (recording(MEMBERSHIPS, "user_id", True, None), [ITS_MEMBERSHIPS]),
+    "name the projects": (
+        naming_subjects(MEMBERSHIPS, "project_id", "project"),
+        [BY_THEIR_NUMBERS, "SEARCH sample_memberships USING INTEGER PRIMARY KEY (rowid=?)"],
+    ),
+    "delete": (
+        deleting(MEMBERSHIPS, "user_id", True),
+        ["SEARCH sample_memberships USING COVERING INDEX ix_sample_memberships_user_id_id (user_id=?)"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDING)
+async def test_what_ends_at_once_is_found_without_reading_other_rows_on_sqlite(
+    sample_sqlite: SampleUnits, name: str
+) -> None:
+    statement, plan = ENDING[name]
+    parameters = dict.fromkeys(("referred_id", "first", "last", "actor", "request_id", "ended_at"))
+    prepared = prepare(statement, SQLITE, parameters)
+    reading = sample_sqlite._database.reader._connection  # type: ignore[attr-defined]
+    rows = await reading.execute_fetchall("EXPLAIN QUERY PLAN " + prepared.sql, prepared.arguments(parameters))
+    assert [row[3] for row in rows] == plan
 
 
 @pytest.fixture

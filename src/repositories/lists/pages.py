@@ -3,7 +3,7 @@
 A statement is composed once for each shape of filter, sort and position. Values are parameters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -27,13 +27,13 @@ class Listing:
     """What lists of one table need to know. A row is in its lists if it is `shown`.
 
     `keys` are the columns that filters and sorts compare, by field. A column that sorts begins an index of shown rows.
-    `unique` are the fields of which no two shown rows have the same key.
+    `unique` are the fields, and groups of fields, of which no two shown rows have the same keys.
     """
 
     columns: Sequence[sa.Column[Any]]
     keys: Columns
     shown: Condition
-    unique: frozenset[str]
+    unique: Sequence[Sequence[str]]
 
     def key(self, field: Field) -> sa.ColumnElement[Any]:
         """The key of a field that sorts."""
@@ -54,19 +54,30 @@ def page(listing: Listing, filter: Filter | None, sort: Sort, after: Position | 
     keys = None if after is None else sort.keys_at(after)
     statement = page_statement(listing, shape_of(filter), sort, nulls_in(keys))
     parameters = {**parameters_of(filter), **parameters_at(keys), "limit": limit}
-    return Query(statement, parameters, scans=not (pins(filter, listing) or (filter is None and is_indexed(sort))))
+    return Query(statement, parameters, scans=not (finds_one(filter, listing) or (filter is None and is_indexed(sort))))
 
 
 def total(listing: Listing, filter: Filter | None) -> Query:
     """How many rows there are."""
-    return Query(total_statement(listing, shape_of(filter)), parameters_of(filter), scans=not pins(filter, listing))
+    return Query(
+        total_statement(listing, shape_of(filter)), parameters_of(filter), scans=not finds_one(filter, listing)
+    )
 
 
-def pins(filter: Filter | None, listing: Listing) -> bool:
-    """Whether the filter selects the one row of a unique value."""
-    if isinstance(filter, And):
-        return any(pins(part, listing) for part in filter.parts)
-    return isinstance(filter, Comparison) and filter.operator is Operator.EQ and filter.field.name in listing.unique
+def finds_one(filter: Filter | None, listing: Listing) -> bool:
+    """Whether the filter finds at most one row, by unique fields that are all to be equal to something."""
+    equal = set(fields_equal_in(filter))
+    return any(equal.issuperset(names) for names in listing.unique)
+
+
+def fields_equal_in(filter: Filter | None) -> Iterator[str]:
+    """The fields of which a row needs one certain value."""
+    match filter:
+        case And(parts=parts):
+            for part in parts:
+                yield from fields_equal_in(part)
+        case Comparison(field=field, operator=Operator.EQ):
+            yield field.name
 
 
 def is_indexed(sort: Sort) -> bool:
