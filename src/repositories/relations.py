@@ -96,10 +96,11 @@ class Relations:
         if can_end(table) and not unit.journal.has(kind) and not self.referrers_of(kind):
             unit.known = {subject: each for subject, each in unit.known.items() if subject[0] != kind}
             return await end_all(unit, table, field, id, hidden=hidden)
-        rows = await unit.executor.fetch(ending(table, field, hidden), {"referred_id": id})
+        rows = await unit.executor.fetch(found(table, field, hidden), {"referred_id": id})
         for row in rows:
+            await self.release(unit, table.make(*row), erased=True)
+        for row in await unit.executor.fetch(ending(table, field, hidden), {"referred_id": id}):
             ended = table.make(*row)
-            await self.release(unit, ended, erased=True)
             unit.journal.ended(ended)
             unit.known.pop((ended.kind, ended.id), None)
         return len(rows)
@@ -141,6 +142,11 @@ def holding(table: AnyTable, field: str, hidden: bool) -> sa.Select[Any]:
 @cache
 def locking(table: AnyTable, field: str, hidden: bool) -> Locking:
     return Locking.of(sa.select(table.table.c.id).where(*referring(table, field, hidden)).order_by(table.table.c.id))
+
+
+@cache
+def found(table: AnyTable, field: str, hidden: bool) -> sa.Select[Any]:
+    return table.rows.where(*referring(table, field, hidden)).order_by(table.table.c.id)
 
 
 @cache

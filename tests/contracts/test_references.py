@@ -238,7 +238,7 @@ async def test_what_ends_takes_along_what_ends_with_it(units: Any) -> None:
                 await getattr(work, store).get(id)
 
 
-async def test_a_composite_key_that_is_taken_names_the_same_field_everywhere(units: Any) -> None:
+async def test_a_composite_key_that_is_taken_names_the_same_fields_everywhere(units: Any) -> None:
     alice, bob = await user(units), await user(units, "Bob")
     apollo = await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
     await add(units, "projects", NewProject(name="Apollo", owner_id=bob.id))
@@ -246,10 +246,10 @@ async def test_a_composite_key_that_is_taken_names_the_same_field_everywhere(uni
 
     with pytest.raises(Conflict) as taken:
         await add(units, "projects", NewProject(name="APOLLO", owner_id=alice.id))
-    assert taken.value.field == "name"
+    assert taken.value.fields == ("owner_id", "name")
     with pytest.raises(Conflict) as taken:
         await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id))
-    assert taken.value.field == "user_id"
+    assert taken.value.fields == ("project_id", "user_id")
 
 
 async def test_everything_about_a_user_is_in_its_history(units: Any) -> None:
