@@ -67,33 +67,15 @@ async def test_an_older_transaction_that_commits_later_is_not_missed(postgres: P
     assert await follower.read() == [late.id]
 
 
+@pytest.mark.parametrize("each", [1, 3])
 @pytest.mark.usefixtures("bound")
 async def test_who_comes_later_waits_until_an_older_one_with_lower_numbers_has_committed(
-    postgres: PostgresDatabase,
+    postgres: PostgresDatabase, each: int
 ) -> None:
     units = SqlUnitsOfWork(postgres)
     follower = Follower(units)
     async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as newer:
-        first, second = await older.users.add(NewUser(name="First")), await newer.users.add(NewUser(name="Second"))
-        held = Numbered(older)
-        commits = [asyncio.create_task(older.commit(None))]
-        await held.numbered.wait()
-        commits.append(asyncio.create_task(newer.commit(None)))
-        await seen_waiting_for_an_advisory_lock(postgres)
-        assert await follower.read() == []
-        held.go_on.set()
-        await asyncio.gather(*commits)
-    assert await follower.read() == [first.id, second.id]
-
-
-@pytest.mark.usefixtures("bound")
-async def test_units_of_several_changes_wait_for_each_other_before_the_first_is_numbered(
-    postgres: PostgresDatabase,
-) -> None:
-    units = SqlUnitsOfWork(postgres)
-    follower = Follower(units)
-    async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as newer:
-        firsts, seconds = await add_three(older), await add_three(newer)
+        firsts, seconds = await add(older, each), await add(newer, each)
         held = Numbered(older)
         commits = [asyncio.create_task(older.commit(None))]
         await held.numbered.wait()
@@ -103,20 +85,21 @@ async def test_units_of_several_changes_wait_for_each_other_before_the_first_is_
         held.go_on.set()
         of_older, of_newer = await asyncio.gather(*commits)
     assert await follower.read() == firsts + seconds
-    assert [of_older.seq, of_newer.seq] == [follower.seen[2], follower.seen[5]]
-    assert follower.seen == list(range(follower.seen[0], follower.seen[0] + 6))
+    assert [of_older.seq, of_newer.seq] == [follower.seen[each - 1], follower.seen[-1]]
+    assert follower.seen == list(range(follower.seen[0], follower.seen[0] + 2 * each))
 
 
+@pytest.mark.parametrize("each", [1, 3])
 @pytest.mark.usefixtures("bound")
-async def test_without_the_order_of_commits_several_changes_of_a_unit_are_missed(
-    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+async def test_without_the_order_of_commits_changes_are_missed(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, each: int
 ) -> None:
-    """The twin: the same two units of several changes, and the lock not taken."""
+    """The twin: the same two units, the same follower, and the lock not taken."""
     monkeypatch.setattr(postgres, "commit_order", None)
     units = SqlUnitsOfWork(postgres)
     follower = Follower(units)
     async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as newer:
-        firsts, seconds = await add_three(older), await add_three(newer)
+        firsts, seconds = await add(older, each), await add(newer, each)
         held = Numbered(older)
         commit = asyncio.create_task(older.commit(None))
         await held.numbered.wait()
@@ -129,31 +112,9 @@ async def test_without_the_order_of_commits_several_changes_of_a_unit_are_missed
         assert [change.entity_id for change in await work.changes.list(limit=10)] == firsts + seconds
 
 
-async def add_three(work: SqlUnitOfWork) -> list[int]:
-    """Their changes are one statement, which numbers them."""
-    return [(await work.users.add(NewUser(name=f"User {number}"))).id for number in range(3)]
-
-
-@pytest.mark.usefixtures("bound")
-async def test_without_the_order_of_commits_a_change_is_missed(
-    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The twin: the same two units, the same follower, and the lock not taken."""
-    monkeypatch.setattr(postgres, "commit_order", None)
-    units = SqlUnitsOfWork(postgres)
-    follower = Follower(units)
-    async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as newer:
-        first, second = await older.users.add(NewUser(name="First")), await newer.users.add(NewUser(name="Second"))
-        held = Numbered(older)
-        commit = asyncio.create_task(older.commit(None))
-        await held.numbered.wait()
-        await newer.commit(None)
-        assert await follower.read() == [second.id]
-        held.go_on.set()
-        await commit
-    assert await follower.read() == []
-    async with units.reading() as work:
-        assert {change.entity_id for change in await work.changes.list(limit=10)} == {first.id, second.id}
+async def add(work: SqlUnitOfWork, users: int) -> list[int]:
+    """Add so many users. Their changes are one statement, which numbers them."""
+    return [(await work.users.add(NewUser(name=f"User {number}"))).id for number in range(users)]
 
 
 @pytest.mark.usefixtures("bound")
