@@ -3,6 +3,7 @@
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -96,10 +97,8 @@ class Authenticator:
         self._touched_at[key.id] = now
         if len(self._touched_at) > MAX_REMEMBERED:
             self._touched_at.popitem(last=False)
-        try:
+        with suppress(Refusal):  # the next use can be noted; the caller is not refused for this
             await self._note_use(key)
-        except Refusal:
-            return  # the next use can be noted; the caller is not refused for this
 
     @retry
     async def _key_with(self, digest: bytes, id: int) -> tuple[Key, Digest]:

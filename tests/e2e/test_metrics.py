@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,15 +55,25 @@ class Workers:
         samples = (sample for family in families for sample in family.samples)
         return next((each.value for each in samples if (each.name, each.labels) == (name, labels)), None)
 
+    async def comes_to(self, wanted: float, name: str, **labels: str) -> None:
+        """Returns when the figure is this. A worker counts a request as ended only after its client has the answer."""
+        async with asyncio.timeout(120):
+            while await self.figure(name, **labels) != wanted:
+                pass
+
     async def users_listed(self) -> float | None:
         return await self.figure("roster_request_seconds_count", operation="list_users", status="200")
 
-    @contextmanager
-    def alone(self, id: int) -> Iterator[None]:
-        """This worker answers, since the other one is made to hold still."""
+    @asynccontextmanager
+    async def alone(self, id: int) -> AsyncIterator[None]:
+        """This worker answers, since the other one is made to hold still, with no request of its own under way."""
         (other,) = self.ids - {id}
         os.kill(other, signal.SIGSTOP)
         try:
+            while await self.figure("roster_requests_in_flight") != 1:
+                os.kill(other, signal.SIGCONT)
+                await self.get("/metrics")  # whichever answers: the other one has time meanwhile
+                os.kill(other, signal.SIGSTOP)
             yield
         finally:
             os.kill(other, signal.SIGCONT)
@@ -83,12 +93,12 @@ async def test_whichever_worker_is_asked_tells_of_all_requests(workers: Workers,
     first, second = await workers.are_both_there()
 
     for id, requests in ((first, 3), (second, 4)):
-        with workers.alone(id):
+        async with workers.alone(id):
             for _ in range(requests):
                 await workers.get("/users/")
 
     for id in (first, second):
-        with workers.alone(id):
+        async with workers.alone(id):
             assert await workers.users_listed() == 7
             assert await workers.figure("roster_requests_in_flight") == 1
             assert await workers.figure("roster_pool_size", pool="read") == 2 * POOL_SIZE
@@ -103,18 +113,17 @@ async def test_what_a_dead_worker_had_answered_stays_and_what_it_had_in_flight_d
     workers: Workers, roster: "Roster"
 ) -> None:
     dead, other = await workers.are_both_there()
-    with workers.alone(dead):
+    async with workers.alone(dead):
         await workers.get("/users/")
         waiting = asyncio.create_task(workers.get("/changes/?since=0&wait=30"))
-        while await workers.figure("roster_requests_in_flight") != 2:
-            pass
+        await workers.comes_to(2, "roster_requests_in_flight")
 
     os.kill(dead, signal.SIGKILL)
     with pytest.raises(TransportError):
         await waiting
     assert other in await workers.are_both_there(dead)
 
-    assert await workers.figure("roster_requests_in_flight") == 1
+    await workers.comes_to(1, "roster_requests_in_flight")
     assert await workers.users_listed() == 1
     assert await roster.stop() == 0
     assert workers.folders == []

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from typing import Final
 
 import uvicorn
 import uvloop
@@ -17,6 +18,12 @@ from api.process.startup import announce, config_of, listen, long_lived_app, req
 from api.settings import Settings
 from domain.errors import NotReady
 
+SILENT_WORKER_S: Final = 30
+"""How long a worker may leave the supervisor's pings without an answer before another takes its place.
+
+uvicorn's own five seconds are fewer than a worker takes to start on a busy machine: it would be killed each time.
+"""
+
 
 def serve_with_workers(settings: Settings) -> None:
     """Run the workers until a signal to stop. They read their settings from the environment."""
@@ -27,7 +34,13 @@ def serve_with_workers(settings: Settings) -> None:
     uvloop.run(check_start(container))
     listener = listen(settings)
     announce(settings, listener, container.database())
-    config = config_of(settings, "api.process.workers:worker", factory=True, workers=settings.workers)
+    config = config_of(
+        settings,
+        "api.process.workers:worker",
+        factory=True,
+        workers=settings.workers,
+        timeout_worker_healthcheck=SILENT_WORKER_S,
+    )
     with shared_by_workers() as figures:
         Workers(config, [listener], figures).run()
 
