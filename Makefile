@@ -33,8 +33,9 @@ check: $(STAMP) ## Check form, types, layers, and that openapi.json is current
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/roster openapi | diff openapi.json - || { echo "openapi.json is out of date: make openapi"; exit 1; }
 
-simulation: $(STAMP) ## Run a million simulations and 500 comparisons with a model, in half an hour; fewer with SEEDS=20000
-	SIMULATION_SEEDS=$(or $(SEEDS),1000000) MODEL_RUNS=500 $(BIN)/pytest -q -n auto tests/simulation tests/api/test_model.py
+simulation: $(STAMP) ## Run a million simulations, and the model and the history at length, in half an hour; fewer with SEEDS=20000
+	SIMULATION_SEEDS=$(or $(SEEDS),1000000) MODEL_RUNS=500 HISTORY_KILLS=20 \
+		$(BIN)/pytest -q -n auto tests/simulation tests/api/test_model.py tests/e2e/test_history.py
 
 bench: $(STAMP) $(PEERS) ## Measure Roster beside others, in 25 minutes; with ARGS="--rounds 1 --seconds 1" in fewer
 	$(BIN)/python -m bench $(ARGS)
