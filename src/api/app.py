@@ -19,7 +19,7 @@ from api import (
 )
 from api.container import Container
 from api.health import drain_on_sigterm
-from api.settings import items_of
+from api.settings import items_of, networks_in
 from api.web.access import Failures
 from api.web.docs import add_docs
 from api.web.middleware import RequestMiddleware
@@ -70,13 +70,17 @@ def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
         version=version("roster"),
         description=DESCRIPTION,
         openapi_tags=TAGS,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
         middleware=[
             Middleware(
-                RequestMiddleware, metrics=container.metrics(), hosts=items_of(container.settings().allowed_hosts)
+                RequestMiddleware,
+                metrics=container.metrics(),
+                hosts=items_of(container.settings().allowed_hosts),
+                proxies=networks_in(container.settings().trusted_proxies),
             ),
             *web_pages(items_of(container.settings().cors_origins)),
         ],

@@ -4,9 +4,11 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FrameType
 from typing import Annotated, Any, Final, Literal
 
+import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, exposition
@@ -18,6 +20,9 @@ from api.web.problems import documented, problem
 from api.web.responses import documented_headers, json_answer
 from api.web.routing import operation_id
 from api.web.streams import VARY, media_type_for
+from domain.errors import NotReady
+
+log = structlog.get_logger("roster")
 
 router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
 
@@ -37,8 +42,10 @@ async def ready(request: Request) -> Response:
     """The database is reachable, its schema at the head, and the server not about to stop."""
     if request.app.state.draining:
         return not_ready(request, "The server is about to stop.")
-    if not await container_of(request).units().is_ready():
-        return not_ready(request, "The database cannot be reached, or its schema is not at the head.")
+    try:
+        await container_of(request).units().require_ready()
+    except NotReady:  # whose text is for the operator
+        return not_ready(request, "The schema of the database is not at the head.")
     return json_answer({"status": "ok"})
 
 
@@ -93,6 +100,8 @@ def drain_on_sigterm(app: FastAPI, seconds: float) -> None:
 
     def drain(number: int, frame: FrameType | None) -> None:
         wait = 0 if app.state.draining else seconds
+        if not app.state.draining:
+            loop.call_soon_threadsafe(partial(log.info, "draining", seconds=seconds))
         app.state.draining = True
         loop.call_soon_threadsafe(app.state.container.units().release)
         loop.call_soon_threadsafe(loop.call_later, wait, stop, number, frame)

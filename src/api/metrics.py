@@ -60,6 +60,7 @@ class Metrics:
         database = histogram(own, "roster_database_seconds", "Time of a statement or COMMIT.", DATABASE_S, "kind")
         waits = histogram(own, "roster_pool_wait_seconds", "Time until a connection was free.", WAIT_S, "pool")
         in_use = gauge(own, "roster_pool_in_use", "Connections in use; SQLite's for reading: reads.", "pool")
+        alarms = gauge(own, "roster_database_alarm", "1 while the database does not work for this reason.", "code")
         size = gauge(own, "roster_pool_size", "Connections that there may be at the most.", "pool")
         self._in_flight = in_flight
         self._requests = cache(requests.labels)
@@ -67,6 +68,7 @@ class Metrics:
         self._waits = cache(waits.labels)
         self._in_use = cache(in_use.labels)
         self._size = cache(size.labels)
+        self._alarms = cache(alarms.labels)
         register_build_info(own, engine)
         self.shown = shown(own)
 
@@ -78,8 +80,11 @@ class Metrics:
         self._in_flight.dec()
         self._requests(operation, status or NONE).observe(seconds)
 
-    def took(self, kind: str, seconds: float) -> None:
+    def took(self, kind: str, seconds: float, error: BaseException | None = None) -> None:  # noqa: ARG002
         self._database(kind).observe(seconds)
+
+    def failed(self, error: BaseException) -> None:
+        """The request that it failed is counted with its status."""
 
     def waited(self, pool: str, seconds: float) -> None:
         self._waits(pool).observe(seconds)
@@ -89,6 +94,9 @@ class Metrics:
 
     def size(self, pool: str, connections: int) -> None:
         self._size(pool).set(connections)
+
+    def alarm(self, code: str, *, on: bool) -> None:
+        self._alarms(code).set(on)
 
 
 def histogram(registry: CollectorRegistry, name: str, text: str, bounds: Sequence[float], *labels: str) -> Histogram:

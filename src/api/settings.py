@@ -4,15 +4,28 @@ import os
 from collections.abc import Iterator
 from difflib import get_close_matches
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 
 from dotenv import dotenv_values
-from pydantic import Field, FilePath, SecretStr
+from pydantic import AfterValidator, Field, FilePath, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.errors import NotReady
+
+
+def require_networks(text: str) -> str:
+    """Raises `ValueError`, which does not repeat the text."""
+    try:
+        networks_in(text)
+    except ValueError:
+        raise ValueError("Name addresses or networks, such as 10.0.0.0/8, with commas between them.") from None
+    return text
+
+
+def networks_in(text: str) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(item, strict=False) for item in items_of(text)]
 
 
 class LogFormat(StrEnum):
@@ -67,6 +80,14 @@ class Settings(BaseSettings):
     webhooks_allow_private: Annotated[
         bool, Field(description="Let webhooks use http and addresses that are not public, for tests and at home")
     ] = False
+    trusted_proxies: Annotated[
+        str,
+        Field(
+            description="Proxies whose Forwarded or X-Forwarded-For is believed: addresses or networks, "
+            "with commas between them; empty for none"
+        ),
+        AfterValidator(require_networks),
+    ] = ""
     log_format: Annotated[LogFormat, Field(description="auto: console on a terminal, else json")] = LogFormat.AUTO
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="debug to error")] = "info"
 

@@ -10,7 +10,10 @@ Refusal
 ├── BrokenReference  a statement violated a foreign key
 ├── Stale            the entity changed since the caller read it
 ├── Contended        the database asks to run the work again
+│   └── Unreachable  the database cannot be reached
 ├── Busy             there are too many requests: try again later
+│   └── NoSpace      the disk of the database is full
+├── Damaged          the database is damaged
 └── Uncertain        the connection broke during a commit: the work may have been stored or not
 
 Messages are written for the client and hold no value that the client sent. Whatever is not a Refusal is a defect.
@@ -115,6 +118,29 @@ class Contended(Refusal):
 
 class Busy(Refusal):
     code = "busy"
+
+
+class Unreachable(Contended):
+    """Work is run again as after `Contended`: the connection may only have been lost."""
+
+    code = "database_unreachable"
+
+    def __init__(self) -> None:
+        super().__init__("The database cannot be reached. Try again shortly.")
+
+
+class NoSpace(Busy):
+    code = "no_space"
+
+    def __init__(self) -> None:
+        super().__init__("The database has no room left. Reads still work.")
+
+
+class Damaged(Refusal):
+    code = "database_damaged"
+
+    def __init__(self) -> None:
+        super().__init__("The database is damaged. Its operator has to restore the backup.")
 
 
 class Uncertain(Refusal):

@@ -88,8 +88,8 @@ class UnitsOfWork(Protocol):
 
     async def stop(self) -> None: ...
 
-    async def is_ready(self) -> bool:
-        """Whether reads work, on the schema that this version needs."""
+    async def require_ready(self) -> None:
+        """Raises a refusal if reads do not work, `NotReady` if the schema is not the one that this version needs."""
         ...
 
     def reading(self) -> AbstractAsyncContextManager[ReadingUnit]: ...

@@ -125,8 +125,8 @@ class MemoryUnitsOfWork:
     async def stop(self) -> None:
         """Nothing to close."""
 
-    async def is_ready(self) -> bool:
-        return True
+    async def require_ready(self) -> None:
+        """Memory is always ready."""
 
     async def _last_seq(self) -> int:
         return len(self._tables.changes)

@@ -108,8 +108,8 @@ class SqlUnitsOfWork:
     async def stop(self) -> None:
         await self._database.stop()
 
-    async def is_ready(self) -> bool:
-        return await self._database.is_ready()
+    async def require_ready(self) -> None:
+        await self._database.require_ready()
 
     async def _last_seq(self) -> int:
         ((seq,),) = await self._database.reader.fetch(LAST_SEQ)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from domain.errors import Busy, Contended
+from domain.errors import Busy, Contended, Unreachable
 from domain.keys import Scope, require_scopes
 from domain.work import RequestContext, UnitsOfWork
 
@@ -85,7 +85,7 @@ def scopes_of(method: Callable[..., Any]) -> tuple[Scope, ...]:
 def retry(
     method: Callable[Concatenate[R, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[R, P], Coroutine[Any, Any, T]]:
-    """Run a method again from its start while its unit of work is `Contended`. At last raise `Busy`.
+    """Run a method again from its start while its unit of work is `Contended`. At last raise `Busy`, or `Unreachable`.
 
     This is correct because a method is one unit of work, and a contended unit was undone. `Uncertain` is not run again.
     """
@@ -99,6 +99,8 @@ def retry(
                 await self.units.pause(attempt)
         try:
             return await method(self, *args, **kwargs)
+        except Unreachable:
+            raise
         except Contended as last:
             raise Busy("Too many requests change the same thing at once. Try again shortly.") from last
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import json
 import os
 import signal
 import sqlite3
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from httpx2 import AsyncClient
+
+from domain.keys import FIRST_ID, write_secret
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Run
@@ -117,4 +120,50 @@ async def test_workers_on_postgres_serve_and_stop(serve: "Run", http: AsyncClien
     assert [answer.json()["id"] for answer in created] == [1, 2, 3, 4, 5]
     assert await roster.stop() == 0
     assert roster.complained == []
+    assert [event["event"] for event in roster.events if event["event"] in LIFE] == [
+        "starting", "serving", "draining", "draining", "stopped",
+    ]  # fmt: skip
     assert [event for event in roster.events if event["level"] in ("error", "critical")] == []
+
+
+LIFE = {"starting", "serving", "draining", "stopped", "worker died", "worker started in its place"}
+
+
+async def test_the_life_of_a_server_is_in_its_log(serve: "Run", http: AsyncClient, sqlite_url: str) -> None:
+    key = write_secret(FIRST_ID, "s" * 32)
+    roster = await serve(sqlite_url, bootstrap_key=key, drain_s=0)
+    url = await roster.url()
+    for path in ("/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json"):
+        assert (await http.get(url + path)).status_code == 200
+    wrong = write_secret(7, "w" * 32)
+    assert (await http.get(f"{url}/users/", headers={"authorization": f"Bearer {wrong}"})).status_code == 401
+    assert await roster.stop() == 0
+
+    events = roster.events
+    assert [event["event"] for event in events if event["event"] in LIFE] == [
+        "starting", "serving", "draining", "stopped",
+    ]  # fmt: skip
+    assert [event["operation"] for event in events if event["event"] == "request"] == ["docs", "openapi", "list_users"]
+    assert next(event for event in events if event["event"] == "key seeded")["key"] == FIRST_ID
+    warned = next(event for event in events if event["event"] == "wrong key")
+    assert (warned["level"], warned["key"], warned["client"]) == ("warning", 7, "127.0.0.1")
+    assert wrong not in "".join(roster.said)
+
+
+async def test_a_worker_that_dies_is_told_of_and_replaced(serve: "Run", http: AsyncClient, postgres_url: str) -> None:
+    roster = await serve(postgres_url, "--workers", "2")
+    url = await roster.url()
+    await http.get(f"{url}/users/")
+    workers = workers_of(roster.process.pid)
+    os.kill(workers[0], signal.SIGKILL)
+
+    died = json.loads(await roster.line(lambda line: '"event": "worker died"' in line))
+    await roster.line(lambda line: '"event": "worker started in its place"' in line)
+
+    assert (died["level"], died["pid"]) == ("error", workers[0])
+    assert await roster.stop() == 0
+
+
+def workers_of(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]

@@ -29,7 +29,7 @@ def configure_logs(settings: Settings) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),  # a line in one piece: workers share the output
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)

@@ -1,6 +1,9 @@
 """The server process: uvicorn, started after all checks, and stopped cleanly."""
 
+import os
+import platform
 import signal
+from importlib.metadata import version
 from types import FrameType
 
 import structlog
@@ -28,12 +31,14 @@ class Server(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Serve until a signal to stop. Raises `NotReady` if it cannot."""
     configure_logs(settings)
+    log.info("starting", version=version("roster"), python=platform.python_version(), pid=os.getpid())
     for warning in Settings.unknown():
         log.warning(warning)
     if settings.workers == 1:
         uvloop.run(serve_alone(settings))
     else:
         serve_with_workers(settings)
+    log.info("stopped", pid=os.getpid())
 
 
 async def serve_alone(settings: Settings) -> None:

@@ -38,9 +38,11 @@ async def require_key_unless_local(container: Container) -> None:
 
 async def seed(container: Container, secret: str) -> None:
     try:
-        await container.keys(RequestContext(actor="bootstrap", request_id="-")).seed(secret)
+        seeded = await container.keys(RequestContext(actor="bootstrap", request_id="-")).seed(secret)
     except Invalid:
         raise NotReady("The bootstrap key has the wrong form. Make one: roster keys generate") from None
+    if seeded is not None:
+        log.info("key seeded", key=seeded.result.id)
 
 
 def long_lived_app(container: Container, settings: Settings) -> FastAPI:

@@ -4,6 +4,7 @@ import os
 import socket
 from typing import Final
 
+import structlog
 import uvicorn
 import uvloop
 from dependency_injector import providers
@@ -23,6 +24,8 @@ SILENT_WORKER_S: Final = 30
 
 uvicorn's own five seconds are fewer than a worker takes to start on a busy machine: it would be killed each time.
 """
+
+log = structlog.get_logger("roster")
 
 
 def serve_with_workers(settings: Settings) -> None:
@@ -57,7 +60,10 @@ class Workers(Multiprocess):
         super().keep_subprocess_alive()
         alive = {process.pid for process in self.processes}
         for pid in self._known - alive:
+            log.error("worker died", pid=pid)
             mark_process_dead(pid, self._figures)  # type: ignore[no-untyped-call]
+        for pid in alive - self._known if self._known else ():
+            log.info("worker started in its place", pid=pid)
         self._known = alive
 
 

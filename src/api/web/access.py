@@ -7,10 +7,11 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from time import monotonic
 from typing import Final
 
+import structlog
 from fastapi import Request
 
 from api.settings import is_loopback
-from domain.keys import Key, Scope, TooManyFailures, Unauthenticated, require_scopes
+from domain.keys import Key, Scope, TooManyFailures, Unauthenticated, id_in, require_scopes
 
 MAX_FAILURES: Final = 20
 """How many wrong keys an address may try within `WINDOW_S`. Good keys from there still work."""
@@ -25,6 +26,8 @@ HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{0,5})?", re.ASCI
 
 SECURITY_SCHEME: Final = "key"
 """The name in the OpenAPI document."""
+
+log = structlog.get_logger("roster")
 
 NO_KEY: Final = "The key is missing or not valid."
 
@@ -78,6 +81,7 @@ async def authenticate(request: Request) -> Key | None:
     try:
         key: Key = await authenticator.authenticate(secret_in(authorization))
     except Unauthenticated:
+        log.warning("wrong key", key=id_in(secret_in(authorization)), client=network_of(request))
         request.app.state.failures.note(network_of(request))
         raise
     request.state.actor = actor_of(key)

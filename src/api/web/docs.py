@@ -9,9 +9,12 @@ from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.routing import Match, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from api.web.openapi import described
+from api.web.responses import json_answer
 
 ASSETS: Final = "/docs/assets"
 PAGE_POLICY: Final = (
@@ -24,8 +27,20 @@ INLINE_SCRIPT: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 def add_docs(app: FastAPI) -> None:
     folder = Path(str(files("fastapi_offline") / "static"))
     app.mount(ASSETS, StaticFiles(directory=folder), name="assets")
-    app.add_route("/docs", docs, include_in_schema=False)
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
+    app.router.routes += [Page("/docs", docs), Page("/openapi.json", openapi)]
+
+
+class Page(Route):
+    """A page that is not an operation of the API. Its name stands in the log and in the metrics."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, {**found, "route": self}
+
+
+async def openapi(request: Request) -> Response:
+    return json_answer(request.app.openapi())
 
 
 async def docs(request: Request) -> Response:

@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import NONE, Metrics
 from api.web.problems import CODES, problem
+from api.web.proxies import Network, client_of
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -23,21 +24,29 @@ GUARDS: Final = (
     (b"x-content-type-options", b"nosniff"),
 )
 
+PROBES: Final = frozenset({"live", "ready", "metrics"})
+"""What load balancers and monitoring ask all the time. If it is well, the log has it at the level debug only."""
+
 log = structlog.get_logger("roster.access")
 
 
 class RequestMiddleware:
     """Pure ASGI. HEAD is answered as GET without the body (RFC 9110, section 9.3.2)."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, hosts: Iterable[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, hosts: Iterable[str] = (), proxies: Sequence[Network] = ()
+    ) -> None:
         self.app = app
         self.metrics = metrics
+        self.proxies = proxies
         self.hosts = frozenset(name_in(host.encode()) for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if self.proxies and (peer := scope.get("client")):
+            scope = {**scope, "client": (client_of(peer[0], scope["headers"], self.proxies), 0)}
         app = self.app if not self.hosts or host_of(scope) in self.hosts else another_host
         await Exchange(app, self.metrics, scope, send).run(receive)
 
@@ -102,7 +111,8 @@ class Exchange:
         """The operation, not the path: a path may hold an e-mail address."""
         route = self.scope.get("route")
         client = self.scope.get("client")
-        log.info(
+        say = log.debug if self.status == 200 and getattr(route, "name", None) in PROBES else log.info  # noqa: PLR2004
+        say(
             "request",
             method=self.method,
             operation=getattr(route, "name", None),

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from api.web.access import NO_KEY, SECURITY_SCHEME
 from api.web.problems import CHALLENGE, DETAILS, MEDIA_TYPE, Problem, name_of, title_of
 from api.web.requests import BODY_TIMEOUT_S, MAX_BODY_BYTES
+from domain.errors import Damaged, NoSpace, Unreachable
 
 REQUEST_ID: Final = "8d1f5a0c6b7e4f0d9a3c2b1e0f9d8c7b"
 
@@ -79,6 +80,9 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
     },
     503: {
         "Busy": example(503, "busy", "The database is busy. Try again shortly."),
+        "Away": example(503, "database_unreachable", Unreachable().detail),
+        "Full": example(503, "no_space", NoSpace().detail),
+        "Damaged": example(503, "database_damaged", Damaged().detail),
         "Uncertain": example(
             503,
             "uncertain",
@@ -109,8 +113,9 @@ MEANINGS: Final[Mapping[int, str]] = {
     422: "Values have the wrong form or break a rule: `errors` lists them. Or the idempotency key was used for "
     "another request.",
     429: "Too many wrong keys came from this address. A good one still works.",
-    503: "The server is busy: try again after Retry-After seconds. Without that header the connection to the "
-    "database broke during a commit: first read whether the change was stored.",
+    503: "The server is busy, or its database is away, full or damaged, as `code` says: try again after Retry-After "
+    "seconds. Without that header the connection to the database broke during a commit: first read whether the change "
+    "was stored.",
 }
 
 

@@ -19,15 +19,18 @@ from domain.errors import (
     Busy,
     Conflict,
     Contended,
+    Damaged,
     Fault,
     Gone,
     InUse,
     Invalid,
     Malformed,
+    NoSpace,
     NotFound,
     Refusal,
     Stale,
     Uncertain,
+    Unreachable,
 )
 from domain.idempotency import IdempotencyKeyReused, InFlight
 from domain.keys import Forbidden, LastAdminKey, TooManyFailures, Unauthenticated
@@ -52,10 +55,21 @@ STATUS: Final[Mapping[type[Refusal], int]] = {
     Invalid: 422,
     Busy: 503,
     Contended: 503,
+    Unreachable: 503,
+    NoSpace: 503,
+    Damaged: 503,
     Uncertain: 503,
 }
 
-RETRY_AFTER_S: Final[Mapping[type[Refusal], int]] = {Busy: 1, Contended: 1, InFlight: 1, TooManyFailures: 60}
+RETRY_AFTER_S: Final[Mapping[type[Refusal], int]] = {
+    Busy: 1,
+    Contended: 1,
+    InFlight: 1,
+    Unreachable: 5,
+    NoSpace: 60,
+    Damaged: 60,
+    TooManyFailures: 60,
+}
 """Not for Uncertain: a request that is sent again without a check might be carried out twice."""
 
 CODES: Final[Mapping[int, str]] = {

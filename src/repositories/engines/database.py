@@ -85,8 +85,8 @@ class Database(Protocol):
         """Raises `NotReady` if there is no such database, or if it belongs to another program."""
         ...
 
-    async def is_ready(self) -> bool:
-        """Whether reads are answered and the schema is at its head."""
+    async def require_ready(self) -> None:
+        """Raises `Unreachable`, `Damaged`, or `NotReady` if the schema is not at its head."""
         ...
 
 

@@ -12,8 +12,12 @@ Pool = Literal["read", "write", "stream"]
 class Meter(Protocol):
     """Called for each statement, so it has to be cheap; and from one thread."""
 
-    def took(self, kind: Kind, seconds: float) -> None:
-        """One ended, with or without an error, after so many seconds."""
+    def took(self, kind: Kind, seconds: float, error: BaseException | None = None) -> None:
+        """One ended, with an error or without, after so many seconds."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """Something else than a statement failed: a connection could not be made."""
         ...
 
     def waited(self, pool: Pool, seconds: float) -> None:
@@ -28,17 +32,25 @@ class Meter(Protocol):
         """The most connections that the pool may have."""
         ...
 
+    def alarm(self, code: str, *, on: bool) -> None:
+        """Something that keeps the database from working began or ended (`repositories.engines.alarms`)."""
+        ...
+
 
 class NoMeter:
     """Counts nothing: for commands, and for tests of something else."""
 
-    def took(self, kind: Kind, seconds: float) -> None: ...
+    def took(self, kind: Kind, seconds: float, error: BaseException | None = None) -> None: ...
+
+    def failed(self, error: BaseException) -> None: ...
 
     def waited(self, pool: Pool, seconds: float) -> None: ...
 
     def in_use(self, pool: Pool, change: int) -> None: ...
 
     def size(self, pool: Pool, connections: int) -> None: ...
+
+    def alarm(self, code: str, *, on: bool) -> None: ...
 
 
 NO_METER: Final = NoMeter()
@@ -56,5 +68,5 @@ class timed:  # noqa: N801  # reads as a word of its `with`
     def __enter__(self) -> None:
         self._started = time.perf_counter()
 
-    def __exit__(self, *error: object) -> None:
-        self._meter.took(self._kind, time.perf_counter() - self._started)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._meter.took(self._kind, time.perf_counter() - self._started, error)

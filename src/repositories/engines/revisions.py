@@ -97,9 +97,11 @@ def require_own(connection: sa.Connection, database: str) -> None:
 
 
 def status(connection: sa.Connection) -> SchemaStatus:
-    current = revision_of(connection)
-    known = current is None or current in revisions()
-    return SchemaStatus(current=current, head=head(), known=known)
+    return status_of(revision_of(connection))
+
+
+def status_of(current: str | None) -> SchemaStatus:
+    return SchemaStatus(current=current, head=head(), known=current is None or current in revisions())
 
 
 def revision_of(connection: sa.Connection) -> str | None:

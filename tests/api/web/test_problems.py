@@ -14,7 +14,8 @@ from httpx2 import ASGITransport, AsyncClient, Response
 import api.web.requests
 from api.app import create_app
 from api.container import Container
-from domain.errors import Busy, Contended, Refusal, Stale, Uncertain
+from domain.errors import Busy, Contended, Damaged, NoSpace, NotReady, Refusal, Stale, Uncertain, Unreachable
+from repositories.fake import MemoryUnitsOfWork
 
 JSON = {"content-type": "application/json"}
 MARKER = "Zq7XpMarker"
@@ -303,7 +304,15 @@ async def test_a_500_says_nothing_but_the_request_id(failing: Callable[[Exceptio
 
 @pytest.mark.parametrize(
     ("refusal", "status", "retry_after"),
-    [(Busy("B."), 503, "1"), (Contended("C."), 503, "1"), (Uncertain("U."), 503, None), (Stale("S."), 412, None)],
+    [
+        (Busy("B."), 503, "1"),
+        (Contended("C."), 503, "1"),
+        (Unreachable(), 503, "5"),
+        (NoSpace(), 503, "60"),
+        (Damaged(), 503, "60"),
+        (Uncertain("U."), 503, None),
+        (Stale("S."), 412, None),
+    ],
 )
 async def test_a_refusal_has_its_status_and_says_when_to_try_again(
     failing: Callable[[Exception], Any], refusal: Refusal, status: int, retry_after: str | None
@@ -311,11 +320,11 @@ async def test_a_refusal_has_its_status_and_says_when_to_try_again(
     async with failing(refusal) as client:
         answer = await client.get("/users/1")
 
-    problem_in(answer, status, "busy" if isinstance(refusal, Contended) else refusal.code)
+    problem_in(answer, status, "busy" if type(refusal) is Contended else refusal.code)
     assert answer.headers.get("retry-after") == retry_after
 
 
-@pytest.mark.parametrize("refusal", Refusal.__subclasses__(), ids=lambda each: each.__name__)
+@pytest.mark.parametrize("refusal", [*Refusal.__subclasses__(), Unreachable, NoSpace], ids=lambda each: each.__name__)
 def test_every_refusal_has_a_status(refusal: type[Refusal]) -> None:
     from api.web.problems import STATUS  # noqa: PLC0415
 
@@ -335,6 +344,33 @@ async def test_a_server_that_drains_or_lost_its_database_is_not_ready(in_memory:
 
     problem_in(draining, 503, "not_ready")
     assert draining.headers["retry-after"] == "1"
+
+
+class Troubled(MemoryUnitsOfWork):
+    def __init__(self, trouble: Exception) -> None:
+        super().__init__()
+        self.trouble = trouble
+
+    async def require_ready(self) -> None:
+        raise self.trouble
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        (Unreachable(), "database_unreachable"),
+        (Damaged(), "database_damaged"),
+        (NotReady("The schema is at revision 1."), "not_ready"),
+    ],
+)
+async def test_readiness_says_what_is_wrong_with_the_database(trouble: Exception, code: str) -> None:
+    app = create_app(Container(units=providers.Object(Troubled(trouble))), open_locally=True)
+    async with AsyncClient(transport=ASGITransport(app=app), base_url="http://localhost") as client:
+        answer = await client.get("/health/ready")
+
+    problem_in(answer, 503, code)
+    assert "retry-after" in answer.headers
+    assert "revision" not in answer.text  # that is for the operator
 
 
 async def test_a_body_that_comes_too_slowly_is_a_408(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

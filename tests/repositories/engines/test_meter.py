@@ -27,10 +27,16 @@ class Notes:
         self.held: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.sizes: dict[str, int] = {}
+        self.alarms: dict[str, bool] = {}
         self._news = asyncio.Event()
 
-    def took(self, kind: str, seconds: float) -> None:
+    def took(self, kind: str, seconds: float, error: BaseException | None = None) -> None:
         self.times.append((kind, seconds))
+
+    def failed(self, error: BaseException) -> None: ...
+
+    def alarm(self, code: str, *, on: bool) -> None:
+        self.alarms[code] = on
 
     def waited(self, pool: str, seconds: float) -> None:
         self.waits.append((pool, seconds))

@@ -10,12 +10,24 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from domain.errors import BrokenReference, Busy, Conflict, Contended, NotFound, NotReady, Refusal, Uncertain
+from domain.errors import (
+    BrokenReference,
+    Busy,
+    Conflict,
+    Contended,
+    Damaged,
+    NoSpace,
+    NotFound,
+    NotReady,
+    Refusal,
+    Uncertain,
+    Unreachable,
+)
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
 from repositories.engines.postgres.database import PostgresDatabase
-from repositories.engines.postgres.errors import refuse, refuse_commit
+from repositories.engines.postgres.errors import refuse, refuse_commit, refuse_connection
 from repositories.users import users as table
 from repositories.work import SqlUnitsOfWork
 from services.users import UserService
@@ -170,7 +182,9 @@ MEANINGS: Final[dict[str, type[Refusal] | None]] = {
     "53300": Busy,  # too_many_connections
     "55P03": Busy,  # lock_not_available
     "57014": Busy,  # query_canceled, by the statement's time-out
-    "53100": Busy,  # disk_full
+    "53100": NoSpace,  # disk_full
+    "XX001": Damaged,  # data_corrupted
+    "XX002": Damaged,  # index_corrupted
     "53200": Busy,  # out_of_memory
     "42P01": None,  # undefined_table
     "22003": None,  # numeric_value_out_of_range
@@ -197,6 +211,21 @@ def test_a_code_of_the_server_means_a_refusal_or_a_defect(code: str) -> None:
 )
 def test_an_error_of_this_side_means_a_refusal_or_a_defect(error: Exception, meaning: type[Refusal] | None) -> None:
     assert type(refuse(error)) is (meaning or type(None))
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (ConnectionRefusedError(), Unreachable),
+        (asyncpg.CannotConnectNowError(), Unreachable),
+        (asyncpg.InvalidPasswordError(), Unreachable),
+        (asyncpg.InvalidCatalogNameError(), Unreachable),
+        (asyncpg.TooManyConnectionsError(), Busy),
+        (TimeoutError(), Busy),
+    ],
+)
+def test_an_error_while_connecting_means_that_the_database_is_away(error: Exception, meaning: type[Refusal]) -> None:
+    assert type(refuse_connection(error)) is meaning
 
 
 @pytest.mark.parametrize(

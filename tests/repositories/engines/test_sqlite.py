@@ -15,7 +15,18 @@ import sqlalchemy as sa
 
 import repositories.engines.sqlite.connection
 import repositories.engines.sqlite.executors
-from domain.errors import BrokenReference, Busy, Conflict, Contended, NotReady, Refusal, Uncertain
+from domain.errors import (
+    BrokenReference,
+    Busy,
+    Conflict,
+    Contended,
+    Damaged,
+    NoSpace,
+    NotReady,
+    Refusal,
+    Uncertain,
+    Unreachable,
+)
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
@@ -318,11 +329,11 @@ async def test_a_writer_that_finds_another_process_writing_is_contended_and_then
     assert ((await UserService(units, CONTEXT).create(NewUser(name="Alice"))).result).version == 1
 
 
-async def test_a_disk_without_room_is_busy_and_nothing_is_kept(sqlite: SqliteDatabase) -> None:
+async def test_a_disk_without_room_is_told_and_nothing_is_kept(sqlite: SqliteDatabase) -> None:
     users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
     pages = await on_writer(sqlite, "page_count")
     await on_writer(sqlite, f"max_page_count={pages}")
-    with pytest.raises(Busy, match="no room"):
+    with pytest.raises(NoSpace, match="no room"):
         await create_without_end(users)
     kept = len((await users.list(limit=100)).items)
     await on_writer(sqlite, "max_page_count=1000000")
@@ -341,10 +352,13 @@ MEANINGS: Final[dict[str, type[Refusal] | None]] = {
     "SQLITE_BUSY_RECOVERY": Contended,
     "SQLITE_LOCKED": Contended,
     "SQLITE_LOCKED_SHAREDCACHE": Contended,
-    "SQLITE_FULL": Busy,
+    "SQLITE_FULL": NoSpace,
     "SQLITE_CONSTRAINT_NOTNULL": None,
     "SQLITE_CONSTRAINT_FOREIGNKEY": BrokenReference,
-    "SQLITE_CORRUPT": None,
+    "SQLITE_CORRUPT": Damaged,
+    "SQLITE_CORRUPT_INDEX": Damaged,
+    "SQLITE_NOTADB": Damaged,
+    "SQLITE_CANTOPEN": Unreachable,
     "SQLITE_IOERR_READ": None,
     "SQLITE_IOERR_FSYNC": Uncertain,
     "SQLITE_READONLY": None,

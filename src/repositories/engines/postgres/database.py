@@ -9,8 +9,9 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from domain.errors import NotReady, Refusal
+from domain.errors import Contended, NotReady, Unreachable
 from repositories.engines import revisions
+from repositories.engines.alarms import Alarms
 from repositories.engines.executors import MAX_SNAPSHOTS, Executor, Snapshots
 from repositories.engines.meter import NO_METER, Meter, Pool
 from repositories.engines.postgres.errors import refusing
@@ -60,7 +61,7 @@ class PostgresDatabase:
         self._reading: Connections | None = None
         self._streaming: Connections | None = None
         self._snapshots = Snapshots()
-        self._meter = meter
+        self._meter = Alarms(meter, self.name)
 
     @cached_property
     def engine(self) -> AsyncEngine:
@@ -167,12 +168,13 @@ class PostgresDatabase:
     async def scrub(self) -> None:
         """Autovacuum removes dead rows."""
 
-    async def is_ready(self) -> bool:
+    async def require_ready(self) -> None:
+        self._meter.require_undamaged()
         try:
             ((current,),) = await self.reader.fetch(revisions.CURRENT)
-        except (Refusal, asyncpg.PostgresError):
-            return False
-        return bool(current == revisions.head())
+        except (Contended, asyncpg.PostgresError) as error:
+            raise Unreachable from error
+        revisions.status_of(current).require_head()
 
 
 def place_of(url: sa.URL) -> str:

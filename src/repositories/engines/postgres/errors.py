@@ -1,13 +1,23 @@
 """What an error of PostgreSQL, or of its driver, means to the caller."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
 
-from domain.errors import BrokenReference, Busy, Conflict, Contended, Refusal, Uncertain
+from domain.errors import (
+    BrokenReference,
+    Busy,
+    Conflict,
+    Contended,
+    Damaged,
+    NoSpace,
+    Refusal,
+    Uncertain,
+    Unreachable,
+)
 
 DRIVER_ERRORS: Final = (
     asyncpg.PostgresError,
@@ -18,8 +28,22 @@ DRIVER_ERRORS: Final = (
 
 CONTENDED: Final = {"40001", "40P01"}  # serialization failure, deadlock
 CONNECTION_LOST: Final = ("08", "57P01", "57P02", "57P03", "25P03")  # by class or code
-OVERLOADED: Final = {"53300", "55P03", "57014"}  # too many connections, lock and statement time-outs
-NO_ROOM: Final = {"53100", "53200"}
+
+
+def busy() -> Busy:
+    return Busy("The database is busy. Try again shortly.")
+
+
+MEANINGS: Final[Mapping[str, Callable[[], Refusal]]] = {
+    "23503": BrokenReference,
+    "53100": NoSpace,
+    "53200": busy,  # out of memory
+    "53300": busy,  # too many connections
+    "55P03": busy,  # a lock was not free in time
+    "57014": busy,  # a statement took too long
+    "XX001": Damaged,  # data
+    "XX002": Damaged,  # an index
+}
 
 
 def refuse(error: Exception) -> Refusal | None:
@@ -27,15 +51,19 @@ def refuse(error: Exception) -> Refusal | None:
     code = code_of(error)
     if code == "23505":
         return Conflict(*fields_in(getattr(error, "detail", None) or ""))
-    if code == "23503":
-        return BrokenReference()
-    if isinstance(error, TimeoutError) or code in OVERLOADED:
-        return Busy("The database is busy. Try again shortly.")
-    if code in NO_ROOM:
-        return Busy("The database has no room left.")
+    if code in MEANINGS:
+        return MEANINGS[code]()
+    if isinstance(error, TimeoutError):
+        return busy()
     if code in CONTENDED or is_lost(error):
         return Contended("The database asked to run this again.")
     return None
+
+
+def refuse_connection(error: Exception) -> Refusal:
+    """The same for an error while a connection is made: the server is down, or does not let Roster in any more."""
+    refusal = refuse(error)
+    return refusal if isinstance(refusal, Busy) else Unreachable()
 
 
 def refuse_commit(error: Exception) -> Refusal | None:

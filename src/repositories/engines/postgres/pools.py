@@ -5,8 +5,9 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from domain.errors import Refusal
 from repositories.engines.meter import Meter, Pool
-from repositories.engines.postgres.errors import refusing
+from repositories.engines.postgres.errors import refuse_connection, refusing
 from repositories.engines.schema import read_json
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Connections:
 
     @asynccontextmanager
     async def one(self) -> "AsyncIterator[Connection]":
-        """Raises `Busy` after the time-out, and `Contended` if a connection cannot be made."""
+        """Raises `Busy` after the time-out, and `Unreachable` if a connection cannot be made."""
         connection = await self._acquire()
         self.meter.in_use(self._name, 1)
         try:
@@ -46,9 +47,12 @@ class Connections:
     async def _acquire(self) -> "Connection":
         started = time.perf_counter()
         try:
-            with refusing():
+            with refusing(refuse_connection):
                 async with asyncio.timeout(self._timeout_s):  # the pool's own time-out makes a task for each call
                     return await self._pool.acquire()
+        except Refusal as refusal:
+            self.meter.failed(refusal)
+            raise
         finally:
             self.meter.waited(self._name, time.perf_counter() - started)
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from domain.errors import Busy, NotReady, Refusal
+from domain.errors import Busy, NotReady, Unreachable
 from repositories.engines import revisions
+from repositories.engines.alarms import Alarms
 from repositories.engines.executors import MAX_SNAPSHOTS, Executor, Snapshots
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
@@ -82,8 +83,8 @@ class SqliteDatabase:
         self._writing: Connection | None = None
         self._reading: Connection | None = None
         self._scanning: Connection | None = None
-        self._write_lock = WriteLock(pool_timeout_s, meter)
-        self._meter = meter
+        self._meter = Alarms(meter, self.name)
+        self._write_lock = WriteLock(pool_timeout_s, self._meter)
         self._snapshots = Snapshots()
         self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
 
@@ -238,20 +239,22 @@ class SqliteDatabase:
             finally:
                 self._write_lock.release()
 
-    async def is_ready(self) -> bool:
+    async def require_ready(self) -> None:
+        self._meter.require_undamaged()
         try:
             ((current,),) = await self.reader.fetch(revisions.CURRENT)
-        except (Refusal, sqlite3.Error):
-            return False
-        return bool(current == revisions.head())
+        except sqlite3.Error as error:
+            raise Unreachable from error
+        revisions.status_of(current).require_head()
 
 
 def warning_about(version: tuple[int, ...]) -> str | None:
     if version >= WAL_RESET_FIXED_IN:
         return None
     return (
-        "This SQLite has the WAL-reset bug, fixed in 3.51.3: do not let any other program write to the file "
-        "or checkpoint it while Roster serves it."
+        f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug, fixed in 3.51.3. Roster avoids it, but another "
+        "program that writes to the file or checkpoints it could corrupt it: back up by VACUUM INTO, as README says, "
+        "and not by .backup. A Python with a newer SQLite is free of it. See https://sqlite.org/wal.html#walresetbug"
     )
 
 

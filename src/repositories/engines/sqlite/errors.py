@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from domain.errors import BrokenReference, Busy, Conflict, Contended, Refusal, Uncertain
+from domain.errors import BrokenReference, Busy, Conflict, Contended, Damaged, NoSpace, Refusal, Uncertain, Unreachable
 
 
 @contextmanager
@@ -29,7 +29,11 @@ def refuse(error: sqlite3.Error) -> Refusal | None:
         case ["INTERRUPT"]:
             refusal = Busy("This takes too long. Ask for less, or by a key.")
         case ["FULL"]:
-            refusal = Busy("The database has no room left.")
+            refusal = NoSpace()
+        case ["CORRUPT" | "NOTADB", *_]:
+            refusal = Damaged()
+        case ["CANTOPEN", *_]:
+            refusal = Unreachable()
         case ["IOERR", "FSYNC"]:
             refusal = Uncertain("The disk did not confirm the change. It may have been stored or not.")
         case _:

@@ -1,0 +1,76 @@
+"""Alarms: what keeps a database from working, told once when it begins and once when it ends.
+
+A refusal tells the client, each time. An alarm tells the operator: an error in the log, a metric, and readiness.
+"""
+
+import time
+from collections.abc import Mapping
+from logging import getLogger
+from typing import Final
+
+from domain.errors import Damaged, NoSpace, Unreachable
+from repositories.engines.meter import Kind, Meter, Pool
+
+log = getLogger("roster")
+
+ALARMS: Final = (Unreachable, NoSpace, Damaged)
+
+WHAT_TO_DO: Final[Mapping[str, str]] = {
+    Unreachable.code: "See whether the database runs, and whether this machine reaches it.",
+    NoSpace.code: "Make room on the disk of the database. Reads still work.",
+    Damaged.code: "Stop the server and restore the backup.",
+}
+
+
+class Alarms:
+    """A meter between a database and its own meter, which notes the alarms among the errors.
+
+    `Unreachable` ends with the next statement that succeeds, `NoSpace` with the next commit. `Damaged` lasts until the
+    server is started again.
+    """
+
+    def __init__(self, meter: Meter, database: str) -> None:
+        self._meter = meter
+        self._database = database
+        self._since: dict[str, float] = {}
+        for alarm in ALARMS:
+            meter.alarm(alarm.code, on=False)
+
+    def took(self, kind: Kind, seconds: float, error: BaseException | None = None) -> None:
+        self._meter.took(kind, seconds)
+        if error is not None:
+            self.failed(error)
+        elif self._since:
+            self._end(Unreachable.code)
+            if kind == "commit":
+                self._end(NoSpace.code)
+
+    def failed(self, error: BaseException) -> None:
+        if not isinstance(error, ALARMS) or error.code in self._since:
+            return
+        self._since[error.code] = time.monotonic()
+        self._meter.alarm(error.code, on=True)
+        log.error("alarm", extra={"code": error.code, "database": self._database, "what_to_do": WHAT_TO_DO[error.code]})
+
+    def _end(self, code: str) -> None:
+        if (since := self._since.pop(code, None)) is not None:
+            self._meter.alarm(code, on=False)
+            lasted = round(time.monotonic() - since, 1)
+            log.warning("alarm over", extra={"code": code, "database": self._database, "lasted_s": lasted})
+
+    def require_undamaged(self) -> None:
+        """Raises `Damaged` if a statement met damage."""
+        if Damaged.code in self._since:
+            raise Damaged
+
+    def waited(self, pool: Pool, seconds: float) -> None:
+        self._meter.waited(pool, seconds)
+
+    def in_use(self, pool: Pool, change: int) -> None:
+        self._meter.in_use(pool, change)
+
+    def size(self, pool: Pool, connections: int) -> None:
+        self._meter.size(pool, connections)
+
+    def alarm(self, code: str, *, on: bool) -> None:
+        self._meter.alarm(code, on=on)
