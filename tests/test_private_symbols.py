@@ -96,6 +96,10 @@ NAMED: Final[Mapping[str, tuple[str, str]]] = {
         "repositories/engines/postgres/executors.py",
         "takes a statement from the driver's cache and tells its columns; the public one prepares it each time",
     ),
+    "asyncpg.connection.Connection._transport": (
+        "repositories/engines/postgres/pools.py",
+        "the socket, to set TCP keepalives: the driver has no option for them",
+    ),
     "sqlalchemy.engine.base.Connection._allow_revalidate": (
         SESSIONS,
         "no connecting anew, past the unit of work, after a statement was cancelled",

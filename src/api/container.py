@@ -54,10 +54,11 @@ class Container(containers.DeclarativeContainer):
         pool_size=settings.provided.pool_size,
         pool_timeout_s=settings.provided.pool_timeout_s,
         auto_upgrade=settings.provided.auto_upgrade,
+        limits=settings.provided.limits,
         meter=meter,
     )
     clock = providers.Object(utc_now)
-    units = providers.Singleton(SqlUnitsOfWork, database, clock)
+    units = providers.Singleton(SqlUnitsOfWork, database, clock, settings.provided.limits)
     authenticator = providers.Singleton(Authenticator, units, providers.Object(time.monotonic), clock)
     randomness = providers.Object(random_characters)
     keys = providers.Factory(KeyService, units, randomness, authenticator.provided.forget)

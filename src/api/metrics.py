@@ -6,7 +6,7 @@ one.
 
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
@@ -68,6 +68,7 @@ class Metrics:
         self._waits = cache(waits.labels)
         self._in_use = cache(in_use.labels)
         self._size = cache(size.labels)
+        self._log = gauge(own, "roster_sqlite_log_bytes", "Bytes of SQLite's log file; 0 on PostgreSQL.")
         self._alarms = cache(alarms.labels)
         register_build_info(own, engine)
         self.shown = shown(own)
@@ -94,6 +95,9 @@ class Metrics:
 
     def size(self, pool: str, connections: int) -> None:
         self._size(pool).set(connections)
+
+    def log(self, size: Callable[[], int]) -> None:
+        self._log.set_function(size)
 
     def alarm(self, code: str, *, on: bool) -> None:
         self._alarms(code).set(on)

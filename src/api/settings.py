@@ -1,7 +1,9 @@
 """What an operator can set: by flag, by environment (`ROSTER_...`), in `.env`, in this order."""
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -13,6 +15,7 @@ from pydantic import AfterValidator, Field, FilePath, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.errors import NotReady
+from domain.limits import Limits
 
 
 def require_networks(text: str) -> str:
@@ -35,7 +38,9 @@ class LogFormat(StrEnum):
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="ROSTER_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ROSTER_", env_nested_delimiter="__", env_file=".env", extra="ignore", frozen=True
+    )
 
     database_url: Annotated[
         str, Field(description="sqlite:///file.db or postgresql://user:password@host/name", repr=False)
@@ -67,6 +72,7 @@ class Settings(BaseSettings):
     shutdown_s: Annotated[
         int, Field(ge=1, le=300, description="How long requests in flight may take to finish after that")
     ] = 30
+    limits: Annotated[Limits, Field(description="Bounds on what waits or grows: see docs/reliability.md")] = Limits()
     bootstrap_key: Annotated[
         SecretStr | None, Field(description="The secret of the first key, created while there are none", repr=False)
     ] = None
@@ -128,6 +134,8 @@ def text_of(file: Path) -> str:
 
 
 def plain(value: object) -> str:
+    if is_dataclass(value) and not isinstance(value, type):
+        return json.dumps(asdict(value))
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 

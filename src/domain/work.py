@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from domain.changes import ReadChanges
+from domain.filters import Filter
 from domain.idempotency import Committed, IdempotencyKey
 from domain.keys import Keys, ReadKeys, Scope
 from domain.users import ReadUsers, Users
@@ -94,8 +95,11 @@ class UnitsOfWork(Protocol):
 
     def reading(self) -> AbstractAsyncContextManager[ReadingUnit]: ...
 
-    def snapshot(self) -> AbstractAsyncContextManager[ReadingUnit]:
-        """Stores whose answers are all of one moment, for a long list. Raises `Busy` while there are too many."""
+    def snapshot(self, context: RequestContext) -> AbstractAsyncContextManager[ReadingUnit]:
+        """Stores whose answers are all of one moment, for a long list.
+
+        Raises `Busy` while there are too many, in all or of this actor.
+        """
         ...
 
     def writing(self, context: RequestContext) -> AbstractAsyncContextManager[UnitOfWork]:
@@ -106,10 +110,13 @@ class UnitsOfWork(Protocol):
         """
         ...
 
-    def changed(self, since: int, within_s: float) -> Awaitable[float]:
-        """Wait for a change with a higher sequence number than `since`, for at most `within_s` seconds.
+    def changed(
+        self, since: int, within_s: float, context: RequestContext, filter: Filter | None = None
+    ) -> Awaitable[float]:
+        """Wait for a change that matches, with a higher sequence number than `since`, for at most `within_s` seconds.
 
-        Returns how many of them are left. After `release` that is 0.
+        Returns how many of them are left. After `release` that is 0. Raises `Busy` while too many wait, in all or of
+        this actor.
         """
         ...
 

@@ -13,10 +13,13 @@ from typing import Any, TypeVar
 
 from domain.changes import Change
 from domain.entities import Entity
+from domain.filters import Filter
 from domain.idempotency import REMEMBERED_FOR, Committed, IdempotencyKey, InFlightKeys, replay, shown_by
+from domain.limits import LIMITS, Limits
 from domain.work import Clock, RequestContext, utc_now
-from repositories.feed import Feed
+from repositories.feed import READ_AT_ONCE, Feed
 from repositories.memory.units import Answer, MemoryReading, MemoryWriting, Tables
+from repositories.places import TOO_MANY_STREAMS, Places
 from repositories.stores import TABLES, MemoryReadStores, MemoryStores
 from repositories.table import EntityTable
 
@@ -89,20 +92,22 @@ class MemoryUnitsOfWork:
     writing_unit = MemoryUnitOfWork
     tables: Sequence[EntityTable[Any, Any]] = TABLES
 
-    def __init__(self, clock: Clock = utc_now) -> None:
+    def __init__(self, clock: Clock = utc_now, limits: Limits = LIMITS) -> None:
         self._tables = Tables.of(table.entity for table in self.tables)
         self._clock = clock
         self._write_lock = asyncio.Lock()
         self._in_flight = InFlightKeys()
-        self._feed = Feed(self._last_seq)
+        self._feed = Feed(self._changes_behind, limits)
+        self._snapshots = Places(limits.snapshots, limits.snapshots_per_key, TOO_MANY_STREAMS)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[MemoryReadStores]:
         yield self.reading_unit(MemoryReading(self._tables))
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[MemoryReadStores]:
-        yield self.reading_unit(MemoryReading(self._tables.copy()))
+    async def snapshot(self, context: RequestContext) -> AsyncIterator[MemoryReadStores]:
+        with self._snapshots.one(context.actor):
+            yield self.reading_unit(MemoryReading(self._tables.copy()))
 
     @asynccontextmanager
     async def writing(self, context: RequestContext) -> AsyncIterator[MemoryUnitOfWork]:
@@ -128,11 +133,14 @@ class MemoryUnitsOfWork:
     async def require_ready(self) -> None:
         """Memory is always ready."""
 
-    async def _last_seq(self) -> int:
-        return len(self._tables.changes)
+    async def _changes_behind(self, seq: int) -> Sequence[Change]:
+        async with self.reading() as work:
+            return await work.changes.list(since=seq, limit=READ_AT_ONCE)
 
-    async def changed(self, since: int, within_s: float) -> float:
-        return await self._feed.wait_beyond(since, within_s)
+    async def changed(
+        self, since: int, within_s: float, context: RequestContext, filter: Filter | None = None
+    ) -> float:
+        return await self._feed.wait_beyond(since, within_s, filter, context.actor)
 
     def release(self) -> None:
         self._feed.release()

@@ -7,14 +7,18 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from domain.changes import Change
+from domain.filters import Filter
 from domain.idempotency import IN_FLIGHT, Committed, IdempotencyKey, InFlight, InFlightKeys, shown_by
+from domain.limits import LIMITS, Limits
 from domain.work import Clock, RequestContext, utc_now
 from repositories.answers import find_answer, forget_answers, keep_answer
-from repositories.changes import LAST_SEQ, append, redact
+from repositories.changes import append, redact
 from repositories.engines.database import Database
 from repositories.engines.executors import Transaction
-from repositories.feed import Feed
+from repositories.feed import READ_AT_ONCE, Feed
 from repositories.locks import LockOrder
+from repositories.places import TOO_MANY_STREAMS, Places
 from repositories.relations import Relations
 from repositories.stores import TABLES, SqlReadStores, SqlStores
 from repositories.table import EntityTable
@@ -95,12 +99,13 @@ class SqlUnitsOfWork:
     writing_unit = SqlUnitOfWork
     tables: Sequence[EntityTable[Any, Any]] = TABLES
 
-    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+    def __init__(self, database: Database, clock: Clock = utc_now, limits: Limits = LIMITS) -> None:
         self._database = database
         self._clock = clock
         self._relations = Relations(self.tables)
         self._in_flight = InFlightKeys()
-        self._feed = Feed(self._last_seq)
+        self._feed = Feed(self._changes_behind, limits)
+        self._snapshots = Places(limits.snapshots, limits.snapshots_per_key, TOO_MANY_STREAMS)
 
     async def start(self) -> None:
         await self._database.start()
@@ -111,12 +116,14 @@ class SqlUnitsOfWork:
     async def require_ready(self) -> None:
         await self._database.require_ready()
 
-    async def _last_seq(self) -> int:
-        ((seq,),) = await self._database.reader.fetch(LAST_SEQ)
-        return int(seq)
+    async def _changes_behind(self, seq: int) -> Sequence[Change]:
+        async with self.reading() as work:
+            return await work.changes.list(since=seq, limit=READ_AT_ONCE)
 
-    async def changed(self, since: int, within_s: float) -> float:
-        return await self._feed.wait_beyond(since, within_s)
+    async def changed(
+        self, since: int, within_s: float, context: RequestContext, filter: Filter | None = None
+    ) -> float:
+        return await self._feed.wait_beyond(since, within_s, filter, context.actor)
 
     def release(self) -> None:
         self._feed.release()
@@ -125,12 +132,13 @@ class SqlUnitsOfWork:
         return self.reading_unit(Reading(self._database.reader, self._database.scans, database=self._database))
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[SqlReadStores]:
-        async with (
-            self._database.snapshot() as executor,
-            self.reading_unit(Reading(executor, executor, database=self._database)) as work,
-        ):
-            yield work
+    async def snapshot(self, context: RequestContext) -> AsyncIterator[SqlReadStores]:
+        with self._snapshots.one(context.actor):
+            async with (
+                self._database.snapshot() as executor,
+                self.reading_unit(Reading(executor, executor, database=self._database)) as work,
+            ):
+                yield work
 
     @asynccontextmanager
     async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:

@@ -27,7 +27,7 @@ class ChangeService:
         """As `list`, but wait up to `within_s` seconds for a change if there is none. A wait holds no connection."""
         page = await self.list(filter=filter, since=since, limit=limit)
         while not page.changes and within_s > 0:
-            within_s = await self.units.changed(page.end, within_s)
+            within_s = await self.units.changed(page.end, within_s, self.context, filter)
             page = await self.list(filter=filter, since=page.end, limit=limit)
         return page
 

@@ -48,7 +48,7 @@ class UserService:
     @streaming(Scope.USERS_READ)
     async def export(self, *, filter: Filter | None = None, sort: Sort = BY_ID) -> AsyncGenerator[Sequence[User]]:
         """The whole list in the state of one moment, in batches."""
-        async with self.units.snapshot() as work:
+        async with self.units.snapshot(self.context) as work:
             after = None
             while users := await work.users.list(filter=filter, sort=sort, after=after, limit=MAX_LIMIT):
                 yield users

@@ -12,6 +12,7 @@ from httpx2 import AsyncClient, Response
 from api.changes import MAX_WAIT_S as LONG
 from api.container import Container
 from api.settings import Settings
+from domain.limits import Limits
 from domain.users import NewUser
 from domain.work import RequestContext, UnitsOfWork
 
@@ -58,7 +59,7 @@ def next_of(page: Response) -> str:
 async def seen_waiting(container: Container, number: int) -> None:
     """Return once so many wait."""
     while True:
-        if container.units()._feed._waiting >= number:
+        if len(container.units()._feed._waits) >= number:
             return
         await asyncio.sleep(0)
 
@@ -167,7 +168,7 @@ async def test_a_wait_for_nothing_ends_empty_and_goes_on_from_the_same_place(
     """The seconds of this test are hundredths."""
     units = container.units()
     changed = units.changed
-    monkeypatch.setattr(units, "changed", lambda since, within_s: changed(since, within_s / 100))
+    monkeypatch.setattr(units, "changed", lambda since, within_s, *more: changed(since, within_s / 100, *more))
     await create(client, "Alice")
     for path in ("/changes/?wait=0", "/changes/?wait=1"):
         start = next_of(await client.get(path))
@@ -177,7 +178,7 @@ async def test_a_wait_for_nothing_ends_empty_and_goes_on_from_the_same_place(
 
 async def test_very_many_wait_on_no_connection(database_url: str, client_of: Callable[[Container], Client]) -> None:
     """Two hundred on a pool of one, and others are served meanwhile."""
-    settings = Settings(database_url=database_url, pool_size=1, pool_timeout_s=5)
+    settings = Settings(database_url=database_url, pool_size=1, pool_timeout_s=5, limits=Limits(waits_per_key=200))
     container = Container(settings=providers.Object(settings))
     async with client_of(container) as client, AsyncExitStack() as stack:
         waits = [asyncio.create_task(client.get(f"/changes/?wait={LONG}")) for _ in range(200)]

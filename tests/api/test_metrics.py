@@ -184,11 +184,12 @@ async def test_the_database_is_told_of(database_client: AsyncClient) -> None:
 
     shown = await figures(database_client)
 
+    postgres = any(key[:2] == ("roster_build_info", "postgresql") for key in shown)
     assert shown["roster_database_seconds_count", "read"] >= 1
     assert shown["roster_database_seconds_count", "scan"] >= 2
     assert shown["roster_pool_size", "stream"] == 4
+    assert (shown[("roster_sqlite_log_bytes",)] > 0) is not postgres
     assert (shown["roster_pool_in_use", "read"], shown["roster_pool_in_use", "stream"]) == (0, 0)
-    postgres = any(key[:2] == ("roster_build_info", "postgresql") for key in shown)
     assert shown.get(("roster_pool_size", "read")) == (4 if postgres else None)
     assert (("roster_pool_wait_seconds_count", "read") in shown) is postgres
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import api.process.server
 from api.commands.main import app
 from api.settings import Settings
+from domain.limits import Limits
 
 SECRET = "hunter2"
 
@@ -59,6 +60,8 @@ BAD: list[tuple[str, Any]] = [
     ("SHUTDOWN_S", "0.5"),
     ("LOG_FORMAT", SECRET),
     ("LOG_LEVEL", SECRET),
+    ("LIMITS", '{"statement_s": 0}'),
+    ("LIMITS", "[1]"),
 ]
 
 
@@ -91,7 +94,14 @@ def test_settings_do_not_show_the_url_with_its_password() -> None:
 
 
 def test_the_environment_of_a_worker_gives_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(port=1, workers=2, drain_s=1.5, log_level="debug", database_url="postgresql://a:b%40c@d/e")
+    settings = Settings(
+        port=1,
+        workers=2,
+        drain_s=1.5,
+        log_level="debug",
+        limits=Limits(stop_s=7),
+        database_url="postgresql://a:b%40c@d/e",
+    )
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
 

@@ -915,7 +915,7 @@ async def test_a_statement_that_took_too_long_in_a_savepoint_ends_the_unit_too(
 @asynccontextmanager
 async def of_sort(units: SqlUnitsOfWork, context: RequestContext, sort: str) -> AsyncIterator[Any]:
     """A unit of one of the three sorts."""
-    opened: Any = units.writing(context) if sort == "writing" else getattr(units, sort)()
+    opened: Any = units.reading() if sort == "reading" else getattr(units, sort)(context)
     async with opened as work:
         yield work
 
@@ -1080,9 +1080,9 @@ async def test_a_reading_session_reads(units: SqlUnitsOfWork, context: RequestCo
     ],
 )
 async def test_a_reading_session_refuses_to_write(
-    units: SqlUnitsOfWork, ada: int, sort: str, write: Any, monkeypatch: pytest.MonkeyPatch
+    *, units: SqlUnitsOfWork, context: RequestContext, ada: int, sort: str, write: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with getattr(units, sort)() as work:
+    async with of_sort(units, context, sort) as work:
         watch = Watch(monkeypatch, work.unit.scans)
         work.session.add(AuthorRecord(name="Bob"))
         with pytest.raises(RuntimeError, match="only reads"):
@@ -1101,7 +1101,7 @@ async def test_a_reading_session_sets_no_savepoint(units: SqlUnitsOfWork) -> Non
 async def test_the_session_of_a_snapshot_stays_at_its_moment(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
-    async with units.snapshot() as work:
+    async with units.snapshot(context) as work:
         assert len((await work.session.scalars(sa.select(AuthorRecord))).all()) == 1
         async with units.writing(context) as other:
             other.session.add(AuthorRecord(name="Bob"))

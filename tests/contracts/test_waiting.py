@@ -1,17 +1,26 @@
 """What every directory promises to whoever waits for changes. Whoever waits here without end fails by a bound."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from domain.changes import FIELDS
+from domain.changes import FIELDS, Change
+from domain.errors import Busy
 from domain.grammar import parse_filter
+from domain.limits import Limits
 from domain.users import NewUser
 from domain.work import RequestContext, UnitsOfWork
+from repositories.fake import MemoryUnitsOfWork
+from repositories.work import SqlUnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
+
+if TYPE_CHECKING:
+    from repositories.feed import Feed
 
 LONG_S: Final = 1000
 """Longer than the bound of every test."""
@@ -23,14 +32,27 @@ async def bound() -> AsyncIterator[None]:
         yield
 
 
+FEW: Final = Limits(waits=3, waits_per_key=2, snapshots=3, snapshots_per_key=2)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def crowded(request: pytest.FixtureRequest) -> UnitsOfWork:
+    """A directory with few places."""
+    if request.param == "memory":
+        return MemoryUnitsOfWork(limits=FEW)
+    return SqlUnitsOfWork(request.getfixturevalue(request.param), limits=FEW)
+
+
 @pytest.fixture
 def changes(units: UnitsOfWork, context: RequestContext) -> ChangeService:
     return ChangeService(units, context)
 
 
-async def test_who_has_not_seen_the_last_change_does_not_wait(units: UnitsOfWork, users: UserService) -> None:
+async def test_who_has_not_seen_the_last_change_does_not_wait(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
     await users.create(NewUser(name="Alice"))
-    assert 0 < await units.changed(0, LONG_S) <= LONG_S
+    assert 0 < await units.changed(0, LONG_S, context) <= LONG_S
 
 
 async def test_a_wait_ends_with_the_next_commit(
@@ -39,7 +61,7 @@ async def test_a_wait_ends_with_the_next_commit(
     await users.create(NewUser(name="Alice"))
     async with units.reading() as work:
         seen = await work.changes.last()
-    waits = asyncio.ensure_future(units.changed(seen, LONG_S))
+    waits = asyncio.ensure_future(units.changed(seen, LONG_S, context))
     async with units.writing(context) as writing:
         await writing.users.add(NewUser(name="Bob"))
         for _ in range(20):
@@ -49,18 +71,22 @@ async def test_a_wait_ends_with_the_next_commit(
     assert 0 < await waits <= LONG_S
 
 
-async def test_a_wait_ends_without_news_when_its_time_is_over(units: UnitsOfWork, users: UserService) -> None:
+async def test_a_wait_ends_without_news_when_its_time_is_over(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
     await users.create(NewUser(name="Alice"))
-    assert await units.changed(2**53 - 1, 0.01) == 0
-    assert await units.changed(2**53 - 1, 0) == 0
+    assert await units.changed(2**53 - 1, 0.01, context) == 0
+    assert await units.changed(2**53 - 1, 0, context) == 0
 
 
-async def test_who_waits_is_let_go_and_who_comes_later_does_not_wait(units: UnitsOfWork) -> None:
-    waits = [asyncio.ensure_future(units.changed(0, LONG_S)) for _ in range(3)]
+async def test_who_waits_is_let_go_and_who_comes_later_does_not_wait(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
+    waits = [asyncio.ensure_future(units.changed(0, LONG_S, context)) for _ in range(3)]
     await asyncio.sleep(0)
     units.release()
     assert await asyncio.gather(*waits) == [0, 0, 0]
-    assert await units.changed(0, LONG_S) == 0
+    assert await units.changed(0, LONG_S, context) == 0
 
 
 async def test_a_feed_that_was_let_go_answers_with_nothing(units: UnitsOfWork, changes: ChangeService) -> None:
@@ -70,13 +96,15 @@ async def test_a_feed_that_was_let_go_answers_with_nothing(units: UnitsOfWork, c
     assert (await waits).changes == []
 
 
-async def test_a_wait_that_is_cancelled_disturbs_no_other(units: UnitsOfWork, users: UserService) -> None:
-    one, other = (asyncio.ensure_future(units.changed(0, LONG_S)) for _ in range(2))
+async def test_a_wait_that_is_cancelled_disturbs_no_other(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
+    one, other = (asyncio.ensure_future(units.changed(0, LONG_S, context)) for _ in range(2))
     await asyncio.sleep(0)
     one.cancel()
     await users.create(NewUser(name="Alice"))
     assert await other > 0
-    assert await units.changed(0, LONG_S) > 0
+    assert await units.changed(0, LONG_S, context) > 0
 
 
 async def test_a_wait_for_what_a_filter_lets_through_passes_over_the_rest(
@@ -92,3 +120,81 @@ async def test_a_wait_for_what_a_filter_lets_through_passes_over_the_rest(
     page = await waits
     assert [(change.entity_id, change.action) for change in page.changes] == [(alice.id, "deleted")]
     assert page.end == page.changes[-1].seq
+
+
+async def test_a_wait_for_what_a_filter_lets_through_is_not_woken_by_the_rest(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
+    alice = (await users.create(NewUser(name="Alice"))).result
+    deletions = parse_filter('action eq "deleted"', FIELDS)
+    anything = asyncio.ensure_future(units.changed(1, LONG_S, context))
+    deletion = asyncio.ensure_future(units.changed(1, LONG_S, context, deletions))
+    await asyncio.sleep(0)
+    await users.patch(alice.id, {"name": "Alicia"})
+    await anything
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not deletion.done()
+    await users.delete(alice.id)
+    assert await deletion > 0
+
+
+async def test_who_comes_later_and_has_seen_less_does_not_wait_for_what_came_between(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
+    await users.create(NewUser(name="Alice"))
+    first = asyncio.ensure_future(units.changed(1, LONG_S, context))
+    await asyncio.sleep(0)
+    assert await units.changed(0, LONG_S, context) > 0
+    assert not first.done()
+    first.cancel()
+
+
+async def test_so_many_wait_in_all_and_so_many_with_one_key(crowded: UnitsOfWork, context: RequestContext) -> None:
+    other, third = (replace(context, actor=actor) for actor in ("other", "third"))
+    waits = [asyncio.ensure_future(crowded.changed(0, LONG_S, who)) for who in (context, context, other)]
+    await asyncio.sleep(0)
+    for refused in (context, third):
+        with pytest.raises(Busy, match="wait for changes"):
+            await crowded.changed(0, LONG_S, refused)
+    waits[0].cancel()
+    await asyncio.sleep(0)
+    waits.append(asyncio.ensure_future(crowded.changed(0, LONG_S, third)))
+    crowded.release()
+    assert await asyncio.gather(*waits[1:]) == [0, 0, 0]
+
+
+async def test_so_many_snapshots_are_open_in_all_and_so_many_with_one_key(
+    crowded: UnitsOfWork, context: RequestContext
+) -> None:
+    other, third = (replace(context, actor=actor) for actor in ("other", "third"))
+    async with AsyncExitStack() as held:
+        first = await held.enter_async_context(AsyncExitStack())
+        await first.enter_async_context(crowded.snapshot(context))
+        await held.enter_async_context(crowded.snapshot(context))
+        await held.enter_async_context(crowded.snapshot(other))
+        for refused in (context, third):
+            with pytest.raises(Busy, match="streams"):
+                await held.enter_async_context(crowded.snapshot(refused))
+        await first.aclose()
+        await held.enter_async_context(crowded.snapshot(third))
+
+
+async def test_a_look_out_that_fails_goes_on_when_the_database_answers_again(
+    units: UnitsOfWork, users: UserService, context: RequestContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed: Feed = units._feed  # type: ignore[attr-defined]
+    read, failures = feed._read, asyncio.Queue[None]()
+
+    async def fail(seq: int) -> Sequence[Change]:
+        failures.put_nowait(None)
+        raise OSError("the database is out of reach")
+
+    monkeypatch.setattr(feed, "_read", fail)
+    monkeypatch.setattr("repositories.feed.LOOK_EVERY_S", 0.001)
+    waits = asyncio.ensure_future(units.changed(0, LONG_S, context))
+    for _ in range(3):
+        await failures.get()
+    monkeypatch.setattr(feed, "_read", read)
+    await users.create(NewUser(name="Alice"))
+    assert await waits > 0

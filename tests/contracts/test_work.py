@@ -151,10 +151,12 @@ async def test_a_reading_unit_cannot_write(units: UnitsOfWork) -> None:
         assert not hasattr(work, "commit")
 
 
-async def test_a_snapshot_stays_at_the_moment_of_its_first_answer(units: UnitsOfWork, users: UserService) -> None:
+async def test_a_snapshot_stays_at_the_moment_of_its_first_answer(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
     alice, bob = [(await users.create(NewUser(name=name))).result for name in ("Alice", "Bob")]
     before = await everything(units)
-    async with units.snapshot() as work:
+    async with units.snapshot(context) as work:
         assert await work.users.count() == 2
         await users.patch(alice.id, {"name": "Alicia"})
         await users.delete(bob.id)
@@ -164,6 +166,6 @@ async def test_a_snapshot_stays_at_the_moment_of_its_first_answer(units: UnitsOf
         assert await work.changes.list(limit=10) == before[1]
         assert await work.users.count() == 2
         assert [user.name for user in (await users.list(limit=10)).items] == ["Alicia", "Carol"]
-    async with units.snapshot() as work:
+    async with units.snapshot(context) as work:
         assert await work.users.count() == 2
         assert [user.name for user in await work.users.list(limit=10)] == ["Alicia", "Carol"]

@@ -168,7 +168,9 @@ class Waits(MemoryUnitsOfWork):
             yield work
             self.reading_now -= 1
 
-    async def changed(self, since: int, within_s: float) -> float:
+    async def changed(
+        self, since: int, within_s: float, context: RequestContext, filter: Filter | None = None
+    ) -> float:
         assert self.reading_now == 0, "a reader who waits holds no connection"
         self.waited.append((since, within_s))
         do, left_s = self.planned.pop(0)

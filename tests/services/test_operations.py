@@ -22,6 +22,7 @@ import pytest
 
 import services
 from domain.errors import Busy, Contended
+from domain.filters import Filter
 from domain.idempotency import Committed
 from domain.keys import FIRST_ID, GRANTABLE, RANDOM_LENGTH, Forbidden, NewKey, Scope, write_secret
 from domain.users import NewUser, User
@@ -113,8 +114,8 @@ class WatchedUnits(MemoryUnitsOfWork):
     def reading(self) -> "UnitContext[MemoryReadStores]":
         return self.read(super().reading(), self.begin(sys._getframe(1).f_code.co_qualname))
 
-    def snapshot(self) -> "UnitContext[MemoryReadStores]":
-        return self.read(super().snapshot(), self.begin(sys._getframe(1).f_code.co_qualname))
+    def snapshot(self, context: RequestContext) -> "UnitContext[MemoryReadStores]":
+        return self.read(super().snapshot(context), self.begin(sys._getframe(1).f_code.co_qualname))
 
     def writing(self, context: RequestContext) -> "UnitContext[MemoryUnitOfWork]":
         self.written += 1
@@ -151,7 +152,9 @@ class WatchedUnits(MemoryUnitsOfWork):
             work.commit = commit_or_fail  # type: ignore[method-assign]
             yield work
 
-    async def changed(self, since: int, within_s: float) -> float:
+    async def changed(
+        self, since: int, within_s: float, context: RequestContext, filter: Filter | None = None
+    ) -> float:
         """Nobody waits here."""
         return 0
 

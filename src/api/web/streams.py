@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -14,15 +15,15 @@ from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
+from api.web.dependencies import container_of
+from domain.limits import Limits
+
 T = TypeVar("T")
 Body = Mapping[str, Any]
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
-
-CHUNK_TIMEOUT_S: Final = 30
-"""How long a client may take to accept a piece of the stream: meanwhile it holds a snapshot of the database."""
 
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 """What a spreadsheet takes for the start of a formula (OWASP, CSV injection)."""
@@ -53,21 +54,50 @@ def quality_of(part: str) -> tuple[str, float]:
     return media_type, float(quality) if QUALITY.fullmatch(quality) else 0
 
 
-class Stream(StreamingResponse):
-    """Closes its source when the client disconnects, and disconnects a client that does not read."""
+class Pace:
+    """How long a client may take for its next piece, at a least rate on the whole.
 
-    def __init__(self, pieces: AsyncGenerator[bytes], source: AsyncGenerator[Any], media_type: str) -> None:
+    A client may be late by some seconds, and gains none by having been early: what the network holds does not count.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._rate = limits.stream_bytes_per_s
+        self._patience_s = limits.stream_patience_s
+        self._spare_s = limits.stream_patience_s
+
+    def time_for(self, size: int) -> float:
+        return self._spare_s + size / self._rate
+
+    def took(self, size: int, seconds: float) -> None:
+        self._spare_s = min(self._patience_s, self.time_for(size) - seconds)
+
+
+class Stream(StreamingResponse):
+    """Closes its source when the client disconnects, and disconnects a client that reads too slowly.
+
+    Meanwhile it holds a snapshot of the database, so the whole of it has a time limit too.
+    """
+
+    def __init__(
+        self, pieces: AsyncGenerator[bytes], source: AsyncGenerator[Any], media_type: str, limits: Limits
+    ) -> None:
         super().__init__(pieces, media_type=media_type, headers=VARY)
         self._pieces = pieces
         self._source = source
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pace = Pace(self._limits)
+
         async def send_in_time(message: Any) -> None:
-            async with asyncio.timeout(CHUNK_TIMEOUT_S):
+            size, started = len(message.get("body", b"")), time.monotonic()
+            async with asyncio.timeout(pace.time_for(size)):
                 await send(message)
+            pace.took(size, time.monotonic() - started)
 
         try:
-            await super().__call__(scope, receive, send_in_time)
+            async with asyncio.timeout(self._limits.stream_s):
+                await super().__call__(scope, receive, send_in_time)
         except TimeoutError:
             log.warning("a client read its stream too slowly")
         finally:
@@ -97,7 +127,7 @@ async def stream(
             for piece in cut(write(map(show, batch), columns)):
                 yield piece
 
-    return Stream(pieces(), batches, media_type)
+    return Stream(pieces(), batches, media_type, container_of(request).settings().limits)
 
 
 def without_length(response: Response) -> Response:

@@ -4,7 +4,7 @@ A refusal tells the client, each time. An alarm tells the operator: an error in 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from logging import getLogger
 from typing import Final
 
@@ -71,6 +71,9 @@ class Alarms:
 
     def size(self, pool: Pool, connections: int) -> None:
         self._meter.size(pool, connections)
+
+    def log(self, size: Callable[[], int]) -> None:
+        self._meter.log(size)
 
     def alarm(self, code: str, *, on: bool) -> None:
         self._meter.alarm(code, on=on)

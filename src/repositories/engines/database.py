@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
+from domain.limits import LIMITS, Limits
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
@@ -43,7 +44,7 @@ class Database(Protocol):
         ...
 
     def snapshot(self) -> AbstractAsyncContextManager[Executor]:
-        """All of its reads see the state at the first one. Raises `Busy` while `MAX_SNAPSHOTS` are in use."""
+        """All of its reads see the state at the first one. `Limits.snapshots` are in use at most."""
         ...
 
     @property
@@ -97,6 +98,7 @@ def database_at(
     pool_size: int,
     pool_timeout_s: float,
     auto_upgrade: bool = True,
+    limits: Limits = LIMITS,
     meter: Meter = NO_METER,
 ) -> Database:
     """The database of a URL: `sqlite:///file.db`, or `postgresql://user:password@host/name`.
@@ -108,11 +110,12 @@ def database_at(
     if parsed.drivername in POSTGRES:
         from repositories.engines.postgres.database import PostgresDatabase  # noqa: PLC0415  # a server on SQLite does not load the driver
 
-        return PostgresDatabase(parsed, pool_size=pool_size, pool_timeout_s=pool_timeout_s, meter=meter)
+        return PostgresDatabase(parsed, pool_size=pool_size, pool_timeout_s=pool_timeout_s, limits=limits, meter=meter)
     return SqliteDatabase(
         Path(parsed.database or ""),
         serving=serving,
         pool_timeout_s=pool_timeout_s,
         auto_upgrade=auto_upgrade,
+        limits=limits,
         meter=meter,
     )

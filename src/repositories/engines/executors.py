@@ -4,14 +4,12 @@ A reading unit of work gets an executor of its database, a writing one a transac
 statements, compiled once, straight on the driver (see `repositories.engines.statements`).
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from domain.errors import Busy, UnitEnded
+from domain.errors import UnitEnded
 from repositories.engines.statements import Parameters, Result, Rows
 
 
@@ -83,22 +81,3 @@ class TransactionState:
     async def make_way(self, statement: sa.Executable) -> None:
         if self.companion is not None:
             await self.companion.make_way(statement)
-
-
-MAX_SNAPSHOTS: Final = 4
-"""How many snapshots one process has at a time: each holds a connection for as long as its client reads."""
-
-
-class Snapshots:
-    """Places for snapshots."""
-
-    def __init__(self) -> None:
-        self._places = asyncio.Semaphore(MAX_SNAPSHOTS)
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Raises `Busy` while all are taken."""
-        if self._places.locked():
-            raise Busy("Too many streams are under way. Try again shortly.")
-        async with self._places:
-            yield

@@ -1,12 +1,13 @@
 """What a database reports while it works: durations and pool sizes. It knows no monitoring system."""
 
 import time
+from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
 Kind = Literal["read", "scan", "write", "commit"]
 """A statement of one of three sorts, or a COMMIT."""
 
-Pool = Literal["read", "write", "stream"]
+Pool = Literal["read", "scan", "write", "stream"]
 
 
 class Meter(Protocol):
@@ -32,6 +33,10 @@ class Meter(Protocol):
         """The most connections that the pool may have."""
         ...
 
+    def log(self, size: Callable[[], int]) -> None:
+        """How to learn the bytes of the database's log, if it is one that should stay short."""
+        ...
+
     def alarm(self, code: str, *, on: bool) -> None:
         """Something that keeps the database from working began or ended (`repositories.engines.alarms`)."""
         ...
@@ -49,6 +54,8 @@ class NoMeter:
     def in_use(self, pool: Pool, change: int) -> None: ...
 
     def size(self, pool: Pool, connections: int) -> None: ...
+
+    def log(self, size: Callable[[], int]) -> None: ...
 
     def alarm(self, code: str, *, on: bool) -> None: ...
 

@@ -10,11 +10,12 @@ import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 import sqlalchemy as sa
 import structlog
+from dependency_injector import providers
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, RemoteProtocolError, Response
 
@@ -22,10 +23,11 @@ import api.process.protocol
 import api.web.streams
 from api.app import create_app
 from api.container import Container
+from api.web.streams import Pace
+from domain.limits import LIMITS, Limits
 from domain.pages import MAX_LIMIT
 from domain.users import User
 from domain.work import RequestContext
-from repositories.engines.executors import MAX_SNAPSHOTS
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.fake import MemoryUnitsOfWork
 from services.users import UserService
@@ -137,7 +139,7 @@ async def insert_users(container: Container, count: int) -> None:
 
 async def no_snapshot_is_open(container: Container) -> None:
     """Neither a place is taken, nor a connection in its transaction. Waits for the engine to see it."""
-    await come_true(partial(is_free, container.database()))
+    await come_true(partial(is_free, container))
 
 
 async def come_true(state: Callable[[], Awaitable[bool]]) -> None:
@@ -147,9 +149,10 @@ async def come_true(state: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def is_free(database: Any) -> bool:
+async def is_free(container: Container) -> bool:
     """Whether nobody reads an old state: SQLite can then empty its log, and PostgreSQL has no other transaction."""
-    if database._snapshots._places._value < MAX_SNAPSHOTS:
+    units, database = container.units(), cast("Any", container.database())
+    if units._snapshots._taken.total():
         return False
     if isinstance(database, PostgresDatabase):
         ((open_transactions,),) = await database.reader.fetch(
@@ -354,7 +357,7 @@ async def test_a_client_that_goes_away_frees_the_snapshot(app: FastAPI, containe
     reader = Reader(app)
     await reader.start()
     await reader.message()
-    assert not await is_free(container.database())
+    assert not await is_free(container)
 
     await reader.leave()
 
@@ -388,10 +391,15 @@ async def test_a_client_that_goes_away_while_a_batch_is_read_frees_the_snapshot(
     await no_snapshot_is_open(container)
 
 
-async def test_a_client_that_does_not_read_is_let_go(
-    app: FastAPI, container: Container, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api.web.streams, "CHUNK_TIMEOUT_S", 0.05)
+HASTY: Final = [
+    Limits(stream_patience_s=0.05, stream_bytes_per_s=1e9),
+    Limits(stream_s=0.05),
+]
+
+
+@pytest.mark.parametrize("limits", HASTY)
+async def test_a_client_that_does_not_read_is_let_go(app: FastAPI, container: Container, limits: Limits) -> None:
+    container.settings.override(providers.Object(container.settings().model_copy(update={"limits": limits})))
     await insert_users(container, 2 * MAX_LIMIT)
     with structlog.testing.capture_logs() as logs:
         reader = Reader(app)
@@ -404,11 +412,36 @@ async def test_a_client_that_does_not_read_is_let_go(
     await no_snapshot_is_open(container)
 
 
+def is_served_to_the_end(limits: Limits, pieces: Sequence[tuple[int, float]]) -> bool:
+    """Whether a client that accepts each piece, of so many bytes, after so many seconds, gets all of them."""
+    pace = Pace(limits)
+    for size, seconds in pieces:
+        if seconds > pace.time_for(size):
+            return False
+        pace.took(size, seconds)
+    return True
+
+
+def test_a_client_may_be_slower_than_the_least_rate_for_a_while_and_not_for_long() -> None:
+    limits = Limits(stream_bytes_per_s=1000, stream_patience_s=10)
+    assert is_served_to_the_end(limits, [(1000, 1.0)] * 1000)
+    assert is_served_to_the_end(limits, [(1000, 11.0), (1000, 1.0)])
+    assert is_served_to_the_end(limits, [(1000, 11.0), *[(1000, 0.5)] * 20, (1000, 11.0)])
+    assert not is_served_to_the_end(limits, [(1000, 1.2)] * 100)
+    assert not is_served_to_the_end(limits, [(1000, 11.0), (1000, 1.5)])
+
+
+def test_what_the_network_holds_is_no_credit() -> None:
+    """Megabytes are accepted at once, by buffers. After that the client has to keep up all the same."""
+    limits = Limits(stream_bytes_per_s=1000, stream_patience_s=10)
+    assert not is_served_to_the_end(limits, [(4_000_000, 0.0), (1000, 11.5)])
+
+
 async def test_a_stream_too_many_is_told_to_come_back_and_keeps_no_other_read_waiting(
     app: FastAPI, reading: AsyncClient, container: Container
 ) -> None:
     await insert_users(container, 2 * MAX_LIMIT)
-    readers = [Reader(app) for _ in range(MAX_SNAPSHOTS)]
+    readers = [Reader(app) for _ in range(LIMITS.snapshots_per_key)]
     for reader in readers:
         assert (await reader.start())[0] == 200
 
@@ -510,7 +543,7 @@ async def test_a_whole_stream_comes_over_the_network_and_the_connection_serves_o
 async def test_a_connection_whose_client_does_not_read_is_cut_off(
     container: Container, served: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api.web.streams, "CHUNK_TIMEOUT_S", 0.05)
+    container.settings.override(providers.Object(container.settings().model_copy(update={"limits": HASTY[0]})))
     monkeypatch.setattr(api.process.protocol, "STALL_TIMEOUT_S", 0.2)
     async with served(container) as server:
         connections = server.server.server_state.connections

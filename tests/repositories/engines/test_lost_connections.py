@@ -95,6 +95,18 @@ async def test_a_connection_lost_before_the_changes_are_written_is_contended(
     assert await count(units) == (0, 0)
 
 
+async def test_a_unit_on_a_server_that_became_a_standby_runs_again_on_another_connection(
+    postgres: PostgresDatabase,
+) -> None:
+    """After a failover every pooled connection may lead to what was the primary."""
+    async with AsyncExitStack() as held:
+        for writer in [await held.enter_async_context(postgres.transaction()) for _ in range(8)]:
+            await writer._connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+    users = UserService(SqlUnitsOfWork(postgres), CONTEXT)
+    created = await asyncio.gather(*[users.create(NewUser(name="Alice")) for _ in range(4)])
+    assert {each.result.version for each in created} == {1}
+
+
 class Interrupted(SqlUnitsOfWork):
     """Its connection is killed while it commits: before COMMIT is sent, or before its answer is read."""
 

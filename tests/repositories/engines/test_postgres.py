@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
 from repositories.engines.postgres.database import PostgresDatabase
-from repositories.engines.postgres.errors import refuse, refuse_commit, refuse_connection
+from repositories.engines.postgres.errors import refuse, refuse_commit, refuse_connection, refuse_write
 from repositories.users import users as table
 from repositories.work import SqlUnitsOfWork
 from services.users import UserService
@@ -205,12 +205,18 @@ def test_a_code_of_the_server_means_a_refusal_or_a_defect(code: str) -> None:
         (asyncpg.InterfaceError("connection is closed"), Contended),
         (asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"), Contended),
         (TimeoutError(), Busy),
+        (asyncpg.InvalidCachedStatementError("cached statement must not change result type"), Contended),
         (asyncpg.DataError("value out of int64 range"), None),
         (KeyError("a defect"), None),
     ],
 )
 def test_an_error_of_this_side_means_a_refusal_or_a_defect(error: Exception, meaning: type[Refusal] | None) -> None:
     assert type(refuse(error)) is (meaning or type(None))
+
+
+@pytest.mark.parametrize("meaning", [refuse_write, refuse_commit])
+def test_a_server_that_became_read_only_is_contended_to_writers(meaning: Callable[[Exception], Refusal | None]) -> None:
+    assert type(meaning(as_raised("25006"))) is Contended
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from domain.errors import (
     Uncertain,
     Unreachable,
 )
+from domain.limits import LIMITS, Limits
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
@@ -40,8 +41,8 @@ CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 SOURCES: Final = Path(__file__).parents[3] / "src"
 
 
-def database(url: str, *, serving: bool = True, pool_timeout_s: float = 5) -> SqliteDatabase:
-    made = database_at(url, serving=serving, pool_size=8, pool_timeout_s=pool_timeout_s)
+def database(url: str, *, serving: bool = True, pool_timeout_s: float = 5, limits: Limits = LIMITS) -> SqliteDatabase:
+    made = database_at(url, serving=serving, pool_size=8, pool_timeout_s=pool_timeout_s, limits=limits)
     assert isinstance(made, SqliteDatabase)
     return made
 
@@ -313,6 +314,53 @@ async def test_writers_that_wait_too_long_for_their_turn_are_busy(sqlite: Sqlite
     await impatient.stop()
 
 
+ENDLESS: Final = sa.text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
+
+
+async def test_scans_that_wait_too_long_for_their_turn_are_busy(sqlite: SqliteDatabase, sqlite_url: str) -> None:
+    impatient = database(sqlite_url, serving=False, pool_timeout_s=0.01)
+    await impatient.start()
+    async with asyncio.timeout(10):
+        under_way = asyncio.create_task(impatient.scans.fetch(ENDLESS))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="searches"):
+            await impatient.scans.fetch(sa.select(sa.literal(1)))
+        under_way.cancel()
+        await asyncio.gather(under_way, return_exceptions=True)
+        assert await impatient.scans.fetch(sa.select(sa.literal(1))) == [(1,)]
+    await impatient.stop()
+
+
+async def grow_log(database: SqliteDatabase, beyond: int) -> None:
+    users = UserService(SqlUnitsOfWork(database), CONTEXT)
+    while database.log_bytes() <= beyond:
+        await users.create(NewUser(name="Alice" * 40))
+
+
+async def test_a_snapshot_gives_way_when_the_log_grows_too_long(upgraded_sqlite_url: str) -> None:
+    grown = database(upgraded_sqlite_url, limits=Limits(log_bytes=200_000))
+    await grown.start()
+    async with grown.snapshot() as executor:
+        await executor.fetch(sa.select(sa.literal(1)))
+        await grow_log(grown, 200_000)
+        with pytest.raises(Busy, match="written meanwhile"):
+            await executor.fetch(sa.select(sa.literal(1)))
+    await grown.stop()
+
+
+async def test_the_log_shrinks_once_the_snapshot_is_closed(upgraded_sqlite_url: str) -> None:
+    grown = database(upgraded_sqlite_url, limits=Limits(log_kept_bytes=100_000))
+    await grown.start()
+    users = UserService(SqlUnitsOfWork(grown), CONTEXT)
+    async with grown.snapshot() as executor:
+        await executor.fetch(sa.text("SELECT count(*) FROM users"))
+        await grow_log(grown, 5_000_000)
+    for _ in range(3):  # the next commit checkpoints the log, and the one after that begins it anew
+        await users.create(NewUser(name="Bob"))
+    assert grown.log_bytes() <= 100_000
+    await grown.stop()
+
+
 async def test_a_writer_that_finds_another_process_writing_is_contended_and_then_busy(
     sqlite: SqliteDatabase, file: Path
 ) -> None:
@@ -395,15 +443,17 @@ def test_knows_the_versions_with_the_wal_reset_bug(version: tuple[int, ...], sou
 
 
 async def test_a_scan_that_takes_too_long_is_refused_and_the_next_one_is_answered(
-    sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+    upgraded_sqlite_url: str,
 ) -> None:
-    monkeypatch.setattr(repositories.engines.sqlite.executors, "SCAN_TIMEOUT_S", 0.01)
+    sqlite = database(upgraded_sqlite_url, limits=Limits(statement_s=0.01))
+    await sqlite.start()
     first = sa.select(sa.literal(1).label("i")).cte("n", recursive=True)
     endless = sa.select(sa.func.max(first.union_all(sa.select(first.c.i + 1)).c.i))
     async with asyncio.timeout(10):
         with pytest.raises(Busy):
             await sqlite.scans.fetch(endless)
         assert await sqlite.scans.fetch(sa.select(sa.literal(1))) == [(1,)]
+    await sqlite.stop()
 
 
 async def test_what_follows_a_transaction_that_sqlite_undid_is_not_committed_alone(sqlite: SqliteDatabase) -> None:

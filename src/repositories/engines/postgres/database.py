@@ -1,7 +1,8 @@
 """PostgreSQL over asyncpg: a pool that writes, a pool that reads in autocommit, a pool for snapshots."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Final
 
@@ -10,13 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.errors import Contended, NotReady, Unreachable
+from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
-from repositories.engines.executors import MAX_SNAPSHOTS, Executor, Snapshots
+from repositories.engines.executors import Executor
 from repositories.engines.meter import NO_METER, Meter, Pool
 from repositories.engines.postgres.errors import refusing
 from repositories.engines.postgres.executors import ConnectionExecutor, PooledExecutor, PostgresTransaction
-from repositories.engines.postgres.pools import Connections, leave_as_is, read_json_as_stored
+from repositories.engines.postgres.pools import Connections, leave_as_is, prepare_connection, undo
 from repositories.engines.revisions import SchemaStatus, Upgrade
 
 CONNECT_TIMEOUT_S: Final = 5
@@ -25,15 +27,19 @@ DEFAULT_PORT: Final = 5432
 SESSION: Final[Mapping[str, str]] = {
     "application_name": "roster",
     "timezone": "UTC",
-    "statement_timeout": "15s",
     "lock_timeout": "3s",
     "idle_in_transaction_session_timeout": "10s",
     "jit": "off",  # its compiling costs more than these short statements
 }
 READ_ONLY: Final[Mapping[str, str]] = {**SESSION, "default_transaction_read_only": "on"}
 
-SNAPSHOT_IDLE_S: Final = 60
-"""How long a snapshot may wait for the client that reads it."""
+GIVEN_UP_AFTER_S: Final = 1
+"""How much later than the server this side ends a statement: the server may be frozen."""
+
+BEGIN_SNAPSHOT: Final = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '{}ms'"
+)
+"""A snapshot may wait for the client that reads it as long as its stream may take."""
 
 COMMIT_ORDER_LOCK: Final = 0x526F73746572
 """The advisory lock ("Roster" in ASCII) that a writing transaction holds from its change rows to its end."""
@@ -52,7 +58,15 @@ class PostgresDatabase:
     """The lock is taken just before the change rows are numbered. So a later commit has the higher number, and a reader
     of the feed who remembers one number misses nothing. Without the lock, numbers become visible in any order."""
 
-    def __init__(self, url: sa.URL, *, pool_size: int, pool_timeout_s: float, meter: Meter = NO_METER) -> None:
+    def __init__(
+        self,
+        url: sa.URL,
+        *,
+        pool_size: int,
+        pool_timeout_s: float,
+        limits: Limits = LIMITS,
+        meter: Meter = NO_METER,
+    ) -> None:
         self.name = f"PostgreSQL, {url.database} at {place_of(url)}"
         self._pool_size = pool_size
         self._pool_timeout_s = pool_timeout_s
@@ -60,7 +74,7 @@ class PostgresDatabase:
         self._writing: Connections | None = None
         self._reading: Connections | None = None
         self._streaming: Connections | None = None
-        self._snapshots = Snapshots()
+        self._limits = limits
         self._meter = Alarms(meter, self.name)
 
     @cached_property
@@ -74,7 +88,10 @@ class PostgresDatabase:
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like."""
-        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=dict(SESSION))
+        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=self._session(SESSION))
+
+    def _session(self, settings: Mapping[str, str]) -> dict[str, str]:
+        return {**settings, "statement_timeout": f"{round(self._limits.statement_s * 1000)}ms"}
 
     @property
     def reader(self) -> PooledExecutor:
@@ -86,17 +103,18 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[ConnectionExecutor]:
-        async with self._snapshots.place(), AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(started(self._streaming).one())
-            with refusing():
-                await stack.enter_async_context(connection.transaction(isolation="repeatable_read", readonly=True))
-                await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{SNAPSHOT_IDLE_S}s'")
-            yield ConnectionExecutor(connection, self._meter, "scan")
+        async with started(self._streaming).one() as connection:
+            try:
+                with refusing():
+                    await connection.execute(BEGIN_SNAPSHOT.format(round(self._limits.stream_s * 1000)))
+                yield ConnectionExecutor(connection, self._meter, "scan")
+            finally:
+                await undo(connection, self._limits.end_s)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         async with started(self._writing).one() as connection:
-            transaction = PostgresTransaction(connection, self._meter)
+            transaction = PostgresTransaction(connection, self._meter, self._limits.end_s)
             try:
                 yield transaction
             finally:
@@ -110,7 +128,7 @@ class PostgresDatabase:
         with self._reached():
             self._reading = await self._pool("read", READ_ONLY, min_size=1, max_size=self._pool_size)
             self._writing = await self._pool("write", SESSION, min_size=0, max_size=self._pool_size)
-            self._streaming = await self._pool("stream", READ_ONLY, min_size=0, max_size=MAX_SNAPSHOTS)
+            self._streaming = await self._pool("stream", READ_ONLY, min_size=0, max_size=self._limits.snapshots)
 
     async def _pool(self, name: Pool, session: Mapping[str, str], *, min_size: int, max_size: int) -> Connections:
         pool = asyncpg.create_pool(
@@ -118,15 +136,16 @@ class PostgresDatabase:
             min_size=min_size,
             max_size=max_size,
             timeout=CONNECT_TIMEOUT_S,
-            server_settings=dict(session),
-            init=read_json_as_stored,
+            command_timeout=self._limits.statement_s + GIVEN_UP_AFTER_S,
+            server_settings=self._session(session),
+            init=prepare_connection,
             reset=leave_as_is,
         )
-        return Connections(await pool, self._pool_timeout_s, self._meter, name)
+        return Connections(await pool, self._pool_timeout_s, self._limits, self._meter, name)
 
     async def stop(self) -> None:
-        for connections in filter(None, (self._reading, self._writing, self._streaming)):
-            await connections.close()
+        pools = filter(None, (self._reading, self._writing, self._streaming))
+        await asyncio.gather(*[connections.close() for connections in pools])
         self._reading = self._writing = self._streaming = None
 
     async def upgrade(self) -> Upgrade:

@@ -26,6 +26,9 @@ DRIVER_ERRORS: Final = (
     OSError,  # time-outs too
 )
 
+READ_ONLY: Final = "25006"
+"""To a writer: this server became a standby. To a reader it is a defect."""
+
 CONTENDED: Final = {"40001", "40P01"}  # serialization failure, deadlock
 CONNECTION_LOST: Final = ("08", "57P01", "57P02", "57P03", "25P03")  # by class or code
 
@@ -55,9 +58,16 @@ def refuse(error: Exception) -> Refusal | None:
         return MEANINGS[code]()
     if isinstance(error, TimeoutError):
         return busy()
-    if code in CONTENDED or is_lost(error):
+    if code in CONTENDED or is_lost(error) or isinstance(error, asyncpg.InvalidCachedStatementError):
         return Contended("The database asked to run this again.")
     return None
+
+
+def refuse_write(error: Exception) -> Refusal | None:
+    """The same for an error of a writing transaction."""
+    return (
+        Contended("The database does not take writes here any more.") if code_of(error) == READ_ONLY else refuse(error)
+    )
 
 
 def refuse_connection(error: Exception) -> Refusal:
@@ -70,7 +80,7 @@ def refuse_commit(error: Exception) -> Refusal | None:
     """The same for an error of a COMMIT."""
     if is_lost(error) or code_of(error) == "40003":
         return Uncertain("The connection broke while committing. The change may have been stored or not.")
-    return refuse(error)
+    return refuse_write(error)
 
 
 @contextmanager
@@ -82,7 +92,7 @@ def refusing(refuse: Callable[[Exception], Refusal | None] = refuse) -> Iterator
         raise (refuse(error) or error) from error
 
 
-def code_of(error: Exception) -> str:
+def code_of(error: BaseException | None) -> str:
     return getattr(error, "sqlstate", None) or ""
 
 

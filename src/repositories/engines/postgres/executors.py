@@ -1,7 +1,6 @@
 """How statements run on PostgreSQL: reads on any connection of a pool, writes in transactions."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -11,7 +10,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from domain.errors import Contended, Refusal
 from repositories.engines.executors import TransactionState
 from repositories.engines.meter import Kind, Meter, timed
-from repositories.engines.postgres.errors import DRIVER_ERRORS, refuse_commit, refusing
+from repositories.engines.postgres.errors import refuse, refuse_commit, refuse_write, refusing
+from repositories.engines.postgres.pools import undo
 from repositories.engines.statements import Parameters, Result, Rows, prepare
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 class ConnectionExecutor:
     """Reads on one connection, in the transaction that it is in."""
 
+    refuse = staticmethod(refuse)
+
     def __init__(self, connection: "Connection", meter: Meter, kind: Kind) -> None:
         self._connection = connection
         self._meter = meter
@@ -30,12 +32,12 @@ class ConnectionExecutor:
 
     async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
-        with timed(self._meter, self._kind), refusing():
+        with timed(self._meter, self._kind), refusing(self.refuse):
             rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
         return prepared.read(rows)
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
-        with timed(self._meter, self._kind), refusing():
+        with timed(self._meter, self._kind), refusing(self.refuse):
             return await (execute_many if many else execute)(self._connection, sql, arguments)
 
 
@@ -86,8 +88,11 @@ class PooledExecutor:
 class PostgresTransaction(TransactionState, ConnectionExecutor):
     """A transaction on a connection of its own. It begins with its first statement."""
 
-    def __init__(self, connection: "Connection", meter: Meter) -> None:
+    refuse = staticmethod(refuse_write)
+
+    def __init__(self, connection: "Connection", meter: Meter, end_s: float) -> None:
         super().__init__(connection, meter, "write")
+        self._end_s = end_s
         self._begun = False
 
     async def fetch(
@@ -116,7 +121,7 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
         self.require_open()
         if not self._begun:
             self._begun = True  # before the await: if that is cancelled, the transaction may have begun
-            with refusing():
+            with refusing(self.refuse):
                 await self._connection.execute("BEGIN")
 
     async def commit(self) -> None:
@@ -135,14 +140,4 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
         if not self._begun:
             return
         self._begun = False
-        try:
-            await self._connection.execute("ROLLBACK")
-        except BaseException as error:
-            self._give_up()
-            if not isinstance(error, DRIVER_ERRORS):
-                raise
-
-    def _give_up(self) -> None:
-        """A connection that may still be in a transaction must not be used again. The pool makes another one."""
-        with suppress(asyncpg.InterfaceError):  # it is lost already
-            self._connection.terminate()
+        await undo(self._connection, self._end_s)

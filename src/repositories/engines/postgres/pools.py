@@ -1,19 +1,27 @@
-"""A pool of asyncpg's connections, with a bound on the wait for one."""
+"""A pool of asyncpg's connections, with a bound on every wait: for one, for its rest, for the end of all.
+
+A server that is frozen, or behind a network that is gone, answers nothing and refuses nothing. asyncpg then waits for
+ever in three places: for the answer to a statement, unless there is a command time-out; for the end of a statement that
+was given up, before the connection is used or released; and for the farewell of a connection that is closed.
+"""
 
 import asyncio
+import socket
 import time
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
 
-from domain.errors import Refusal
+import asyncpg
+
+from domain.errors import Contended, Refusal
+from domain.limits import Limits
 from repositories.engines.meter import Meter, Pool
-from repositories.engines.postgres.errors import refuse_connection, refusing
+from repositories.engines.postgres.errors import DRIVER_ERRORS, READ_ONLY, code_of, refuse_connection, refusing
 from repositories.engines.schema import read_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import asyncpg
     from asyncpg.pool import PoolConnectionProxy
 
     Connection = PoolConnectionProxy[asyncpg.Record]
@@ -23,15 +31,19 @@ if TYPE_CHECKING:
 class Connections:
     """A pool whose callers wait at most `timeout_s` seconds for a connection."""
 
-    def __init__(self, pool: "DriversPool", timeout_s: float, meter: Meter, name: Pool) -> None:
+    def __init__(self, pool: "DriversPool", timeout_s: float, limits: Limits, meter: Meter, name: Pool) -> None:
         self.meter = meter
+        self._limits = limits
         self._pool = pool
         self._timeout_s = timeout_s
         self._name: Pool = name
         meter.size(name, pool.get_max_size())
 
     async def close(self) -> None:
-        await self._pool.close()
+        """Say farewell to the server, or cut the connections if it does not answer in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.stop_s):
+                await self._pool.close()
 
     @asynccontextmanager
     async def one(self) -> "AsyncIterator[Connection]":
@@ -40,9 +52,18 @@ class Connections:
         self.meter.in_use(self._name, 1)
         try:
             yield connection
+        except Contended as refusal:
+            if code_of(refusal.__cause__) == READ_ONLY:  # all lead to a server that was the primary
+                await self._pool.expire_connections()
+            raise
         finally:
             self.meter.in_use(self._name, -1)
-            await self._pool.release(connection)
+            await self._release(connection)
+
+    async def _release(self, connection: "Connection") -> None:
+        """One that does not come to rest in time is cut by the pool, which makes another one when it is needed."""
+        with suppress(*DRIVER_ERRORS):
+            await self._pool.release(connection, timeout=self._limits.end_s)
 
     async def _acquire(self) -> "Connection":
         started = time.perf_counter()
@@ -55,6 +76,41 @@ class Connections:
             raise
         finally:
             self.meter.waited(self._name, time.perf_counter() - started)
+
+
+async def undo(connection: "Connection", within_s: float) -> None:
+    """Roll back. A connection that may still be in a transaction after that is cut: the pool makes another one."""
+    try:
+        async with asyncio.timeout(within_s):
+            await connection.execute("ROLLBACK")
+    except BaseException as error:
+        cut(connection)
+        if not isinstance(error, DRIVER_ERRORS):
+            raise
+
+
+def cut(connection: "Connection") -> None:
+    with suppress(asyncpg.InterfaceError):  # it is lost already
+        connection.terminate()
+
+
+KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""After how many seconds of silence a peer is asked whether it lives, how often, and how many times in vain."""
+
+
+async def prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    keep_alive(connection._transport.get_extra_info("socket"))  # type: ignore[attr-defined]  # noqa: SLF001  # no public way
+    await read_json_as_stored(connection)
+
+
+def keep_alive(peer: socket.socket) -> None:
+    """Let the system find out that a peer is gone while its connection is idle. Local sockets do not need it."""
+    if peer.family == socket.AF_UNIX:
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if option := getattr(socket, name, None):  # not every system has them
+            peer.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def read_json_as_stored(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

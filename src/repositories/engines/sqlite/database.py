@@ -18,14 +18,21 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from domain.errors import Busy, NotReady, Unreachable
+from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
-from repositories.engines.executors import MAX_SNAPSHOTS, Executor, Snapshots
+from repositories.engines.executors import Executor
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.connection import Connection, open_file, run
-from repositories.engines.sqlite.executors import SqliteExecutor, SqliteScanExecutor, SqliteTransaction, WriteLock
+from repositories.engines.sqlite.executors import (
+    SqliteExecutor,
+    SqliteScanExecutor,
+    SqliteSnapshotExecutor,
+    SqliteTransaction,
+    Turns,
+)
 from repositories.engines.sqlite.files import (
     APPLICATION_ID,
     create_private,
@@ -71,21 +78,28 @@ class SqliteDatabase:
         serving: bool,
         pool_timeout_s: float,
         auto_upgrade: bool = True,
+        limits: Limits = LIMITS,
         meter: Meter = NO_METER,
     ) -> None:
         path = path.absolute()
         self.name = f"SQLite {sqlite3.sqlite_version}, {path}"
         self.warning = warning_about(sqlite3.sqlite_version_info)
         self._path = path
+        self._log = Path(f"{path}-wal")
         self._serving = serving
         self._auto_upgrade = auto_upgrade
         self._lock: int | None = None
         self._writing: Connection | None = None
         self._reading: Connection | None = None
         self._scanning: Connection | None = None
+        self._limits = limits
         self._meter = Alarms(meter, self.name)
-        self._write_lock = WriteLock(pool_timeout_s, self._meter)
-        self._snapshots = Snapshots()
+        self._write_lock = Turns(
+            "write", pool_timeout_s, self._meter, "Too many writes are waiting. Try again shortly."
+        )
+        self._scan_turns = Turns(
+            "scan", pool_timeout_s, self._meter, "Too many searches are waiting. Try again shortly."
+        )
         self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
 
     @cached_property
@@ -102,19 +116,18 @@ class SqliteDatabase:
     @property
     def scans(self) -> SqliteExecutor:
         assert self._scanning is not None, NOT_STARTED  # noqa: S101
-        return SqliteScanExecutor(self._scanning, self._meter)
+        return SqliteScanExecutor(self._scanning, self._scan_turns, self._meter, self._limits.statement_s)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[SqliteExecutor]:
-        async with self._snapshots.place():
-            connection = await self._open(READING)
-            self._meter.in_use("stream", 1)
-            try:
-                await connection.read(partial(run, "BEGIN"))
-                yield SqliteScanExecutor(connection, self._meter)
-            finally:
-                self._meter.in_use("stream", -1)
-                await connection.close()
+    async def snapshot(self) -> AsyncIterator[SqliteSnapshotExecutor]:
+        connection = await self._open(READING)
+        self._meter.in_use("stream", 1)
+        try:
+            await connection.read(partial(run, "BEGIN"))
+            yield SqliteSnapshotExecutor(connection, self._meter, self._limits, self.log_bytes)
+        finally:
+            self._meter.in_use("stream", -1)
+            await connection.close()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
@@ -130,11 +143,15 @@ class SqliteDatabase:
             return
         await self._prepare()
         try:
-            self._writing = await self._open((*self._durable, *EVERYWHERE, *ERASING))
+            self._writing = await self._open(
+                (*self._durable, *EVERYWHERE, *ERASING, f"PRAGMA journal_size_limit={self._limits.log_kept_bytes}")
+            )
             self._scanning = await self._open(READING)
             self._reading = await self._open(READING)
             self._meter.size("write", 1)
-            self._meter.size("stream", MAX_SNAPSHOTS)
+            self._meter.size("scan", 1)
+            self._meter.log(self.log_bytes)
+            self._meter.size("stream", self._limits.snapshots)
         except BaseException:
             await self.stop()
             raise
@@ -154,6 +171,13 @@ class SqliteDatabase:
         except BaseException:
             await self.stop()
             raise
+
+    def log_bytes(self) -> int:
+        """The bytes of the write-ahead log's file."""
+        try:
+            return self._log.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     async def _open(self, pragmas: Sequence[str]) -> Connection:
         connection = Connection(self._path, pragmas)

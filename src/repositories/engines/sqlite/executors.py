@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from domain.errors import Busy, Refusal
+from domain.limits import Limits
 from repositories.engines.executors import TransactionState
-from repositories.engines.meter import Kind, Meter, timed
+from repositories.engines.meter import Kind, Meter, Pool, timed
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.connection import (
     Connection,
@@ -32,7 +33,6 @@ T = TypeVar("T")
 
 DIALECT: Final = sqlite_dialect.dialect(json_deserializer=read_json)
 
-SCAN_TIMEOUT_S: Final = 15
 STEPS_BETWEEN_CHECKS: Final = 10_000
 """How many instructions SQLite executes between two looks at the clock: fractions of a millisecond."""
 
@@ -61,21 +61,45 @@ class SqliteExecutor:
         self._meter.in_use("read", 1)
         try:
             with timed(self._meter, self.kind), refusing():
-                return await self._submit(work)
+                return await self._connection.read_batched(work)
         finally:
             self._meter.in_use("read", -1)
 
-    async def _submit(self, work: Work[T]) -> T:
-        return await self._connection.read_batched(work)
-
 
 class SqliteScanExecutor(SqliteExecutor):
-    """Reads that may take long. Each has at most `SCAN_TIMEOUT_S`, because the next ones wait for the connection."""
+    """Reads that may take long, one after the other. Each has a time-out, and so has the wait for its turn."""
 
     kind = "scan"
 
-    async def _submit(self, work: Work[T]) -> T:
-        return await self._connection.read(partial(in_time, work, SCAN_TIMEOUT_S))
+    def __init__(self, connection: Connection, turns: "Turns", meter: Meter, timeout_s: float) -> None:
+        super().__init__(connection, meter)
+        self._turns = turns
+        self._timeout_s = timeout_s
+
+    async def _read(self, work: Work[T]) -> T:
+        await self._turns.acquire()
+        try:
+            with timed(self._meter, self.kind), refusing():
+                return await self._connection.run(partial(in_time, work, self._timeout_s))
+        finally:
+            self._turns.release()
+
+
+class SqliteSnapshotExecutor(SqliteExecutor):
+    """Reads in one transaction on a connection of its own. While it is open, the log of the file only grows."""
+
+    kind = "scan"
+
+    def __init__(self, connection: Connection, meter: Meter, limits: Limits, log_bytes: Callable[[], int]) -> None:
+        super().__init__(connection, meter)
+        self._limits = limits
+        self._log_bytes = log_bytes
+
+    async def _read(self, work: Work[T]) -> T:
+        if self._log_bytes() > self._limits.log_bytes:
+            raise Busy("So much was written meanwhile that the state of one moment cannot be kept any longer.")
+        with timed(self._meter, self.kind), refusing():
+            return await self._connection.run(partial(in_time, work, self._limits.statement_s))
 
 
 def in_time(work: Work[T], seconds: float, connection: sqlite3.Connection) -> T:
@@ -88,12 +112,14 @@ def in_time(work: Work[T], seconds: float, connection: sqlite3.Connection) -> T:
         connection.set_progress_handler(None, 0)
 
 
-class WriteLock:
-    """Who may use the writing connection: one unit of work at a time, in the order in which they ask."""
+class Turns:
+    """Who may use a connection: one at a time, in the order in which they ask."""
 
-    def __init__(self, timeout_s: float, meter: Meter) -> None:
+    def __init__(self, pool: Pool, timeout_s: float, meter: Meter, refusal: str) -> None:
+        self._pool: Pool = pool
         self._timeout_s = timeout_s
         self._meter = meter
+        self._refusal = refusal
         self._lock = asyncio.Lock()
 
     async def acquire(self) -> None:
@@ -103,13 +129,13 @@ class WriteLock:
             async with asyncio.timeout(self._timeout_s):
                 await self._lock.acquire()
         except TimeoutError:
-            raise Busy("Too many writes are waiting. Try again shortly.") from None
+            raise Busy(self._refusal) from None
         finally:
-            self._meter.waited("write", time.perf_counter() - started)
-        self._meter.in_use("write", 1)
+            self._meter.waited(self._pool, time.perf_counter() - started)
+        self._meter.in_use(self._pool, 1)
 
     def release(self) -> None:
-        self._meter.in_use("write", -1)
+        self._meter.in_use(self._pool, -1)
         self._lock.release()
 
 
@@ -121,7 +147,7 @@ class SqliteTransaction(TransactionState):
     for one more turn of the event loop.
     """
 
-    def __init__(self, connection: Connection, write_lock: WriteLock, meter: Meter) -> None:
+    def __init__(self, connection: Connection, write_lock: Turns, meter: Meter) -> None:
         self._connection = connection
         self._write_lock = write_lock
         self._meter = meter
