@@ -30,11 +30,22 @@ class ReadStore(Protocol[E_co]):
         """
         ...
 
+    async def find_hidden(self, field: str, value: str) -> E_co:
+        """Of the hidden entities with this value in a unique field the last one that was added. Raises `NotFound`."""
+        ...
+
     async def list(
-        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+        self,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        after: Position | None = None,
+        skip: int = 0,
+        limit: int,
     ) -> Sequence[E_co]:
         """At most `limit` entities that are not hidden and match the filter, in the order of the sort.
 
+        The first `skip` are passed over, which takes as long as reading them: for protocols with pages by number.
         With `after`, those that follow this position (`sort.position(entity)`), whether or not an entity still has it.
         Raises `Malformed` if it is not a position of this sort.
         """

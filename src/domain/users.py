@@ -1,12 +1,13 @@
 """Users: what one is, the rules of a legal one, and what a store of them promises."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, TypeAlias
 
 from domain.entities import Deletable, Editable, Entity, check
 from domain.fields import Fields, fields_of
+from domain.scim import RECORD, email_of, name_of, readdressed, renamed
 from domain.stores import ReadStore, Store
 from domain.values import Attributes, JsonObject, OneOf, Text
 
@@ -29,7 +30,7 @@ class UserProfile:
     """What a client may set of a user.
 
     The name is stored trimmed, e-mail, username and external id as typed. E-mail and username compare by their folded
-    form, external ids exactly.
+    form, external ids exactly. `scim` is the record that SCIM keeps (`domain.scim`), None if it never wrote to it.
     """
 
     name: Annotated[str, NAME]
@@ -38,6 +39,7 @@ class UserProfile:
     external_id: Annotated[str | None, EXTERNAL_ID] = None
     status: Annotated[Status, OneOf(Status)] = Status.ACTIVE
     attributes: Annotated[JsonObject, ATTRIBUTES] = field(default_factory=dict)
+    scim: Annotated[JsonObject | None, RECORD] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +65,24 @@ class User(UserProfile, Entity, Editable, Deletable):
     deleted_at: datetime | None = None
     version: int
 
+    def replaced(self, new: UserProfile) -> "User":  # type: ignore[override]  # a profile of its own kind
+        """This user with another profile. A record that is not replaced too stays, and follows the other fields."""
+        user = Editable.replaced(self, new)
+        record = self.scim
+        if record is None or (new.scim is not None and new.scim != record):
+            return user
+        if user.name != self.name and user.name != name_of(record, user.username or "", NAME.max):
+            record = renamed(record, user.name)
+        if user.email != self.email and user.email != email_of(record):
+            record = readdressed(record, user.email)
+        return replace(user, scim=record)
 
-FIELDS: Final[Fields] = fields_of(User, without={"deleted_at"}, unsorted={"version"})
-"""The fields by which lists of users are filtered and sorted."""
+
+ALL_FIELDS: Final[Fields] = fields_of(User, without={"deleted_at"}, unsorted={"version"})
+"""The fields by which lists of users are filtered and sorted, that of SCIM included."""
+
+FIELDS: Final[Fields] = {name: each for name, each in ALL_FIELDS.items() if name != "scim"}
+"""The same for clients of the HTTP API."""
 
 ReadUsers: TypeAlias = ReadStore[User]
 Users: TypeAlias = Store[NewUser, User]

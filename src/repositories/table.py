@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from domain.entities import Entity
 from domain.errors import Contended, Gone, NotFound, Stale
-from domain.fields import Fields, Kind
+from domain.fields import Fields
 from domain.filters import Filter
 from domain.pages import BY_ID, Position, Sort
 from domain.values import flaw_in, fold, is_id
@@ -69,9 +69,9 @@ class EntityTable(Generic[N, E]):
         self.table = table
         self.unsaved = unsaved
         self.make: Callable[..., E] = maker(entity)
-        self.json_fields = [each.name for each in fields_.values() if each.kind is Kind.JSON]
+        self.json_fields = [each.name for each in fields_.values() if each.is_json]
+        self._forms = {n: fields_[n].form if n in fields_ else fold for n in names if f"{n}_key" in table.c}
         self._names = [name for name in names if name != "id" and name not in unsaved]
-        self._folded = [(name, f"{name}_key") for name in names if f"{name}_key" in table.c]
 
         self.columns = tuple(table.c[name] for name in names)
         self.shown = sa.true() if entity.hidden_since is None else table.c[entity.hidden_since].is_(None)
@@ -83,6 +83,12 @@ class EntityTable(Generic[N, E]):
         self.get_locked = Locking.of(self.get)
         self.get_shared = Locking.of(sa.select(self.shown).where(id == sa.bindparam("id")), shared=True)
         self.find = {name: self.rows.where(self.shown, self.key(name) == sa.bindparam("key")) for name in singles}
+        hidden = sa.not_(self.shown)
+        last = id.desc()
+        self.find_hidden = {
+            name: self.rows.where(hidden, self.key(name) == sa.bindparam("key")).order_by(last).limit(1)
+            for name in singles
+        }
         self.find_locked = {name: Locking.of(statement) for name, statement in self.find.items()}
         behind = (self.shown, id > sa.bindparam("after"))
         self.list_by_id = self.rows.where(*behind).order_by(id).limit(sa.bindparam("limit"))
@@ -107,9 +113,9 @@ class EntityTable(Generic[N, E]):
 
     def with_keys(self, values: dict[str, Any]) -> dict[str, Any]:
         """Columns by their names, with the folded forms beside what was typed."""
-        for name, key in self._folded:
+        for name, form in self._forms.items():
             typed = values[name]
-            values[key] = None if typed is None else fold(typed)
+            values[f"{name}_key"] = None if typed is None else form(typed)
         return values
 
     def reading(self, unit: Reading) -> "SqlReadStore[N, E]":
@@ -137,14 +143,25 @@ class SqlReadStore(Generic[N, E]):
         rows = () if flaw_in(key) else await self._executor.fetch(self._table.find[field], {"key": key})
         return self._one(rows, field)
 
+    async def find_hidden(self, field: str, value: str) -> E:
+        key = self._table.key_of(field, value)
+        rows = () if flaw_in(key) else await self._executor.fetch(self._table.find_hidden[field], {"key": key})
+        return self._one(rows, field)
+
     async def list(
-        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+        self,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        after: Position | None = None,
+        skip: int = 0,
+        limit: int,
     ) -> Sequence[E]:
-        if filter is None and sort == BY_ID:
+        if filter is None and sort == BY_ID and skip <= 0:
             (last,) = (0,) if after is None else sort.keys_at(after)
             rows = await self._executor.fetch(self._table.list_by_id, {"after": last, "limit": bounded(limit)})
         else:
-            rows = await self._ask(page(self._table.listing, filter, sort, after, bounded(limit)))
+            rows = await self._ask(page(self._table.listing, filter, sort, after, bounded(limit), skip=bounded(skip)))
         make = self._table.make
         return [make(*row) for row in rows]
 

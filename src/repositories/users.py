@@ -4,7 +4,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from domain.users import FIELDS, NewUser, Status, User
+from domain.users import ALL_FIELDS, NewUser, Status, User
 from repositories.engines.schema import BigId, Choice, Instant, Json, Key, metadata
 from repositories.table import EntityTable
 
@@ -25,15 +25,21 @@ users: Final = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
     sa.Column("deleted_at", Instant),
     sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("scim", Json),
+    sa.Column("scim_key", Json),
     sqlite_autoincrement=True,  # an id is never given out twice
 )
 
 LIVING: Final = users.c.deleted_at.is_(None)
 
-# No index holds deleted users: their unique fields are free, and lists do not pass over them.
+# No index of those by which lists go holds deleted users: their unique fields are free.
 for unique in (users.c.email_key, users.c.username_key, users.c.external_id):
     sa.Index(f"uq_users_{unique.name}", unique, unique=True, sqlite_where=LIVING, postgresql_where=LIVING)
 for sorted_by in (users.c.name_key, users.c.status, users.c.created_at, users.c.updated_at):
     sa.Index(f"ix_users_{sorted_by.name}_id", sorted_by, users.c.id, sqlite_where=LIVING, postgresql_where=LIVING)
 
-USERS: Final = EntityTable[NewUser, User](User, users, FIELDS)
+GONE: Final = users.c.deleted_at.is_not(None)
+sa.Index("ix_users_external_id_of_deleted", users.c.external_id, sqlite_where=GONE, postgresql_where=GONE)
+"""By which SCIM finds a person who returns."""
+
+USERS: Final = EntityTable[NewUser, User](User, users, ALL_FIELDS)

@@ -1,6 +1,7 @@
 """Operations on users."""
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from dataclasses import replace
 
 from domain.changes import differ
 from domain.errors import Conflict, NotFound
@@ -8,7 +9,7 @@ from domain.filters import Filter
 from domain.idempotency import Committed
 from domain.keys import Scope
 from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort
-from domain.users import NewUser, User, Users
+from domain.users import NewUser, Status, User, Users
 from domain.values import JsonObject
 from domain.versions import NOT_THERE, Expected, require_version
 from domain.work import RequestContext, UnitsOfWork
@@ -26,6 +27,21 @@ class UserService:
             user = await work.users.add(new)
             return await work.commit(user)
 
+    @operation(Scope.USERS_WRITE)
+    async def enrol(self, new: NewUser) -> Committed[User]:
+        """Create a user for SCIM, or bring back the one of this external id whom SCIM once made and who left.
+
+        A deleted user is restored. The profile is the new one, but for the attributes, of which SCIM knows nothing.
+        """
+        async with self.units.writing(self.context) as work:
+            former = await former_user(work.users, new.external_id)
+            if former is None:
+                user = await work.users.add(new)
+            else:
+                back = former.replaced(replace(new, attributes=former.attributes)).restored()
+                user = await work.users.save(back)
+            return await work.commit(user)
+
     @operation(Scope.USERS_READ)
     async def get(self, id: int) -> User:
         async with self.units.reading() as work:
@@ -39,10 +55,16 @@ class UserService:
 
     @operation(Scope.USERS_READ)
     async def list(
-        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+        self,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        after: Position | None = None,
+        skip: int = 0,
+        limit: int,
     ) -> Page[User]:
         async with self.units.reading() as work:
-            users = await work.users.list(filter=filter, sort=sort, after=after, limit=limit + 1)
+            users = await work.users.list(filter=filter, sort=sort, after=after, skip=skip, limit=limit + 1)
             return Page.of(users, limit)
 
     @streaming(Scope.USERS_READ)
@@ -94,13 +116,21 @@ class UserService:
     @operation(Scope.USERS_WRITE)
     async def patch(self, id: int, patch: JsonObject, *, expected: Expected = None) -> Committed[User]:
         """Apply a JSON merge patch. A patch that changes nothing writes nothing."""
+        return await self._change(id, lambda user: user.patched(patch), expected)
+
+    @operation(Scope.USERS_WRITE)
+    async def change(self, id: int, change: Callable[[User], User], *, expected: Expected = None) -> Committed[User]:
+        """Apply a function to a user. If nothing differs afterwards, nothing is written."""
+        return await self._change(id, change, expected)
+
+    async def _change(self, id: int, change: Callable[[User], User], expected: Expected) -> Committed[User]:
         async with self.units.writing(self.context) as work:
             user = await work.users.get(id)
             require_version(user.version, expected)
-            patched = user.patched(patch)
-            if not differ(user, patched):
+            changed = change(user)
+            if not differ(user, changed):
                 return Committed(user)
-            saved = await work.users.save(patched)
+            saved = await work.users.save(changed)
             return await work.commit(saved)
 
     @operation(Scope.USERS_WRITE)
@@ -137,3 +167,16 @@ async def find_or_none(users: Users, external_id: str) -> User | None:
         return await users.find("external_id", external_id)
     except NotFound:
         return None
+
+
+async def former_user(users: Users, external_id: str | None) -> User | None:
+    """The user of this external id whom SCIM once made, if deleted or suspended."""
+    if external_id is None:
+        return None
+    if (user := await find_or_none(users, external_id)) is not None:
+        return user if user.scim is not None and user.status is Status.SUSPENDED else None
+    try:
+        deleted = await users.find_hidden("external_id", external_id)
+    except NotFound:
+        return None
+    return None if deleted.scim is None else await users.get(deleted.id, hidden=True)

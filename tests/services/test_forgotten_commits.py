@@ -152,7 +152,7 @@ CHECKS: Final[dict[str, Check]] = {
     "services.keys.KeyService.rotate": keeps_a_rotation,
     "services.keys.KeyService.revoke": keeps_a_revocation,
     "services.users.UserService.create": keeps_a_created_user,
-    "services.users.UserService.patch": keeps_a_patch,
+    "services.users.UserService._change": keeps_a_patch,
     "services.users.UserService.delete": keeps_a_deletion,
     "services.users.UserService._put": keeps_what_was_put,
     "services.users.UserService.restore": keeps_a_restoration,

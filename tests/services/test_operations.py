@@ -78,6 +78,8 @@ CALLS: Final[Mapping[str, Call]] = {
     "UserService.get": lambda service: service.get(ALICE),
     "UserService.list": lambda service: service.list(limit=9),
     "UserService.patch": lambda service: service.patch(ALICE, {"name": "Alicia"}),
+    "UserService.change": lambda service: service.change(ALICE, lambda user: user.revised(name="Alicia")),
+    "UserService.enrol": lambda service: service.enrol(NewUser(name="Bob", scim={})),
     "UserService.purge": lambda service: service.purge(BOB),
     "UserService.put": lambda service: service.put(NewUser(name="Alicia", external_id="alice")),
     "UserService.restore": lambda service: service.restore(BOB),

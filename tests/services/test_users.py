@@ -8,6 +8,7 @@ import pytest
 import services.users
 from domain.errors import Conflict, Gone, Invalid, NotFound, Stale
 from domain.grammar import parse_filter
+from domain.idempotency import Committed
 from domain.pages import parse_sort
 from domain.users import FIELDS, NewUser, Status
 from domain.values import JsonObject
@@ -390,3 +391,47 @@ async def test_a_purge_erases_a_user_and_what_its_changes_say(
     assert {(change.before, change.after) for change in history} == {(None, None)}
     assert "Alice" not in repr(await changes.list(since=0, limit=99))
     assert (await users.get(2)).name == "Bob"
+
+
+async def test_a_change_by_a_function_is_kept_and_one_that_changes_nothing_writes_nothing(
+    users: UserService,
+) -> None:
+    alice = (await users.create(NewUser(name="Alice"))).result
+    changed = (await users.change(alice.id, lambda user: user.revised(name="Alicia"), expected={1})).result
+    assert (changed.name, changed.version) == ("Alicia", 2)
+    assert await users.change(alice.id, lambda user: user) == Committed(changed)
+    with pytest.raises(Stale):
+        await users.change(alice.id, lambda user: user.revised(name="B"), expected={1})
+    assert await users.get(alice.id) == changed
+
+
+async def test_a_person_whom_scim_made_and_who_left_comes_back_as_the_same_user(users: UserService) -> None:
+    first = (await users.enrol(NewUser(name="Alice", external_id="x", scim={"title": "t"}))).result
+    await users.patch(first.id, {"attributes": {"a": 1}})
+    await users.delete(first.id)
+
+    back = (await users.enrol(NewUser(name="Alicia", external_id="x", scim={"title": "u"}))).result
+
+    assert (back.id, back.name, back.scim, back.attributes) == (first.id, "Alicia", {"title": "u"}, {"a": 1})
+    assert not back.is_hidden
+    assert await users.get(first.id) == back
+
+
+async def test_a_suspended_person_whom_scim_made_comes_back_too(users: UserService) -> None:
+    first = (await users.enrol(NewUser(name="Alice", external_id="x", scim={}))).result
+    await users.patch(first.id, {"status": "suspended"})
+    back = (await users.enrol(NewUser(name="Alice", external_id="x", scim={}))).result
+    assert (back.id, back.status) == (first.id, Status.ACTIVE)
+
+
+async def test_an_active_person_does_not_come_back_and_nobody_whom_scim_did_not_make(users: UserService) -> None:
+    await users.enrol(NewUser(name="Alice", external_id="x", scim={}))
+    suspended = await users.create(NewUser(name="Bob", external_id="y", status=Status.SUSPENDED))
+    deleted = await users.create(NewUser(name="Carol", external_id="z"))
+    await users.delete(deleted.result.id)
+
+    for taken in ("x", "y"):
+        with pytest.raises(Conflict):
+            await users.enrol(NewUser(name="New", external_id=taken, scim={}))
+    assert (await users.enrol(NewUser(name="New", external_id="z", scim={}))).result.id > suspended.result.id
+    assert (await users.enrol(NewUser(name="New", scim={}))).result.external_id is None

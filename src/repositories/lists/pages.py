@@ -13,13 +13,16 @@ import sqlalchemy as sa
 from domain.fields import Field
 from domain.filters import And, Comparison, Filter, Operator
 from domain.pages import Keys, Order, Position, Sort
-from repositories.engines.statements import COMPOSED
+from repositories.engines.statements import COMPOSED, bounded
 from repositories.lists.filters import Columns, Condition, Member, Shape, condition, parameters_of
 
 SHAPES: Final = 256
 """How many statements are kept."""
 
 LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
+SKIP: Final = sa.bindparam("skip", type_=sa.BigInteger())
+REACH: Final = sa.bindparam("reach", type_=sa.BigInteger())
+"""How many rows are read: those that are skipped too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,12 +52,17 @@ class Query(NamedTuple):
     scans: bool
 
 
-def page(listing: Listing, filter: Filter | None, sort: Sort, after: Position | None, limit: int) -> Query:
+def page(
+    listing: Listing, filter: Filter | None, sort: Sort, after: Position | None, limit: int, *, skip: int = 0
+) -> Query:
     """The rows of one page. Raises `Malformed` for a position of another sort."""
     keys = None if after is None else sort.keys_at(after)
-    statement = page_statement(listing, shape_of(filter), sort, nulls_in(keys))
+    statement = page_statement(listing, shape_of(filter), sort, nulls_in(keys), skips=skip > 0)
     parameters = {**parameters_of(filter), **parameters_at(keys), "limit": limit}
-    return Query(statement, parameters, scans=not (finds_one(filter, listing) or (filter is None and is_indexed(sort))))
+    if skip:
+        parameters.update(skip=skip, reach=bounded(skip + limit))
+    is_quick = finds_one(filter, listing) or (filter is None and is_indexed(sort) and not skip)
+    return Query(statement, parameters, scans=not is_quick)
 
 
 def total(listing: Listing, filter: Filter | None) -> Query:
@@ -113,13 +121,17 @@ def total_statement(listing: Listing, shape: Shape | None) -> sa.Select[Any]:
 
 
 @lru_cache(maxsize=SHAPES)
-def page_statement(listing: Listing, shape: Shape | None, sort: Sort, nulls: Nulls) -> sa.Select[Any]:
+def page_statement(listing: Listing, shape: Shape | None, sort: Sort, nulls: Nulls, *, skips: bool) -> sa.Select[Any]:
     keys = [SortKey.of(order, listing, number) for number, order in enumerate(sort.orders)]
     rows = sa.select(*listing.columns).where(*shown(listing, shape))
     if len(keys) > 1 and is_indexed(sort):
-        return composed(in_parts(listing, parts(rows, keys[0], keys[1], nulls), keys[0]))
+        return composed(in_parts(listing, parts(rows, keys[0], keys[1], nulls), keys[0], skips=skips))
     following = rows if nulls is None else rows.where(beyond(keys, nulls))
-    return composed(following.order_by(*[key.order_with_nulls for key in keys]).limit(LIMIT))
+    return composed(cut(following.order_by(*[key.order_with_nulls for key in keys]), skips=skips))
+
+
+def cut(rows: sa.Select[Any], *, skips: bool) -> sa.Select[Any]:
+    return rows.limit(LIMIT).offset(SKIP) if skips else rows.limit(LIMIT)
 
 
 def composed(statement: sa.Select[Any]) -> sa.Select[Any]:
@@ -196,16 +208,17 @@ def parts(rows: sa.Select[Any], key: SortKey, id: SortKey, nulls: Nulls) -> Sequ
     return [rows.where(key.same(null=False), id.further).order_by(id.order), valued.where(key.further), *behind]
 
 
-def in_parts(listing: Listing, parts: Sequence[sa.Select[Any]], key: SortKey) -> sa.Select[Any]:
-    """A page of these parts, one after the other. No part reads more rows than the page has."""
+def in_parts(listing: Listing, parts: Sequence[sa.Select[Any]], key: SortKey, *, skips: bool) -> sa.Select[Any]:
+    """A page of these parts, one after the other. No part reads more rows than the page needs."""
     if len(parts) == 1:
-        return parts[0].limit(LIMIT)
-    all = sa.union_all(*[numbered(part, key, number) for number, part in enumerate(parts)]).subquery()
+        return cut(parts[0], skips=skips)
+    reach = REACH if skips else LIMIT
+    all = sa.union_all(*[numbered(part, key, number, reach) for number, part in enumerate(parts)]).subquery()
     way = sa.desc if key.descending else sa.asc
     rows = sa.select(*[all.c[column.name] for column in listing.columns])
-    return rows.order_by(all.c.part, way(all.c.part_key), way(all.c.id)).limit(LIMIT)
+    return cut(rows.order_by(all.c.part, way(all.c.part_key), way(all.c.id)), skips=skips)
 
 
-def numbered(part: sa.Select[Any], key: SortKey, number: int) -> sa.Select[Any]:
+def numbered(part: sa.Select[Any], key: SortKey, number: int, reach: sa.BindParameter[Any]) -> sa.Select[Any]:
     numbered = part.add_columns(sa.literal_column(str(number)).label("part"), key.column.label("part_key"))
-    return numbered.limit(LIMIT).subquery().select()
+    return numbered.limit(reach).subquery().select()

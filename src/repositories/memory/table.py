@@ -44,13 +44,29 @@ class MemoryReadStore(Generic[N, E]):
                 return own(row)
         raise NotFound(f"There is no {self._kind} with this {field}.")
 
+    async def find_hidden(self, field: str, value: str) -> E:
+        for row in sorted(self._rows.values(), key=lambda row: row.id, reverse=True):
+            if (
+                row.is_hidden
+                and self._key(row, field) is not None
+                and self._key(row, field) == self._form(field, value)
+            ):
+                return own(row)
+        raise NotFound(f"There is no {self._kind} with this {field}.")
+
     async def list(
-        self, *, filter: Filter | None = None, sort: Sort = BY_ID, after: Position | None = None, limit: int
+        self,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        after: Position | None = None,
+        skip: int = 0,
+        limit: int,
     ) -> Sequence[E]:
         rows = sorted(((sort.keys_of(row), row) for row in self._shown(filter)), key=in_order_of(sort))
         last = None if after is None else sort.keys_at(after)
         following = [row for keys, row in rows if last is None or sort.compare(keys, last) > 0]
-        return [own(row) for row in following[: max(0, limit)]]
+        return [own(row) for row in following[max(0, skip) :][: max(0, limit)]]
 
     async def count(self, filter: Filter | None = None) -> int:
         return len(self._shown(filter))

@@ -1,0 +1,63 @@
+"""What SCIM keeps of a person beside the fields of a user (RFC 7643), and how the two agree.
+
+The record is an object in the terms of RFC 7643, section 4.1. It has what the fields of a user cannot hold: many e-mail
+addresses, parts of a name, telephones. What a field holds is in the record only where it says more: the `displayName`
+is the user's name, and one of the `emails` is the user's e-mail. If either changes elsewhere, the record follows.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from domain.values import Attributes, JsonObject
+
+ENTERPRISE: Final = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+
+RECORD: Final = Attributes(
+    max_bytes=64 * 1024,
+    folds=True,
+    exact=frozenset(
+        {("photos", "value"), ("x509Certificates", "value"), ("profileUrl",), (ENTERPRISE, "manager", "$ref")}
+    ),
+)
+"""Strings compare regardless of case, but for references and binaries (RFC 7643, sections 2.3.6 and 2.3.7)."""
+
+
+def name_of(record: JsonObject, username: str, longest: int) -> str:
+    """The name of the user: the first of those in the record that is not blank, or else the username."""
+    parts: Any = record.get("name") or {}
+    full = f"{parts.get('givenName') or ''} {parts.get('familyName') or ''}"
+    names: Sequence[Any] = (record.get("displayName"), parts.get("formatted"), full, username)
+    return next((name.strip() for name in names if name and name.strip()), username)[:longest].strip()
+
+
+def email_of(record: JsonObject) -> str | None:
+    """The e-mail of the user: the primary address, or else the first."""
+    chosen = chosen_among(record.get("emails"))
+    return None if chosen is None else chosen.get("value")
+
+
+def chosen_among(emails: Any) -> Any:
+    first = next(iter(listed(emails)), None)
+    return next((each for each in listed(emails) if each.get("primary") is True), first)
+
+
+def listed(emails: Any) -> Sequence[Any]:
+    return emails or ()
+
+
+def renamed(record: JsonObject, name: str) -> JsonObject:
+    """The record of a user whose name was changed elsewhere."""
+    return {**record, "displayName": name}
+
+
+def readdressed(record: JsonObject, email: str | None) -> JsonObject:
+    """The record of a user whose e-mail was changed elsewhere: it takes the place of the one that was chosen."""
+    emails, chosen = record.get("emails"), chosen_among(record.get("emails"))
+    others = {name: value for name, value in record.items() if name != "emails"}
+    if email is None:
+        kept = [each for each in listed(emails) if each is not chosen]
+    elif chosen is None:
+        kept = [{"value": email, "primary": True}]
+    else:
+        kept = [{**each, "value": email} if each is chosen else each for each in listed(emails)]
+    return {**others, "emails": kept} if kept else others
