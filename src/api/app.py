@@ -92,6 +92,10 @@ def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
     app.state.open_locally = open_locally
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # include_router would match every request twice
+    if container.settings().scim:
+        from api.scim.app import scim_routes  # noqa: PLC0415  # a server without it does not load it
+
+        app.router.routes.extend(scim_routes(container.settings()))
     add_docs(app)
     add_problem_handlers(app)
     return app

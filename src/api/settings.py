@@ -94,6 +94,14 @@ class Settings(BaseSettings):
         ),
         AfterValidator(require_networks),
     ] = ""
+    public_url: Annotated[
+        str,
+        Field(pattern="^(https?://[^ ]+)?$", description="Where clients reach the server: SCIM's addresses begin so"),
+    ] = ""
+    scim: Annotated[bool, Field(description="Serve SCIM 2.0 at /scim/v2")] = True
+    scim_strict: Annotated[
+        bool, Field(description="Refuse what SCIM's interoperability profile does, which some providers send")
+    ] = False
     log_format: Annotated[LogFormat, Field(description="auto: console on a terminal, else json")] = LogFormat.AUTO
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="debug to error")] = "info"
 

@@ -33,7 +33,8 @@ def name_of(record: JsonObject, username: str, longest: int) -> str:
 def email_of(record: JsonObject) -> str | None:
     """The e-mail of the user: the primary address, or else the first."""
     chosen = chosen_among(record.get("emails"))
-    return None if chosen is None else chosen.get("value")
+    value = None if chosen is None else chosen.get("value")
+    return value if value and value.strip() else None
 
 
 def chosen_among(emails: Any) -> Any:

@@ -50,8 +50,13 @@ class StrictRequest(Request):
                 raise HTTPException(413, f"A body holds at most {MAX_BODY_BYTES} bytes.")
         return bytes(body)
 
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """What a body may be."""
+        return (MERGE_PATCH_TYPE, JSON_TYPE) if self.method == "PATCH" else (JSON_TYPE,)
+
     def _refuse_other_media_types(self) -> None:
-        taken = (MERGE_PATCH_TYPE, JSON_TYPE) if self.method == "PATCH" else (JSON_TYPE,)
+        taken = self.media_types
         sent = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if sent not in taken:
             header = "Accept-Patch" if self.method == "PATCH" else "Accept"  # RFC 5789, RFC 9110 section 15.5.16

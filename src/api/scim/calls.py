@@ -1,0 +1,97 @@
+"""One request by SCIM: what a handler gets."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import Request, Response
+
+from api.scim.answers import MEDIA_TYPE
+from api.scim.lists import Query
+from api.web.conditions import unwanted_by, versions_in
+from api.web.dependencies import Service
+from api.web.requests import JSON_TYPE, StrictRequest
+from domain.errors import NotFound
+from domain.keys import Scope
+from domain.values import is_id
+from domain.versions import Expected
+from services.operations import scopes_of
+from services.users import UserService
+
+users_of: Final = Service(lambda container: container.users)
+
+
+class ScimRequest(StrictRequest):
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        return (MEDIA_TYPE, JSON_TYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`base` is the address of the mount, absolute if the operator has set one."""
+
+    request: Request
+    base: str
+    strict: bool
+
+    @property
+    def users(self) -> UserService:
+        return users_of.give(self.request)
+
+    @property
+    def id(self) -> int:
+        """The id in the path. Raises `NotFound` for what no id looks like."""
+        text: str = self.request.path_params["id"]
+        if not (text.isascii() and text.isdigit() and is_id(id := int(text)) and str(id) == text):
+            raise NotFound("There is no resource with this id.")
+        return id
+
+    @property
+    def query(self) -> Query:
+        return Query.of(self.request.query_params)
+
+    @property
+    def path(self) -> str:
+        path: str = self.request.scope["path"]
+        return path.removesuffix("/.search").rstrip("/")
+
+    async def body(self) -> Any:
+        return await self.request.json()
+
+    @property
+    def expected(self) -> Expected:
+        """The versions that If-Match names. SCIM's tags are weak ones (RFC 7644, section 3.14)."""
+        header = self.request.headers.get("if-match")
+        return None if header is None else versions_in(header, weak_too=True)
+
+    def has(self, version: int) -> bool:
+        """Whether the client says that it has this version already."""
+        return version in unwanted_by(self.request.headers.get("if-none-match"))
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a method does at a path, and which operations of services it calls."""
+
+    handle: Handler
+    operations: tuple[Callable[..., Any], ...] = ()
+
+    @classmethod
+    def of(cls, handle: Handler, *operations: Callable[..., Any]) -> "Action":
+        return cls(handle, operations)
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        return tuple(dict.fromkeys(scope for each in self.operations for scope in scopes_of(each)))
+
+    @property
+    def name(self) -> str:
+        return f"scim_{getattr(self.handle, '__name__', '')}"
+
+
+Actions = Mapping[str, Action]
+"""The actions at one path, by method."""

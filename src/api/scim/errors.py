@@ -1,0 +1,83 @@
+"""Refusals as SCIM words them (RFC 7644, section 3.12)."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from api.scim.schemas import MESSAGE
+from api.web.problems import STATUS
+from domain.errors import Conflict, Gone, Invalid, Malformed, Refusal
+
+ERROR: Final = f"{MESSAGE}Error"
+
+
+class Refused(Refusal):
+    """A refusal of SCIM's own: its status, and the keyword that SCIM has for it (`scimType`), if any."""
+
+    code = "scim"
+
+    def __init__(self, detail: str, scim_type: str | None = None, status: int = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(detail)
+        self.scim_type = scim_type
+        self.status = int(status)
+
+
+def invalid_value(detail: str) -> Refused:
+    return Refused(detail, "invalidValue")
+
+
+def invalid_syntax(detail: str) -> Refused:
+    return Refused(detail, "invalidSyntax")
+
+
+def invalid_path(detail: str) -> Refused:
+    return Refused(detail, "invalidPath")
+
+
+def unchangeable(name: str) -> Refused:
+    return Refused(f"{name} cannot be changed so.", "mutability")
+
+
+STATUSES: Final[Mapping[type[Refusal], int]] = {**STATUS, Invalid: 400, Gone: 404}
+"""A deleted resource is not there, and a value that breaks a rule is a 400: so SCIM has it."""
+
+TYPES: Final[Mapping[type[Refusal], str]] = {
+    Malformed: "invalidFilter",
+    Conflict: "uniqueness",
+    Invalid: "invalidValue",
+}
+MAX_DETAIL: Final = 1000
+
+
+def status_of(refusal: Refusal) -> int:
+    return refusal.status if isinstance(refusal, Refused) else STATUSES[type(refusal)]
+
+
+def error_of(refusal: Refusal) -> dict[str, Any]:
+    type_ = refusal.scim_type if isinstance(refusal, Refused) else TYPES.get(type(refusal))
+    return error_body(status_of(refusal), detail_of(refusal), type_)
+
+
+def detail_of(refusal: Refusal) -> str:
+    if isinstance(refusal, Invalid):
+        return " ".join(f"{named(each.pointer)}: {each.detail}" for each in refusal.faults)
+    if isinstance(refusal, Conflict):
+        return f"Another one has this {named(refusal.field)}."
+    if isinstance(refusal, Malformed) and refusal.position is not None:
+        return f"At character {refusal.position}: {refusal.detail}"
+    return refusal.detail
+
+
+NAMES: Final = {"username": "userName", "external_id": "externalId", "email": "emails", "name": "displayName"}
+"""The attributes that fields hold."""
+
+
+def named(place: str) -> str:
+    first = place.lstrip("/").partition("/")[0]
+    return NAMES.get(first, "resource" if first in {"", "scim"} else first)
+
+
+def error_body(status: int, detail: str, scim_type: str | None = None) -> dict[str, Any]:
+    """The body of an error. The status is a string, as the RFC has it."""
+    body: dict[str, Any] = {"schemas": [ERROR], "status": str(status), "detail": detail[:MAX_DETAIL]}
+    return {**body, "scimType": scim_type} if scim_type else body

@@ -1,0 +1,255 @@
+"""Filters: what the names of SCIM stand for in the grammar that all lists share (RFC 7644, section 3.4.2.2).
+
+A term is on a field of the entity, on a member of a JSON document, or on one of the elements of an array there. An
+attribute that does not exist matches nothing, nor does its `not`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from api.scim.schemas import Attribute
+from domain.errors import Malformed
+from domain.fields import ID, Field, Path
+from domain.filters import ITEM, Comparison, Filter, Not, Nothing, Operator, Present, Some, Value, negated
+from domain.grammar import CONSTANTS, ORDERED, Names, Term, Token, literal_of, operator_of, operators_of
+from domain.values import fold, instant, is_id
+
+EVERY: Final[Filter] = Present(ID)
+NONE: Final[Filter] = Not(EVERY)
+"""What is false, and true with a `not` before it: not the same as `Nothing`."""
+
+
+class Unknown:
+    """A name that stands for nothing."""
+
+    def present(self) -> Filter:
+        return Nothing()
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        operator_of(comparing, ITEM)
+        literal_in(literal)
+        return Nothing()
+
+    def names_within(self, opening: Token) -> Names:  # noqa: ARG002
+        return NoNames()
+
+    def some(self, part: Filter) -> Filter:  # noqa: ARG002
+        return Nothing()
+
+
+class NoNames:
+    def term(self, name: Token) -> Term:  # noqa: ARG002
+        return Unknown()
+
+
+@dataclass(frozen=True, slots=True)
+class ElementNames:
+    """The parts of one value of a complex attribute."""
+
+    attribute: Attribute
+
+    def term(self, name: Token) -> Term:
+        part = self.attribute.parts.get(name.text.lower())
+        return Unknown() if part is None else Member(part, ITEM, (part.name,))
+
+
+@dataclass(frozen=True)
+class Member:
+    """An attribute in a JSON document, at a path."""
+
+    attribute: Attribute
+    field: Field
+    path: Path = ()
+
+    def present(self) -> Filter:
+        return Present(self.field, self.path)
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        if self.attribute.is_complex:
+            return self.value(comparing).compared(comparing, literal)
+        operator, value = read(self.attribute, comparing, literal)
+        return negated(self.present()) if value is None else Comparison(self.field, operator, value, self.path)
+
+    def value(self, at: Token) -> Term:
+        """What a comparison with the whole of a complex attribute compares."""
+        value = self.attribute.parts.get("value")
+        if value is None:
+            raise Malformed(f"Name a part of {self.attribute.name}.", at.at)
+        return self.part(value)
+
+    def part(self, part: Attribute) -> Term:
+        if self.attribute.multi:
+            return PartOfSome(self, Member(part, ITEM, (part.name,)))
+        return Member(part, self.field, (*self.path, part.name))
+
+    def names_within(self, opening: Token) -> Names:
+        if not self.attribute.is_complex:
+            raise Malformed(f"{self.attribute.name} has no parts.", opening.at)
+        return ElementNames(self.attribute)
+
+    def some(self, part: Filter) -> Filter:
+        return Some(self.field, self.path, part)
+
+
+@dataclass(frozen=True, slots=True)
+class PartOfSome:
+    """A part of a multi-valued attribute, as in `emails.type`: that of some value."""
+
+    whole: Member
+    inner: Member
+
+    def present(self) -> Filter:
+        return self.whole.some(self.inner.present())
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        return self.whole.some(self.inner.compared(comparing, literal))
+
+    def names_within(self, opening: Token) -> Names:
+        return self.inner.names_within(opening)
+
+    def some(self, part: Filter) -> Filter:
+        return self.whole.some(self.inner.some(part))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """An attribute that a field of the entity holds.
+
+    `convert` makes a value of the field from one of the attribute, None if the field never has it. `only_equal`: the
+    field is of another order than the attribute.
+    """
+
+    attribute: Attribute
+    field: Field
+    convert: Callable[[Value], Value | None]
+    only_equal: bool = False
+
+    def present(self) -> Filter:
+        return Present(self.field) if self.field.optional else EVERY
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        operator, given = read(self.attribute, comparing, literal)
+        if given is None:
+            return negated(self.present())
+        if self.only_equal and operator is not Operator.EQ:
+            raise Malformed(f"{self.attribute.name} is compared by eq and ne only.", comparing.at)
+        value = self.convert(given)
+        return NONE if value is None else Comparison(self.field, operator, value)
+
+    def names_within(self, opening: Token) -> Names:
+        raise Malformed(f"{self.attribute.name} has no parts.", opening.at)
+
+    def some(self, part: Filter) -> Filter:
+        return part
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """An attribute with the same value in each resource."""
+
+    attribute: Attribute
+    value: str
+
+    def present(self) -> Filter:
+        return EVERY
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        operator, given = read(self.attribute, comparing, literal)
+        if operator is not Operator.EQ:
+            raise Malformed(f"{self.attribute.name} is compared by eq and ne only.", comparing.at)
+        return EVERY if isinstance(given, str) and fold(given) == fold(self.value) else NONE
+
+    def names_within(self, opening: Token) -> Names:
+        raise Malformed(f"{self.attribute.name} has no parts.", opening.at)
+
+    def some(self, part: Filter) -> Filter:
+        return part
+
+
+@dataclass(frozen=True, slots=True)
+class Unfiltered:
+    """An attribute that lists are not filtered by. To ignore the term would find everyone."""
+
+    attribute: Attribute
+
+    def present(self) -> Filter:
+        return EVERY
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:  # noqa: ARG002
+        raise Malformed(f"Lists are not filtered by {self.attribute.name}.", comparing.at)
+
+    def names_within(self, opening: Token) -> Names:
+        raise Malformed(f"Lists are not filtered by {self.attribute.name}.", opening.at)
+
+    def some(self, part: Filter) -> Filter:
+        return part
+
+
+def id_of(value: Value) -> int | None:
+    """The id that a string is."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and is_id(id := int(value)) and str(id) == value:
+        return id
+    return None
+
+
+def same(value: Value) -> Value:
+    return value
+
+
+def read(attribute: Attribute, comparing: Token, literal: Token) -> tuple[Operator, Value | None]:
+    """The operator, and the literal in the form in which the attribute compares. None stands for null, only with eq."""
+    operator = operator_of(comparing, ITEM)
+    given = literal_in(literal)
+    if given is None:
+        if operator is not Operator.EQ:
+            raise Malformed("null is compared by eq and ne only.", comparing.at)
+        return operator, None
+    value = READERS.get(attribute.type, read_text)(attribute, given)
+    if value is None:
+        raise Malformed(f"{attribute.name} is compared with {EXPECTED.get(attribute.type, 'a string')}.", literal.at)
+    if operator not in operators_for(attribute, value):
+        raise Malformed(f"This operator does not compare {attribute.name}.", comparing.at)
+    return operator, value
+
+
+def literal_in(token: Token) -> str | int | float | bool | None:
+    """A literal. Its words are taken in any case: some clients write True."""
+    if token.kind == "word" and token.text.lower() in CONSTANTS:
+        return CONSTANTS[token.text.lower()]
+    return literal_of(token)
+
+
+def read_text(attribute: Attribute, given: object) -> Value | None:
+    if not isinstance(given, str):
+        return None
+    return given if attribute.exact else fold(given)
+
+
+def read_boolean(_: Attribute, given: object) -> Value | None:
+    if isinstance(given, str):
+        return CONSTANTS.get(given.lower())
+    return given if isinstance(given, bool) else None
+
+
+def read_time(_: Attribute, given: object) -> Value | None:
+    return instant(given) if isinstance(given, str) else None
+
+
+READERS: Final[Mapping[str, Callable[[Attribute, object], Value | None]]] = {
+    "boolean": read_boolean,
+    "dateTime": read_time,
+}
+EXPECTED: Final[Mapping[str, str]] = {
+    "boolean": "true or false",
+    "dateTime": "a date and time with its offset in a string",
+}
+
+
+def operators_for(attribute: Attribute, value: Value) -> frozenset[Operator]:
+    """Which operators compare values of this type. Binaries have no order (RFC 7644, table 3)."""
+    if attribute.type == "dateTime":
+        return ORDERED
+    if attribute.type == "binary":
+        return operators_of(value) - (ORDERED - {Operator.EQ})
+    return operators_of(value)

@@ -1,0 +1,232 @@
+"""Lists and searches (RFC 7644, sections 3.4.2 and 3.4.3), in pages by index or by cursor (RFC 9865)."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from api.scim.answers import listed
+from api.scim.errors import Refused, invalid_path, invalid_syntax, invalid_value
+from api.scim.schemas import MESSAGE, ResourceType, Steps
+from api.scim.shown import Projection
+from api.scim.values import object_of, require_schemas
+from api.web.cursors import read_cursor, write_cursor
+from domain.errors import Malformed
+from domain.fields import Field
+from domain.filters import Filter
+from domain.grammar import Names, parse_by
+from domain.pages import BY_ID, DEFAULT_LIMIT, MAX_LIMIT, Order, Page, Position, Sort, sort_by
+from domain.values import MAX_INTEGER
+
+SEARCH: Final = f"{MESSAGE}SearchRequest"
+ORDERS: Final = {"ascending": False, "descending": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked for. With a cursor, an empty one for the first page, `start` does not count."""
+
+    filter: str | None
+    sort_by: str | None
+    descending: bool
+    start: int
+    count: int
+    cursor: str | None
+    attributes: Sequence[str]
+    excluded: Sequence[str]
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Query":
+        """From the parameters of a URL, or the body of a search. Unknown ones are ignored. Raises `Refused`."""
+        members = {name.lower(): value for name, value in given.items()}
+        cursor = text_in(members, "cursor")
+        order = text_in(members, "sortorder") or "ascending"
+        if order.lower() not in ORDERS:
+            raise invalid_value("sortOrder is ascending or descending.")
+        return cls(
+            filter=text_in(members, "filter"),
+            sort_by=text_in(members, "sortby"),
+            descending=ORDERS[order.lower()],
+            start=max(1, number_in(members, "startindex", 1)),
+            count=count_in(members, by_cursor=cursor is not None),
+            cursor=cursor,
+            attributes=names_in(members, "attributes"),
+            excluded=names_in(members, "excludedattributes"),
+        )
+
+    @classmethod
+    def of_search(cls, body: object, *, strict: bool) -> "Query":
+        members = object_of(body)
+        if strict:
+            require_schemas(members, SEARCH)
+        return cls.of(members)
+
+
+def text_in(given: Mapping[str, Any], name: str) -> str | None:
+    value = given.get(name)
+    if value is not None and not isinstance(value, str):
+        raise invalid_value(f"{name} must be a string.")
+    return value
+
+
+def number_in(given: Mapping[str, Any], name: str, default: int) -> int:
+    value = given.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        number = int(value) if isinstance(value, str) and len(value) <= len(str(MAX_INTEGER)) + 1 else value
+    except ValueError:
+        number = None
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise invalid_value(f"{name} must be an integer.")
+    return max(-MAX_INTEGER, min(number, MAX_INTEGER))
+
+
+def count_in(given: Mapping[str, Any], *, by_cursor: bool) -> int:
+    """How many are wanted, at most `MAX_LIMIT`. Pages by index may be empty, those by cursor not."""
+    try:
+        count = number_in(given, "count", DEFAULT_LIMIT)
+    except Refused as refused:
+        raise Refused(refused.detail, "invalidCount" if by_cursor else "invalidValue") from None
+    if by_cursor and count < 1:
+        raise Refused(f"count must be from 1 to {MAX_LIMIT}.", "invalidCount")
+    return max(0, min(count, MAX_LIMIT))
+
+
+def names_in(given: Mapping[str, Any], name: str) -> Sequence[str]:
+    """Names with commas between them in a URL, an array in a body."""
+    value = given.get(name) or ()
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise invalid_syntax(f"{name} must be names of attributes.")
+    return [each.strip() for each in value if each.strip()]
+
+
+class Entity(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+class Lister(Protocol):
+    """A service with lists."""
+
+    def list(
+        self, *, filter: Filter | None, sort: Sort, after: Position | None = None, skip: int = 0, limit: int
+    ) -> Awaitable[Page[Any]]: ...
+    def count(self, filter: Filter | None) -> Awaitable[int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What lists of one resource type need: the names of filters, fields that sort, a service, and how to show."""
+
+    type: ResourceType
+    names: Names
+    sorts: Callable[[Steps], Field | None]
+    service: Lister
+    show: Callable[[Sequence[Any], Projection], Awaitable[list[Mapping[str, Any]]]]
+
+    def filter(self, query: Query) -> Filter | None:
+        return None if query.filter is None else parse_by(query.filter, self.names)
+
+    def sort(self, query: Query) -> Sort | None:
+        """None for an attribute that lists of this type are not sorted by."""
+        if not query.sort_by:
+            return BY_ID
+        steps = self.type.steps_to(query.sort_by.strip())
+        field = None if steps is None else self.sorts(steps)
+        return None if field is None else sort_by([Order(field, descending=query.descending)])
+
+    def projection(self, query: Query) -> Projection:
+        return Projection.of(query.attributes, query.excluded, self.type)
+
+
+@dataclass(slots=True)
+class Part:
+    """One resource type in a list."""
+
+    of: Listed
+    filter: Filter | None
+    sort: Sort
+    projection: Projection
+    list_id: str
+    """What identifies this list for a cursor."""
+
+    async def page(self, limit: int, *, after: Position | None = None, skip: int = 0) -> Page[Any]:
+        return await self.of.service.list(filter=self.filter, sort=self.sort, after=after, skip=skip, limit=limit)
+
+    async def total(self) -> int:
+        return await self.of.service.count(self.filter)
+
+    async def shown(self, page: Page[Any]) -> list[Mapping[str, Any]]:
+        return await self.of.show(page.items, self.projection)
+
+    def cursor(self, position: Position) -> str:
+        return write_cursor(position, self.list_id)
+
+
+def parts_of(query: Query, path: str, types: Sequence[Listed]) -> Sequence[Part]:
+    parts = []
+    for each in types:
+        sort = each.sort(query)
+        if sort is None and len(types) == 1:
+            raise invalid_path("Lists are not sorted by this.")
+        list_id = f"{path}?{each.type.name}&{query.filter}&{query.sort_by}&{query.descending}"
+        parts.append(Part(each, each.filter(query), sort or BY_ID, each.projection(query), list_id))
+    return parts
+
+
+async def answer_query(query: Query, path: str, types: Sequence[Listed]) -> dict[str, Any]:
+    """The body of the answer. With several resource types, their resources follow one type after the other."""
+    parts = parts_of(query, path, types)
+    if query.cursor is not None:
+        return await by_cursor(query, query.cursor, parts)
+    return await by_index(query, parts)
+
+
+async def by_index(query: Query, parts: Sequence[Part]) -> dict[str, Any]:
+    resources: list[Mapping[str, Any]] = []
+    total = 0
+    for part in parts:
+        skip, wanted = max(0, query.start - 1 - total), query.count - len(resources)
+        page = await part.page(wanted, skip=skip) if wanted else None
+        total += await total_of(part, page, skip)
+        if page is not None:
+            resources += await part.shown(page)
+    return listed(resources, total, startIndex=query.start)
+
+
+async def total_of(part: Part, page: Page[Any] | None, skip: int) -> int:
+    """How many match. The last page of a list tells."""
+    if page is not None and not page.more and (page.items or not skip):
+        return skip + len(page.items)
+    return await part.total()
+
+
+async def by_cursor(query: Query, cursor: str, parts: Sequence[Part]) -> dict[str, Any]:
+    first, after = position_in(cursor, parts)
+    resources: list[Mapping[str, Any]] = []
+    following = None
+    totals = [await part.total() for part in parts]
+    for number, part in enumerate(parts[first:], first):
+        page = await part.page(query.count - len(resources), after=after)
+        resources += await part.shown(page)
+        last = part.sort.position(page.items[-1]) if page.items else after
+        if page.more or (len(resources) == query.count and any(totals[number + 1 :])):
+            following = part.cursor(last) if last is not None else None
+            break
+        after = None
+    more = {} if following is None else {"nextCursor": following}
+    return listed(resources, sum(totals), **more)
+
+
+def position_in(cursor: str, parts: Sequence[Part]) -> tuple[int, Position | None]:
+    """Where a cursor continues: in which part, and after what."""
+    if not cursor:
+        return 0, None
+    for number, part in enumerate(parts):
+        try:
+            return number, read_cursor(cursor, part.list_id, part.sort)
+        except Malformed:
+            continue
+    raise Refused("The cursor is not one of this list.", "invalidCursor")

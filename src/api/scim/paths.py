@@ -1,0 +1,51 @@
+"""Names and paths of attributes (RFC 7644, sections 3.5.2 and 3.10), and what they lead to."""
+
+from dataclasses import dataclass
+
+from api.scim.errors import invalid_path
+from api.scim.filters import ElementNames
+from api.scim.schemas import Attribute, ResourceType, Steps
+from domain.filters import Filter
+from domain.grammar import parse_by
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a path leads to. With a selector, elements of the last step; with a part, that of the elements."""
+
+    steps: Steps
+    selector: Filter | None = None
+    part: Attribute | None = None
+
+
+def target_of(path: str, type_: ResourceType) -> Target:
+    """Raises `Refused` for a path that leads to nothing, `Malformed` for a malformed filter in it."""
+    name, opening, rest = path.strip().partition("[")
+    steps = type_.steps_to(name.strip())
+    if steps is None:
+        raise invalid_path("There is no such attribute.")
+    if not opening:
+        return Target(steps)
+    selector, behind = up_to_bracket(rest)
+    attribute = steps[-1]
+    if not attribute.is_complex:
+        raise invalid_path(f"{attribute.name} has no values to select from.")
+    filter = parse_by(selector, ElementNames(attribute))
+    if not behind.strip():
+        return Target(steps, filter)
+    part = attribute.parts.get(behind.strip().removeprefix(".").lower())
+    if part is None or not behind.strip().startswith("."):
+        raise invalid_path("There is no such attribute.")
+    return Target(steps, filter, part)
+
+
+def up_to_bracket(text: str) -> tuple[str, str]:
+    """What stands before the closing bracket, and what behind it. Strings may hold brackets."""
+    quoted = escaped = False
+    for at, letter in enumerate(text):
+        if letter == '"' and not escaped:
+            quoted = not quoted
+        if letter == "]" and not quoted:
+            return text[:at], text[at + 1 :]
+        escaped = letter == "\\" and not escaped
+    raise invalid_path("Expected: a closing bracket.")

@@ -1,0 +1,275 @@
+"""/Users: the endpoint, and what lists of users are filtered and sorted by."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fastapi import Response
+
+from api.scim.answers import answer, location, meta, validators
+from api.scim.calls import Action, Actions, Call
+from api.scim.filters import Column, Constant, Member, Unfiltered, Unknown, id_of, same
+from api.scim.lists import Listed, answer_query
+from api.scim.patching import operations_in, patched
+from api.scim.people import changed, new_user, resource_of
+from api.scim.schemas import USER, USERS, Steps
+from api.scim.shown import Projection
+from api.scim.values import Resource, resource_in
+from domain.fields import Field, Kind, Path
+from domain.filters import ITEM, And, Comparison, Filter, Not, Nothing, Operator, Or, Present, Some, Value
+from domain.grammar import Names, Term, Token
+from domain.users import ALL_FIELDS, FIELDS, Status, User
+from services.users import UserService
+
+RECORD: Final = ALL_FIELDS["scim"]
+HAS_RECORD: Final = Present(RECORD, ("schemas",))
+NO_RECORD: Final = Not(HAS_RECORD)
+
+
+def shown(user: User, base: str, projection: Projection) -> Mapping[str, Any]:
+    resource = resource_of(user)
+    whole = {
+        "schemas": USERS.schemas_of(resource),
+        "id": str(user.id),
+        **resource,
+        "meta": meta(USERS, base, user, user.version),
+    }
+    return projection.of_resource(whole)
+
+
+def status_of(value: Value) -> Value:
+    return Status.ACTIVE if value is True else Status.SUSPENDED
+
+
+def column(name: str, field: str, **options: Any) -> Term:
+    """The attribute of this name in a field of the user."""
+    steps = USERS.steps_to(name)
+    assert steps is not None  # noqa: S101  # names of this module
+    return Column(steps[-1], FIELDS[field], **{"convert": same, **options})
+
+
+COLUMNS: Final[Mapping[Path, Term]] = {
+    ("id",): column("id", "id", convert=id_of, only_equal=True),
+    ("externalId",): column("externalId", "external_id"),
+    ("active",): column("active", "status", convert=status_of),
+    ("meta", "created"): column("meta.created", "created_at"),
+    ("meta", "lastModified"): column("meta.lastModified", "updated_at"),
+}
+SORTED_BY: Final[Mapping[Path, Field]] = {
+    ("id",): FIELDS["id"],
+    ("userName",): FIELDS["username"],
+    ("externalId",): FIELDS["external_id"],
+    ("displayName",): FIELDS["name"],
+    ("active",): FIELDS["status"],
+    ("emails",): FIELDS["email"],
+    ("emails", "value"): FIELDS["email"],
+    ("meta", "created"): FIELDS["created_at"],
+    ("meta", "lastModified"): FIELDS["updated_at"],
+}
+
+
+def field_of(steps: Steps) -> Field | None:
+    """What lists are sorted by for an attribute: a field of the user, or a string in the record."""
+    path = tuple(each.name for each in steps)
+    if path in SORTED_BY:
+        return SORTED_BY[path]
+    if any(each.multi or each.mutability != "readWrite" for each in steps) or steps[-1].type in {"complex", "boolean"}:
+        return None
+    return Field(RECORD.name, Kind.EXACT if steps[-1].exact else Kind.FOLDED, optional=True, path=path)
+
+
+class UserNames(Names):
+    """The attributes of users."""
+
+    def term(self, name: Token) -> Term:
+        steps = USERS.steps_to(name.text)
+        if steps is None or steps[0].name == "password":
+            return Unknown()
+        return term_of(steps)
+
+
+def term_of(steps: Steps) -> Term:
+    path = tuple(each.name for each in steps)
+    return COLUMNS[path] if path in COLUMNS else SPECIAL.get(path[0], member_of)(steps)
+
+
+def member_of(steps: Steps) -> Term:
+    """An attribute in the record."""
+    first, *further = steps
+    term: Term = Member(first, RECORD, (first.name,))
+    for part in further:
+        if not isinstance(term, Member):
+            return Unknown()
+        term = term.part(part)
+    return term
+
+
+class UserName(Column):
+    """A user without a username has its id as `userName`: it is found by the whole of it."""
+
+    def present(self) -> Filter:
+        return Present(FIELDS["id"])
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        compared = super().compared(comparing, literal)
+        if not isinstance(compared, Comparison) or compared.operator is not Operator.EQ:
+            return compared
+        id = id_of(compared.value)
+        if id is None:
+            return compared
+        return Or((compared, And((Not(Present(self.field)), Comparison(FIELDS["id"], Operator.EQ, id)))))
+
+
+class Schemas(Member):
+    """A user whom SCIM never wrote to has no record, and the schema of users."""
+
+    def present(self) -> Filter:
+        return Present(FIELDS["id"])
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        without_record = Constant(self.attribute, USER).compared(comparing, literal)
+        return Or((super().compared(comparing, literal), And((NO_RECORD, without_record))))
+
+
+@dataclass(frozen=True)
+class Mirrored(Member):
+    """An attribute of the record that a user without a record has in a field."""
+
+    mirror: Field = field(kw_only=True)
+
+    def present(self) -> Filter:
+        return self._either(super().present())
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        if self.attribute.is_complex:
+            return self.value(comparing).compared(comparing, literal)
+        return self._either(super().compared(comparing, literal))
+
+    def some(self, part: Filter) -> Filter:
+        return self._either(super().some(part))
+
+    def _either(self, filter: Filter) -> Filter:
+        return Or((filter, And((NO_RECORD, mirrored(filter, self.mirror)))))
+
+
+def display_name(steps: Steps) -> Term:
+    return Mirrored(steps[0], RECORD, ("displayName",), mirror=FIELDS["name"])
+
+
+def emails(steps: Steps) -> Term:
+    whole = Mirrored(steps[0], RECORD, ("emails",), mirror=FIELDS["email"])
+    return whole.part(steps[1]) if len(steps) > 1 else whole
+
+
+def about_it(steps: Steps) -> Term:
+    is_type = steps[-1].name == "resourceType"
+    return Constant(steps[-1], USERS.name) if is_type else Unfiltered(steps[-1])
+
+
+SPECIAL: Final[Mapping[str, Callable[[Steps], Term]]] = {
+    "userName": lambda steps: UserName(steps[0], FIELDS["username"], same),
+    "displayName": display_name,
+    "emails": emails,
+    "schemas": lambda steps: Schemas(steps[0], RECORD, ("schemas",)),
+    "meta": about_it,
+    "groups": lambda steps: Unfiltered(steps[-1]),
+}
+"""Attributes that are neither whole in a column nor only in the record."""
+
+
+def mirrored(filter: Filter, field: Field) -> Filter:
+    """A filter on an attribute of the record as one on the field: one value, the primary one."""
+    match filter:
+        case Not(part):
+            return Not(mirrored(part, field))
+        case And(parts):
+            return And(tuple(mirrored(each, field) for each in parts))
+        case Or(parts):
+            return Or(tuple(mirrored(each, field) for each in parts))
+        case Some(part=part):
+            return And((Present(field), mirrored(part, field)))
+        case Nothing():
+            return filter
+        case term:
+            return mirrored_term(term, field)
+
+
+def mirrored_term(term: Comparison | Present, field: Field) -> Filter:
+    is_value = term.field is not ITEM or term.path == ("value",)
+    if isinstance(term, Comparison) and is_value:
+        return Comparison(field, term.operator, term.value)
+    is_there = is_value or (term.path == ("primary",) and (isinstance(term, Present) or term.value is True))
+    return Present(field) if is_there else Not(Present(FIELDS["id"]))
+
+
+NAMES: Final = UserNames()
+
+
+def users_listed(call: Call) -> Listed:
+    async def show(users: Sequence[User], projection: Projection) -> list[Mapping[str, Any]]:
+        return [shown(each, call.base, projection) for each in users]
+
+    return Listed(USERS, NAMES, field_of, call.users, show)
+
+
+def one(call: Call, user: User, status: int = 200) -> Response:
+    query = call.query
+    body = shown(user, call.base, Projection.of(query.attributes, query.excluded, USERS))
+    headers = {**validators(user, user.version), "Location": location(USERS, call.base, user.id)}
+    return answer(body, status, headers)
+
+
+async def list_users(call: Call) -> Response:
+    return answer(await answer_query(call.query, call.path, [users_listed(call)]))
+
+
+async def create_user(call: Call) -> Response:
+    new = new_user(resource_in(await call.body(), USERS, strict=call.strict))
+    return one(call, (await call.users.enrol(new)).result, 201)
+
+
+async def get_user(call: Call) -> Response:
+    user = await call.users.get(call.id)
+    if call.has(user.version):
+        return Response(status_code=304, headers=validators(user, user.version))
+    return one(call, user)
+
+
+async def replace_user(call: Call) -> Response:
+    """What the body leaves out is unassigned, but for `active`: nobody is let in again by leaving it out."""
+    resource = resource_in(await call.body(), USERS, strict=call.strict)
+
+    def replaced(user: User) -> User:
+        return changed(user, {**active_of(user), **resource})
+
+    return one(call, (await call.users.change(call.id, replaced, expected=call.expected)).result)
+
+
+def active_of(user: User) -> Resource:
+    return {name: value for name, value in resource_of(user).items() if name == "active"}
+
+
+async def patch_user(call: Call) -> Response:
+    operations = operations_in(await call.body(), USERS, strict=call.strict)
+
+    def after(user: User) -> User:
+        return changed(user, patched(resource_of(user), operations, USERS, strict=call.strict))
+
+    return one(call, (await call.users.change(call.id, after, expected=call.expected)).result)
+
+
+async def delete_user(call: Call) -> Response:
+    await call.users.delete(call.id, expected=call.expected)
+    return Response(status_code=204)
+
+
+COLLECTION: Final[Actions] = {
+    "GET": Action.of(list_users, UserService.list, UserService.count),
+    "POST": Action.of(create_user, UserService.enrol),
+}
+ONE: Final[Actions] = {
+    "GET": Action.of(get_user, UserService.get),
+    "PUT": Action.of(replace_user, UserService.change),
+    "PATCH": Action.of(patch_user, UserService.change),
+    "DELETE": Action.of(delete_user, UserService.delete),
+}

@@ -1,0 +1,165 @@
+"""Who may do what by SCIM, and that every answer under the mount is SCIM's (RFC 7644, sections 2 and 3.12)."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+from httpx2 import ASGITransport, AsyncClient, Response
+from tests.api.conftest import Directory
+from tests.scim.conftest import MOUNT, Scim, is_in_form
+
+from api.scim.app import ACTIONS
+from api.scim.calls import Action
+from domain.keys import GIVEN_BY_SCIM, GRANTABLE, Scope
+from services.users import UserService
+
+
+def actions() -> Iterator[tuple[str, str, Action]]:
+    for path, methods in ACTIONS.items():
+        for method, action in methods.items():
+            yield method, path.replace("{id}", "7"), action
+
+
+METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+async def ask(directory: Directory, method: str, path: str, **options: Any) -> Response:
+    return is_in_form(await directory.ask(method, f"{MOUNT}{path}", **options))
+
+
+def is_admitted(answer: Response) -> bool:
+    return answer.status_code not in {401, 403, 429}
+
+
+async def test_2_without_a_valid_key_everything_is_a_401(directory: Directory) -> None:
+    _, valid = await directory.key(Scope.SCIM)
+    _, expired = await directory.key(Scope.SCIM, expires_at=directory.time.now + timedelta(seconds=1))
+    gone, revoked = await directory.key(Scope.SCIM)
+    await directory.revoke(gone)
+    directory.time.pass_by(60)
+    for method, path, _ in actions():
+        for number, secret in enumerate((None, expired, revoked, valid[:-1], "garbage")):
+            answer = await ask(directory, method, path, key=secret, address=f"10.{number}.{len(path)}.1")
+            assert answer.status_code == 401, (method, path)
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert is_admitted(await ask(directory, method, path, key=valid)), (method, path)
+
+
+@pytest.mark.parametrize("scope", GRANTABLE)
+async def test_a_key_may_do_what_its_scope_is_for_and_scim_is_for_all_of_it(directory: Directory, scope: Scope) -> None:
+    _, secret = await directory.key(scope)
+    for method, path, action in actions():
+        answer = await ask(directory, method, path, key=secret)
+        missing = [each for each in action.scopes if each != scope and scope is not Scope.SCIM]
+        assert (answer.status_code == 403) is bool(missing), (method, path)
+        if missing:
+            assert missing[0] in answer.json()["detail"]
+
+
+def test_scim_needs_no_scope_that_its_own_does_not_give() -> None:
+    used = {scope for methods in ACTIONS.values() for action in methods.values() for scope in action.scopes}
+    assert used <= GIVEN_BY_SCIM
+
+
+async def test_the_scope_of_scim_is_worth_nothing_elsewhere(directory: Directory) -> None:
+    _, secret = await directory.key(Scope.SCIM)
+    assert (await directory.ask("GET", "/users/", key=secret)).status_code == 403
+    assert (await ask(directory, "GET", "/Users", key=secret)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ACTIONS)
+async def test_3_12_another_method_is_a_405_that_lists_those_there_are(scim: Scim, path: str) -> None:
+    there = set(ACTIONS[path])
+    for method in {*METHODS, "OPTIONS", "FOO"} - there:
+        answer = await scim.ask(method, path.replace("{id}", "1"))
+        assert answer.status_code == 405
+        assert set(answer.headers["allow"].split(", ")) == there | ({"HEAD"} if "GET" in there else set())
+
+
+@pytest.mark.parametrize("path", ["/foo", "/Users/1/x", "/users", "/Users/", "//Users", "/Users/1/"])
+async def test_3_12_a_path_with_nothing_at_it_is_a_404(scim: Scim, path: str) -> None:
+    await scim.refused(404, None, "GET", path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_3_11_there_is_no_me(scim: Scim, method: str) -> None:
+    await scim.refused(501, None, method, "/Me")
+
+
+JSON: Final = "application/json"
+BODIES: Final[dict[str, tuple[int, str | None, dict[str, Any]]]] = {
+    "no JSON": (400, "invalidSyntax", {"content": b"{", "headers": {"content-type": "application/scim+json"}}),
+    "empty": (400, "invalidSyntax", {"content": b"", "headers": {"content-type": "application/scim+json"}}),
+    "no UTF-8": (400, "invalidSyntax", {"content": b'"\xff"', "headers": {"content-type": "application/json"}}),
+    "a name twice": (400, "invalidSyntax", {"content": b'{"a":1,"a":2}', "headers": {"content-type": JSON}}),
+    "too large": (413, None, {"content": b" " * 2**21, "headers": {"content-type": "application/scim+json"}}),
+    "another type": (415, None, {"content": b"{}", "headers": {"content-type": "text/plain"}}),
+    "no type": (415, None, {"content": b"{}"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BODIES)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/Users"), ("PUT", "/Users/1"), ("PATCH", "/Users/1")])
+async def test_3_12_a_body_that_cannot_be_read_is_refused(scim: Scim, case: str, method: str, path: str) -> None:
+    await scim.create(userName="b")
+    status, scim_type, options = BODIES[case]
+    await scim.refused(status, scim_type, method, path, **options)
+
+
+async def test_3_12_a_defect_is_a_500_that_tells_nothing(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(UserService, "get", broken)
+    answer = await ask(directory, "GET", "/Users/1")
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert answer.headers["x-request-id"]
+    assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+async def test_no_header_has_a_value_that_was_sent(directory: Directory) -> None:
+    sent = {"host": "evil.example.org", "x-forwarded-host": "evil.example.org", "forwarded": "host=evil.example.org"}
+    _, secret = await directory.key(Scope.SCIM)
+    body = {"userName": "b\r\nX-Evil: evil.example.org", "externalId": "evil.example.org"}
+    answer = await ask(directory, "POST", "/Users", key=secret, json=body, headers=sent)
+    assert answer.status_code == 201
+    assert "evil" not in str(answer.headers)
+    assert answer.json()["meta"]["location"] == "/scim/v2/Users/1"
+
+
+async def test_too_many_wrong_keys_are_a_429(directory: Directory) -> None:
+    await directory.key(Scope.SCIM)
+    answers = [await ask(directory, "GET", "/Users", key="garbage") for _ in range(22)]
+    assert answers[-1].status_code == 429
+    assert int(answers[-1].headers["retry-after"]) > 0
+
+
+async def test_without_the_setting_there_is_nothing(directory_with: Callable[..., Directory]) -> None:
+    transport = ASGITransport(app=directory_with(scim=False).app)
+    async with AsyncClient(transport=transport, base_url="http://localhost") as http:
+        answer = await http.get(f"{MOUNT}/Users")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+LOADED: Final = """
+import sys
+from api.app import create_app
+from api.container import Container
+create_app(Container())
+print(sorted(name for name in sys.modules if name.startswith("api.scim")))
+"""
+
+
+@pytest.mark.parametrize(("setting", "loaded"), [("false", False), ("true", True)])
+def test_the_package_is_loaded_only_if_it_is_served(setting: str, loaded: bool, tmp_path: Any) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED], env={"ROSTER_SCIM": setting, "PYTHONPATH": ":".join(sys.path)},
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert (ran.stdout.strip() != "[]") is loaded

@@ -1,0 +1,87 @@
+"""What the server tells of itself (RFC 7643, sections 5 to 7; RFC 7644, section 4; RFC 9865, section 4)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.api.conftest import Directory
+from tests.scim.conftest import ENTERPRISE, MESSAGE, USER, Opened, Scim
+
+from api.scim.schemas import RESOURCE_TYPES, SCHEMAS
+
+CORE = "urn:ietf:params:scim:schemas:core:2.0:"
+
+
+async def test_5_the_configuration_tells_what_is_supported(scim: Scim) -> None:
+    config = await scim.get("/ServiceProviderConfig", filter="ignored")
+    assert config["schemas"] == [f"{CORE}ServiceProviderConfig"]
+    for feature in ("patch", "filter", "sort", "etag"):
+        assert config[feature]["supported"] is True, feature
+    assert config["changePassword"] == {"supported": False}
+    assert config["filter"]["maxResults"] == 1000
+    assert config["pagination"] == {
+        "cursor": True, "index": True, "defaultPaginationMethod": "index", "defaultPageSize": 100, "maxPageSize": 1000,
+    }  # fmt: skip
+    assert [each["type"] for each in config["authenticationSchemes"]] == ["oauthbearertoken"]
+    assert config["meta"]["location"] == "/scim/v2/ServiceProviderConfig"
+
+
+async def test_a_strict_server_says_so(scim: Scim, strict: Scim) -> None:
+    profile = (await strict.get("/ServiceProviderConfig"))["documentationUri"]
+    assert "interop" in profile
+    assert "interop" not in (await scim.get("/ServiceProviderConfig"))["documentationUri"]
+
+
+async def test_6_each_resource_type_is_described_alone_and_in_the_list(scim: Scim) -> None:
+    listed = await scim.get("/ResourceTypes")
+    assert listed["schemas"] == [f"{MESSAGE}ListResponse"]
+    assert listed["totalResults"] == len(listed["Resources"]) == len(RESOURCE_TYPES)
+    for each in listed["Resources"]:
+        assert each == await scim.get(f"/ResourceTypes/{each['id']}")
+        assert each["meta"]["location"] == f"/scim/v2/ResourceTypes/{each['id']}"
+    user = await scim.get("/ResourceTypes/User")
+    assert (user["endpoint"], user["schema"]) == ("/Users", USER)
+    assert user["schemaExtensions"] == [{"schema": ENTERPRISE, "required": False}]
+
+
+async def test_7_each_schema_is_described_alone_and_in_the_list(scim: Scim) -> None:
+    listed = await scim.get("/Schemas")
+    assert {each["id"] for each in listed["Resources"]} == SCHEMAS.keys()
+    for each in listed["Resources"]:
+        assert each == await scim.get(f"/Schemas/{each['id']}")
+
+
+async def test_7_what_is_described_is_described_whole(scim: Scim) -> None:
+    def check(attribute: dict[str, Any]) -> None:
+        assert attribute.keys() >= {
+            "name", "type", "multiValued", "description", "required", "caseExact", "mutability", "returned",
+            "uniqueness",
+        }  # fmt: skip
+        assert (attribute["type"] == "complex") is ("subAttributes" in attribute)
+        for part in attribute.get("subAttributes", []):
+            check(part)
+
+    for each in (await scim.get("/Schemas"))["Resources"]:
+        for attribute in each["attributes"]:
+            check(attribute)
+
+
+@pytest.mark.parametrize("path", ["/ResourceTypes", "/ResourceTypes/User", "/Schemas", f"/Schemas/{USER}"])
+async def test_4_a_filter_on_descriptions_is_refused(scim: Scim, path: str) -> None:
+    await scim.refused(403, None, "GET", f"{path}?filter=name%20pr")
+
+
+@pytest.mark.parametrize("path", ["/ResourceTypes/Foo", "/Schemas/urn:x", "/ServiceProviderConfig/x", "/Foo", "/", ""])
+async def test_what_is_not_described_is_a_404(scim: Scim, path: str) -> None:
+    if path == "/":
+        assert (await scim.get("/"))["totalResults"] == 0  # all resources, of which there are none
+    else:
+        await scim.refused(404, None, "GET", path)
+
+
+async def test_addresses_are_absolute_if_the_operator_says_how_the_server_is_reached(
+    directory_with: Callable[..., Directory], client_of: Opened
+) -> None:
+    async with client_of(directory_with(public_url="https://people.example.org/base/").container) as http:
+        created = await Scim(http).create(userName="b")
+    assert created["meta"]["location"] == "https://people.example.org/base/scim/v2/Users/1"
