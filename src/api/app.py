@@ -1,8 +1,10 @@
 """The app: its routes, and what all answers have in common."""
 
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Final
 
 from fastapi import FastAPI, Response
@@ -19,7 +21,7 @@ from api import (
 )
 from api.container import Container
 from api.health import drain_on_sigterm
-from api.settings import items_of, networks_in
+from api.settings import Settings, items_of, networks_in
 from api.web.access import Failures
 from api.web.docs import add_docs
 from api.web.middleware import RequestMiddleware
@@ -51,6 +53,7 @@ ROUTERS: Final = (
     health.router,
 )
 
+CONSOLE_NEEDS: Final = ("itsdangerous", "jinja2")
 REQUEST_ID: Final = "X-Request-Id"
 EXPOSED: Final = (
     "Dry-Run", "ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "Roster-Seq", "WWW-Authenticate",
@@ -97,8 +100,18 @@ def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
 
         app.router.routes.extend(scim_routes(container.settings()))
     add_docs(app)
+    add_console(app, container.settings())
     add_problem_handlers(app)
     return app
+
+
+def add_console(app: FastAPI, settings: Settings) -> None:
+    """Serve the console, unless it is switched off or its extra is not installed."""
+    if settings.console and all(map(find_spec, CONSOLE_NEEDS)):
+        from api.console.app import mount_console  # noqa: PLC0415  # a server without it does not load it
+
+        secret = settings.console_secret
+        mount_console(app, secrets.token_urlsafe() if secret is None else secret.get_secret_value())
 
 
 class WebPages(CORSMiddleware):

@@ -102,6 +102,13 @@ class Settings(BaseSettings):
     scim_strict: Annotated[
         bool, Field(description="Refuse what SCIM's interoperability profile does, which some providers send")
     ] = False
+    console: Annotated[bool, Field(description="Serve the console at /console, if the extra console is installed")] = (
+        True
+    )
+    console_secret: Annotated[
+        SecretStr | None,
+        Field(description="Signs the sessions of the console; without it, a restart ends them", repr=False),
+    ] = None
     log_format: Annotated[LogFormat, Field(description="auto: console on a terminal, else json")] = LogFormat.AUTO
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="debug to error")] = "info"
 

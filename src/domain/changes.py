@@ -70,6 +70,7 @@ FIELDS: Final[Fields] = declare(
 """The fields by which lists of changes are filtered."""
 
 BY_SEQ: Final = Sort((Order(SEQ),))
+NEWEST_FIRST: Final = Sort((Order(SEQ, descending=True),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +272,10 @@ class ReadChanges(Protocol):
         With a subject, these are the changes that are about it; otherwise those that match the filter. A reader who
         continues after the last number that it has seen misses no change.
         """
+        ...
+
+    async def latest(self, *, filter: Filter | None = None, before: int, limit: int) -> Sequence[Change]:
+        """At most `limit` changes that match, with sequence numbers below `before`, the newest first."""
         ...
 
     async def last(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from domain.changes import BY_SEQ, Action, Change, NewChange
+from domain.changes import BY_SEQ, NEWEST_FIRST, Action, Change, NewChange
 from domain.entities import Entity
 from domain.filters import Filter
 from domain.references import Subject
@@ -113,6 +113,10 @@ class SqlChanges:
             found = await self._ask(page(LISTING, filter, BY_SEQ, (window["since"],), window["limit"]))
         else:
             found = await self._executor.fetch(LIST, window)
+        return [change_of(row) for row in found]
+
+    async def latest(self, *, filter: Filter | None = None, before: int, limit: int) -> Sequence[Change]:
+        found = await self._ask(page(LISTING, filter, NEWEST_FIRST, (bounded(before),), bounded(limit)))
         return [change_of(row) for row in found]
 
     async def last(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from domain.errors import Refusal
+from domain.errors import Gone, NotFound, Refusal
 from domain.keys import Digest, Key, Unauthenticated, digest_of, id_in
 from domain.work import Clock, RequestContext, UnitsOfWork, utc_now
 from services.operations import retry
@@ -70,6 +70,18 @@ class Authenticator:
         if remembered.ends_at is not None and self._clock() >= remembered.ends_at:
             raise Unauthenticated(NOT_VALID)
         return remembered.key
+
+    @retry
+    async def current(self, id: int) -> Key:
+        """The key of this id, for a session that began with its secret. Raises `Unauthenticated` if it has ended."""
+        async with self.units.reading() as work:
+            try:
+                key = await work.keys.get(id)
+            except (NotFound, Gone):
+                raise Unauthenticated(NOT_VALID) from None
+        if not key.is_valid_at(self._clock()):
+            raise Unauthenticated(NOT_VALID)
+        return key
 
     async def _look_up(self, secret: str, digest: bytes) -> Key:
         generation, looked_at = self._generation, self._monotonic()

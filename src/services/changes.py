@@ -1,10 +1,13 @@
 """Operations on the record of changes."""
 
-from domain.changes import ChangePage
+from collections.abc import Sequence
+
+from domain.changes import Change, ChangePage
 from domain.errors import NotFound
 from domain.filters import Filter
 from domain.keys import Scope
 from domain.users import User
+from domain.values import MAX_INTEGER
 from domain.work import RequestContext, UnitsOfWork
 from services.operations import operation
 
@@ -30,6 +33,12 @@ class ChangeService:
             within_s = await self.units.changed(page.end, within_s, self.context, filter)
             page = await self.list(filter=filter, since=page.end, limit=limit)
         return page
+
+    @operation(Scope.CHANGES_READ)
+    async def latest(self, *, filter: Filter | None = None, before: int = MAX_INTEGER, limit: int) -> Sequence[Change]:
+        """The newest changes that match the filter first, of those with numbers below `before`."""
+        async with self.units.reading() as work:
+            return await work.changes.latest(filter=filter, before=before, limit=limit)
 
     @operation(Scope.CHANGES_READ)
     async def list_of_user(self, id: int, *, since: int, limit: int) -> ChangePage:

@@ -43,9 +43,10 @@ class UserService:
             return await work.commit(user)
 
     @operation(Scope.USERS_READ)
-    async def get(self, id: int) -> User:
+    async def get(self, id: int, *, hidden: bool = False) -> User:
+        """With `hidden`, a deleted user too."""
         async with self.units.reading() as work:
-            return await work.users.get(id)
+            return await work.users.get(id, hidden=hidden)
 
     @operation(Scope.USERS_READ)
     async def find(self, field: str, value: str) -> User:

@@ -12,7 +12,7 @@ from domain.errors import Conflict, Refusal
 from domain.grammar import parse_filter
 from domain.idempotency import Committed
 from domain.users import NewUser, Status
-from domain.values import JsonObject
+from domain.values import MAX_INTEGER, JsonObject
 from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
 
@@ -328,3 +328,25 @@ async def add_two(units: UnitsOfWork, context: RequestContext) -> None:
 async def feed(units: UnitsOfWork) -> list[Change]:
     async with units.reading() as work:
         return list(await work.changes.list(limit=1000))
+
+
+async def test_gives_the_newest_changes_first_below_a_number_and_those_that_match(
+    units: UnitsOfWork, users: UserService
+) -> None:
+    for name in ("Ann", "Bob", "Eve"):
+        await users.create(NewUser(name=name))
+    await users.delete(2)
+    seqs = [change.seq for change in await feed(units)]
+
+    async def latest(text: str | None = None, *, before: int = MAX_INTEGER, limit: int = 9) -> list[int]:
+        filter = None if text is None else parse_filter(text, FIELDS)
+        async with units.reading() as work:
+            return [change.seq for change in await work.changes.latest(filter=filter, before=before, limit=limit)]
+
+    assert await latest() == seqs[::-1]
+    assert await latest(limit=2) == [seqs[3], seqs[2]]
+    assert await latest(limit=0) == []
+    assert await latest(before=seqs[2]) == [seqs[1], seqs[0]]
+    assert await latest(before=seqs[0]) == []
+    assert await latest('action eq "created"', limit=2) == [seqs[2], seqs[1]]
+    assert await latest("entity_id eq 2") == [seqs[3], seqs[1]]

@@ -534,3 +534,20 @@ async def test_a_slow_look_from_before_does_not_undo_that_a_key_is_needed(
     await early
 
     assert await access.needs_key()
+
+
+async def test_a_session_finds_the_key_that_it_began_with_as_long_as_that_is_valid(
+    access: Authenticator, keys: KeyService, time: "MovedTime"
+) -> None:
+    admin, _ = (await keys.create(ADMIN)).result
+    expiring = NewKey(name="guest", scopes=(Scope.USERS_READ,), expires_at=time.clock() + timedelta(hours=1))
+    guest, _ = (await keys.create(expiring)).result
+    revoked, _ = (await keys.create(ADMIN)).result
+    await keys.revoke(revoked.id)
+
+    assert (await access.current(admin.id)).name == "admin"
+    assert (await access.current(guest.id)).name == "guest"
+    time.pass_by(3600)
+    for ended in (guest.id, revoked.id, 99):
+        with pytest.raises(Unauthenticated, match=NOT_VALID):
+            await access.current(ended)

@@ -60,7 +60,9 @@ async def exported(service: Any) -> list[User]:
 
 CALLS: Final[Mapping[str, Call]] = {
     "Authenticator.authenticate": lambda service: service.authenticate(write_secret(USED, RANDOM)),
+    "Authenticator.current": lambda service: service.current(USED),
     "Authenticator.needs_key": lambda service: service.needs_key(),
+    "ChangeService.latest": lambda service: service.latest(limit=9),
     "ChangeService.list": lambda service: service.list(since=0, limit=9),
     "ChangeService.list_of_user": lambda service: service.list_of_user(ALICE, since=0, limit=9),
     "ChangeService.wait": lambda service: service.wait(since=99, limit=9, within_s=1),

@@ -1,6 +1,7 @@
 """Several server processes on one socket, on PostgreSQL."""
 
 import os
+import secrets
 import socket
 from typing import Final
 
@@ -33,6 +34,7 @@ def serve_with_workers(settings: Settings) -> None:
     if settings.engine == "sqlite":
         raise NotReady("SQLite is for one server process. For more workers set a postgresql:// --database-url.")
     os.environ.update(settings.environment())
+    os.environ.setdefault("ROSTER_CONSOLE_SECRET", secrets.token_urlsafe())  # one for all workers
     container = Container(settings=providers.Object(settings))
     uvloop.run(check_start(container))
     listener = listen(settings)

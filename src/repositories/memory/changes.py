@@ -22,5 +22,10 @@ class MemoryChanges:
         found = [change for change in self._unit.tables.changes if change.seq > since and asked_for(change)]
         return [own(change) for change in found[: max(0, limit)]]
 
+    async def latest(self, *, filter: Filter | None = None, before: int, limit: int) -> Sequence[Change]:
+        changes = reversed(self._unit.tables.changes)
+        found = [change for change in changes if change.seq < before and matches(filter, change)]
+        return [own(change) for change in found[: max(0, limit)]]
+
     async def last(self) -> int:
         return len(self._unit.tables.changes)

@@ -104,11 +104,11 @@ def test_what_the_document_tells_is_what_the_services_declare(in_memory: Contain
     assert declared == {operation.id: operation.scopes for operation in GUARDED}
 
 
-def test_nothing_else_is_served_than_the_docs(in_memory: Container) -> None:
+def test_nothing_else_is_served_than_the_docs_and_the_console(in_memory: Container) -> None:
     routes = create_app(in_memory).router.routes
 
     others = {getattr(route, "path", None) for route in routes if not isinstance(route, APIRoute)}
-    assert others == {"/docs", "/docs/assets", "/openapi.json", "/scim/v2"}
+    assert others == {"/console", "/docs", "/docs/assets", "/openapi.json", "/scim/v2"}
 
 
 @every_operation

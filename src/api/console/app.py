@@ -1,0 +1,37 @@
+"""The console as an app of its own, mounted at /console."""
+
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from api.console import changes, home, keys, signing_in, users
+from api.console.pages import not_served, refused
+from api.console.sessions import Sessions
+from domain.errors import Refusal
+
+PATH: Final = "/console"
+ASSETS: Final = Path(__file__).with_name("assets")
+
+ROUTES: Final = (
+    *signing_in.ROUTES,
+    *home.ROUTES,
+    *users.ROUTES,
+    *changes.ROUTES,
+    *keys.ROUTES,
+)
+
+
+def mount_console(app: FastAPI, secret: str) -> None:
+    """Serve the console beside the API. `secret` signs the cookies of sessions."""
+    console = Starlette(
+        routes=[*ROUTES, Mount("/assets", StaticFiles(directory=ASSETS), name="console_assets")],
+        exception_handlers={Refusal: refused, HTTPException: not_served},
+    )
+    console.state = app.state
+    app.state.sessions = Sessions(secret)
+    app.mount(PATH, console, name="console")

@@ -1,0 +1,44 @@
+"use strict";
+
+// Search while one types: the rows of the answer take the place of those that are shown.
+for (const form of document.querySelectorAll("form[data-search]")) {
+  const rows = document.getElementById(form.dataset.search);
+  let waiting, asked = 0;
+  form.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(async () => {
+      const number = ++asked;
+      const query = new URLSearchParams(new FormData(form));
+      const answer = await fetch(`${form.action}?${query}&rows`, { headers: { Accept: "text/html" } });
+      if (!answer.ok || number !== asked) return;
+      rows.innerHTML = await answer.text();
+      history.replaceState(null, "", `?${query}`);
+    }, 150);
+  });
+}
+
+// Follow the record of changes: new rows come on top.
+for (const rows of document.querySelectorAll("[data-follow]")) {
+  const follow = async () => {
+    for (let since = rows.dataset.since, failures = 0; ; ) {
+      try {
+        const answer = await fetch(`${rows.dataset.follow}&since=${since}`);
+        if (!answer.ok) throw new Error(answer.statusText);
+        since = answer.headers.get("Roster-Seq");
+        rows.insertAdjacentHTML("afterbegin", await answer.text());
+        failures = 0;
+      } catch {
+        failures += 1;
+        await new Promise((resolve) => setTimeout(resolve, Math.min(30, 2 ** failures) * 1000));
+      }
+    }
+  };
+  if (!new URLSearchParams(location.search).has("before")) follow();
+}
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+}

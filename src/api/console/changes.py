@@ -1,0 +1,54 @@
+"""The record of changes in the console. New ones appear by themselves."""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.console.pages import number, render, route, service
+from domain.changes import FIELDS, Action
+from domain.filters import Filter, equal, every
+from domain.values import MAX_ID
+
+SHOWN: Final = 50
+WAIT_S: Final = 25
+FILTERED_BY: Final = ("kind", "action", "actor")
+
+
+def asked(request: Request) -> dict[str, str]:
+    return {name: request.query_params.get(name, "").strip() for name in FILTERED_BY}
+
+
+def filter_of(wanted: dict[str, str]) -> Filter | None:
+    return every([equal(FIELDS[name], value) for name, value in wanted.items() if value])
+
+
+async def list_changes(request: Request) -> Response:
+    """The newest first, older ones by a link."""
+    changes = service(request, lambda container: container.changes)
+    wanted = asked(request)
+    newest = await changes.latest(limit=1)
+    before = number(request.query_params.get("before"), MAX_ID)
+    found = await changes.latest(filter=filter_of(wanted), before=before, limit=SHOWN)
+    return render(
+        request,
+        "changes.html",
+        changes=found,
+        wanted=wanted,
+        head=newest[0].seq if newest else 0,
+        actions=list(Action),
+        more=len(found) == SHOWN,
+    )
+
+
+async def new_changes(request: Request) -> Response:
+    """The rows of what came since, waiting for the first one."""
+    changes = service(request, lambda container: container.changes)
+    since = number(request.query_params.get("since"), 0)
+    page = await changes.wait(filter=filter_of(asked(request)), since=since, limit=SHOWN, within_s=WAIT_S)
+    response = render(request, "change_rows.html", changes=page.changes[::-1])
+    response.headers["Roster-Seq"] = str(page.end)
+    return response
+
+
+ROUTES: Final = (route("/changes", list_changes), route("/changes/new", new_changes))
