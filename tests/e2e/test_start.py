@@ -59,7 +59,7 @@ async def test_a_command_without_a_database_loads_neither_database_nor_server(ru
 
 
 async def test_a_command_beside_the_server_loads_no_server(run: "Run", sqlite_url: str) -> None:
-    loaded = await loaded_by(await run("db", "status", program=TELLING, database_url=sqlite_url), code=1)
+    loaded = await loaded_by(await run("db", "status", program=TELLING, database_url=sqlite_url), code=2)
 
     assert "sqlalchemy" in loaded
     assert loaded & {"uvicorn", "api.app", "alembic", "asyncpg"} == set()
