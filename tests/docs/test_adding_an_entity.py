@@ -34,9 +34,20 @@ JUDGED_BY: Final = (
 """The page's own tests, and those that look at every noun, operation, method and table."""
 
 
+HEAD_OF_THE_PAGE, NEXT_OF_THE_PAGE = "0042", "0043"
+"""The page counts its migration from there, so that a migration of the project's own does not change the page."""
+
+
+def numbered_after(head: str, page: str) -> str:
+    """The page with its migration after the last one of the project."""
+    return page.replace(NEXT_OF_THE_PAGE, f"{int(head) + 1:04}").replace(HEAD_OF_THE_PAGE, head)
+
+
 def follow(page: str, folder: Path) -> Iterator[str]:
     """Do what the page says, from its beginning to its end. Tells which files it has written."""
-    for block in BLOCK.finditer(page):
+    versions = folder / "src" / "repositories" / "migrations" / "versions"
+    head = max(file.name for file in versions.glob("[0-9]*.py"))[:4]
+    for block in BLOCK.finditer(numbered_after(head, page)):
         if block["diff"] is None:
             file = folder / block["path"]
             assert not file.exists(), f"{block['path']} is to be new"
