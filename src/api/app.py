@@ -1,13 +1,14 @@
 """The app: its routes, and what all answers have in common."""
 
+import re
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Final
 
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -54,6 +55,8 @@ ROUTERS: Final = (
 )
 
 CONSOLE_NEEDS: Final = ("itsdangerous", "jinja2")
+TOP: Final = re.compile("/([a-z]+)/")
+
 REQUEST_ID: Final = "X-Request-Id"
 EXPOSED: Final = (
     "Dry-Run", "ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "Roster-Seq", "WWW-Authenticate",
@@ -93,6 +96,7 @@ def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
     app.state.draining = False
     app.state.failures = Failures()
     app.state.open_locally = open_locally
+    app.state.collections = collections_of(ROUTERS)
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # include_router would match every request twice
     if container.settings().scim:
@@ -112,6 +116,12 @@ def add_console(app: FastAPI, settings: Settings) -> None:
 
         secret = settings.console_secret
         mount_console(app, secrets.token_urlsafe() if secret is None else secret.get_secret_value())
+
+
+def collections_of(routers: Iterable[APIRouter]) -> list[str]:
+    """What the index at `/` shows: the names of the collections at the top."""
+    paths = (getattr(route, "path", "") for router in routers for route in router.routes)
+    return list(dict.fromkeys(match[1] for path in paths if (match := TOP.fullmatch(path))))
 
 
 class WebPages(CORSMiddleware):

@@ -4,13 +4,14 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import BaseModel, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from api.user_bodies import UserId
 from api.web.dependencies import Service
-from api.web.lists import FilterText, Limit, narrowed
+from api.web.lists import Limit, filter_query, narrowed
 from api.web.problems import documented
-from api.web.requests import PlainInteger
+from api.web.requests import DIGITS, PlainInteger
 from api.web.responses import documented_headers, json_answer, link_to_next
 from api.web.routing import Router, calls
 from domain.changes import FIELDS, Action, Change, ChangePage
@@ -52,19 +53,46 @@ MAX_WAIT_S: Final = 30
 
 SHOWN: Final = tuple(ChangeOut.model_fields)
 
+NUMBER: Final = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
+
 Since = Annotated[
     int,
     Field(ge=0, le=MAX_ID),
     PlainInteger,
-    Query(description="Only changes with a higher sequence number", examples=[0]),
+    Query(
+        description="Only changes with a higher sequence number. A 400 if it is beyond the last change: another "
+        "directory gave out this number, or this one was restored from a backup",
+        examples=[0],
+    ),
 ]
+SinceOrNow = Annotated[
+    str | None,
+    WithJsonSchema({"anyOf": [NUMBER, {"type": "string", "const": "now"}], "examples": [0, "now"]}),
+    Query(description="The same; `now` for the changes after this request. Without it, all changes"),
+]
+
+
+def since_in(text: str | None) -> int | None:
+    """The number to continue after; None for now."""
+    if text is None or text == "now":
+        return 0 if text is None else None
+    if not DIGITS.fullmatch(text) or not 0 <= int(text) <= MAX_ID:
+        detail = f"Must be an integer from 0 to {MAX_ID}, or now."
+        raise RequestValidationError([{"type": "int_parsing", "loc": ("query", "since"), "msg": detail}])
+    return int(text)
+
+
+FilterText = Annotated[str | None, filter_query(FIELDS, 'kind eq "user" and action ne "updated"')]
 Wait = Annotated[
     int,
     Field(ge=0, le=MAX_WAIT_S),
     PlainInteger,
     Query(description="How many seconds to wait for a change if there is none yet", examples=[0]),
 ]
-FOLLOWED: Final = documented_headers(Link='Where to continue, with rel="next". Always there, also without new changes')
+FOLLOWED: Final = documented_headers(
+    Link='Where to continue, with rel="next". Always there, also without new changes',
+    Roster_Seq="The number in that Link: up to it, nothing that was asked for is missing",
+)
 
 
 @router.get("/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 422)})
@@ -73,20 +101,23 @@ async def list_changes(
     *,
     request: Request,
     changes: Changes,
-    since: Since = 0,
+    since: SinceOrNow = None,
     limit: Limit = DEFAULT_LIMIT,
     filter: FilterText = None,
     wait: Wait = 0,
 ) -> Response:
     """The feed of all changes. Keep following the Link header: no change is missed and none comes twice.
 
-    With a filter, the Link header also skips the changes that do not match.
+    With a filter, the Link header also skips the changes that do not match. A mirror begins with the users as a stream,
+    and follows from the number in its `Roster-Seq`.
     """
-    wanted = narrowed(FIELDS, filter)
-    return followed(request, await changes.wait(filter=wanted, since=since, limit=limit, within_s=wait))
+    wanted, after = narrowed(FIELDS, filter), since_in(since)
+    return followed(request, await changes.wait(filter=wanted, since=after, limit=limit, within_s=wait))
 
 
-@router.get("/users/{id}/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(404, 422)})
+@router.get(
+    "/users/{id}/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 404, 422)}
+)
 @calls(ChangeService.list_of_user)
 async def list_user_changes(
     request: Request, changes: Changes, id: UserId, since: Since = 0, limit: Limit = DEFAULT_LIMIT
@@ -97,7 +128,7 @@ async def list_user_changes(
 
 def followed(request: Request, page: ChangePage) -> Response:
     next_one = link_to_next(request, since=page.end)
-    return json_answer([shown(change) for change in page.changes], headers=next_one)
+    return json_answer([shown(change) for change in page.changes], headers={**next_one, "Roster-Seq": str(page.end)})
 
 
 def shown(change: Change) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
 
+from api.emails import form_of
 from api.randomness import random_characters
 from api.settings import Settings
 from domain.work import utc_now
@@ -62,7 +63,8 @@ class Container(containers.DeclarativeContainer):
     authenticator = providers.Singleton(Authenticator, units, providers.Object(time.monotonic), clock)
     randomness = providers.Object(random_characters)
     keys = providers.Factory(KeyService, units, randomness, authenticator.provided.forget)
-    users = providers.Factory(UserService, units)
+    is_email = providers.Singleton(form_of, settings.provided.email_form)
+    users = providers.Factory(UserService, units, is_email=is_email)
     changes = providers.Factory(ChangeService, units)
     webhooks = providers.Factory(
         WebhookService, units, providers.Object(secrets.token_bytes), settings.provided.webhooks_allow_private

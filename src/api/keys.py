@@ -1,23 +1,23 @@
 """API keys over HTTP: bodies and routes."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticKnownError
 
 from api.web.dependencies import Service, WritingService
 from api.web.lists import Cursor, Limit, listed, position_in
 from api.web.problems import documented
-from api.web.requests import PlainInteger
+from api.web.requests import PlainInteger, overlap_in, overlap_query
 from api.web.responses import documented_headers, json_answer, written
 from api.web.routing import Router, calls
 from domain.keys import GRANTABLE, NAME, Key, NewKey, Scope
 from domain.pages import BY_ID, DEFAULT_LIMIT
 from domain.values import MAX_ID, instant
-from services.keys import DEFAULT_OVERLAP, MAX_OVERLAP, KeyService
+from services.keys import MAX_OVERLAP, KeyService
 
 router = Router("/keys", "keys")
 
@@ -90,18 +90,13 @@ class KeyWithSecret(KeyOut):
     secret: Secret
 
 
-DEFAULT_OVERLAP_S: Final = int(DEFAULT_OVERLAP.total_seconds())
+DEFAULT_OVERLAP: Final = "24h"
 SHOWN: Final = tuple(KeyOut.model_fields)
 NOT_KEPT: Final = {"Cache-Control": "no-store"}
 CREATED: Final = documented_headers(Location="Where the key is", Roster_Seq="The number of the change", Dry_Run="true")
 
 KeyId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a key", examples=[1])]
-Overlap = Annotated[
-    int,
-    Field(ge=0, le=int(MAX_OVERLAP.total_seconds())),
-    PlainInteger,
-    Query(description="For how many seconds the previous secret stays valid", examples=[3600]),
-]
+Overlap = Annotated[str, overlap_query("How long the previous secret stays valid")]
 
 
 @router.post("/", status_code=201, response_model=KeyWithSecret, responses={201: CREATED, **documented(400, 415, 422)})
@@ -133,9 +128,9 @@ async def get_key(keys: Keys, id: KeyId) -> Response:
 
 @router.post("/{id}/rotate", response_model=KeyWithSecret, responses=documented(404, 422))
 @calls(KeyService.rotate)
-async def rotate_key(keys: KeysToWrite, id: KeyId, overlap: Overlap = DEFAULT_OVERLAP_S) -> Response:
+async def rotate_key(keys: KeysToWrite, id: KeyId, overlap: Overlap = DEFAULT_OVERLAP) -> Response:
     """Give a key a new secret. The previous one stays valid for the overlap."""
-    committed = await keys.rotate(id, overlap=timedelta(seconds=overlap))
+    committed = await keys.rotate(id, overlap=overlap_in(overlap, MAX_OVERLAP))
     key, secret = committed.result
     return json_answer({**shown(key), "secret": secret}, headers={**written(keys, committed), **NOT_KEPT})
 

@@ -31,6 +31,11 @@ def networks_in(text: str) -> list[IPv4Network | IPv6Network]:
     return [ip_network(item, strict=False) for item in items_of(text)]
 
 
+class EmailForm(StrEnum):
+    ANY = "any"
+    ADDRESS = "address"
+
+
 class LogFormat(StrEnum):
     AUTO = "auto"
     CONSOLE = "console"
@@ -109,6 +114,13 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(description="Signs the sessions of the console; without it, a restart ends them", repr=False),
     ] = None
+    email_form: Annotated[
+        EmailForm,
+        Field(
+            description="any: an e-mail address is any text, such as a@corp.local. "
+            "address: new ones have the form of an address on the internet"
+        ),
+    ] = EmailForm.ANY
     log_format: Annotated[LogFormat, Field(description="auto: console on a terminal, else json")] = LogFormat.AUTO
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="debug to error")] = "info"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,7 @@ from api.web.entities import (
 from api.web.requests import PlainInteger
 from api.web.responses import fields_query
 from domain.errors import Fault, Invalid
+from domain.stores import Identifier
 from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
 from domain.values import MAX_ID
 
@@ -111,9 +112,26 @@ UsernameEquals = Annotated[str | None, key_equals("username, regardless of case"
 ExternalIdEquals = Annotated[str | None, key_equals("external id, exact in case", "hr-4711")]
 StatusEquals = Annotated[Status | None, Query(description="Only users of this status", examples=["active"])]
 Purge = Annotated[bool, Query(description="Erase it for good, with its values in old changes", examples=[True])]
-EmailKey = Annotated[str, Path(description="The address, regardless of case", examples=["alice@example.org"])]
-UsernameKey = Annotated[str, Path(description="The username, regardless of case", examples=["alice"])]
-ExternalIdKey = Annotated[str, Path(description="The external id, exact in case", examples=["hr-4711"])]
+Restore = Annotated[
+    bool,
+    Query(description="Bring back a deleted user that had this external id: the one created last", examples=[True]),
+]
+
+FIELD_OF: Final[Mapping[str, str]] = {"external-id": "external_id", "email": "email", "username": "username"}
+"""The field of each identifier, by its name in a path."""
+
+IdentifierName = Annotated[
+    Literal["external-id", "email", "username"], Path(description="Which identifier", examples=["external-id"])
+]
+ExternalIdName = Annotated[Literal["external-id"], Path(description="Which identifier", examples=["external-id"])]
+IdentifierValue = Annotated[
+    str,
+    Path(description="Its value: an external id exact in case, the others regardless of case", examples=["hr-4711"]),
+]
+
+
+def identified(name: str, value: str) -> Identifier:
+    return Identifier(FIELD_OF[name], value)
 
 
 def sparse(user: User) -> Mapping[str, Any]:
@@ -129,6 +147,8 @@ def sparse(user: User) -> Mapping[str, Any]:
         body["status"] = user.status
     if user.attributes:
         body["attributes"] = user.attributes
+    if user.deleted_at is not None:
+        body["deleted_at"] = user.deleted_at
     return body
 
 

@@ -1,24 +1,27 @@
 """Users over HTTP: routes. Their bodies and parameters are in `api.user_bodies`."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
 from api.user_bodies import (
+    FIELD_OF,
     SHOWN,
     EmailEquals,
-    EmailKey,
     ExternalIdEquals,
-    ExternalIdKey,
+    ExternalIdName,
     Fields,
+    IdentifierName,
+    IdentifierValue,
     Purge,
+    Restore,
     StatusEquals,
     UserId,
     UserIn,
     UsernameEquals,
-    UsernameKey,
     UserOut,
     UserPatch,
+    identified,
 )
 from api.web.bodies import patch_body
 from api.web.conditions import IfMatch, IfNoneMatch, expected_by, unwanted_by
@@ -43,17 +46,20 @@ from api.web.lists import (
     Accept,
     Count,
     Cursor,
-    FilterText,
+    Deleted,
+    Formulas,
     Limit,
-    SortText,
     answer_list,
+    filter_query,
     narrowed,
+    sort_query,
     sorted_by,
 )
 from api.web.problems import documented
 from api.web.routing import Router, calls
 from domain.idempotency import Committed
 from domain.pages import DEFAULT_LIMIT
+from domain.stores import Hidden
 from domain.users import FIELDS, User
 from services.users import UserService
 
@@ -63,6 +69,9 @@ users_to_read = Service(lambda container: container.users)
 users_to_write = WritingService(lambda container: container.users)
 Users = Annotated[UserService, Depends(users_to_read)]
 UsersToWrite = Annotated[UserService, Depends(users_to_write)]
+
+FilterText = Annotated[str | None, filter_query(FIELDS, 'status eq "active" and email ew "@example.org"')]
+SortText = Annotated[str | None, sort_query(FIELDS, "name,-created_at")]
 
 LINKS: Final = links(
     get_user="This user",
@@ -107,19 +116,22 @@ async def list_users(
     cursor: Cursor = None,
     filter: FilterText = None,
     sort: SortText = None,
+    deleted: Deleted = Hidden.NO,
     email: EmailEquals = None,
     username: UsernameEquals = None,
     external_id: ExternalIdEquals = None,
     status: StatusEquals = None,
     fields: Fields = None,
     count: Count = False,
+    formulas: Formulas = "escape",
     accept: Accept = ("*/*",),
 ) -> Response:
-    """List the users that are not deleted, by default in the order of ids. A page costs the same at any depth.
+    """List users, by default those that are not deleted in the order of ids. A page costs the same at any depth.
 
     With `Accept: application/x-ndjson` or `text/csv` the answer is the whole list as a stream, in the state of one
-    moment. In CSV, attributes are a cell of JSON, and a cell that a spreadsheet would run as a formula begins with an
-    apostrophe.
+    moment. Programs read NDJSON. In CSV, attributes are a cell of JSON.
+
+    To keep a mirror, read this as NDJSON with `deleted=any`, then follow `/changes/` from the number in `Roster-Seq`.
     """
     return await answer_list(
         request,
@@ -132,10 +144,12 @@ async def list_users(
         fields=fields,
         count=count,
         accept=accept,
+        hidden=deleted,
+        formulas=formulas,
     )
 
 
-@router.get("/{id}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(404, 410, 422)})
+@router.get("/{id}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(400, 404, 410, 422)})
 @calls(UserService.get)
 async def get_user(users: Users, id: UserId, fields: Fields = None, if_none_match: IfNoneMatch = None) -> Response:
     """One user. For a deleted one the answer is a 410; for one that never existed, or was erased, a 404."""
@@ -143,68 +157,91 @@ async def get_user(users: Users, id: UserId, fields: Fields = None, if_none_matc
     return one(await users.get(id), show, if_none_match)
 
 
-FOUND: Final[dict[int | str, dict[str, Any]]] = {200: ONE, **UNCHANGED, **documented(404, 422)}
-
-
-@router.get("/by/external-id/{key:path}", response_model=UserOut, responses=FOUND)
+@router.get(
+    "/by/{identifier}/{value:path}",
+    response_model=UserOut,
+    responses={200: ONE, **UNCHANGED, **documented(400, 404, 422)},
+)
 @calls(UserService.find)
-async def get_user_by_external_id(
-    users: Users, key: ExternalIdKey, fields: Fields = None, if_none_match: IfNoneMatch = None
+async def get_user_by(
+    users: Users,
+    identifier: IdentifierName,
+    value: IdentifierValue,
+    fields: Fields = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """The user with this external id who is not deleted."""
+    """The user who has this identifier and is not deleted."""
     show = SHOWN.by(fields)
-    return one(await users.find("external_id", key), show, if_none_match)
-
-
-@router.get("/by/email/{key:path}", response_model=UserOut, responses=FOUND)
-@calls(UserService.find)
-async def get_user_by_email(
-    users: Users, key: EmailKey, fields: Fields = None, if_none_match: IfNoneMatch = None
-) -> Response:
-    """The user with this e-mail address who is not deleted."""
-    show = SHOWN.by(fields)
-    return one(await users.find("email", key), show, if_none_match)
-
-
-@router.get("/by/username/{key:path}", response_model=UserOut, responses=FOUND)
-@calls(UserService.find)
-async def get_user_by_username(
-    users: Users, key: UsernameKey, fields: Fields = None, if_none_match: IfNoneMatch = None
-) -> Response:
-    """The user with this username who is not deleted."""
-    show = SHOWN.by(fields)
-    return one(await users.find("username", key), show, if_none_match)
+    return one(await users.find(*identified(identifier, value)), show, if_none_match)
 
 
 @router.put(
-    "/by/external-id/{key:path}",
+    "/by/{identifier}/{value:path}",
     response_model=UserOut,
     responses={
         200: {**WRITTEN, **LINKS},
-        201: {"description": "Created", **created_at("user"), **LINKS},
+        201: {"description": "Created", "model": UserOut, **created_at("user"), **LINKS},
         **documented(400, 409, 412, 415, 422),
     },
 )
 @calls(UserService.put)
-async def put_user_by_external_id(
+async def put_user_by(
     *,
     request: Request,
     users: UsersToWrite,
-    key: ExternalIdKey,
+    identifier: ExternalIdName,
+    value: IdentifierValue,
     body: UserIn,
+    restore: Restore = False,
     fields: Fields = None,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Create the user with this external id, or replace its whole profile. The same request again changes nothing.
 
-    With `If-None-Match: *` it only creates.
+    With `If-None-Match: *` it only creates. With `restore` it brings back a deleted user that had this external id.
     """
-    show, new = SHOWN.by(fields), body.new_user(external_id=key)
-    put = await users.put(new, expected=expected_by(if_match), unwanted=unwanted_by(if_none_match))
+    show, new = SHOWN.by(fields), body.new_user(**{FIELD_OF[identifier]: value})
+    expected, unwanted = expected_by(if_match), unwanted_by(if_none_match)
+    put = await users.put(new, restore=restore, expected=expected, unwanted=unwanted)
     user, is_new = put.result
     committed = Committed(user, put.seq)
     return created(request, users, committed, show, "/users") if is_new else changed(users, committed, show)
+
+
+@router.patch(
+    "/by/{identifier}/{value:path}",
+    response_model=UserOut,
+    responses={200: WRITTEN, **documented(400, 404, 409, 412, 415, 422)},
+    openapi_extra=patch_body("UserPatch"),
+)
+@calls(UserService.patch)
+async def patch_user_by(
+    *,
+    users: UsersToWrite,
+    identifier: IdentifierName,
+    value: IdentifierValue,
+    body: UserPatch,
+    fields: Fields = None,
+    if_match: IfMatch = None,
+) -> Response:
+    """As the patch of a user by its id."""
+    show, who = SHOWN.by(fields), identified(identifier, value)
+    return changed(users, await users.patch(who, body.patch(), expected=expected_by(if_match)), show)
+
+
+@router.delete(
+    "/by/{identifier}/{value:path}",
+    status_code=204,
+    response_class=Response,
+    responses={204: GONE, **documented(400, 404, 409, 412, 422)},
+)
+@calls(UserService.delete)
+async def delete_user_by(
+    users: UsersToWrite, identifier: IdentifierName, value: IdentifierValue, if_match: IfMatch = None
+) -> Response:
+    """Delete the user who has this identifier. It is free for others then, so a second deletion is a 404."""
+    return gone(users, await users.delete(identified(identifier, value), expected=expected_by(if_match)))
 
 
 @router.patch(
@@ -226,7 +263,7 @@ async def patch_user(
     "/{id}",
     status_code=204,
     response_class=Response,
-    responses={204: GONE, **documented(404, 409, 410, 412, 422)},
+    responses={204: GONE, **documented(400, 404, 409, 410, 412, 422)},
 )
 @calls(UserService.delete)
 async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_match: IfMatch = None) -> Response:

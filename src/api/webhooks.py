@@ -1,10 +1,10 @@
 """Webhooks over HTTP: bodies and routes."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.web.bodies import patch_body, whole
@@ -13,7 +13,7 @@ from api.web.dependencies import Service, WritingService
 from api.web.entities import GONE, ONE, WRITTEN, created_at, validators
 from api.web.lists import Cursor, Limit, listed, position_in
 from api.web.problems import documented
-from api.web.requests import PlainInteger
+from api.web.requests import PlainInteger, overlap_in, overlap_query
 from api.web.responses import json_answer, written
 from api.web.routing import Router, calls
 from domain.grammar import MAX_LENGTH
@@ -21,7 +21,7 @@ from domain.idempotency import Committed
 from domain.pages import BY_ID, DEFAULT_LIMIT
 from domain.values import MAX_ID
 from domain.webhooks import MAX_URL, NewWebhook, Secret, State, Webhook
-from services.webhooks import DEFAULT_OVERLAP, MAX_OVERLAP, WebhookService
+from services.webhooks import MAX_OVERLAP, WebhookService
 
 router = Router("/webhooks", "webhooks")
 
@@ -113,15 +113,10 @@ class WebhookWithSecret(WebhookOut):
 
 NAMES: Final = tuple(WebhookOut.model_fields)
 NOT_KEPT: Final = {"Cache-Control": "no-store"}
-DEFAULT_OVERLAP_S: Final = int(DEFAULT_OVERLAP.total_seconds())
+DEFAULT_OVERLAP: Final = "24h"
 
 WebhookId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a webhook", examples=[1])]
-Overlap = Annotated[
-    int,
-    Field(ge=0, le=int(MAX_OVERLAP.total_seconds())),
-    PlainInteger,
-    Query(description="For how many seconds messages are signed with the previous secret too", examples=[3600]),
-]
+Overlap = Annotated[str, overlap_query("How long messages are signed with the previous secret too")]
 
 
 @router.post(
@@ -176,9 +171,9 @@ async def patch_webhook(
 
 @router.post("/{id}/rotate", response_model=WebhookWithSecret, responses={200: WRITTEN, **documented(404, 422)})
 @calls(WebhookService.rotate)
-async def rotate_webhook(webhooks: WebhooksToWrite, id: WebhookId, overlap: Overlap = DEFAULT_OVERLAP_S) -> Response:
+async def rotate_webhook(webhooks: WebhooksToWrite, id: WebhookId, overlap: Overlap = DEFAULT_OVERLAP) -> Response:
     """Give a webhook a new secret. For the overlap, messages have two signatures."""
-    return with_secret(webhooks, await webhooks.rotate(id, overlap=timedelta(seconds=overlap)))
+    return with_secret(webhooks, await webhooks.rotate(id, overlap=overlap_in(overlap, MAX_OVERLAP)))
 
 
 @router.post("/{id}/pause", response_model=WebhookOut, responses={200: WRITTEN, **documented(404, 422)})

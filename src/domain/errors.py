@@ -19,7 +19,7 @@ Refusal
 Messages are written for the client and hold no value that the client sent. Whatever is not a Refusal is a defect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -72,14 +72,21 @@ class Gone(Refusal):
 
 
 class Conflict(Refusal):
-    """`fields` are unique together, and another entity has the same values. `field` is the last of them."""
+    """`fields` are unique together, and another entity has the same values. `field` is the last of them.
+
+    `taken` are all fields of which this is so, each with the id of the entity that has the value, if it is known.
+    `kind` is the kind of those entities.
+    """
 
     code = "conflict"
 
-    def __init__(self, *fields: str) -> None:
-        super().__init__(f"Another one has this {' and '.join(fields)}.")
+    def __init__(self, *fields: str, kind: str = "", taken: Mapping[str, int | None] | None = None) -> None:
         self.fields = fields
         self.field = fields[-1]
+        self.kind = kind
+        self.taken: Mapping[str, int | None] = taken or {self.field: None}
+        names = dict.fromkeys([*fields[:-1], *self.taken])
+        super().__init__(f"Another one has this {' and '.join(names)}.")
 
 
 class InUse(Refusal):

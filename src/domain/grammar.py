@@ -223,7 +223,7 @@ class FieldNames:
         first, *path = name.text.split(".")
         field = self._fields.get(first.lower())
         if field is None or not field.is_json:
-            raise Malformed("There is no such field to filter by.", name.at)
+            raise Malformed(f"There is no such field to filter by. Fields are {', '.join(self._fields)}.", name.at)
         return FieldTerm(field, path_of(path, name))
 
 

@@ -5,7 +5,7 @@ form if it compares by that. Ids break ties, in the direction of the last field 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, TypeAlias, TypeVar
@@ -112,7 +112,8 @@ def order_of(part: str, at: int, fields: Fields, before: Sequence[Order]) -> Ord
         raise Malformed("Expected: the name of a field, with a minus before it to sort downwards.", at)
     field = fields.get(named["name"].lower())
     if field is None or not field.sorts:
-        raise Malformed("There is no such field to sort by.", at + named.start("name"))
+        known = ", ".join(each.name for each in fields.values() if each.sorts)
+        raise Malformed(f"There is no such field to sort by. Fields are {known}.", at + named.start("name"))
     if field in [order.field for order in before]:
         raise Malformed("This field is named twice.", at + named.start("name"))
     return Order(field, descending=bool(named["sign"]))
@@ -128,12 +129,22 @@ def sort_by(orders: Sequence[Order]) -> Sort:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Consecutive items of a list, and whether more follow."""
+    """Consecutive items of a list, and whether more follow.
+
+    `seq` says which state it shows: all changes up to that number, and perhaps later ones.
+    """
 
     items: Sequence[T]
     more: bool
+    seq: int | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
 
     @classmethod
-    def of(cls, items: Sequence[T], limit: int) -> "Page[T]":
+    def of(cls, items: Sequence[T], limit: int, seq: int | None = None) -> "Page[T]":
         """A page of `limit` items out of up to one more than that, which shows whether more follow."""
-        return cls(items[:limit], more=len(items) > limit)
+        return cls(items[:limit], more=len(items) > limit, seq=seq)

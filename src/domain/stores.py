@@ -1,7 +1,8 @@
 """What a store of entities promises. A noun that needs more adds it in a Protocol of its own."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from enum import StrEnum
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from domain.entities import Entity
 from domain.filters import Filter
@@ -10,6 +11,28 @@ from domain.pages import BY_ID, Position, Sort
 N_contra = TypeVar("N_contra", contravariant=True)
 E = TypeVar("E", bound=Entity)
 E_co = TypeVar("E_co", bound=Entity, covariant=True)
+
+
+class Identifier(NamedTuple):
+    """A unique field and its value: another way to name an entity than its id."""
+
+    field: str
+    value: str
+
+
+Who: TypeAlias = int | Identifier
+"""An entity by its id, or by one of its identifiers."""
+
+
+class Hidden(StrEnum):
+    """Which entities a list has: those that are not hidden, only hidden ones, or both."""
+
+    NO = "false"
+    ONLY = "true"
+    ANY = "any"
+
+    def has(self, entity: Entity) -> bool:
+        return self is Hidden.ANY or entity.is_hidden is (self is Hidden.ONLY)
 
 
 class ReadStore(Protocol[E_co]):
@@ -39,11 +62,12 @@ class ReadStore(Protocol[E_co]):
         *,
         filter: Filter | None = None,
         sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
         after: Position | None = None,
         skip: int = 0,
         limit: int,
     ) -> Sequence[E_co]:
-        """At most `limit` entities that are not hidden and match the filter, in the order of the sort.
+        """At most `limit` entities that match the filter, in the order of the sort. With hidden ones if asked for.
 
         The first `skip` are passed over, which takes as long as reading them: for protocols with pages by number.
         With `after`, those that follow this position (`sort.position(entity)`), whether or not an entity still has it.
@@ -51,8 +75,8 @@ class ReadStore(Protocol[E_co]):
         """
         ...
 
-    async def count(self, filter: Filter | None = None) -> int:
-        """How many entities that are not hidden match the filter. It takes as long as reading them all."""
+    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO) -> int:
+        """How many entities match the filter. It takes as long as reading them all."""
         ...
 
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Protocol, TypeAlias, TypeGuard
 
@@ -37,6 +37,16 @@ def instant(text: str) -> datetime | None:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+DURATION: Final = re.compile(r"([0-9]{1,5})([dhms])", re.ASCII)
+UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+
+def duration(text: str) -> timedelta | None:
+    """The duration that a text such as `90d`, `12h`, `30m` or `45s` means; None if it means none."""
+    match = DURATION.fullmatch(text)
+    return timedelta(**{UNITS[match[2]]: int(match[1])}) if match else None
 
 
 def fold(text: str) -> str:

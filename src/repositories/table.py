@@ -5,6 +5,7 @@ Its twin in memory is `repositories.memory.table`.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -13,10 +14,11 @@ from typing import Any, Generic, TypeVar, cast
 import sqlalchemy as sa
 
 from domain.entities import Entity
-from domain.errors import Contended, Gone, NotFound, Stale
+from domain.errors import Conflict, Contended, Gone, NotFound, Refusal, Stale
 from domain.fields import Fields
 from domain.filters import Filter
 from domain.pages import BY_ID, Position, Sort
+from domain.stores import Hidden
 from domain.values import flaw_in, fold, is_id
 from repositories.engines.executors import Executor
 from repositories.engines.schema import JOURNALLED
@@ -76,7 +78,11 @@ class EntityTable(Generic[N, E]):
         self.columns = tuple(table.c[name] for name in names)
         self.shown = sa.true() if entity.hidden_since is None else table.c[entity.hidden_since].is_(None)
         keys = {name: self.key(name) for name in fields_}
-        self.listing = Listing(columns=self.columns, keys=keys, shown=self.shown, unique=[("id",), *entity.unique])
+        self.listings = {
+            Hidden.NO: Listing(self.columns, keys, self.shown, [("id",), *entity.unique]),
+            Hidden.ONLY: Listing(self.columns, keys, sa.not_(self.shown), [("id",)], indexed=False),
+            Hidden.ANY: Listing(self.columns, keys, sa.true(), [("id",)], indexed=False),
+        }
 
         self.rows = sa.select(*self.columns)
         self.get = self.rows.where(id == sa.bindparam("id"))
@@ -153,20 +159,22 @@ class SqlReadStore(Generic[N, E]):
         *,
         filter: Filter | None = None,
         sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
         after: Position | None = None,
         skip: int = 0,
         limit: int,
     ) -> Sequence[E]:
-        if filter is None and sort == BY_ID and skip <= 0:
+        if filter is None and sort == BY_ID and hidden is Hidden.NO and skip <= 0:
             (last,) = (0,) if after is None else sort.keys_at(after)
             rows = await self._executor.fetch(self._table.list_by_id, {"after": last, "limit": bounded(limit)})
         else:
-            rows = await self._ask(page(self._table.listing, filter, sort, after, bounded(limit), skip=bounded(skip)))
+            listing = self._table.listings[hidden]
+            rows = await self._ask(page(listing, filter, sort, after, bounded(limit), skip=bounded(skip)))
         make = self._table.make
         return [make(*row) for row in rows]
 
-    async def count(self, filter: Filter | None = None) -> int:
-        rows = await self._ask(total(self._table.listing, filter))
+    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO) -> int:
+        rows = await self._ask(total(self._table.listings[hidden], filter))
         return int(rows[0][0])
 
     async def _ask(self, query: Query) -> Rows:
@@ -216,7 +224,10 @@ class SqlStore(SqlReadStore[N, E]):
         values.update(created_at=now, updated_at=now, version=1)
         entity: Any = self._table.entity
         columns = self._table.with_keys(dict(values))
-        ((id,),) = await self._executor.fetch(self._table.insert, columns)
+        try:
+            ((id,),) = await self._executor.fetch(self._table.insert, columns)
+        except Conflict as conflict:
+            raise await self._in_full(conflict, columns) from conflict
         added: E = entity(id=id, **values)
         self.unit.journal.added(self._know(added))
         return added
@@ -232,7 +243,10 @@ class SqlStore(SqlReadStore[N, E]):
         if saved.is_hidden and not before.is_hidden:
             await self.unit.relations.release(self.unit, before, erased=False)
         values = {**self._table.values_of(saved), "saved_id": entity.id, "saved_version": entity.version}
-        await self._require_one(self._table.update, values)
+        try:
+            await self._require_one(self._table.update, values)
+        except Conflict as conflict:
+            raise await self._in_full(conflict, values, entity.id) from conflict
         self.unit.journal.saved(before, self._know(saved))
         return saved
 
@@ -258,6 +272,27 @@ class SqlStore(SqlReadStore[N, E]):
     async def _require_one(self, statement: sa.Executable, parameters: Parameters) -> None:
         if not await self._executor.fetch(statement, parameters):
             raise Stale(f"The {self._kind} was changed meanwhile.")
+
+    async def _in_full(self, conflict: Conflict, columns: Parameters, id: int | None = None) -> Conflict:
+        """The conflict with all fields that are taken. The database names one, and ends the transaction for it.
+
+        So the others are looked up outside of it. If that is not possible now, the one has to do.
+        """
+        taken: dict[str, int | None] = {}
+        with suppress(Refusal):
+            for names in self._table.entity.unique:
+                holder = await self._holder_of(names, columns)
+                if names == conflict.fields or holder not in {None, id}:
+                    taken[names[-1]] = holder
+            return Conflict(*conflict.fields, kind=self._kind, taken=taken)
+        return conflict
+
+    async def _holder_of(self, names: tuple[str, ...], columns: Parameters) -> int | None:
+        """The id of the entity that has these values, of a field that is unique by itself."""
+        name = names[-1]
+        key = columns[self._table.key(name).name] if len(names) == 1 else None
+        rows = () if key is None else await self.unit.database.reader.fetch(self._table.find[name], {"key": key})
+        return self._table.make(*rows[0]).id if rows else None
 
     async def _before(self, entity: E) -> E:
         known = self.unit.known.get((self._kind, entity.id))

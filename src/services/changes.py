@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from domain.changes import Change, ChangePage
-from domain.errors import NotFound
+from domain.errors import Malformed, NotFound
 from domain.filters import Filter
 from domain.keys import Scope
 from domain.users import User
@@ -18,15 +18,20 @@ class ChangeService:
         self.context = context
 
     @operation(Scope.CHANGES_READ)
-    async def list(self, *, filter: Filter | None = None, since: int, limit: int) -> ChangePage:
-        """The changes that match the filter. A reader who continues after the end of the page misses none."""
+    async def list(self, *, filter: Filter | None = None, since: int | None, limit: int) -> ChangePage:
+        """The changes that match the filter. A reader who continues after the end of the page misses none.
+
+        Without `since`, those after the last one. Raises `Malformed` if `since` is beyond it.
+        """
         async with self.units.reading() as work:
-            looked_at = since if filter is None else max(since, await work.changes.last())  # before, not after
+            head = await work.changes.last()  # before the list, not after
+            since = reached(since, head)
+            looked_at = since if filter is None else head
             found = await work.changes.list(filter=filter, since=since, limit=limit)
             return ChangePage.of(found, limit, looked_at)
 
     @operation(Scope.CHANGES_READ, retries=False)
-    async def wait(self, *, filter: Filter | None = None, since: int, limit: int, within_s: float) -> ChangePage:
+    async def wait(self, *, filter: Filter | None = None, since: int | None, limit: int, within_s: float) -> ChangePage:
         """As `list`, but wait up to `within_s` seconds for a change if there is none. A wait holds no connection."""
         page = await self.list(filter=filter, since=since, limit=limit)
         while not page.changes and within_s > 0:
@@ -45,7 +50,18 @@ class ChangeService:
         """All changes that are about one user, also a deleted or an erased one."""
         async with self.units.reading() as work:
             user = (User.kind, id)
+            reached(since, await work.changes.last())
             history = await work.changes.list(since=since, subject=user, limit=limit)
             if not history and not await work.changes.list(subject=user, limit=1):
                 raise NotFound("There never was a user with this id.")
             return ChangePage.of(history, limit, looked_at=since)
+
+
+def reached(since: int | None, head: int) -> int:
+    """The number to continue after: `since`, or that of the last change. Raises `Malformed` beyond the last one."""
+    if since is not None and since > head:
+        raise Malformed(
+            f"There is no change with this number yet: the last one is {head}. If the directory was restored from a "
+            "backup, begin again, with since=0 or from a list."
+        )
+    return head if since is None else since

@@ -1,28 +1,47 @@
 """Operations on users."""
 
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import replace
 
 from domain.changes import differ
-from domain.errors import Conflict, NotFound
+from domain.errors import Conflict, Fault, Invalid, NotFound
 from domain.filters import Filter
 from domain.idempotency import Committed
 from domain.keys import Scope
-from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort
-from domain.users import NewUser, Status, User, Users
+from domain.pages import BY_ID, Page, Position, Sort
+from domain.stores import Hidden, Identifier, Who
+from domain.users import NewUser, ReadUsers, Status, User, Users
 from domain.values import JsonObject
 from domain.versions import NOT_THERE, Expected, require_version
 from domain.work import RequestContext, UnitsOfWork
+from services.lists import page_of, pages_of
 from services.operations import operation, retry, streaming
 
 
+def any_text(_: str) -> bool:
+    """For directories whose addresses may be local ones, or of other forms than the internet's."""
+    return True
+
+
 class UserService:
-    def __init__(self, units: UnitsOfWork, context: RequestContext) -> None:
+    """`is_email` says whether a text is an e-mail address. It is asked about new ones."""
+
+    def __init__(
+        self, units: UnitsOfWork, context: RequestContext, *, is_email: Callable[[str], bool] = any_text
+    ) -> None:
         self.units = units
         self.context = context
+        self._is_email = is_email
+
+    def _require_email(self, new: NewUser | User, before: User | None = None) -> None:
+        """Raises `Invalid`. An address that a user has already stays good."""
+        had = None if before is None else before.email
+        if new.email is not None and new.email != had and not self._is_email(new.email):
+            raise Invalid([Fault("/email", "invalid", "Must have the form of an e-mail address.")])
 
     @operation(Scope.USERS_WRITE)
     async def create(self, new: NewUser) -> Committed[User]:
+        self._require_email(new)
         async with self.units.writing(self.context) as work:
             user = await work.users.add(new)
             return await work.commit(user)
@@ -60,33 +79,38 @@ class UserService:
         *,
         filter: Filter | None = None,
         sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
         after: Position | None = None,
         skip: int = 0,
         limit: int,
     ) -> Page[User]:
         async with self.units.reading() as work:
-            users = await work.users.list(filter=filter, sort=sort, after=after, skip=skip, limit=limit + 1)
-            return Page.of(users, limit)
+            return await page_of(
+                work.users, work.changes, filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit
+            )
 
     @streaming(Scope.USERS_READ)
-    async def export(self, *, filter: Filter | None = None, sort: Sort = BY_ID) -> AsyncGenerator[Sequence[User]]:
-        """The whole list in the state of one moment, in batches."""
+    async def export(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, hidden: Hidden = Hidden.NO
+    ) -> AsyncGenerator[Page[User]]:
+        """The whole list in the state of one moment, in pages, of which there is at least one."""
         async with self.units.snapshot(self.context) as work:
-            after = None
-            while users := await work.users.list(filter=filter, sort=sort, after=after, limit=MAX_LIMIT):
-                yield users
-                after = sort.position(users[-1])
+            async for page in pages_of(work.users, work.changes, filter=filter, sort=sort, hidden=hidden):
+                yield page
 
     @operation(Scope.USERS_READ)
-    async def count(self, filter: Filter | None = None) -> int:
+    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO) -> int:
         async with self.units.reading() as work:
-            return await work.users.count(filter)
+            return await work.users.count(filter, hidden=hidden)
 
     @operation(Scope.USERS_WRITE, retries=False)
     async def put(
-        self, new: NewUser, *, expected: Expected = None, unwanted: Collection[int] = ()
+        self, new: NewUser, *, restore: bool = False, expected: Expected = None, unwanted: Collection[int] = ()
     ) -> Committed[tuple[User, bool]]:
         """Create the user of this external id, or replace its profile. Returns it, and whether it was created.
+
+        With `restore`, a deleted user that had this external id is brought back instead of creating another one: the
+        one that was created last.
 
         Raises `Stale` if its version is not an expected one, or if it is an unwanted one. A user that does not exist
         has the version `NOT_THERE`.
@@ -94,51 +118,53 @@ class UserService:
         if new.external_id is None:
             raise ValueError("Only a user with an external id can be put.")
         try:
-            return await self._put(new, new.external_id, expected, unwanted)
+            return await self._put(new, new.external_id, restore, expected, unwanted)
         except Conflict:  # another request may have created this user just now: then replace it
-            return await self._put(new, new.external_id, expected, unwanted)
+            return await self._put(new, new.external_id, restore, expected, unwanted)
 
     @retry
     async def _put(
-        self, new: NewUser, external_id: str, expected: Expected, unwanted: Collection[int]
+        self, new: NewUser, external_id: str, restore: bool, expected: Expected, unwanted: Collection[int]
     ) -> Committed[tuple[User, bool]]:
         async with self.units.writing(self.context) as work:
-            user = await find_or_none(work.users, external_id)
+            user = await find_or_none(work.users, external_id, restore=restore)
             require_version(NOT_THERE if user is None else user.version, expected, unwanted)
+            self._require_email(new, user)
             if user is None:
                 created = await work.users.add(new)
                 return await work.commit((created, True))
-            replaced = user.replaced(new)
+            replaced = user.restored().replaced(new)
             if not differ(user, replaced):
                 return Committed((user, False))
             saved = await work.users.save(replaced)
             return await work.commit((saved, False))
 
     @operation(Scope.USERS_WRITE)
-    async def patch(self, id: int, patch: JsonObject, *, expected: Expected = None) -> Committed[User]:
+    async def patch(self, who: Who, patch: JsonObject, *, expected: Expected = None) -> Committed[User]:
         """Apply a JSON merge patch. A patch that changes nothing writes nothing."""
-        return await self._change(id, lambda user: user.patched(patch), expected)
+        return await self._change(who, lambda user: user.patched(patch), expected)
 
     @operation(Scope.USERS_WRITE)
     async def change(self, id: int, change: Callable[[User], User], *, expected: Expected = None) -> Committed[User]:
         """Apply a function to a user. If nothing differs afterwards, nothing is written."""
         return await self._change(id, change, expected)
 
-    async def _change(self, id: int, change: Callable[[User], User], expected: Expected) -> Committed[User]:
+    async def _change(self, who: Who, change: Callable[[User], User], expected: Expected) -> Committed[User]:
         async with self.units.writing(self.context) as work:
-            user = await work.users.get(id)
+            user = await named(work.users, who)
             require_version(user.version, expected)
             changed = change(user)
+            self._require_email(changed, user)
             if not differ(user, changed):
                 return Committed(user)
             saved = await work.users.save(changed)
             return await work.commit(saved)
 
     @operation(Scope.USERS_WRITE)
-    async def delete(self, id: int, *, expected: Expected = None) -> Committed[User]:
-        """Hide a user and free its unique fields. It can be restored."""
+    async def delete(self, who: Who, *, expected: Expected = None) -> Committed[User]:
+        """Hide a user and free its identifiers. It can be restored."""
         async with self.units.writing(self.context) as work:
-            user = await work.users.get(id)
+            user = await named(work.users, who)
             require_version(user.version, expected)
             deleted = await work.users.save(user.deleted(work.now))
             return await work.commit(deleted)
@@ -154,27 +180,38 @@ class UserService:
             return await work.commit(restored)
 
     @operation(Scope.USERS_WRITE, Scope.USERS_PURGE)
-    async def purge(self, id: int, *, expected: Expected = None) -> Committed[None]:
-        """Erase a user, deleted or not, and its values in old changes."""
+    async def purge(self, who: Who, *, expected: Expected = None) -> Committed[None]:
+        """Erase a user and its values in old changes. By its id it is found also if it is deleted."""
         async with self.units.writing(self.context) as work:
-            user = await work.users.get(id, hidden=True)
+            user = await named(work.users, who, hidden=True)
             require_version(user.version, expected)
             await work.users.remove(user)
             return await work.commit(None)
 
 
-async def find_or_none(users: Users, external_id: str) -> User | None:
+async def named(users: ReadUsers, who: Who, *, hidden: bool = False) -> User:
+    return await (users.find(*who) if isinstance(who, Identifier) else users.get(who, hidden=hidden))
+
+
+async def find_or_none(users: Users, external_id: str, *, restore: bool) -> User | None:
+    """The user of this external id. With `restore`, if there is none, the one that was created last and had it."""
     try:
         return await users.find("external_id", external_id)
     except NotFound:
+        if not restore:
+            return None
+    try:
+        deleted = await users.find_hidden("external_id", external_id)
+    except NotFound:
         return None
+    return await users.get(deleted.id, hidden=True)
 
 
 async def former_user(users: Users, external_id: str | None) -> User | None:
     """The user of this external id whom SCIM once made, if deleted or suspended."""
     if external_id is None:
         return None
-    if (user := await find_or_none(users, external_id)) is not None:
+    if (user := await find_or_none(users, external_id, restore=False)) is not None:
         return user if user.scim is not None and user.status is Status.SUSPENDED else None
     try:
         deleted = await users.find_hidden("external_id", external_id)

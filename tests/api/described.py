@@ -59,7 +59,8 @@ class Operation:
         """Its path with an id, and a key, for every parameter."""
         path = self.path
         for name, schema in self.parameters("path").items():
-            path = path.replace(f"{{{name}}}", str(id) if schema["type"] == "integer" else key)
+            one_of = schema.get("enum") or [schema.get("const", key)]
+            path = path.replace(f"{{{name}}}", str(id) if schema["type"] == "integer" else one_of[0])
         return path
 
     @property

@@ -96,7 +96,7 @@ async def test_both_secrets_are_good_while_they_overlap(directory: "Directory") 
     _, admin = await directory.key(*GRANTABLE)
     _, before = await directory.key(Scope.USERS_READ)
 
-    after = (await directory.ask("POST", "/keys/2/rotate?overlap=60", key=admin)).json()["secret"]
+    after = (await directory.ask("POST", "/keys/2/rotate?overlap=60s", key=admin)).json()["secret"]
 
     def both() -> Any:
         return [directory.ask("GET", "/users/", key=secret) for secret in (before, after)]
@@ -106,7 +106,7 @@ async def test_both_secrets_are_good_while_they_overlap(directory: "Directory") 
     assert [(await answer).status_code for answer in both()] == [401, 200]
 
 
-@pytest.mark.parametrize("overlap", ["-1", "2592001", "1.0", "+1", "x", "", "1e3"])
+@pytest.mark.parametrize("overlap", ["-1s", "2592001s", "31d", "1.0h", "+1h", "60", "x", "", "1e3s"])
 async def test_an_overlap_out_of_bounds_is_refused(directory: "Directory", overlap: str) -> None:
     _, admin = await directory.key(*GRANTABLE)
 
@@ -257,7 +257,7 @@ async def test_keys_do_the_same_on_every_database(database_client: AsyncClient) 
 
     assert (await database_client.get("/users/")).status_code == 401
     assert (await database_client.get("/users/", headers=read)).status_code == 200
-    rotated = await database_client.post("/keys/2/rotate?overlap=0", headers=headers)
+    rotated = await database_client.post("/keys/2/rotate?overlap=0s", headers=headers)
     assert (await database_client.get("/users/", headers=read)).status_code == 401
     read["authorization"] = f"Bearer {rotated.json()['secret']}"
     assert (await database_client.get("/users/", headers=read)).status_code == 200

@@ -202,7 +202,7 @@ async def test_a_taken_key_is_a_conflict_that_names_it(
     ):
         assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
         assert refused.json()["errors"] == [
-            {"pointer": f"/body/{field}", "code": "taken", "detail": f"Another one has this {field}."}
+            {"pointer": f"/body/{field}", "code": "taken", "detail": f"Another one has this {field}.", "id": 1}
         ]
 
 

@@ -42,7 +42,7 @@ async def test_a_webhook_is_patched_paused_rotated_and_removed(database_client: 
     assert (await client.patch("/webhooks/1", json={"url": URL}, headers={"if-match": '"1"'})).status_code == 412
     assert (await client.post("/webhooks/1/pause")).json()["state"] == "paused"
     assert (await client.post("/webhooks/1/resume")).json()["state"] == "active"
-    rotated = await client.post("/webhooks/1/rotate?overlap=60")
+    rotated = await client.post("/webhooks/1/rotate?overlap=1m")
     assert rotated.json()["secret"] != secret
     assert rotated.headers["cache-control"] == "no-store"
     assert (await client.delete("/webhooks/1")).status_code == 204

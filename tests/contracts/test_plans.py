@@ -11,6 +11,7 @@ from domain.fields import fields_of
 from domain.filters import equal, every
 from domain.grammar import parse_filter
 from domain.pages import Position, parse_sort
+from domain.stores import Hidden
 from domain.users import FIELDS
 from repositories.answers import FORGET, FORGET_ABOUT_IT
 from repositories.changes import LIST_OF_SUBJECT, REDACT_ABOUT_IT, REDACT_ITS_OWN
@@ -62,11 +63,11 @@ PAGES: dict[tuple[str, Position | None], str] = {
 
 
 def filtered(text: str, sort: str) -> Query:
-    return page(USERS.listing, parse_filter(text, FIELDS), parse_sort(sort, FIELDS), None, 10)
+    return page(USERS.listings[Hidden.NO], parse_filter(text, FIELDS), parse_sort(sort, FIELDS), None, 10)
 
 
 def sorted_by(text: str, after: Position | None) -> Query:
-    return page(USERS.listing, None, parse_sort(text, FIELDS), after, 10)
+    return page(USERS.listings[Hidden.NO], None, parse_sort(text, FIELDS), after, 10)
 
 
 async def sqlite_plan(database: SqliteDatabase, query: Query) -> str:
@@ -180,7 +181,7 @@ async def test_what_may_read_the_whole_table_runs_on_the_executor_for_scans(
 def test_a_group_of_fields_that_is_unique_finds_one_row_if_all_of_them_are_named(names: list[str], scans: bool) -> None:
     fields = fields_of(Membership)
     pair = every(equal(fields[name], 1) for name in names)
-    assert page(MEMBERSHIPS.listing, pair, parse_sort("id", fields), None, 1).scans is scans
+    assert page(MEMBERSHIPS.listings[Hidden.NO], pair, parse_sort("id", fields), None, 1).scans is scans
 
 
 async def test_scans_have_a_connection_of_their_own_on_sqlite(sqlite: SqliteDatabase) -> None:

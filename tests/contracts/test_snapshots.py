@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("small_batches")
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.users.MAX_LIMIT", 2)
+    monkeypatch.setattr("services.lists.MAX_LIMIT", 2)
 
 
 async def create(users: UserService, *names: str) -> Sequence[User]:
@@ -22,7 +22,7 @@ async def create(users: UserService, *names: str) -> Sequence[User]:
 
 
 async def test_an_export_of_nobody_has_no_batch(users: UserService) -> None:
-    assert [batch async for batch in users.export()] == []
+    assert [list(batch) async for batch in users.export()] == [[]]
 
 
 async def test_an_export_is_everybody_once_in_batches(users: UserService) -> None:

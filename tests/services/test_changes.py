@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain.changes import FIELDS, Action
-from domain.errors import NotFound
+from domain.errors import Malformed, NotFound
 from domain.filters import Filter
 from domain.grammar import parse_filter
 from domain.users import NewUser
@@ -93,11 +93,30 @@ async def test_a_page_that_is_not_full_ends_where_the_record_did(users: UserServ
     await create_users(users, 5)
     assert (await changes.list(filter=OF_BOB, since=0, limit=10)).end == 5
     assert (await changes.list(filter=OF_BOB, since=3, limit=10)).end == 5
-    assert (await changes.list(filter=OF_BOB, since=9, limit=10)).end == 9  # a reader from the future stays there
     assert (await changes.list(filter=OF_BOB, since=0, limit=1)).end == 2
     assert (await changes.list(since=0, limit=2)).end == 2
     assert (await changes.list(since=0, limit=9)).end == 5
-    assert (await changes.list(since=7, limit=9)).end == 7
+    assert (await changes.list(since=5, limit=9)).end == 5
+
+
+async def test_a_reader_from_the_future_is_told(users: UserService, changes: ChangeService) -> None:
+    """The directory was restored, or is another one: waiting there would be for ever."""
+    await create_users(users, 2)
+    for ask in (
+        changes.list(since=3, limit=9),
+        changes.list(filter=OF_BOB, since=3, limit=9),
+        changes.wait(since=3, limit=9, within_s=9),
+        changes.list_of_user(1, since=3, limit=9),
+    ):
+        with pytest.raises(Malformed, match="the last one is 2"):
+            await ask
+
+
+async def test_a_reader_can_begin_now(users: UserService, changes: ChangeService) -> None:
+    await create_users(users, 2)
+    now = await changes.list(since=None, limit=9)
+    assert (now.changes, now.end) == ([], 2)
+    assert (await changes.list(filter=OF_BOB, since=None, limit=9)).end == 2
 
 
 async def test_a_history_goes_on_where_its_page_ended(users: UserService, changes: ChangeService) -> None:

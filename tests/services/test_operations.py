@@ -31,6 +31,7 @@ from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
 from services.keys import KeyService
 from services.operations import ATTEMPTS, SCOPES, operation, scopes_of
+from services.users import any_text
 
 if TYPE_CHECKING:
     from contextlib import _AsyncGeneratorContextManager as UnitContext
@@ -65,7 +66,7 @@ CALLS: Final[Mapping[str, Call]] = {
     "ChangeService.latest": lambda service: service.latest(limit=9),
     "ChangeService.list": lambda service: service.list(since=0, limit=9),
     "ChangeService.list_of_user": lambda service: service.list_of_user(ALICE, since=0, limit=9),
-    "ChangeService.wait": lambda service: service.wait(since=99, limit=9, within_s=1),
+    "ChangeService.wait": lambda service: service.wait(since=None, limit=9, within_s=1),
     "KeyService.create": lambda service: service.create(NewKey(name="new", scopes=(Scope.KEYS_ADMIN,))),
     "KeyService.get": lambda service: service.get(ADMIN),
     "KeyService.list": lambda service: service.list(limit=9),
@@ -200,6 +201,7 @@ def made(service: Callable[..., T], units: UnitsOfWork, context: RequestContext)
         "random_bytes": bytes,
         "allow_private": False,
         "forget": lambda: None,
+        "is_email": any_text,
         "monotonic": lambda: 0.0,
         "clock": lambda: NOON,
     }

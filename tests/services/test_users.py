@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+import services.lists
 import services.users
 from domain.errors import Conflict, Gone, Invalid, NotFound, Stale
 from domain.grammar import parse_filter
@@ -160,7 +161,7 @@ async def test_finds_a_user_by_each_unique_field(users: UserService, field: str,
 async def test_exports_everybody_in_batches_that_follow_each_other(
     users: UserService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services.users, "MAX_LIMIT", 2)
+    monkeypatch.setattr(services.lists, "MAX_LIMIT", 2)
     await create_named(users, "Bob", "Alice", "Carol", "Bert", "Dora")
 
     assert await names_exported(users) == [["Bob", "Alice"], ["Carol", "Bert"], ["Dora"]]
@@ -173,7 +174,7 @@ async def test_exports_everybody_in_batches_that_follow_each_other(
 
 
 async def test_an_export_is_of_one_moment(users: UserService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services.users, "MAX_LIMIT", 1)
+    monkeypatch.setattr(services.lists, "MAX_LIMIT", 1)
     await create_named(users, "Alice", "Bob")
     exported = []
     async for [user] in users.export():
@@ -286,7 +287,7 @@ async def test_two_puts_at_once_of_a_new_user_are_a_creation_and_a_replacement(
     await users.put(NewUser(name="Alice", external_id="x"))
     looks: list[str] = []
 
-    async def too_early(store: Any, external_id: str) -> Any:
+    async def too_early(store: Any, external_id: str, restore: bool) -> Any:
         looks.append(external_id)
         return None if len(looks) == 1 else await store.find("external_id", external_id)
 
@@ -305,12 +306,13 @@ async def test_a_put_that_comes_too_late_is_held_to_the_version_that_it_expected
     alice, _ = (await users.put(NewUser(name="Alice", external_id="x"))).result
     looks: list[str] = []
 
-    async def too_early(store: Any, external_id: str) -> Any:
+    async def too_early(store: Any, external_id: str, restore: bool) -> Any:
         looks.append(external_id)
         return None if len(looks) % 2 else await store.find("external_id", external_id)
 
     monkeypatch.setattr(services.users, "find_or_none", too_early)
-    for asked in ({"expected": [NOT_THERE]}, {"unwanted": [1]}):
+    refused: list[dict[str, Any]] = [{"expected": [NOT_THERE]}, {"unwanted": [1]}]
+    for asked in refused:
         with pytest.raises(Stale):
             await users.put(NewUser(name="Alicia", external_id="x"), **asked)
     assert await users.get(1) == alice

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import pwd
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -14,6 +13,8 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from api.settings import Settings
+from api.words import sentence_of
+from domain import values
 from domain.errors import Invalid, NotReady, Refusal
 from domain.work import RequestContext
 
@@ -39,7 +40,7 @@ def settings_from(**flags: object) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        refuse(*(f"ROSTER_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()))
+        refuse(*(f"ROSTER_{str(each['loc'][0]).upper()}: {sentence_of(each)}" for each in error.errors()))
 
 
 def refuse(*reasons: str) -> NoReturn:
@@ -111,10 +112,9 @@ def reasons(refusal: Refusal) -> list[str]:
 
 
 def duration(text: str) -> timedelta:
-    match = re.fullmatch(r"([0-9]{1,5})([dhm])", text)
-    if match is None:
-        refuse(f"{text!r} is not a duration. Write 90d, 12h or 30m.")
-    return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[match[2]]: int(match[1])})
+    if (span := values.duration(text)) is None:
+        refuse(f"{text!r} is not a duration. Write 90d, 12h, 30m or 45s.")
+    return span
 
 
 def show(found: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

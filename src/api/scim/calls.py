@@ -63,7 +63,7 @@ class Call:
     def expected(self) -> Expected:
         """The versions that If-Match names. SCIM's tags are weak ones (RFC 7644, section 3.14)."""
         header = self.request.headers.get("if-match")
-        return None if header is None else versions_in(header, weak_too=True)
+        return None if header is None else versions_in("If-Match", header, weak_too=True)
 
     def has(self, version: int) -> bool:
         """Whether the client says that it has this version already."""

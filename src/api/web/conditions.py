@@ -6,9 +6,11 @@ from typing import Annotated, Final
 
 from fastapi import Header
 
+from domain.errors import Malformed
 from domain.versions import ANY_VERSION, Expected
 
 TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+TAGS: Final = re.compile(rf"[ \t,]*{TAG.pattern}([ \t]*,[ \t,]*{TAG.pattern})*[ \t,]*")
 ANY: Final = "*"
 VERSION: Final = re.compile("[1-9][0-9]{0,15}")
 
@@ -32,16 +34,21 @@ def tag_of(version: int) -> str:
 
 
 def expected_by(if_match: str | None) -> Expected:
-    """The versions that an If-Match header names. Weak tags, and tags that were never given out, match nothing."""
-    return None if if_match is None else versions_in(if_match, weak_too=False)
+    """The versions that an If-Match header names. Weak tags, and tags that were never given out, match nothing.
+
+    Raises `Malformed` for what is no entity tag.
+    """
+    return None if if_match is None else versions_in("If-Match", if_match, weak_too=False)
 
 
 def unwanted_by(if_none_match: str | None) -> Collection[int]:
     """The versions that an If-None-Match header names: the client has them already. Weak tags serve here."""
-    return () if if_none_match is None else versions_in(if_none_match, weak_too=True)
+    return () if if_none_match is None else versions_in("If-None-Match", if_none_match, weak_too=True)
 
 
-def versions_in(header: str, *, weak_too: bool) -> Collection[int]:
+def versions_in(name: str, header: str, *, weak_too: bool) -> Collection[int]:
     if header.strip() == ANY:
         return ANY_VERSION
+    if not TAGS.fullmatch(header):
+        raise Malformed(f'{name} holds entity tags in double quotes, as in {name}: "2", or an asterisk.')
     return {int(tag) for weak, tag in TAG.findall(header) if VERSION.fullmatch(tag) and (weak_too or not weak)}

@@ -9,13 +9,17 @@ from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import RedirectResponse
 from starlette.routing import Match, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from api.web.openapi import described
 from api.web.responses import json_answer
+from api.web.streams import JSON, VARY, media_type_for
 
+HTML: Final = "text/html"
+CONSOLE: Final = "/console"
 ASSETS: Final = "/docs/assets"
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self' '{hash}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -28,7 +32,7 @@ def add_docs(app: FastAPI) -> None:
     folder = Path(str(files("fastapi_offline") / "static"))
     app.mount(ASSETS, StaticFiles(directory=folder), name="assets")
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
-    app.router.routes += [Page("/docs", docs), Page("/openapi.json", openapi)]
+    app.router.routes += [Page("/", index), Page("/docs", docs), Page("/openapi.json", openapi)]
 
 
 class Page(Route):
@@ -37,6 +41,17 @@ class Page(Route):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, found = super().matches(scope)
         return match, {**found, "route": self}
+
+
+async def index(request: Request) -> Response:
+    """What there is, for programs; for a browser, the way to the console, or to the docs if there is none."""
+    root = request.scope.get("root_path", "")
+    if media_type_for(request.headers.getlist("accept"), (JSON, HTML)) == HTML:
+        mounted = {getattr(route, "path", None) for route in request.app.router.routes}
+        return RedirectResponse(f"{root}{CONSOLE if CONSOLE in mounted else '/docs'}", 303, VARY)
+    collections = {name: f"{root}/{name}/" for name in request.app.state.collections}
+    pages = {"docs": f"{root}/docs", "openapi": f"{root}/openapi.json", "ready": f"{root}/health/ready"}
+    return json_answer({"name": "roster", "version": request.app.version, **collections, **pages}, headers=VARY)
 
 
 async def openapi(request: Request) -> Response:

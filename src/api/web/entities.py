@@ -78,7 +78,8 @@ class Shown(Generic[E]):
         kind: Any = self._entity
         profile = profile_of(kind.created_from).items()
         assigned = {name: value for name, each in profile if (value := getattr(entity, name)) != each.default}
-        return {"id": entity.id, **assigned}
+        hidden = {} if (since := kind.hidden_since) is None or (at := getattr(entity, since)) is None else {since: at}
+        return {"id": entity.id, **assigned, **hidden}
 
 
 def validators(entity: Versioned) -> dict[str, str]:

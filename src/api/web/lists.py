@@ -1,7 +1,7 @@
 """What lists have in common: their parameters and answers."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Annotated, Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Header, Query, Request, Response
@@ -18,6 +18,7 @@ from domain.fields import Fields
 from domain.filters import Filter, equal, every
 from domain.grammar import parse_filter
 from domain.pages import BY_ID, MAX_LIMIT, MAX_SORTS, Page, Position, Sort, parse_sort
+from domain.stores import Hidden
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Versioned)
@@ -32,29 +33,6 @@ Cursor = Annotated[
         examples=[write_cursor((100,), "/users?")],
     ),
 ]
-FilterText = Annotated[
-    str | None,
-    Query(
-        alias="filter",
-        description="Only what matches this expression, in the language of SCIM (RFC 7644, section 3.4.2.2): "
-        "`eq ne co sw ew gt ge lt le pr`, `and or not` and brackets. An attribute is named by its path, "
-        '`attributes.department`, an element of an array by brackets, `attributes.phones[type eq "work"]`. '
-        f"At most {grammar.MAX_LENGTH} characters, {grammar.MAX_TERMS} comparisons and "
-        f"{grammar.MAX_DEPTH} brackets within each other. An invalid filter gets a 400 with the position of the error",
-        examples=['status eq "active" and email ew "@example.org"'],
-        json_schema_extra={"minLength": 1, "maxLength": grammar.MAX_LENGTH},  # the grammar refuses more
-    ),
-]
-SortText = Annotated[
-    str | None,
-    Query(
-        alias="sort",
-        description=f"Up to {MAX_SORTS} fields, `-` before one to sort downwards. Items without a value come last, "
-        "or first downwards. Ids break ties",
-        examples=["name,-created_at"],
-        json_schema_extra={"minLength": 1},
-    ),
-]
 Count = Annotated[
     bool,
     Query(description="Give the number of matches in X-Total-Count. It takes as long as reading them", examples=[True]),
@@ -64,6 +42,51 @@ Accept = Annotated[
     Header(include_in_schema=False),  # OpenAPI derives it from the content of the answers
 ]
 
+Deleted = Annotated[
+    Hidden,
+    Query(alias="deleted", description="Also deleted items (`any`), or only those (`true`)", examples=["any"]),
+]
+Formulas = Annotated[
+    Literal["escape", "keep"],
+    Query(
+        description="In CSV: `escape` puts an apostrophe before what a spreadsheet would run as a formula, "
+        "`keep` leaves every value as it is. Programs read NDJSON, which has no such question",
+        examples=["keep"],
+    ),
+]
+
+
+def filter_query(fields: Fields, example: str) -> Any:
+    """The parameter that `narrowed` reads: an expression on these fields."""
+    json_fields = [each.name for each in fields.values() if each.is_json]
+    paths = (
+        f"A member of {name} is named by its path, `{name}.department`, "
+        f'an element of an array by brackets, `{name}.phones[type eq "work"]`. '
+        for name in json_fields
+    )
+    return Query(
+        alias="filter",
+        description="Only what matches this expression, in the language of SCIM (RFC 7644, section 3.4.2.2): "
+        f"`eq ne co sw ew gt ge lt le pr`, `and or not` and brackets. Fields are {', '.join(fields)}. {''.join(paths)}"
+        f"At most {grammar.MAX_LENGTH} characters, {grammar.MAX_TERMS} comparisons and "
+        f"{grammar.MAX_DEPTH} brackets within each other. An invalid filter gets a 400 with the position of the error",
+        examples=[example],
+        json_schema_extra={"minLength": 1, "maxLength": grammar.MAX_LENGTH},  # the grammar refuses more
+    )
+
+
+def sort_query(fields: Fields, example: str) -> Any:
+    """The parameter that `sorted_by` reads."""
+    return Query(
+        alias="sort",
+        description=f"Up to {MAX_SORTS} fields, `-` before one to sort downwards. Items without a value come last, "
+        "or first downwards. Ids break ties. "
+        f"Fields are {', '.join(each.name for each in fields.values() if each.sorts)}",
+        examples=[example],
+        json_schema_extra={"minLength": 1},
+    )
+
+
 LISTED: Final[dict[str, Any]] = {
     "content": {
         NDJSON: {"schema": {"type": "string"}, "example": '{"id":1,"name":"Alice"}\n{"id":2,"name":"Bob"}\n'},
@@ -72,12 +95,13 @@ LISTED: Final[dict[str, Any]] = {
     **documented_headers(
         Link='The next page, with rel="next", while there is more. Not with a stream',
         X_Total_Count="With count: how many match",
+        Roster_Seq="The state that this shows: a mirror that begins with it follows /changes/ from this number on",
         Vary="What the answer depends on",
     ),
 }
 
 PAGING: Final = ("cursor", "limit", "count")
-SHOWING: Final = ("fields",)
+SHOWING: Final = ("fields", "formulas")
 
 
 def narrowed(fields: Fields, expression: str | None, **keys: str | int | None) -> Filter | None:
@@ -96,6 +120,8 @@ def position_in(request: Request, cursor: str | None, sort: Sort) -> Position | 
 
 def listed(request: Request, page: Page[T], show: Callable[[T], Body], sort: Sort, total: int | None) -> Response:
     headers = dict(VARY) if total is None else {**VARY, "X-Total-Count": str(total)}
+    if page.seq is not None:
+        headers["Roster-Seq"] = str(page.seq)
     if page.more:
         cursor = write_cursor(sort.position(page.items[-1]), list_of(request))
         headers.update(link_to_next(request, cursor=cursor))
@@ -120,9 +146,11 @@ def refuse_paging(request: Request, media_type: str) -> None:
 class Lister(Protocol[E]):
     """A service whose list can be asked for in pages, as a whole, and counted."""
 
-    def list(self, *, filter: Filter | None, sort: Sort, after: Position | None, limit: int) -> Awaitable[Page[E]]: ...
-    def export(self, *, filter: Filter | None, sort: Sort) -> AsyncGenerator[Sequence[E]]: ...
-    def count(self, filter: Filter | None) -> Awaitable[int]: ...
+    def list(
+        self, *, filter: Filter | None, sort: Sort, hidden: Hidden, after: Position | None, limit: int
+    ) -> Awaitable[Page[E]]: ...
+    def export(self, *, filter: Filter | None, sort: Sort, hidden: Hidden) -> AsyncGenerator[Page[E]]: ...
+    def count(self, filter: Filter | None, *, hidden: Hidden) -> Awaitable[int]: ...
 
 
 async def answer_list(
@@ -137,6 +165,8 @@ async def answer_list(
     fields: str | None,
     count: bool,
     accept: Sequence[str],
+    hidden: Hidden = Hidden.NO,
+    formulas: str = "escape",
 ) -> Response:
     """A page of a list, or the whole list as a stream, as the Accept header prefers."""
     show = shown.by(fields)
@@ -144,7 +174,9 @@ async def answer_list(
         refuse_paging(request, media_type)
         columns = fields_asked_for(fields or EVERY_FIELD, shown.names)
         show = shown.by(fields or EVERY_FIELD) if media_type == CSV else show
-        return await stream(request, media_type, service.export(filter=filter, sort=sort), show, columns)
-    page = await service.list(filter=filter, sort=sort, after=position_in(request, cursor, sort), limit=limit)
-    total = await service.count(filter) if count else None
+        pages = service.export(filter=filter, sort=sort, hidden=hidden)
+        return await stream(request, media_type, pages, show, columns, keeps_formulas=formulas == "keep")
+    after = position_in(request, cursor, sort)
+    page = await service.list(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit)
+    total = await service.count(filter, hidden=hidden) if count else None
     return listed(request, page, show, sort, total)

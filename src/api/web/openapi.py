@@ -38,7 +38,9 @@ TAKEN: Final = "Another one has this email."
 EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
     400: {
         "A body": example(400, "malformed", "The body is not JSON: Expecting value at character 8."),
-        "A filter": example(400, "malformed", "There is no such field to filter by.", position=0),
+        "A filter": example(
+            400, "malformed", "There is no such field to filter by. Fields are name, email, id.", position=0
+        ),
         "A cursor": example(400, "malformed", "The cursor is not one of this list."),
     },
     401: {"No valid key": example(401, "unauthenticated", NO_KEY)},
@@ -46,7 +48,9 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
     404: {"Never there, or erased": example(404, "not_found", "There is no user with this id.")},
     408: {"Too slow": example(408, "too_slow", "The body took too long to arrive.")},
     409: {
-        "A key is taken": example(409, "conflict", TAKEN, errors=[fault("/body/email", "taken", TAKEN)]),
+        "Identifiers are taken": example(
+            409, "conflict", TAKEN, errors=[{**fault("/body/email", "taken", TAKEN), "id": 7}]
+        ),
         "In use": example(409, "in_use", "Something still refers to it: user 1."),
         "A broken reference": example(
             409, "broken_reference", "It refers to something that is not there, or something refers to it."
@@ -69,7 +73,7 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
             422,
             "invalid",
             "Some values have the wrong form.",
-            errors=[fault("/query/limti", "unknown", "No such parameter.")],
+            errors=[fault("/query/limti", "unknown", "There is no such parameter.")],
         ),
         "An idempotency key": example(
             422, "idempotency_key_reused", "This idempotency key was used for another request."
@@ -104,8 +108,9 @@ MEANINGS: Final[Mapping[int, str]] = {
     403: "The key lacks the scope that the detail names.",
     404: "It never existed, or it was erased.",
     408: f"The body took longer than {BODY_TIMEOUT_S} seconds to arrive.",
-    409: "Another one has this key, which `errors` names; or something still refers to it; or a request with this "
-    "idempotency key is under way; or this is the last key that may administer keys.",
+    409: "Others have these identifiers: `errors` names each, with the `id` of who has it if the key may read it; or "
+    "something still refers to it; or a request with this idempotency key is under way; or this is the last key that "
+    "may administer keys.",
     410: "It is deleted. It can be restored.",
     412: "It is not at a version that If-Match or If-None-Match allows.",
     413: f"The body is larger than {MAX_BODY_BYTES} bytes.",

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
+from api.words import sentence_of
 from domain.errors import (
     BrokenReference,
     Busy,
@@ -33,7 +34,7 @@ from domain.errors import (
     Unreachable,
 )
 from domain.idempotency import IdempotencyKeyReused, InFlight
-from domain.keys import Forbidden, LastAdminKey, TooManyFailures, Unauthenticated
+from domain.keys import Forbidden, Key, LastAdminKey, TooManyFailures, Unauthenticated
 from domain.values import escape
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -101,6 +102,9 @@ class ProblemError(BaseModel):
     ]
     code: Annotated[str, Field(description="What, for programs", examples=["too_long"])]
     detail: Annotated[str, Field(description="What, for people", examples=["Must hold at most 254 characters."])]
+    id: Annotated[
+        int | None, Field(description="Who has the value that is taken, if the caller may read it", examples=[7])
+    ] = None
 
 
 class Problem(BaseModel):
@@ -146,10 +150,11 @@ def problem(
     detail: str,
     *,
     faults: Iterable[Fault] = (),
+    holders: Mapping[str, int] | None = None,
     position: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    errors = [{"pointer": fault.pointer[:MAX_POINTER], "code": fault.code, "detail": fault.detail} for fault in faults]
+    errors = [shown(fault, (holders or {}).get(fault.pointer)) for fault in faults]
     document = {
         "type": f"urn:roster:problem:{code}",
         "title": title_of(status),
@@ -165,6 +170,11 @@ def problem(
     return Response(to_json(document), status, {**(headers or {}), **dry}, MEDIA_TYPE)
 
 
+def shown(fault: Fault, holder: int | None) -> Mapping[str, object]:
+    error = {"pointer": fault.pointer[:MAX_POINTER], "code": fault.code, "detail": fault.detail}
+    return error if holder is None else {**error, "id": holder}
+
+
 async def refused(request: Request, refusal: Refusal) -> Response:
     status = STATUS[type(refusal)]
     retry_after = RETRY_AFTER_S.get(type(refusal))
@@ -177,6 +187,7 @@ async def refused(request: Request, refusal: Refusal) -> Response:
         refusal.code,
         refusal.detail,
         faults=faults_of(refusal),
+        holders=holders_in(refusal, request),
         position=refusal.position if isinstance(refusal, Malformed) else None,
         headers=headers,
     )
@@ -186,15 +197,30 @@ def faults_of(refusal: Refusal) -> Sequence[Fault]:
     match refusal:
         case Invalid(faults=faults):
             return [Fault(f"/body{fault.pointer}", fault.code, fault.detail) for fault in faults]
-        case Conflict(fields=fields, detail=detail):
-            return [Fault(f"/body/{field}", "taken", detail) for field in fields]
+        case Conflict(fields=fields, taken=taken):
+            together = fields if len(fields) > 1 else ()
+            names = {name: together if name in together else (name,) for name in (*together, *taken)}
+            return [
+                Fault(f"/body/{name}", "taken", f"Another one has this {' and '.join(those)}.")
+                for name, those in names.items()
+            ]
         case _:
             return ()
 
 
+def holders_in(refusal: Refusal, request: Request) -> Mapping[str, int]:
+    """For each pointer, the id of the entity that has the value, if the caller may read such entities."""
+    if not isinstance(refusal, Conflict):
+        return {}
+    key: Key | None = request.state.key
+    if key is not None and f"{refusal.kind}s:read" not in key.scopes:
+        return {}
+    return {f"/body/{name}": id for name, id in refusal.taken.items() if id is not None}
+
+
 async def invalid(request: Request, error: RequestValidationError) -> Response:
     """A body or parameter of the wrong form. Pydantic's errors are shown without the input that they quote."""
-    faults = [Fault(pointer_to(each["loc"]), code_of(each["type"]), each["msg"]) for each in error.errors()]
+    faults = [Fault(pointer_to(each["loc"]), code_of(each["type"]), sentence_of(each)) for each in error.errors()]
     return problem(request, 422, Invalid.code, "Some values have the wrong form.", faults=faults)
 
 

@@ -4,12 +4,16 @@ import asyncio
 import json
 import math
 import re
+from datetime import timedelta
 from typing import Any, Final
 
-from fastapi import Request
+from fastapi import Query, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator
 from pydantic_core import PydanticKnownError
 from starlette.exceptions import HTTPException
+
+from domain.values import DURATION, duration
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 BODY_TIMEOUT_S: Final = 20
@@ -115,6 +119,22 @@ def no_deeper(document: Any) -> Any:
             return document
         level = [member for each in nested for member in (each.values() if isinstance(each, dict) else each)]
     raise OddJsonError("The body nests too deep.")
+
+
+def overlap_query(description: str) -> Any:
+    """The parameter that `overlap_in` reads."""
+    return Query(
+        description=f"{description}: a number with d, h, m or s behind it",
+        examples=["1h"],
+        json_schema_extra={"pattern": f"^{DURATION.pattern}$"},
+    )
+
+
+def overlap_in(text: str, most: timedelta) -> timedelta:
+    if (span := duration(text)) is None or span > most:
+        detail = f"Must be a duration of at most {most.days} days, such as 7d, 12h, 30m or 45s."
+        raise RequestValidationError([{"type": "duration", "loc": ("query", "overlap"), "msg": detail}])
+    return span
 
 
 def one_spelling(text: object) -> object:

@@ -53,7 +53,7 @@ HEADERS: Final[Mapping[str, tuple[Mapping[str, Any], object]]] = {
     "Last-Modified": ({"type": "string", "pattern": " GMT$"}, "Wed, 01 Jul 2026 12:00:00 GMT"),
     "Link": ({"type": "string", "pattern": '; rel="next"$'}, '</users/?cursor=Sv0eJYEPsk7HWzE>; rel="next"'),
     "Location": ({"type": "string", "pattern": "/[1-9][0-9]*$"}, "/users/1"),
-    "Roster-Seq": ({"type": "integer", "minimum": 1}, 1),
+    "Roster-Seq": ({"type": "integer", "minimum": 0}, 1),
     "Vary": ({"type": "string"}, "Accept"),
     "X-Total-Count": ({"type": "integer", "minimum": 0}, 2),
 }

@@ -99,7 +99,10 @@ def refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
     """Refuse typos: with a filter that is ignored, the answer would be every user."""
     if unknown := sorted(set(request.query_params) - known):
         raise RequestValidationError(
-            [{"type": "extra_forbidden", "loc": ("query", name), "msg": "No such parameter."} for name in unknown]
+            [
+                {"type": "extra_forbidden", "loc": ("query", name), "msg": "There is no such parameter."}
+                for name in unknown
+            ]
         )
 
 

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -17,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.web.dependencies import container_of
 from domain.limits import Limits
+from domain.pages import Page
 
 T = TypeVar("T")
 Body = Mapping[str, Any]
@@ -79,9 +81,14 @@ class Stream(StreamingResponse):
     """
 
     def __init__(
-        self, pieces: AsyncGenerator[bytes], source: AsyncGenerator[Any], media_type: str, limits: Limits
+        self,
+        pieces: AsyncGenerator[bytes],
+        source: AsyncGenerator[Any],
+        media_type: str,
+        headers: Mapping[str, str],
+        limits: Limits,
     ) -> None:
-        super().__init__(pieces, media_type=media_type, headers=VARY)
+        super().__init__(pieces, media_type=media_type, headers=headers)
         self._pieces = pieces
         self._source = source
         self._limits = limits
@@ -108,26 +115,29 @@ class Stream(StreamingResponse):
 async def stream(
     request: Request,
     media_type: str,
-    batches: AsyncGenerator[Sequence[T]],
+    pages: AsyncGenerator[Page[T]],
     show: Callable[[T], Body],
     columns: Sequence[str],
+    *,
+    keeps_formulas: bool = False,
 ) -> Response:
-    """Answer with all batches. A refusal of the first batch is still a problem document."""
-    first = await anext(batches, None) or ()  # a tuple for a default makes CPython 3.11 fail
+    """Answer with all pages. A refusal of the first one is still a problem document."""
+    first = await anext(pages)
+    headers = VARY if first.seq is None else {**VARY, "Roster-Seq": str(first.seq)}
     if request.state.method == "HEAD":
-        await batches.aclose()
-        return without_length(Response(media_type=media_type, headers=VARY))
-    write = write_csv if media_type == CSV else write_ndjson
+        await pages.aclose()
+        return without_length(Response(media_type=media_type, headers=headers))
+    write = partial(write_csv, escapes=not keeps_formulas) if media_type == CSV else write_ndjson
     head = csv_lines([columns]) if media_type == CSV else b""
 
     async def pieces() -> AsyncGenerator[bytes]:
-        for piece in cut(head + write(map(show, first), columns)):
+        for piece in cut(head + write(map(show, first.items), columns)):
             yield piece
-        async for batch in batches:
-            for piece in cut(write(map(show, batch), columns)):
+        async for page in pages:
+            for piece in cut(write(map(show, page.items), columns)):
                 yield piece
 
-    return Stream(pieces(), batches, media_type, container_of(request).settings().limits)
+    return Stream(pieces(), pages, media_type, headers, container_of(request).settings().limits)
 
 
 def without_length(response: Response) -> Response:
@@ -145,8 +155,8 @@ def write_ndjson(items: Iterable[Body], _: Sequence[str]) -> bytes:
     return b"".join(to_json(item) + b"\n" for item in items)
 
 
-def write_csv(items: Iterable[Body], columns: Sequence[str]) -> bytes:
-    return csv_lines([cell(item.get(column)) for column in columns] for item in items)
+def write_csv(items: Iterable[Body], columns: Sequence[str], *, escapes: bool = True) -> bytes:
+    return csv_lines([cell(item.get(column), escapes=escapes) for column in columns] for item in items)
 
 
 def csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
@@ -156,16 +166,28 @@ def csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def cell(value: object) -> str:
-    """None is an empty cell, attributes are JSON. An apostrophe is put before what a spreadsheet would run."""
+def cell(value: object, *, escapes: bool = True) -> str:
+    """None is an empty cell, attributes are JSON. What a spreadsheet would run gets an apostrophe before it.
+
+    So does what has apostrophes before that already: `unescaped` then gives back each value as it was.
+    """
     match value:
         case None:
             return ""
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
         case str():
-            return f"'{value}" if value.startswith(FORMULA_STARTS) else str(value)
+            return f"'{value}" if escapes and would_run(value) else str(value)
         case int():
             return str(value)
         case _:
             return to_json(value).decode()
+
+
+def would_run(value: str) -> bool:
+    return value.lstrip("'").startswith(FORMULA_STARTS)
+
+
+def unescaped(text: str) -> str:
+    """What `cell` made of a string, undone: for whoever reads such a CSV."""
+    return text[1:] if text.startswith("'") and would_run(text) else text

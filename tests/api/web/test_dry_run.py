@@ -141,7 +141,7 @@ async def test_only_writes_are_tried(client: AsyncClient, operation: Operation) 
     assert refused.json()["errors"][0] == {
         "pointer": "/query/dry_run",
         "code": "unknown",
-        "detail": "No such parameter.",
+        "detail": "There is no such parameter.",
     }
 
 

@@ -25,7 +25,7 @@ from api.app import create_app
 from api.container import Container
 from api.web.streams import Pace
 from domain.limits import LIMITS, Limits
-from domain.pages import MAX_LIMIT
+from domain.pages import MAX_LIMIT, Page
 from domain.users import User
 from domain.work import RequestContext
 from repositories.engines.postgres.database import PostgresDatabase
@@ -491,7 +491,7 @@ async def peak_of(work: Any) -> tuple[int, int]:
 def failing_export(monkeypatch: pytest.MonkeyPatch) -> None:
     export = UserService.export
 
-    async def fails(self: UserService, **asked: Any) -> AsyncGenerator[Sequence[User]]:
+    async def fails(self: UserService, **asked: Any) -> AsyncGenerator[Page[User]]:
         async with aclosing(export(self, **asked)) as batches:
             async for batch in batches:
                 yield batch
