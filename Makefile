@@ -46,8 +46,8 @@ $(PEERS): bench/requirements.lock
 	touch $@
 
 lock: $(STAMP) ## Write the lock files anew, with hashes and without addresses
-	$(BIN)/uv pip compile $(LOCK) --upgrade --extra dev --extra console pyproject.toml -o requirements-dev.lock
-	$(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock --extra console pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile $(LOCK) --upgrade --extra dev --extra console --extra webhooks pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock --extra console --extra webhooks pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile $(LOCK) --upgrade bench/requirements.in -o bench/requirements.lock
 
 openapi: $(STAMP) ## Write openapi.json

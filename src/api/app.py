@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Final
@@ -15,13 +15,16 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api import (
     changes,
+    deliveries,
     health,
     keys,
     users,
     webhooks,
 )
 from api.container import Container
+from api.delivery.running import delivering
 from api.health import drain_on_sigterm
+from api.messages import messages
 from api.settings import Settings, items_of, networks_in
 from api.web.access import Failures
 from api.web.docs import add_docs
@@ -51,6 +54,7 @@ ROUTERS: Final = (
     changes.router,
     keys.router,
     webhooks.router,
+    deliveries.router,
     health.router,
 )
 
@@ -65,11 +69,11 @@ EXPOSED: Final = (
 """The headers of an answer that pages of allowed origins may read, beside those that every page may read."""
 
 
-def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
+def create_app(container: Container, *, open_locally: bool = False, delivers: bool = False) -> FastAPI:
     """An app on the parts of this container. Several apps in one process share nothing.
 
     With `open_locally`, callers on this machine need no key while there are no keys at all. It is only for a server
-    that listens on loopback.
+    that listens on loopback. With `delivers`, changes are sent to webhooks while the app runs.
     """
     app = FastAPI(
         title="Roster",
@@ -97,6 +101,8 @@ def create_app(container: Container, *, open_locally: bool = False) -> FastAPI:
     app.state.failures = Failures()
     app.state.open_locally = open_locally
     app.state.collections = collections_of(ROUTERS)
+    app.state.delivers = delivers
+    app.webhooks.routes.extend(messages.routes)
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # include_router would match every request twice
     if container.settings().scim:
@@ -151,6 +157,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await units.start()
     drain_on_sigterm(app, container.settings().drain_s)
     try:
-        yield
+        async with delivering(container.deliverer(), container.post()) if app.state.delivers else nullcontext():
+            yield
     finally:
         await units.stop()

@@ -14,7 +14,7 @@ from api.web.problems import documented
 from api.web.requests import DIGITS, PlainInteger
 from api.web.responses import documented_headers, json_answer, link_to_next
 from api.web.routing import Router, calls
-from domain.changes import FIELDS, Action, Change, ChangePage
+from domain.changes import FIELDS, Action, ChangePage, document_of
 from domain.pages import DEFAULT_LIMIT
 from domain.values import MAX_ID
 from services.changes import ChangeService
@@ -50,8 +50,6 @@ class ChangeOut(BaseModel):
 
 
 MAX_WAIT_S: Final = 30
-
-SHOWN: Final = tuple(ChangeOut.model_fields)
 
 NUMBER: Final = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
 
@@ -128,9 +126,5 @@ async def list_user_changes(
 
 def followed(request: Request, page: ChangePage) -> Response:
     next_one = link_to_next(request, since=page.end)
-    return json_answer([shown(change) for change in page.changes], headers={**next_one, "Roster-Seq": str(page.end)})
-
-
-def shown(change: Change) -> dict[str, Any]:
-    fields = {name: getattr(change, name) for name in SHOWN}
-    return {**fields, "subjects": [{"kind": kind, "id": id} for kind, id in change.subjects]}
+    shown = [document_of(change) for change in page.changes]
+    return json_answer(shown, headers={**next_one, "Roster-Seq": str(page.end)})

@@ -4,22 +4,29 @@ To replace a part, in a test or in a product built on this one, override its pro
 `Container(units=providers.Object(MemoryUnitsOfWork()))`.
 """
 
+import random
 import secrets
 import time
 from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
 
+from api.delivery.posting import Posting
 from api.emails import form_of
 from api.randomness import random_characters
 from api.settings import Settings
-from domain.work import utc_now
+from domain.deliveries import Post
+from domain.work import Clock, UnitsOfWork, utc_now
 from repositories.engines.database import Database, database_at
 from repositories.engines.meter import NO_METER, Meter
 from repositories.work import SqlUnitsOfWork
 from services.authentication import Authenticator
 from services.changes import ChangeService
+from services.deliverer import Deliverer
+from services.deliveries import DeliveryService
 from services.keys import KeyService
+from services.ledger import Ledger
+from services.sender import Means
 from services.users import UserService
 from services.webhooks import WebhookService
 
@@ -39,6 +46,17 @@ def metrics_of(engine: str) -> "Metrics":
 
 def meter_for(serving: bool, metrics: "Callable[[], Metrics]") -> Meter:
     return metrics() if serving else NO_METER
+
+
+def deliverer_of(settings: Settings, units: UnitsOfWork, post: Post, metrics: "Metrics", clock: Clock) -> Deliverer:
+    means = Means(
+        ledger=Ledger(units, holder=secrets.token_hex(8)),
+        post=post,
+        meter=metrics,
+        clock=clock,
+        random=random.random,
+    )
+    return Deliverer(means, time.monotonic, alone=settings.engine == "sqlite")
 
 
 class Container(containers.DeclarativeContainer):
@@ -66,6 +84,8 @@ class Container(containers.DeclarativeContainer):
     is_email = providers.Singleton(form_of, settings.provided.email_form)
     users = providers.Factory(UserService, units, is_email=is_email)
     changes = providers.Factory(ChangeService, units)
-    webhooks = providers.Factory(
-        WebhookService, units, providers.Object(secrets.token_bytes), settings.provided.webhooks_allow_private
-    )
+    post = providers.Singleton(Posting, settings.provided.webhooks_allow_private)
+    random_bytes = providers.Object(secrets.token_bytes)
+    webhooks = providers.Factory(WebhookService, units, random_bytes, settings.provided.webhooks_allow_private)
+    deliveries = providers.Factory(DeliveryService, units, random_bytes, post, clock)
+    deliverer = providers.Singleton(deliverer_of, settings, units, post, metrics, clock)

@@ -16,6 +16,7 @@ from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
+    Counter,
     Gauge,
     GCCollector,
     Histogram,
@@ -42,6 +43,7 @@ WAIT_S: Final = (0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1, 3.5, 10, 61)
 
 
 REQUEST_TEXT: Final = "Time until the answer was over, waits for changes and whole streams included."
+SENT_TEXT: Final = "Attempts to send a change to a webhook: delivered, failed, refused (4xx), gone (410)."
 NONE: Final = "none"
 """For a label, where there is nothing to name."""
 
@@ -62,6 +64,9 @@ class Metrics:
         in_use = gauge(own, "roster_pool_in_use", "Connections in use; SQLite's for reading: reads.", "pool")
         alarms = gauge(own, "roster_database_alarm", "1 while the database does not work for this reason.", "code")
         size = gauge(own, "roster_pool_size", "Connections that there may be at the most.", "pool")
+        sent = counter(own, "roster_webhook_deliveries", SENT_TEXT, "outcome")
+        self._lag = gauge(own, "roster_webhook_lag_seconds", "Age of the oldest change that was not delivered yet.")
+        self._sent = cache(sent.labels)
         self._in_flight = in_flight
         self._requests = cache(requests.labels)
         self._database = cache(database.labels)
@@ -101,6 +106,16 @@ class Metrics:
 
     def alarm(self, code: str, *, on: bool) -> None:
         self._alarms(code).set(on)
+
+    def attempted(self, outcome: str) -> None:
+        self._sent(outcome).inc()
+
+    def lag(self, seconds: float) -> None:
+        self._lag.set(seconds)
+
+
+def counter(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Counter:
+    return Counter(name, text, labels, registry=registry)
 
 
 def histogram(registry: CollectorRegistry, name: str, text: str, bounds: Sequence[float], *labels: str) -> Histogram:

@@ -256,6 +256,12 @@ def plain(value: Any) -> JsonValue:
     return str(value) if isinstance(value, StrEnum) else value
 
 
+def document_of(change: Change) -> JsonObject:
+    """A change as JSON, as the feed shows it and as webhooks get it."""
+    shown = {each.name: plain(getattr(change, each.name)) for each in fields(change) if each.name != "subjects"}
+    return {"seq": change.seq, **shown, "subjects": [{"kind": kind, "id": id} for kind, id in change.subjects]}
+
+
 class ReadChanges(Protocol):
     """The record of changes, to read. Only a unit of work writes to it."""
 

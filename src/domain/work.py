@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from domain.changes import ReadChanges
+from domain.deliveries import Deliveries, ReadDeliveries
 from domain.filters import Filter
 from domain.idempotency import Committed, IdempotencyKey
 from domain.keys import Keys, ReadKeys, Scope
+from domain.leases import Leases, ReadLeases
 from domain.users import ReadUsers, Users
 from domain.webhooks import ReadWebhooks, Webhooks
 
@@ -46,6 +48,10 @@ class ReadingUnit(Protocol):
     @property
     def webhooks(self) -> ReadWebhooks: ...
     @property
+    def deliveries(self) -> ReadDeliveries: ...
+    @property
+    def leases(self) -> ReadLeases: ...
+    @property
     def changes(self) -> ReadChanges: ...
 
 
@@ -61,6 +67,10 @@ class UnitOfWork(Protocol):
     def keys(self) -> Keys: ...
     @property
     def webhooks(self) -> Webhooks: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
+    @property
+    def leases(self) -> Leases: ...
     @property
     def changes(self) -> ReadChanges: ...
 

@@ -80,6 +80,9 @@ class MemoryUnitOfWork(MemoryStores):
             replace(change, before=None, after=None) if is_about(change) else change for change in tables.changes
         ]
         tables.answers = {key: each for key, each in tables.answers.items() if each.entity not in gone}
+        tables.deliveries = {
+            key: replace(each, answer=None) if each.subject in gone else each for key, each in tables.deliveries.items()
+        }
 
 
 class MemoryUnitsOfWork:

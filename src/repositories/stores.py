@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from domain.users import NewUser, User
 from repositories.changes import SqlChanges
+from repositories.deliveries import SqlDeliveries, SqlReadDeliveries
 from repositories.keys import KEYS, SqlKeys, SqlReadKeys
+from repositories.leases import SqlLeases, SqlReadLeases
 from repositories.memory.changes import MemoryChanges
+from repositories.memory.deliveries import MemoryDeliveries
 from repositories.memory.keys import MemoryKeys, MemoryReadKeys
+from repositories.memory.leases import MemoryLeases
 from repositories.memory.table import reading, writing
 from repositories.memory.units import MemoryReading, MemoryWriting
 from repositories.memory.webhooks import MemoryReadWebhooks, MemoryWebhooks
@@ -59,6 +63,8 @@ class SqlReadStores:
     users = store(USERS.reading)
     keys = store(SqlReadKeys)
     webhooks = store(SqlReadWebhooks)
+    deliveries = store(SqlReadDeliveries)
+    leases = store(SqlReadLeases)
     changes = store(SqlChanges)
 
 
@@ -70,6 +76,8 @@ class SqlStores:
     users = store(USERS.writing)
     keys = store(SqlKeys)
     webhooks = store(SqlWebhooks)
+    deliveries = store(SqlDeliveries)
+    leases = store(SqlLeases)
     changes = store(SqlChanges)
 
 
@@ -80,6 +88,8 @@ class MemoryReadStores:
     users = store(reading(NewUser, User))
     keys = store(MemoryReadKeys)
     webhooks = store(MemoryReadWebhooks)
+    deliveries = store(MemoryDeliveries)
+    leases = store(MemoryLeases)
     changes = store(MemoryChanges)
 
 
@@ -90,6 +100,8 @@ class MemoryStores:
     users = store(writing(NewUser, User))
     keys = store(MemoryKeys)
     webhooks = store(MemoryWebhooks)
+    deliveries = store(MemoryDeliveries)
+    leases = store(MemoryLeases)
     changes = store(MemoryChanges)
 
 

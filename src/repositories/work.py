@@ -12,8 +12,9 @@ from domain.filters import Filter
 from domain.idempotency import IN_FLIGHT, Committed, IdempotencyKey, InFlight, InFlightKeys, shown_by
 from domain.limits import LIMITS, Limits
 from domain.work import Clock, RequestContext, utc_now
+from repositories import changes, deliveries
 from repositories.answers import find_answer, forget_answers, keep_answer
-from repositories.changes import append, redact
+from repositories.changes import append
 from repositories.engines.database import Database
 from repositories.engines.executors import Transaction
 from repositories.feed import READ_AT_ONCE, Feed
@@ -83,7 +84,8 @@ class SqlUnitOfWork(SqlStores):
         for entity in self.unit.journal.erased:
             about = self._relations.kinds_about(entity.kind)
             await forget_answers(self.unit.executor, entity, about)
-            await redact(self.unit.executor, entity, about)
+            await changes.redact(self.unit.executor, entity, about)
+            await deliveries.redact(self.unit.executor, entity, about)
 
     async def require_first(self, key: IdempotencyKey) -> None:
         """Raises `AlreadyDone` or `IdempotencyKeyReused` if the key was used, `InFlight` if it is in use."""

@@ -145,8 +145,8 @@ ALTERED: Final = {"RequestContext": "A route adds the idempotency key, which it 
 """What is not frozen, and why."""
 
 BY_NAME: Final = {
-    "Change", "Key", "KeyProfile", "Limits", "NewChange", "NewKey", "NewUser", "NewWebhook", "RequestContext", "User",
-    "UserProfile", "Webhook", "WebhookProfile",
+    "Answer", "Change", "Delivery", "Key", "KeyProfile", "Limits", "NewChange", "NewKey", "NewUser", "NewWebhook",
+    "RequestContext", "User", "UserProfile", "Webhook", "WebhookProfile",
 }  # fmt: skip
 """What has many fields, so that each is given by its name."""
 

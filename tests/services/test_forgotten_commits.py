@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 import pytest
+from tests.services.receivers import take_all
 from tests.services.test_operations import CALLS, contents, directory_for
 
 import services
@@ -20,7 +21,7 @@ from domain.idempotency import Committed
 from domain.keys import FIRST_ID, RANDOM_LENGTH, NewKey, Scope, write_secret
 from domain.users import NewUser
 from domain.webhooks import NewWebhook, State
-from domain.work import RequestContext
+from domain.work import RequestContext, utc_now
 from repositories.fake import MemoryUnitsOfWork
 from services.authentication import Authenticator
 from services.keys import KeyService
@@ -133,6 +134,8 @@ MAKERS: Final[dict[str, Callable[[Any, MemoryUnitsOfWork], Any]]] = {
     "KeyService": key_service,
     "Authenticator": access,
     "WebhookService": webhook_service,
+    "DeliveryService": lambda kind, units: kind(units, bytes, take_all, utc_now, CONTEXT),
+    "Ledger": lambda kind, units: kind(units, "this process"),
 }
 """How to make the services that take other parts than units and a context."""
 

@@ -19,14 +19,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import pytest
+from tests.services.receivers import take_all
 
 import services
+from domain.deliveries import Delivery, DeliveryState
 from domain.errors import Busy, Contended
 from domain.filters import Filter
 from domain.idempotency import Committed
 from domain.keys import FIRST_ID, GRANTABLE, RANDOM_LENGTH, Forbidden, NewKey, Scope, write_secret
+from domain.leases import Lease
 from domain.users import NewUser, User
-from domain.webhooks import NewWebhook, Secret, State
+from domain.webhooks import NewWebhook, Progress, Secret, State
 from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
 from services.keys import KeyService
@@ -46,6 +49,14 @@ NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ALICE, BOB = 1, 2
 ADMIN, USED = 1, 2
 HOOK, PAUSED = 1, 2
+HOLDER: Final = "this process"
+LEASE: Final = Lease(HOLDER, 1)
+DELIVERIES: Final = [
+    Delivery(
+        webhook_id=1, change=change, kind="user", entity_id=1, action="created", changed_at=NOON, state=state, at=NOON
+    )
+    for change, state in ((1, DeliveryState.DELIVERED), (2, DeliveryState.DELIVERED))
+]
 RANDOM: Final = "r" * RANDOM_LENGTH
 
 NO_SCOPE: Final[Mapping[str, str]] = {}
@@ -67,6 +78,24 @@ CALLS: Final[Mapping[str, Call]] = {
     "ChangeService.list": lambda service: service.list(since=0, limit=9),
     "ChangeService.list_of_user": lambda service: service.list_of_user(ALICE, since=0, limit=9),
     "ChangeService.wait": lambda service: service.wait(since=None, limit=9, within_s=1),
+    "DeliveryService.list": lambda service: service.list(HOOK, limit=9),
+    "DeliveryService.send_again": lambda service: service.send_again(HOOK, 1),
+    "DeliveryService.test": lambda service: service.test(HOOK),
+    "Ledger.any": lambda service: service.any(),
+    "Ledger.asked": lambda service: service.asked(),
+    "Ledger.change": lambda service: service.change(1),
+    "Ledger.changes": lambda service: service.changes(0, 9),
+    "Ledger.disable": lambda service: service.disable(HOOK),
+    "Ledger.give_lease_back": lambda service: service.give_lease_back(),
+    "Ledger.keep": lambda service: service.keep([Progress(HOOK, 7)], []),
+    "Ledger.last": lambda service: service.last(),
+    "Ledger.lease": lambda service: service.lease(),
+    "Ledger.next_of": lambda service: service.next_of(("user", BOB), 0, None),
+    "Ledger.subscription": lambda service: service.subscription(HOOK),
+    "Ledger.subscriptions": lambda service: service.subscriptions(0),
+    "Ledger.take_lease": lambda service: service.take_lease(LEASE),
+    "Ledger.follow": lambda service: service.follow(0, 9, 1),
+    "Ledger.trim": lambda service: service.trim([HOOK], keep=1, before=NOON),
     "KeyService.create": lambda service: service.create(NewKey(name="new", scopes=(Scope.KEYS_ADMIN,))),
     "KeyService.get": lambda service: service.get(ADMIN),
     "KeyService.list": lambda service: service.list(limit=9),
@@ -178,6 +207,8 @@ async def directory_for(method: str) -> WatchedUnits:
         hook = NewWebhook(url="https://example.org/hooks")
         for each in (hook, replace(hook, state=State.PAUSED)):
             await work.webhooks.keep_secrets((await work.webhooks.add(each)).id, [Secret(b"s" * 32)])
+        await work.deliveries.put(DELIVERIES)
+        await work.leases.take("webhooks", HOLDER, None)
         await work.commit(None)
     if method not in WITHOUT_KEYS:
         for _ in (ADMIN, USED):
@@ -189,7 +220,16 @@ async def directory_for(method: str) -> WatchedUnits:
 async def contents(units: WatchedUnits) -> object:
     """All that is kept, of every kind."""
     kept = units._tables.copy()
-    return deepcopy(({kind: rows.by_id for kind, rows in kept.rows.items()}, kept.digests, kept.secrets, kept.changes))
+    return deepcopy(
+        (
+            {kind: rows.by_id for kind, rows in kept.rows.items()},
+            kept.digests,
+            kept.secrets,
+            kept.deliveries,
+            kept.leases,
+            kept.changes,
+        )
+    )
 
 
 def made(service: Callable[..., T], units: UnitsOfWork, context: RequestContext) -> T:
@@ -200,6 +240,8 @@ def made(service: Callable[..., T], units: UnitsOfWork, context: RequestContext)
         "randomness": lambda: RANDOM,
         "random_bytes": bytes,
         "allow_private": False,
+        "post": take_all,
+        "holder": HOLDER,
         "forget": lambda: None,
         "is_email": any_text,
         "monotonic": lambda: 0.0,

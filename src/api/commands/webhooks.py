@@ -6,9 +6,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from api.commands.console import DatabaseUrl, duration, in_service_of, lawful, show
+from domain.deliveries import Answer, Delivery, DeliveryState
 from domain.pages import BY_ID, MAX_LIMIT
 from domain.values import MAX_ID, JsonObject
 from domain.webhooks import NewWebhook, Webhook
+from services.deliveries import DeliveryService
 from services.webhooks import WebhookService
 
 T = TypeVar("T")
@@ -25,6 +27,9 @@ Since = Annotated[
 NewUrl = Annotated[str | None, typer.Option("--url", help="Where the messages are sent from now on")]
 NoFilter = Annotated[bool, typer.Option("--all", help="Send every change, without a filter")]
 Overlap = Annotated[str, typer.Option(help="How long messages are signed with the previous secret too, as in 24h")]
+InState = Annotated[DeliveryState | None, typer.Option("--state", help="Only deliveries in this state")]
+Limit = Annotated[int, typer.Option(help="How many at most", min=1, max=MAX_LIMIT)]
+Seq = Annotated[int, typer.Argument(help="The number of the change, as deliveries shows it", min=1, max=MAX_ID)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
@@ -102,6 +107,35 @@ def delete_webhook(id: WebhookId, database_url: DatabaseUrl = None) -> None:
     typer.echo(f"Webhook {id} is removed.")
 
 
+@webhooks.command("deliveries")
+def list_deliveries(
+    id: WebhookId, state: InState = None, limit: Limit = 20, json: Json = False, database_url: DatabaseUrl = None
+) -> None:
+    """List what became of changes, the newest first."""
+    page = in_service_of(
+        lambda container: container.deliveries, lambda service: service.list(id, state=state, limit=limit), database_url
+    )
+    show([delivery_as_over_http(each) for each in page.items], as_json=json)
+
+
+@webhooks.command("retry")
+def retry_delivery(id: WebhookId, change: Seq, database_url: DatabaseUrl = None) -> None:
+    """Send a change again. A server that runs does so within some seconds."""
+    in_service_of(lambda container: container.deliveries, lambda service: service.send_again(id, change), database_url)
+    typer.echo(f"Change {change} is sent again.")
+
+
+@webhooks.command("test")
+def send_test(id: WebhookId, json: Json = False, database_url: DatabaseUrl = None) -> None:
+    """Send a test message from here, and show what the receiver answers."""
+
+    async def answer(service: DeliveryService) -> Answer:
+        return await service.test(id)
+
+    tested = in_service_of(lambda container: container.deliveries, answer, database_url)
+    show(answer_as_over_http(tested), as_json=json)
+
+
 def in_service(act: Callable[[WebhookService], Awaitable[T]], database_url: str | None) -> T:
     return in_service_of(lambda container: container.webhooks, act, database_url)
 
@@ -110,3 +144,15 @@ def as_over_http(webhook: Webhook) -> Mapping[str, Any]:
     from api.webhooks import shown  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
 
     return shown(webhook)
+
+
+def delivery_as_over_http(delivery: Delivery) -> Mapping[str, Any]:
+    from api.deliveries import shown  # noqa: PLC0415
+
+    return shown(delivery)
+
+
+def answer_as_over_http(answer: Answer) -> Mapping[str, Any]:
+    from api.deliveries import outcome  # noqa: PLC0415
+
+    return outcome(answer)

@@ -47,7 +47,7 @@ async def seed(container: Container, secret: str) -> None:
 
 def long_lived_app(container: Container, settings: Settings) -> FastAPI:
     """The app, excluded from garbage collection: scanning it would be a tenth of a request's CPU."""
-    app = create_app(container, open_locally=settings.is_local())
+    app = create_app(container, open_locally=settings.is_local(), delivers=True)
     gc.freeze()
     return app
 

@@ -177,21 +177,34 @@ def described(app: FastAPI) -> dict[str, Any]:
     """What the routes declare, completed by what all operations, parameters and answers have in common."""
     if app.openapi_schema is None:
         document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            webhooks=app.webhooks.routes,
+            tags=app.openapi_tags,
         )
         document["components"] = components(document["components"]["schemas"])
         for item in document["paths"].values():
             for operation in item.values():
                 complete(operation)
+        for item in document["webhooks"].values():
+            for operation in item.values():
+                complete_message(operation)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+UNUSED: Final = {"HTTPValidationError", "ValidationError"}
+"""Schemas of FastAPI's own 422, which no operation answers."""
 
 
 def components(schemas: Mapping[str, Any]) -> dict[str, Any]:
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     responses = {name_of(status): refusal(status) for status in EXAMPLES}
+    own = {name: schema for name, schema in schemas.items() if name not in UNUSED}
     return {
-        "schemas": {**schemas, **problem.pop("$defs"), "Problem": problem},
+        "schemas": {**own, **problem.pop("$defs"), "Problem": problem},
         "responses": {**responses, name_of("default"): other_refusals()},
         "headers": HEADERS,
         "securitySchemes": SECURITY_SCHEMES,
@@ -236,6 +249,14 @@ def complete(operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
         tidy(parameter)
     operation["parameters"] = [*operation.get("parameters", ()), REQUEST_ID_PARAMETER]
+
+
+def complete_message(operation: dict[str, Any]) -> None:
+    """An operation of a receiver: it knows none of this server's keys, and answers as it likes."""
+    operation["security"] = []
+    del operation["responses"]["422"]  # FastAPI's own
+    for parameter in operation["parameters"]:
+        tidy(parameter)
 
 
 def statuses_of_all_like(operation: Mapping[str, Any]) -> Iterator[int]:

@@ -67,6 +67,7 @@ def item_on_sqlite(element: Item, compiler: SQLCompiler, **_: object) -> str:
 
 @compiles(Item, "postgresql")
 def item_on_postgres(element: Item, compiler: SQLCompiler, **_: object) -> str:
-    is_text = isinstance(element.type, sa.Text)  # whose collation is no part of a cast
+    plain = element.type.impl_instance if isinstance(element.type, sa.types.TypeDecorator) else element.type
+    is_text = isinstance(plain, sa.Text)  # whose collation is no part of a cast
     type_ = "TEXT" if is_text else element.type.compile(compiler.dialect)
     return f"CAST({compiler.process(element.clauses)} ->> {element.number} AS {type_})"

@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from domain.changes import Change, Journal
+from domain.deliveries import Delivery
 from domain.entities import Entity
 from domain.errors import UnitEnded
 from domain.keys import Digest
+from domain.leases import Lease
 from domain.references import Reference
 from domain.webhooks import Secret
 
@@ -42,7 +44,7 @@ class Referrers(NamedTuple):
     reference: Reference
 
 
-COPIED: Final = ("digests", "secrets", "changes", "answers")
+COPIED: Final = ("digests", "secrets", "deliveries", "leases", "changes", "answers")
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ class Tables:
     rows: dict[str, Rows] = field(default_factory=dict)
     digests: dict[int, Sequence[Digest]] = field(default_factory=dict)
     secrets: dict[int, Sequence[Secret]] = field(default_factory=dict)
+    deliveries: dict[tuple[int, int], Delivery] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
 

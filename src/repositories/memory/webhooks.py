@@ -30,7 +30,9 @@ class MemoryWebhooks(MemoryStore[NewWebhook, Webhook]):
         return await super().save(replace(entity, position=kept.position, failing_since=kept.failing_since))
 
     def _delete(self, entity: Webhook) -> Webhook:
-        self.unit.tables.secrets.pop(entity.id, None)
+        tables = self.unit.tables
+        tables.secrets.pop(entity.id, None)
+        tables.deliveries = {key: each for key, each in tables.deliveries.items() if key[0] != entity.id}
         return super()._delete(entity)
 
     @write

@@ -1,0 +1,39 @@
+"""The deliverer in a server: it runs for as long as the app does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import structlog
+
+from api.delivery.posting import Posting
+from services.deliverer import Deliverer
+
+log = structlog.get_logger("roster")
+
+AFTER_FAILURE_S: Final = 1.0
+
+
+@asynccontextmanager
+async def delivering(deliverer: Deliverer, post: Posting) -> AsyncIterator[None]:
+    """Deliver while the block runs. At its end the messages that are under way have some seconds to be answered."""
+    running = asyncio.create_task(keep_running(deliverer))
+    try:
+        yield
+    finally:
+        await deliverer.finish()
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await post.close()
+
+
+async def keep_running(deliverer: Deliverer) -> None:
+    """A defect must not end all deliveries: it is logged, and what was stored is taken up again."""
+    while True:
+        try:
+            await deliverer.run()
+        except Exception:
+            log.exception("delivering to webhooks failed")
+            await asyncio.sleep(AFTER_FAILURE_S)

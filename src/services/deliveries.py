@@ -1,0 +1,57 @@
+"""Operations on deliveries: what became of changes on their way to a webhook."""
+
+import json
+from collections.abc import Sequence
+
+from domain.changes import plain
+from domain.deliveries import Answer, Delivery, DeliveryState, Post
+from domain.idempotency import Committed
+from domain.keys import Scope
+from domain.pages import Page, Position
+from domain.webhooks import RandomBytes, Secret, Webhook, headers_of
+from domain.work import Clock, RequestContext, UnitsOfWork
+from services.operations import operation, retry
+
+
+class DeliveryService:
+    def __init__(
+        self, units: UnitsOfWork, random_bytes: RandomBytes, post: Post, clock: Clock, context: RequestContext
+    ) -> None:
+        self.units = units
+        self.context = context
+        self._random_bytes = random_bytes
+        self._post = post
+        self._clock = clock
+
+    @operation(Scope.WEBHOOKS_ADMIN)
+    async def list(
+        self, webhook_id: int, *, state: DeliveryState | None = None, after: Position | None = None, limit: int
+    ) -> Page[Delivery]:
+        """What became of changes, the newest change first."""
+        async with self.units.reading() as work:
+            await work.webhooks.get(webhook_id)
+            found = await work.deliveries.list(webhook_id, state=state, after=after, limit=limit + 1)
+            return Page.of(found, limit)
+
+    @operation(Scope.WEBHOOKS_ADMIN)
+    async def send_again(self, webhook_id: int, change: int) -> Committed[Delivery]:
+        """Send a change again soon, also one that was set aside or delivered. Raises `NotFound` if it is not kept."""
+        async with self.units.writing(self.context) as work:
+            await work.webhooks.get(webhook_id)
+            asked = (await work.deliveries.get(webhook_id, change)).asked(work.now)
+            await work.deliveries.put([asked])
+            return await work.commit(asked)
+
+    @operation(Scope.WEBHOOKS_ADMIN, retries=False)
+    async def test(self, webhook_id: int) -> Answer:
+        """Send a message that is about no change, and return the answer. It is not recorded."""
+        webhook, secrets = await self._with_secrets(webhook_id)
+        at, id = self._clock(), f"msg_test_{self._random_bytes(8).hex()}"
+        message = {"type": "webhook.test", "timestamp": plain(at), "data": {"webhook_id": webhook_id}}
+        body = json.dumps(message).encode()
+        return await self._post(webhook.url, headers_of(id, at, body, secrets), body)
+
+    @retry
+    async def _with_secrets(self, id: int) -> tuple[Webhook, Sequence[Secret]]:
+        async with self.units.reading() as work:
+            return await work.webhooks.get(id), await work.webhooks.secrets(id)

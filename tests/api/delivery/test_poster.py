@@ -1,0 +1,164 @@
+"""How one message is sent: what goes out, what is read, and that nothing takes long."""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+
+import pytest
+import trustme
+from tests.api.delivery.conftest import Receiver, posting, receiving
+
+from api.delivery import poster
+from api.delivery.posting import NOT_INSTALLED, Posting
+from domain.deliveries import Verdict
+
+
+async def here(host: str, port: int) -> Sequence[str]:
+    return ["127.0.0.1"]
+
+
+async def test_posts_the_body_with_its_headers_and_keeps_the_connection(receiver: Receiver) -> None:
+    async with posting() as post:
+        for number in (1, 2):
+            answer = await post(receiver.url, {"webhook-id": f"msg_{number}"}, b'{"a":1}')
+            assert (answer.status, answer.text, answer.error) == (204, "", None)
+            assert answer.milliseconds >= 0
+    assert receiver.connections == 1
+    assert receiver.bodies == [b'{"a":1}'] * 2
+    line, *headers = receiver.heads[0].decode().lower().strip().split("\r\n")
+    assert line == "post /hooks?a=b http/1.1"
+    sent = dict(header.split(": ", 1) for header in headers)
+    assert sent.pop("user-agent").startswith("roster/")
+    assert sent == {
+        "host": f"127.0.0.1:{receiver.port}",
+        "content-type": "application/json",
+        "content-length": "7",
+        "accept-encoding": "identity",
+        "webhook-id": "msg_1",
+    }
+
+
+async def test_the_name_is_used_for_tls_and_host_and_the_certificate_is_checked() -> None:
+    authority = trustme.CA()
+    names: list[str | None] = []
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.sni_callback = lambda _, name, __: names.append(name)
+    authority.issue_cert("hooks.example").configure_cert(serving)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    receiver = Receiver()
+    async with receiving(receiver.handle, serving) as port:
+        async with posting(allow_http=False, resolve=here, tls=trusting) as post:
+            answer = await post(f"https://hooks.example:{port}/", {}, b"{}")
+            wrong = await post(f"https://other.example:{port}/", {}, b"{}")
+        async with posting(allow_http=False, resolve=here) as post:
+            untrusted = await post(f"https://hooks.example:{port}/", {}, b"{}")
+    assert answer.status == 204
+    assert names == ["hooks.example", "other.example", "hooks.example"]
+    assert f"host: hooks.example:{port}" in receiver.heads[0].decode().lower()
+    assert [each.status for each in (wrong, untrusted)] == [None, None]
+    assert "certificate" in (untrusted.error or "").lower()
+    assert len(receiver.heads) == 1
+
+
+async def test_no_redirect_is_followed(receiver: Receiver) -> None:
+    receiver.answer = f"HTTP/1.1 307 X\r\nLocation: {receiver.url}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with posting() as post:
+        answer = await post(receiver.url, {}, b"{}")
+    assert (answer.status, answer.verdict, len(receiver.heads)) == (307, Verdict.FAILED, 1)
+
+
+async def test_reads_the_beginning_of_an_answer_and_retry_after(receiver: Receiver) -> None:
+    receiver.answer = b"HTTP/1.1 503 X\r\nRetry-After: 7\r\nContent-Length: 3\r\n\r\nno\xff"
+    async with posting() as post:
+        answer = await post(receiver.url, {}, b"{}")
+    assert (answer.status, answer.retry_after, answer.text) == (503, "7", "no\ufffd")
+
+
+async def test_an_endless_answer_is_read_up_to_64_kib(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = 0
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"1000\r\n" + b"a" * 4096 + b"\r\n")
+                await writer.drain()
+                written += 4096
+        except ConnectionError:
+            writer.close()
+
+    async with receiving(endless) as port, posting() as post:
+        answer = await post(f"http://127.0.0.1:{port}/", {}, b"{}")
+    assert (answer.status, len(answer.text)) == (200, poster.MAX_READ)
+    assert written < 16 * 1024 * 1024  # what the sockets between them hold
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", b"HTTP/1.1 200 OK\r\nX: "])
+async def test_a_receiver_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(poster, "TIMEOUT_S", 0.2)
+    forever = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(sent)
+        await forever.wait()
+        writer.close()
+
+    async with receiving(hang) as port, posting() as post:
+        answer = await post(f"http://127.0.0.1:{port}/", {}, b"{}")
+        forever.set()
+    assert answer.status is None
+    assert answer.error == "There was no answer within 0.2 seconds."
+    assert answer.milliseconds >= 150
+
+
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"HTTP/1.1 99999 X\r\n\r\n", b"\x00" * 50, b""])
+async def test_what_is_no_answer_is_an_error(sent: bytes) -> None:
+    async def answer_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(sent)
+        writer.close()
+
+    async with receiving(answer_and_close) as port, posting() as post:
+        answer = await post(f"http://127.0.0.1:{port}/", {}, b"{}")
+    assert answer.status is None
+    assert answer.error
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://nowhere.invalid/"])
+async def test_a_receiver_that_is_not_there_is_an_error(url: str) -> None:
+    async with posting() as post:
+        answer = await post(url, {}, b"{}")
+    assert answer.status is None
+    assert answer.error
+
+
+async def test_http_is_for_private_addresses_only(receiver: Receiver) -> None:
+    async with posting(allow_http=False) as post:
+        answer = await post(receiver.url, {}, b"{}")
+    assert answer.error == "Only https URLs are called."
+    assert receiver.connections == 0
+
+
+async def test_no_proxy_of_the_environment_is_asked(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with posting() as post:
+        assert (await post(receiver.url, {}, b"{}")).status == 204
+
+
+async def test_the_client_is_made_with_the_first_message(receiver: Receiver) -> None:
+    posting = Posting(allow_private=True)
+    await posting.close()
+    assert (await posting(receiver.url, {}, b"{}")).status == 204
+    await posting.close()
+    refused = await Posting(allow_private=False)(receiver.url.replace("http:", "https:"), {}, b"{}")
+    assert refused.error == "The host has an address that is not public."
+
+
+async def test_without_the_extra_each_attempt_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "api.delivery.network", None)
+    answer = await Posting(allow_private=True)("http://127.0.0.1:1/", {}, b"{}")
+    assert (answer.status, answer.error) == (None, NOT_INSTALLED)

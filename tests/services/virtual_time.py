@@ -1,0 +1,30 @@
+"""An event loop whose clock jumps to the next timer when nothing else is to be done: days pass in milliseconds."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+START: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+
+    def time(self) -> float:
+        return self._now
+
+    def _run_once(self) -> None:
+        own: Any = self
+        if not own._ready and own._scheduled:
+            self._now = max(self._now, own._scheduled[0]._when)
+        super()._run_once()  # type: ignore[misc]
+
+
+def monotonic() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def clock() -> datetime:
+    return START + timedelta(seconds=monotonic())
