@@ -4,7 +4,6 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, nullcontext
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Final
 
@@ -26,6 +25,7 @@ from api.delivery.running import delivering
 from api.health import drain_on_sigterm
 from api.messages import messages
 from api.settings import Settings, items_of, networks_in
+from api.version import VERSION
 from api.web.access import Failures
 from api.web.docs import add_docs
 from api.web.middleware import RequestMiddleware
@@ -77,7 +77,7 @@ def create_app(container: Container, *, open_locally: bool = False, delivers: bo
     """
     app = FastAPI(
         title="Roster",
-        version=version("roster"),
+        version=VERSION,
         description=DESCRIPTION,
         openapi_tags=TAGS,
         openapi_url=None,

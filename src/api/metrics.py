@@ -9,7 +9,6 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -26,6 +25,8 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from api.version import VERSION
 
 SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that tells the library, when it is imported, where workers keep their figures."""
@@ -128,7 +129,7 @@ def gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Ga
 
 
 def register_build_info(registry: CollectorRegistry, engine: str) -> None:
-    labels = {"version": version("roster"), "database": engine, "python": platform.python_version()}
+    labels = {"version": VERSION, "database": engine, "python": platform.python_version()}
     info = Gauge("roster_build_info", "Always 1.", labels, registry=registry, multiprocess_mode="max")
     info.labels(**labels).set(1)
 

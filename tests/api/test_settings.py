@@ -19,7 +19,7 @@ SECRET = "hunter2"
 def started_with(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings of each server that would have been started."""
     started: list[Settings] = []
-    monkeypatch.setattr(api.process.server, "serve", started.append)
+    monkeypatch.setattr(api.process.server, "serve", lambda settings, _: started.append(settings))
     return started
 
 

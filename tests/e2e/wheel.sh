@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs a wheel into an empty environment, with the versions of the lock file, and asks the server that it has.
 set -euo pipefail
-wheel=$(realpath "$1"); lock=$(realpath requirements.lock)
+wheel=$(realpath "$1"); lock=$(dirname "$wheel")/requirements.lock
 room=$(mktemp -d); trap 'kill "${server:-}" 2>/dev/null || true; rm -rf "$room"' EXIT
 cd "$room"
 started=$(date +%s)
 "${PYTHON:-python3}" -m venv venv
-venv/bin/python -m pip install --quiet --disable-pip-version-check -c <(sed -E 's/ \\$//; /--hash/d' "$lock") "$wheel"
+venv/bin/python -m pip install --quiet --disable-pip-version-check -c "$lock" "$wheel"
 echo "installed in $(($(date +%s) - started)) s, $(du -sm venv | cut -f1) MB"
 venv/bin/roster version
 ROSTER_LOG_FORMAT=json venv/bin/roster serve --port 0 > log &

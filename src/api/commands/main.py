@@ -1,7 +1,6 @@
 """The command line, put together. A command imports what it alone needs, so that no other waits for it."""
 
 import json
-from importlib.metadata import version as version_of
 
 import typer
 
@@ -9,6 +8,7 @@ from api.commands.database import db
 from api.commands.keys import keys
 from api.commands.serve import serve
 from api.commands.webhooks import webhooks
+from api.version import VERSION
 
 app = typer.Typer(name="roster", help="A user directory service.", no_args_is_help=True, add_completion=False)
 app.command()(serve)
@@ -29,7 +29,7 @@ def openapi() -> None:
 @app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(version_of("roster"))
+    typer.echo(VERSION)
 
 
 if __name__ == "__main__":

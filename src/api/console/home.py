@@ -1,13 +1,13 @@
 """The first page of the console: how many there are, and what happened last."""
 
 from datetime import timedelta
-from importlib.metadata import version
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.pages import render, route, service
+from api.version import VERSION
 from domain.grammar import parse_filter
 from domain.users import FIELDS
 from domain.work import utc_now
@@ -38,7 +38,7 @@ async def home(request: Request) -> Response:
         figures=figures,
         changes=recent,
         origin=f"{request.url.scheme}://{request.url.netloc}",
-        version=version("roster"),
+        version=VERSION,
         database=database,
     )
 

@@ -3,7 +3,6 @@
 import os
 import platform
 import signal
-from importlib.metadata import version
 from types import FrameType
 
 import structlog
@@ -16,6 +15,7 @@ from api.process.logs import configure_logs
 from api.process.startup import announce, config_of, listen, long_lived_app, require_key_unless_local
 from api.process.workers import serve_with_workers
 from api.settings import Settings
+from api.version import VERSION
 
 log = structlog.get_logger("roster")
 
@@ -28,26 +28,29 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal to stop. Raises `NotReady` if it cannot."""
+def serve(settings: Settings, fd: int | None = None) -> None:
+    """Serve until a signal to stop, on a socket that is open already if its descriptor is given.
+
+    Raises `NotReady` if it cannot.
+    """
     configure_logs(settings)
-    log.info("starting", version=version("roster"), python=platform.python_version(), pid=os.getpid())
+    log.info("starting", version=VERSION, python=platform.python_version(), pid=os.getpid())
     for warning in Settings.unknown():
         log.warning(warning)
     if settings.workers == 1:
-        uvloop.run(serve_alone(settings))
+        uvloop.run(serve_alone(settings, fd))
     else:
-        serve_with_workers(settings)
+        serve_with_workers(settings, fd)
     log.info("stopped", pid=os.getpid())
 
 
-async def serve_alone(settings: Settings) -> None:
+async def serve_alone(settings: Settings, fd: int | None = None) -> None:
     container = Container(settings=providers.Object(settings))
     units = container.units()
     await units.start()  # before uvicorn does, which would log a refusal as a traceback
     try:
         await require_key_unless_local(container)
-        with listen(settings) as listener:
+        with listen(settings, fd) as listener:
             announce(settings, listener, container.database())
             app = long_lived_app(container, settings)
             await Server(config_of(settings, app)).serve(sockets=[listener])

@@ -1,9 +1,9 @@
 """What a server does before it serves: the first key, the socket, the app, uvicorn's settings."""
 
 import gc
+import os
 import socket
 import sys
-from importlib.metadata import version
 from typing import Any, Final
 
 import structlog
@@ -15,6 +15,7 @@ from api.container import Container, Database
 from api.process.logs import is_for_console
 from api.process.protocol import Protocol
 from api.settings import Settings
+from api.version import VERSION
 from domain.errors import Invalid, NotReady
 from domain.work import RequestContext
 
@@ -69,7 +70,10 @@ def config_of(settings: Settings, app: FastAPI | str, **options: Any) -> uvicorn
     )
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings, fd: int | None = None) -> socket.socket:
+    """The socket to serve on: that of the descriptor, which whoever started this holds open, or a new one."""
+    if fd is not None:
+        return inherited(fd)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
@@ -78,11 +82,24 @@ def listen(settings: Settings) -> socket.socket:
         raise NotReady(f"Cannot listen on {where}: {error.strerror}. Choose others by --host and --port.") from error
 
 
+def inherited(fd: int) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=os.dup(fd))  # the descriptor itself stays with whoever opened it
+        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise NotReady(f"The descriptor {fd} is not a socket: {error.strerror}.") from error
+    if not listens or listener.family not in {socket.AF_INET, socket.AF_INET6}:
+        listener.close()
+        raise NotReady(f"The descriptor {fd} is not a TCP socket that listens.")
+    listener.setblocking(False)
+    return listener
+
+
 def announce(settings: Settings, listener: socket.socket, database: Database) -> None:
     """Print where the API is, for people on a console or as a log event."""
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    facts = {"api": url, "docs": f"{url}/docs", "database": database.name, "version": version("roster")}
+    facts = {"api": url, "docs": f"{url}/docs", "database": database.name, "version": VERSION}
     if is_for_console(settings):
         sys.stdout.write("".join(f"  {name:<9} {fact}\n" for name, fact in facts.items()))
     else:

@@ -29,7 +29,7 @@ uvicorn's own five seconds are fewer than a worker takes to start on a busy mach
 log = structlog.get_logger("roster")
 
 
-def serve_with_workers(settings: Settings) -> None:
+def serve_with_workers(settings: Settings, fd: int | None = None) -> None:
     """Run the workers until a signal to stop. They read their settings from the environment."""
     if settings.engine == "sqlite":
         raise NotReady("SQLite is for one server process. For more workers set a postgresql:// --database-url.")
@@ -37,7 +37,7 @@ def serve_with_workers(settings: Settings) -> None:
     os.environ.setdefault("ROSTER_CONSOLE_SECRET", secrets.token_urlsafe())  # one for all workers
     container = Container(settings=providers.Object(settings))
     uvloop.run(check_start(container))
-    listener = listen(settings)
+    listener = listen(settings, fd)
     announce(settings, listener, container.database())
     config = config_of(
         settings,

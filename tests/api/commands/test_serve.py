@@ -49,7 +49,9 @@ def test_status_says_where_the_schema_is_and_what_to_do(tmp_path: Path) -> None:
 
 def test_a_server_serves_with_what_it_has_loaded_out_of_the_collectors_sight(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(api.process.server, "serve", lambda _: seen.append((gc.isenabled(), gc.get_freeze_count() > 0)))
+    monkeypatch.setattr(
+        api.process.server, "serve", lambda *_: seen.append((gc.isenabled(), gc.get_freeze_count() > 0))
+    )
     gc.unfreeze()  # what the tests have put there
 
     assert CliRunner().invoke(app, ["serve"]).exit_code == 0
