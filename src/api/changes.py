@@ -58,8 +58,8 @@ Since = Annotated[
     Field(ge=0, le=MAX_ID),
     PlainInteger,
     Query(
-        description="Only changes with a higher sequence number. A 400 if it is beyond the last change: another "
-        "directory gave out this number, or this one was restored from a backup",
+        description="Only changes with a higher sequence number. A 410 if the directory was restored from a backup "
+        "that does not have this change, a 400 if no change has had this number yet",
         examples=[0],
     ),
 ]
@@ -93,7 +93,7 @@ FOLLOWED: Final = documented_headers(
 )
 
 
-@router.get("/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 422)})
+@router.get("/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 410, 422)})
 @calls(ChangeService.wait)
 async def list_changes(
     *,
@@ -108,13 +108,16 @@ async def list_changes(
 
     With a filter, the Link header also skips the changes that do not match. A mirror begins with the users as a stream,
     and follows from the number in its `Roster-Seq`.
+
+    After the directory was restored from a backup, a reader who has seen changes that are not in it gets a 410. It has
+    to begin anew, as a mirror does.
     """
     wanted, after = narrowed(FIELDS, filter), since_in(since)
     return followed(request, await changes.wait(filter=wanted, since=after, limit=limit, within_s=wait))
 
 
 @router.get(
-    "/users/{id}/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 404, 422)}
+    "/users/{id}/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 404, 410, 422)}
 )
 @calls(ChangeService.list_of_user)
 async def list_user_changes(

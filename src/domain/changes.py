@@ -287,3 +287,10 @@ class ReadChanges(Protocol):
     async def last(self) -> int:
         """The highest sequence number of all changes; 0 if there is none."""
         ...
+
+    async def has_expired(self, position: int) -> bool:
+        """Whether the feed cannot be followed from this number on.
+
+        Who has seen the changes up to it has seen some that a restore undid, or misses some that are kept no longer.
+        """
+        ...

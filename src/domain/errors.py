@@ -5,6 +5,7 @@ Refusal
 ├── Malformed        a request cannot be read: an invalid cursor, a filter with a syntax error
 ├── NotFound         there never was such an entity, or it ended or was erased
 ├── Gone             the entity is deleted
+├── PositionExpired  the feed of changes cannot be followed from this number on
 ├── Conflict         another entity has this unique value
 ├── InUse            another entity refers to this one
 ├── BrokenReference  a statement violated a foreign key
@@ -69,6 +70,19 @@ class NotFound(Refusal):
 
 class Gone(Refusal):
     code = "gone"
+
+
+class PositionExpired(Refusal):
+    """`last` is the number of the last change: who reads everything anew can continue from there."""
+
+    code = "position_expired"
+
+    def __init__(self, last: int) -> None:
+        super().__init__(
+            "The feed cannot be followed from this number on: the directory was restored from a backup, or the changes "
+            f"after it are kept no longer. Read everything anew that you keep a copy of, then follow since={last}."
+        )
+        self.last = last
 
 
 class Conflict(Refusal):

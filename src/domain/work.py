@@ -134,6 +134,14 @@ class UnitsOfWork(Protocol):
         """End all waits for changes, because the server is about to stop."""
         ...
 
+    async def begin_epoch(self, *, beyond: int = 0) -> int:
+        """Count on beyond all numbers that may have been given out, after the directory was restored from a backup.
+
+        `beyond` is the highest one that is known. Returns the number after which all ids and changes are counted now.
+        Those after the last change up to this one are positions that have expired (see `ReadChanges.has_expired`).
+        """
+        ...
+
     def pause(self, attempt: int) -> Awaitable[None]:
         """The wait before a contended unit is run again for the `attempt`-th time, counted from 1."""
         ...

@@ -12,6 +12,7 @@ from domain.entities import Entity
 from domain.filters import Filter
 from domain.references import Subject
 from domain.values import is_id
+from repositories.engines.epochs import expired_positions
 from repositories.engines.executors import Transaction
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
 from repositories.engines.schema import BigId, Instant, Json, Key, metadata
@@ -61,6 +62,12 @@ LISTING: Final = Listing(
     unique=[("seq",)],
 )
 LAST_SEQ: Final = sa.select(sa.func.coalesce(sa.func.max(changes.c.seq), 0))
+POSITION: Final = sa.bindparam("position", type_=sa.BigInteger())
+EXPIRED: Final = (
+    sa.select(expired_positions.c.last)
+    .where(expired_positions.c.first <= POSITION, expired_positions.c.last >= POSITION)
+    .limit(1)
+)
 SINCE: Final = sa.bindparam("since", type_=sa.BigInteger())
 LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 LIST: Final = sa.select(*CHANGE).where(changes.c.seq > SINCE).order_by(changes.c.seq).limit(LIMIT)
@@ -122,6 +129,9 @@ class SqlChanges:
     async def last(self) -> int:
         ((seq,),) = await self._executor.fetch(LAST_SEQ)
         return int(seq)
+
+    async def has_expired(self, position: int) -> bool:
+        return bool(await self._executor.fetch(EXPIRED, {"position": bounded(position)}))
 
     async def _ask(self, query: Query) -> Rows:
         executor = self._scans if query.scans else self._executor

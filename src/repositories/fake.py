@@ -47,7 +47,7 @@ class MemoryUnitOfWork(MemoryStores):
         tables, who = self.unit.tables, self._context
         seq = None
         for new in self.unit.journal.changes(actor=who.actor, request_id=who.request_id, at=self.now):
-            seq = len(tables.changes) + 1
+            seq = tables.last_seq = tables.last_seq + 1
             tables.changes.append(Change(**{each.name: getattr(new, each.name) for each in fields(new)}, seq=seq))
         for entity in self.unit.journal.erased:
             self._forget(entity)
@@ -139,6 +139,10 @@ class MemoryUnitsOfWork:
     async def _changes_behind(self, seq: int) -> Sequence[Change]:
         async with self.reading() as work:
             return await work.changes.list(since=seq, limit=READ_AT_ONCE)
+
+    async def begin_epoch(self, *, beyond: int = 0) -> int:
+        async with self._write_lock:
+            return self._tables.begin_epoch(beyond, self._clock())
 
     async def changed(
         self, since: int, within_s: float, context: RequestContext, filter: Filter | None = None

@@ -159,5 +159,8 @@ class SqlUnitsOfWork:
         if work.seq is not None:
             self._feed.committed(work.seq)
 
+    async def begin_epoch(self, *, beyond: int = 0) -> int:
+        return await self._database.begin_epoch(self._clock(), beyond=beyond)
+
     async def pause(self, attempt: int) -> None:
         await asyncio.sleep(random.uniform(0, PAUSE_S * 2 ** (attempt - 1)))  # noqa: S311  # only spreads the load

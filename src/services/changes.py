@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from domain.changes import Change, ChangePage
-from domain.errors import Malformed, NotFound
+from domain.changes import Change, ChangePage, ReadChanges
+from domain.errors import Malformed, NotFound, PositionExpired
 from domain.filters import Filter
 from domain.keys import Scope
 from domain.users import User
@@ -21,11 +21,12 @@ class ChangeService:
     async def list(self, *, filter: Filter | None = None, since: int | None, limit: int) -> ChangePage:
         """The changes that match the filter. A reader who continues after the end of the page misses none.
 
-        Without `since`, those after the last one. Raises `Malformed` if `since` is beyond it.
+        Without `since`, those after the last one. Raises `PositionExpired` if the feed cannot be followed from `since`
+        on, and `Malformed` if that is beyond the last change.
         """
         async with self.units.reading() as work:
             head = await work.changes.last()  # before the list, not after
-            since = reached(since, head)
+            since = await reached(work.changes, since, head)
             looked_at = since if filter is None else head
             found = await work.changes.list(filter=filter, since=since, limit=limit)
             return ChangePage.of(found, limit, looked_at)
@@ -47,21 +48,22 @@ class ChangeService:
 
     @operation(Scope.CHANGES_READ)
     async def list_of_user(self, id: int, *, since: int, limit: int) -> ChangePage:
-        """All changes that are about one user, also a deleted or an erased one."""
+        """All changes that are about one user, also a deleted or an erased one. Raises as `list`."""
         async with self.units.reading() as work:
             user = (User.kind, id)
-            reached(since, await work.changes.last())
+            await reached(work.changes, since, await work.changes.last())
             history = await work.changes.list(since=since, subject=user, limit=limit)
             if not history and not await work.changes.list(subject=user, limit=1):
                 raise NotFound("There never was a user with this id.")
             return ChangePage.of(history, limit, looked_at=since)
 
 
-def reached(since: int | None, head: int) -> int:
-    """The number to continue after: `since`, or that of the last change. Raises `Malformed` beyond the last one."""
-    if since is not None and since > head:
-        raise Malformed(
-            f"There is no change with this number yet: the last one is {head}. If the directory was restored from a "
-            "backup, begin again, with since=0 or from a list."
-        )
-    return head if since is None else since
+async def reached(changes: ReadChanges, since: int | None, head: int) -> int:
+    """The number to continue after: `since`, or that of the last change."""
+    if since is None:
+        return head
+    if await changes.has_expired(since):
+        raise PositionExpired(head)
+    if since > head:
+        raise Malformed(f"There is no change with this number yet: the last one is {head}.")
+    return since

@@ -331,3 +331,19 @@ async def write(client: AsyncClient, number: int) -> None:
         user = (await create(client, f"U{number}.{round}")).headers["location"]
         assert (await client.patch(user, json={"status": "suspended"})).status_code == 200
         assert (await client.delete(user)).status_code == 204
+
+
+async def test_a_reader_from_before_a_restore_is_told_where_to_begin(client: AsyncClient, container: Container) -> None:
+    last = (await create(client, "Alice")).headers["roster-seq"]
+    await container.units().begin_epoch()
+
+    for path in ("/changes/", "/users/1/changes/"):
+        refused = await client.get(path, params={"since": int(last) + 1})
+        assert (refused.status_code, refused.json()["code"]) == (410, "position_expired")
+        assert refused.headers["roster-seq"] == last
+        assert f"since={last}" in refused.json()["detail"]
+    assert (await client.get("/changes/", params={"since": last})).json() == []
+    bob = await create(client, "Bob")
+    assert [each["seq"] for each in (await client.get("/changes/", params={"since": last})).json()] == [
+        int(bob.headers["roster-seq"])
+    ]

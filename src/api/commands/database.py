@@ -6,6 +6,7 @@ import typer
 
 from api.commands.console import DatabaseUrl, in_directory
 from domain.errors import NotReady
+from domain.work import utc_now
 
 if TYPE_CHECKING:
     from api.container import Container, Database
@@ -57,3 +58,20 @@ def status(database_url: DatabaseUrl = None) -> None:
     text, at_head = in_directory(run, database_url)
     typer.echo(text)
     raise typer.Exit(0 if at_head else 1)
+
+
+@db.command()
+def epoch(database_url: DatabaseUrl = None) -> None:
+    """Count on beyond all ids and sequence numbers that may have been given out.
+
+    For a database that was restored by another program than roster restore, before a server uses it. Readers of the
+    feed who have seen changes that are not in it get a 410 then.
+    """
+
+    async def run(container: "Container") -> str:
+        database = container.database()
+        start = await database.begin_epoch(utc_now())
+        await database.stop()
+        return f"{database.name}: ids and changes are counted on from {start + 1}."
+
+    typer.echo(in_directory(run, database_url))

@@ -4,6 +4,7 @@ import json
 
 import typer
 
+from api.commands.backup import backup, restore
 from api.commands.database import db
 from api.commands.keys import keys
 from api.commands.serve import serve
@@ -12,6 +13,8 @@ from api.version import VERSION
 
 app = typer.Typer(name="roster", help="A user directory service.", no_args_is_help=True, add_completion=False)
 app.command()(serve)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 app.add_typer(webhooks, name="webhooks")

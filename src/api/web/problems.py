@@ -28,6 +28,7 @@ from domain.errors import (
     Malformed,
     NoSpace,
     NotFound,
+    PositionExpired,
     Refusal,
     Stale,
     Uncertain,
@@ -48,6 +49,7 @@ STATUS: Final[Mapping[type[Refusal], int]] = {
     InUse: 409,
     BrokenReference: 409,
     Gone: 410,
+    PositionExpired: 410,
     InFlight: 409,
     LastAdminKey: 409,
     Stale: 412,
@@ -181,6 +183,8 @@ async def refused(request: Request, refusal: Refusal) -> Response:
     headers = {"Retry-After": str(retry_after)} if retry_after else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = CHALLENGE
+    if isinstance(refusal, PositionExpired) and refusal.last:
+        headers["Roster-Seq"] = str(refusal.last)
     return problem(
         request,
         status,

@@ -1,12 +1,14 @@
 """The database behind the stores: what both engines promise, and which one a URL means."""
 
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
 from domain.limits import LIMITS, Limits
+from repositories.engines.backups import Backup, Restored
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
@@ -80,6 +82,25 @@ class Database(Protocol):
 
         Raises `NotReady` if the database belongs to another program.
         """
+        ...
+
+    async def backup(self, to: Path) -> Backup:
+        """Copy the directory to a new file, also while it is written to. The copy is checked and counted.
+
+        Raises `NotReady`, on PostgreSQL too, where it says what to run instead.
+        """
+        ...
+
+    async def restore(self, backup: Path, now: datetime) -> Restored:
+        """Put a backup in the place of the directory, at the head of the schema and in a new epoch.
+
+        What was there is kept beside it. Raises `NotReady` if a server is running, and on PostgreSQL, where it says
+        what to run instead.
+        """
+        ...
+
+    async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
+        """See `domain.work.UnitsOfWork.begin_epoch`. Raises `NotReady`."""
         ...
 
     async def status(self) -> SchemaStatus:

@@ -28,4 +28,7 @@ class MemoryChanges:
         return [own(change) for change in found[: max(0, limit)]]
 
     async def last(self) -> int:
-        return len(self._unit.tables.changes)
+        return self._unit.tables.last_change
+
+    async def has_expired(self, position: int) -> bool:
+        return any(position in expired for expired in self._unit.tables.expired)

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from domain.changes import Change, Journal
 from domain.deliveries import Delivery
 from domain.entities import Entity
+from domain.epochs import start_of_epoch
 from domain.errors import UnitEnded
 from domain.keys import Digest
 from domain.leases import Lease
@@ -44,7 +45,7 @@ class Referrers(NamedTuple):
     reference: Reference
 
 
-COPIED: Final = ("digests", "secrets", "deliveries", "leases", "changes", "answers")
+COPIED: Final = ("digests", "secrets", "deliveries", "leases", "changes", "expired", "answers")
 
 
 @dataclass(slots=True)
@@ -58,6 +59,10 @@ class Tables:
     deliveries: dict[tuple[int, int], Delivery] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    expired: list[range] = field(default_factory=list)
+    """The positions of the feed that have expired."""
+
+    last_seq: int = 0
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
 
     @classmethod
@@ -68,6 +73,19 @@ class Tables:
     def copy(self) -> "Tables":
         rows = {kind: copy(each) for kind, each in self.rows.items()}
         return replace(self, rows=rows, **{name: copy(getattr(self, name)) for name in COPIED})
+
+    @property
+    def last_change(self) -> int:
+        return self.changes[-1].seq if self.changes else 0
+
+    def begin_epoch(self, beyond: int, now: datetime) -> int:
+        """Count on after a higher number (see `domain.epochs`)."""
+        start = start_of_epoch(max(beyond, self.last_seq, *[rows.last_id for rows in self.rows.values()]), now)
+        self.expired.append(range(self.last_change + 1, start + 1))
+        self.last_seq = start
+        for rows in self.rows.values():
+            rows.last_id = start
+        return start
 
     def become(self, other: "Tables") -> None:
         for each in fields(self):

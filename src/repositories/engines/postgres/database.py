@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from functools import cached_property
+from pathlib import Path
+from shlex import quote
 from typing import Final
 
 import asyncpg
@@ -14,6 +17,8 @@ from domain.errors import Contended, NotReady, Unreachable
 from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
+from repositories.engines.backups import Backup, Restored
+from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor
 from repositories.engines.meter import NO_METER, Meter, Pool
 from repositories.engines.postgres.errors import refusing
@@ -71,6 +76,7 @@ class PostgresDatabase:
         self._pool_size = pool_size
         self._pool_timeout_s = pool_timeout_s
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._shown_dsn = url.set(drivername="postgresql", password=None).render_as_string()
         self._writing: Connections | None = None
         self._reading: Connections | None = None
         self._streaming: Connections | None = None
@@ -158,6 +164,24 @@ class PostgresDatabase:
             upgrade = await connection.run_sync(revisions.upgrade)
         upgrade.tell(self.name)
         return upgrade
+
+    async def backup(self, to: Path) -> Backup:
+        raise NotReady(
+            f"PostgreSQL has a program for it. Run: pg_dump --format=custom --file={to} {quote(self._shown_dsn)}"
+        )
+
+    async def restore(self, backup: Path, now: datetime) -> Restored:  # noqa: ARG002
+        raise NotReady(
+            "PostgreSQL has a program for it. Stop all servers of this directory. Run: pg_restore --clean --if-exists "
+            f"--single-transaction --dbname={quote(self._shown_dsn)} {backup} "
+            "Then, before you start the servers: roster db epoch"
+        )
+
+    async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
+        async with self._connected() as connection:
+            (await connection.run_sync(revisions.status)).require_head()
+            await connection.execute(self.commit_order)
+            return await connection.run_sync(begin_epoch, now, beyond)
 
     async def status(self) -> SchemaStatus:
         async with self._connected() as connection:

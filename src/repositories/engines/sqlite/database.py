@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,10 +22,13 @@ from domain.errors import Busy, NotReady, Unreachable
 from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
+from repositories.engines.backups import Backup, Restored
+from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
+from repositories.engines.sqlite.backups import back_up, restore
 from repositories.engines.sqlite.connection import Connection, open_file, run
 from repositories.engines.sqlite.executors import (
     SqliteExecutor,
@@ -202,10 +206,10 @@ class SqliteDatabase:
         upgrade.tell(self.name)
         return upgrade
 
-    def _upgrade(self) -> Upgrade:
+    def _upgrade(self, *, keeps_copy: bool = True) -> Upgrade:
         with self._opened() as connection:
             before = revisions.status(connection)
-            copy = keep_copy(self._path, before.head) if before.is_behind else None
+            copy = keep_copy(self._path, before.head) if before.is_behind and keeps_copy else None
             revisions.upgrade(connection)
             check_foreign_keys(connection)
             mark_as_own(connection)
@@ -218,6 +222,25 @@ class SqliteDatabase:
     def _status(self) -> SchemaStatus:
         with self._opened() as connection:
             return revisions.status(connection)
+
+    async def backup(self, to: Path) -> Backup:
+        return await asyncio.to_thread(back_up, self._path, to)
+
+    async def restore(self, backup: Path, now: datetime) -> Restored:
+        def begin(file: Path, beyond: int) -> int:
+            copy = SqliteDatabase(file, serving=False, pool_timeout_s=0)
+            copy._upgrade(keeps_copy=False)
+            return copy._begin_epoch(now, beyond)
+
+        return await asyncio.to_thread(restore, self._path, backup, begin)
+
+    async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
+        (await self.status()).require_head()
+        return await asyncio.to_thread(self._begin_epoch, now, beyond)
+
+    def _begin_epoch(self, now: datetime, beyond: int) -> int:
+        with self._opened() as connection:
+            return begin_epoch(connection, now, beyond)
 
     @contextmanager
     def _opened(self) -> Iterator[sa.Connection]:
@@ -277,8 +300,8 @@ def warning_about(version: tuple[int, ...]) -> str | None:
         return None
     return (
         f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug, fixed in 3.51.3. Roster avoids it, but another "
-        "program that writes to the file or checkpoints it could corrupt it: back up by VACUUM INTO, as README says, "
-        "and not by .backup. A Python with a newer SQLite is free of it. See https://sqlite.org/wal.html#walresetbug"
+        "program that writes to the file or checkpoints it could corrupt it: back up by roster backup. A Python with a "
+        "newer SQLite is free of it. See https://sqlite.org/wal.html#walresetbug"
     )
 
 

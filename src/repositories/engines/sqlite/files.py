@@ -63,13 +63,18 @@ def keep_copy(path: Path, revision: str) -> Path:
     """Copy the file before it is upgraded to this revision: `roster.db.before-0002`. No other copy is replaced."""
     copy = new_file_beside(path, f"before-{revision}")
     try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-            connection.execute("VACUUM INTO ?", (str(copy),))
+        copy_into(path, copy)
     except sqlite3.Error as error:
         copy.unlink()
         raise NotReady(f"No copy of {path} could be made before the upgrade: {error}. Nothing was changed.") from error
     return copy
+
+
+def copy_into(path: Path, copy: Path) -> None:
+    """Copy one state of the file, also while it is written to. The copy is an empty file, or not there."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("VACUUM INTO ?", (str(copy),))
 
 
 def new_file_beside(path: Path, suffix: str) -> Path:
@@ -81,7 +86,10 @@ def new_file_beside(path: Path, suffix: str) -> Path:
     raise AssertionError  # the numbers do not end
 
 
-def lock(path: Path) -> int:
+ONE_PROCESS: Final = "SQLite is for one server process; more of them need PostgreSQL."
+
+
+def lock(path: Path, advice: str = ONE_PROCESS) -> int:
     """Take the server's lock on a file. It is held until the descriptor is closed or the process ends."""
     try:
         descriptor = os.open(f"{path}-lock", os.O_CREAT | os.O_RDWR, 0o600)
@@ -91,9 +99,7 @@ def lock(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise NotReady(
-            f"Another server has {path} open. SQLite is for one server process; more of them need PostgreSQL."
-        ) from error
+        raise NotReady(f"Another server has {path} open. {advice}") from error
     return descriptor
 
 

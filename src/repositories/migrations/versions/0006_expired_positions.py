@@ -1,0 +1,30 @@
+"""Positions of the feed that have expired
+
+Revision: 0006
+Follows: 0005
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+# As it was at this revision: a migration does not follow the code that comes after it.
+instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "expired_positions",
+        sa.Column("last", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("first", sa.BigInteger(), nullable=False),
+        sa.Column("at", instant, nullable=False),
+        sa.PrimaryKeyConstraint("last", name=op.f("pk_expired_positions")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("expired_positions")
