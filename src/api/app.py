@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import (
     changes,
     deliveries,
+    exports,
     health,
     keys,
     users,
@@ -51,6 +52,7 @@ TAGS = [
 
 ROUTERS: Final = (
     users.router,
+    exports.router,
     changes.router,
     keys.router,
     webhooks.router,

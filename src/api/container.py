@@ -24,6 +24,7 @@ from services.authentication import Authenticator
 from services.changes import ChangeService
 from services.deliverer import Deliverer
 from services.deliveries import DeliveryService
+from services.exports import ExportService
 from services.keys import KeyService
 from services.ledger import Ledger
 from services.sender import Means
@@ -89,3 +90,4 @@ class Container(containers.DeclarativeContainer):
     webhooks = providers.Factory(WebhookService, units, random_bytes, settings.provided.webhooks_allow_private)
     deliveries = providers.Factory(DeliveryService, units, random_bytes, post, clock)
     deliverer = providers.Singleton(deliverer_of, settings, units, post, metrics, clock)
+    exports = providers.Factory(ExportService, units)

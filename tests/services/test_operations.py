@@ -32,6 +32,7 @@ from domain.users import NewUser, User
 from domain.webhooks import NewWebhook, Progress, Secret, State
 from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
+from services.exports import PersonPart
 from services.keys import KeyService
 from services.operations import ATTEMPTS, SCOPES, operation, scopes_of
 from services.users import any_text
@@ -70,6 +71,10 @@ async def exported(service: Any) -> list[User]:
     return [user async for batch in service.export() for user in batch]
 
 
+async def person(service: Any) -> list[PersonPart]:
+    return [part async for part in service.person(BOB)]
+
+
 CALLS: Final[Mapping[str, Call]] = {
     "Authenticator.authenticate": lambda service: service.authenticate(write_secret(USED, RANDOM)),
     "Authenticator.current": lambda service: service.current(USED),
@@ -96,6 +101,7 @@ CALLS: Final[Mapping[str, Call]] = {
     "Ledger.take_lease": lambda service: service.take_lease(LEASE),
     "Ledger.follow": lambda service: service.follow(0, 9, 1),
     "Ledger.trim": lambda service: service.trim([HOOK], keep=1, before=NOON),
+    "ExportService.person": person,
     "KeyService.create": lambda service: service.create(NewKey(name="new", scopes=(Scope.KEYS_ADMIN,))),
     "KeyService.get": lambda service: service.get(ADMIN),
     "KeyService.list": lambda service: service.list(limit=9),

@@ -101,8 +101,8 @@ def lawful(make: Callable[[], T]) -> T:
     """What is made, by the rules of the domain. If it breaks one, the command ends with the reasons."""
     try:
         return make()
-    except Invalid as invalid:
-        refuse(*reasons(invalid))
+    except Refusal as refusal:
+        refuse(*reasons(refusal))
 
 
 def reasons(refusal: Refusal) -> list[str]:

@@ -6,6 +6,7 @@ import typer
 
 from api.commands.backup import backup, restore
 from api.commands.database import db
+from api.commands.exports import export
 from api.commands.keys import keys
 from api.commands.serve import serve
 from api.commands.webhooks import webhooks
@@ -15,6 +16,7 @@ app = typer.Typer(name="roster", help="A user directory service.", no_args_is_he
 app.command()(serve)
 app.command()(backup)
 app.command()(restore)
+app.command()(export)
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 app.add_typer(webhooks, name="webhooks")

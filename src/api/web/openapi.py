@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from api.web.access import NO_KEY, SECURITY_SCHEME
 from api.web.problems import CHALLENGE, DETAILS, MEDIA_TYPE, Problem, name_of, title_of
 from api.web.requests import BODY_TIMEOUT_S, MAX_BODY_BYTES
-from domain.errors import Damaged, NoSpace, Unreachable
+from domain.errors import Damaged, NoSpace, PositionExpired, Unreachable
 
 REQUEST_ID: Final = "8d1f5a0c6b7e4f0d9a3c2b1e0f9d8c7b"
 
@@ -58,7 +58,10 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
         "Under way": example(409, "in_flight", "A request with this idempotency key is under way. Ask again shortly."),
         "The last key": example(409, "last_admin_key", "This is the last key that may administer keys."),
     },
-    410: {"Deleted": example(410, "gone", "This user is deleted.")},
+    410: {
+        "Deleted": example(410, "gone", "This user is deleted."),
+        "Before a restore": example(410, "position_expired", PositionExpired(7).detail),
+    },
     412: {"Another version": example(412, "stale", "It is not at the version that was asked for.")},
     413: {"Too large": example(413, "too_large", f"A body holds at most {MAX_BODY_BYTES} bytes.")},
     415: {"No JSON": example(415, "unsupported_media_type", "Send application/json.")},
@@ -111,7 +114,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     409: "Others have these identifiers: `errors` names each, with the `id` of who has it if the key may read it; or "
     "something still refers to it; or a request with this idempotency key is under way; or this is the last key that "
     "may administer keys.",
-    410: "It is deleted. It can be restored.",
+    410: "It is deleted, and can be restored. Or, in the feed: begin anew.",
     412: "It is not at a version that If-Match or If-None-Match allows.",
     413: f"The body is larger than {MAX_BODY_BYTES} bytes.",
     415: "The media type of the body is not one of those listed here.",

@@ -1,0 +1,49 @@
+"""Everything that the directory holds on one person, over HTTP."""
+
+import pytest
+from httpx2 import AsyncClient
+
+from services import exports
+
+
+async def test_shows_the_user_with_every_field_and_all_changes_about_it(client: AsyncClient) -> None:
+    await client.post("/users/", json={"name": "Alice", "email": "alice@x.org"})
+    await client.post("/users/", json={"name": "Bob"})
+    await client.patch("/users/1", json={"name": "Alicia"})
+    await client.delete("/users/1")
+
+    held = await client.get("/users/1/export")
+
+    assert held.status_code == 200
+    assert held.headers["content-type"] == "application/json"
+    assert held.json()["user"]["name"] == "Alicia"
+    assert held.json()["user"]["deleted_at"] is not None
+    assert held.json()["changes"] == (await client.get("/users/1/changes/")).json()
+    assert [each["action"] for each in held.json()["changes"]] == ["created", "updated", "deleted"]
+
+
+async def test_a_long_history_is_whole(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "MAX_LIMIT", 2)
+    await client.post("/users/", json={"name": "Alice"})
+    for number in range(4):
+        await client.patch("/users/1", json={"name": f"Alice {number}"})
+
+    held = (await client.get("/users/1/export")).json()
+
+    assert held["changes"] == (await client.get("/users/1/changes/")).json()
+    assert [each["version"] for each in held["changes"]] == [1, 2, 3, 4, 5]
+
+
+async def test_of_an_erased_person_nothing_is_held(client: AsyncClient) -> None:
+    await client.post("/users/", json={"name": "Alice"})
+    await client.delete("/users/1?purge=true")
+
+    for id in (1, 2):
+        refused = await client.get(f"/users/{id}/export")
+        assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+
+
+async def test_a_head_has_no_body(client: AsyncClient) -> None:
+    await client.post("/users/", json={"name": "Alice"})
+    answer = await client.head("/users/1/export")
+    assert (answer.status_code, answer.content) == (200, b"")
