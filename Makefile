@@ -8,7 +8,7 @@ PEERS := .venv-bench/.installed
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check simulation bench dist image lock openapi clean
+.PHONY: help install run test check simulation bench dist image lock openapi docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,7 @@ check: $(STAMP) ## Check form, types, layers, and that openapi.json is current
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/roster settings | diff docs/configuration.md - || { echo "docs/configuration.md is out of date: make docs"; exit 1; }
 	$(BIN)/roster openapi | diff openapi.json - || { echo "openapi.json is out of date: make openapi"; exit 1; }
 
 simulation: $(STAMP) ## Run a million simulations, and the model and the history at length, in half an hour; fewer with SEEDS=20000
@@ -69,8 +70,11 @@ lock: $(STAMP) ## Write the lock files anew, with hashes and without addresses
 	$(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock --extra console --extra webhooks pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile $(LOCK) --upgrade bench/requirements.in -o bench/requirements.lock
 
-openapi: $(STAMP) ## Write openapi.json
+openapi: $(STAMP) ## Write openapi.json and docs/configuration.md
 	$(BIN)/roster openapi > openapi.json
+	$(BIN)/roster settings > docs/configuration.md
+
+docs: openapi ## The same
 
 clean: ## Remove .venv and what tools left behind; no database
 	rm -rf .venv .venv-bench build dist bench/results .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -129,7 +129,9 @@ class Settings(BaseSettings):
         """A sentence for each variable `ROSTER_...`, in the environment or in `.env`, that sets nothing."""
         known = [f"ROSTER_{name.upper()}" for name in cls.model_fields]
         given = {name.upper() for name in (*os.environ, *dotenv_values(str(cls.model_config["env_file"])))}
-        for name in sorted(name for name in given if name.startswith("ROSTER_") and name not in known):
+        for name in sorted(
+            name for name in given if name.startswith("ROSTER_") and name.partition("__")[0] not in known
+        ):
             similar = get_close_matches(name, known, n=1, cutoff=0.8)
             yield f"{name} is not a setting." + (f" Did you mean {similar[0]}?" if similar else "")
 

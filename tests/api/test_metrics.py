@@ -283,7 +283,7 @@ def test_the_file_of_a_worker_that_has_just_begun_or_ended_does_no_harm(tmp_path
 
 
 async def test_every_figure_that_the_readme_names_is_there(database_client: AsyncClient) -> None:
-    named = set(re.findall(r"`((?:roster|process)_[a-z_]+)`", (ROOT / "README.md").read_text()))
+    named = set(re.findall(r"`((?:roster|process)_[a-z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
     await database_client.get("/users/1")
 
     text = (await database_client.get("/metrics")).text

@@ -141,6 +141,7 @@ def test_a_variable_that_sets_nothing_is_named_with_what_may_be_meant(
 
     monkeypatch.setenv("ROSTER_DATABSE_URL", SECRET)
     monkeypatch.setenv("ROSTER_PORT", "1")
+    monkeypatch.setenv("ROSTER_LIMITS__STATEMENT_S", "30")
     (tmp_path / ".env").write_text(f"ROSTER_XYZZY={SECRET}\nOTHER=1\n")
 
     assert list(Settings.unknown()) == [

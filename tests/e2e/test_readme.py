@@ -1,4 +1,4 @@
-"""The commands of the README do what it says."""
+"""The commands of the pages do what they say, and their links lead somewhere."""
 
 import re
 import shlex
@@ -9,6 +9,10 @@ from urllib.parse import quote
 
 import pytest
 from httpx2 import AsyncClient
+from typer.testing import CliRunner
+
+from api.commands.main import app
+from api.settings import Settings
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Run
@@ -70,16 +74,43 @@ async def answer_to(http: AsyncClient, command: str, url: str) -> tuple[int, str
     return answer.status_code, answer.text.removesuffix("\n")  # the end of a stream's line, which no comment shows
 
 
-async def test_every_curl_of_the_readme_gets_the_answer_that_stands_there(
-    serve: "Run", http: AsyncClient, sqlite_url: str
+PAGES: Final = ("README.md", "docs/guide.md", "docs/keys.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_every_curl_of_a_page_gets_the_answer_that_stands_there(
+    serve: "Run", http: AsyncClient, sqlite_url: str, page: str
 ) -> None:
-    calls = list(calls_in((ROOT / "README.md").read_text()))
-    assert calls, "the README shows no call"
+    calls = list(calls_in((ROOT / page).read_text()))
+    assert calls, "the page shows no call"
     url = await (await serve(sqlite_url)).url()
 
     for call in calls:
-        status, body = await answer_to(http, call.command, url)
+        command = call.command.replace(' -H "authorization: Bearer $KEY"', "")  # there is no key yet
+        status, body = await answer_to(http, command, url)
         assert (status, body) == (call.status, call.body if call.body is not None else body), call.command
+
+
+def test_no_other_page_shows_a_call_with_an_answer() -> None:
+    others = {str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md") if "# →" in page.read_text()}
+    assert others <= set(PAGES)
+
+
+def test_the_readme_is_two_screens() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 110
+    assert len(text.split()) <= 1000
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)", page.read_text()):
+            found = page.parent / target if target else page
+            assert found.exists(), f"{page.name}: {target}"
+            if anchor and found.suffix == ".md":
+                heads = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
+                anchors = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+                assert anchor in anchors, f"{page.name}: {target}#{anchor}"
 
 
 def test_the_first_screen_begins_with_what_makes_it_run() -> None:
@@ -92,12 +123,18 @@ def test_the_first_screen_begins_with_what_makes_it_run() -> None:
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
-def test_every_setting_of_the_readme_is_one() -> None:
-    from api.settings import Settings  # noqa: PLC0415
+def test_the_page_of_settings_is_current() -> None:
+    written = CliRunner().invoke(app, ["settings"]).stdout
+    assert (ROOT / "docs/configuration.md").read_text() == written, "make docs"
+    assert {name.lower() for name in re.findall(r"^\| `ROSTER_([A-Z_]+)`", written, re.MULTILINE)} == set(
+        Settings.model_fields
+    )
 
-    named = set(re.findall(r"`ROSTER_([A-Z_]+)`", (ROOT / "README.md").read_text()))
 
-    assert {name.lower() for name in named} - {"test_postgres_url"} == set(Settings.model_fields)
+def test_every_setting_that_a_page_names_is_one() -> None:
+    for page in [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]:
+        for name in re.findall(r"`ROSTER_([A-Z_]+?)(?:__[A-Z_]+)?[`=]", page.read_text()):
+            assert name.startswith("TEST_") or name.lower() in Settings.model_fields, f"{page.name}: {name}"
 
 
 SAMPLE = """\

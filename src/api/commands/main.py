@@ -9,6 +9,7 @@ from api.commands.database import db
 from api.commands.exports import export
 from api.commands.keys import keys
 from api.commands.serve import serve
+from api.commands.settings import settings
 from api.commands.webhooks import webhooks
 from api.version import VERSION
 
@@ -17,6 +18,7 @@ app.command()(serve)
 app.command()(backup)
 app.command()(restore)
 app.command()(export)
+app.command()(settings)
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 app.add_typer(webhooks, name="webhooks")
