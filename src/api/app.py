@@ -16,8 +16,11 @@ from api import (
     changes,
     deliveries,
     exports,
+    groups,
     health,
     keys,
+    memberships,
+    nestings,
     users,
     webhooks,
 )
@@ -33,7 +36,7 @@ from api.web.middleware import RequestMiddleware
 from api.web.problems import add_problem_handlers
 
 DESCRIPTION = """\
-Who a product's people are, what changed, and who changed it.
+Who a product's people are, which groups they are in, what changed, and who changed it.
 
 Every refusal is a problem document (RFC 9457). Every answer has an `X-Request-Id`, which is also in the server's log
 and in the change that the request made. A path that answers GET also answers HEAD. Unknown query parameters and unknown
@@ -44,6 +47,7 @@ have at most 64 KiB."""
 
 TAGS = [
     {"name": "users", "description": "The people of the directory."},
+    {"name": "groups", "description": "Groups of users, and who is in them, in which role."},
     {"name": "changes", "description": "The record of every write, and the feed to follow it."},
     {"name": "keys", "description": "Who may call, with which scopes. From the first key on, every call needs one."},
     {"name": "webhooks", "description": "The feed of changes, pushed to a URL by Standard Webhooks."},
@@ -53,6 +57,9 @@ TAGS = [
 ROUTERS: Final = (
     users.router,
     exports.router,
+    groups.router,
+    memberships.router,
+    nestings.router,
     changes.router,
     keys.router,
     webhooks.router,

@@ -7,6 +7,7 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, WithJsonSchema
 
+from api.group_bodies import GroupId
 from api.user_bodies import UserId
 from api.web.dependencies import Service
 from api.web.lists import Limit, filter_query, narrowed
@@ -15,7 +16,9 @@ from api.web.requests import DIGITS, PlainInteger
 from api.web.responses import documented_headers, json_answer, link_to_next
 from api.web.routing import Router, calls
 from domain.changes import FIELDS, Action, ChangePage, document_of
+from domain.groups import Group
 from domain.pages import DEFAULT_LIMIT
+from domain.users import User
 from domain.values import MAX_ID
 from services.changes import ChangeService
 
@@ -119,12 +122,21 @@ async def list_changes(
 @router.get(
     "/users/{id}/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(400, 404, 410, 422)}
 )
-@calls(ChangeService.list_of_user)
+@calls(ChangeService.list_about)
 async def list_user_changes(
     request: Request, changes: Changes, id: UserId, since: Since = 0, limit: Limit = DEFAULT_LIMIT
 ) -> Response:
     """All changes that are about one user, also a deleted or an erased one."""
-    return followed(request, await changes.list_of_user(id, since=since, limit=limit))
+    return followed(request, await changes.list_about(User, id, since=since, limit=limit))
+
+
+@router.get("/groups/{id}/changes/", response_model=list[ChangeOut], responses={200: FOLLOWED, **documented(404, 422)})
+@calls(ChangeService.list_about)
+async def list_group_changes(
+    request: Request, changes: Changes, id: GroupId, since: Since = 0, limit: Limit = DEFAULT_LIMIT
+) -> Response:
+    """All changes that are about one group and its memberships, also of a deleted or an erased one."""
+    return followed(request, await changes.list_about(Group, id, since=since, limit=limit))
 
 
 def followed(request: Request, page: ChangePage) -> Response:

@@ -25,8 +25,10 @@ from services.changes import ChangeService
 from services.deliverer import Deliverer
 from services.deliveries import DeliveryService
 from services.exports import ExportService
+from services.groups import GroupService
 from services.keys import KeyService
 from services.ledger import Ledger
+from services.memberships import MembershipService
 from services.sender import Means
 from services.users import UserService
 from services.webhooks import WebhookService
@@ -84,6 +86,8 @@ class Container(containers.DeclarativeContainer):
     keys = providers.Factory(KeyService, units, randomness, authenticator.provided.forget)
     is_email = providers.Singleton(form_of, settings.provided.email_form)
     users = providers.Factory(UserService, units, is_email=is_email)
+    groups = providers.Factory(GroupService, units)
+    memberships = providers.Factory(MembershipService, units)
     changes = providers.Factory(ChangeService, units)
     post = providers.Singleton(Posting, settings.provided.webhooks_allow_private)
     random_bytes = providers.Object(secrets.token_bytes)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Request, Response
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticKnownError
 
 from api.web.dependencies import Service, WritingService
@@ -14,7 +14,7 @@ from api.web.problems import documented
 from api.web.requests import PlainInteger, overlap_in, overlap_query
 from api.web.responses import documented_headers, json_answer, written
 from api.web.routing import Router, calls
-from domain.keys import GRANTABLE, NAME, Key, NewKey, Scope
+from domain.keys import NAME, Key, NewKey, Scope
 from domain.pages import BY_ID, DEFAULT_LIMIT
 from domain.values import MAX_ID, instant
 from services.keys import MAX_OVERLAP, KeyService
@@ -33,7 +33,7 @@ Name = Annotated[
     ),
 ]
 Scopes = Annotated[
-    list[Annotated[Scope, WithJsonSchema({"type": "string", "enum": list(GRANTABLE)})]],
+    list[Scope],
     Field(description="What it allows", examples=[[Scope.USERS_READ]], min_length=1, max_length=50),
 ]
 Secret = Annotated[

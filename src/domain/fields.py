@@ -29,6 +29,10 @@ class Kind(StrEnum):
     FOLDED_JSON = "folded_json"
     """The same, and its strings compare by their folded form."""
 
+    IDS = "ids"
+    """The ids of related entities. A comparison is true if it is for one of them. The entity itself does not have them.
+    """
+
 
 @dataclass(frozen=True, slots=True)
 class Field:

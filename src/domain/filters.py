@@ -13,6 +13,7 @@ What a filter means, in memory and in every database:
   An array matches if one of its items does. A path does not lead through arrays, and an object never matches.
 - `attributes.phones[type eq "work" and value sw "+49"]` matches if one object does: an element of the array that the
   path leads to, or the one object that stands there. The names in brackets are its members.
+- A field of ids (`groups` of users, `members` of groups) matches if one of them does.
 - Strings in JSON compare exactly, in folded JSON by their folded form. Strings are ordered by code point. Numbers are
   ordered by value, so 1 and 1.0 are equal. Booleans are not ordered. Integers beyond 2^53 - 1 cannot be written.
   (SQLite reads decimals with an error in the last bit, so two neighbouring doubles may be equal there.)
@@ -233,6 +234,7 @@ LITERALS: Final[Mapping[Kind, tuple[str, Callable[[object], Value | None]]]] = {
     Kind.EXACT: ("a string", text),
     Kind.INTEGER: ("an integer", integer),
     Kind.INSTANT: ("a date and time with its offset in a string, as in RFC 3339", time),
+    Kind.IDS: ("an integer", integer),
     Kind.JSON: ("a string, a number, true or false", scalar),
     Kind.FOLDED_JSON: ("a string, a number, true or false", folded_scalar),
 }

@@ -283,7 +283,7 @@ def operator_of(token: Token, field: Field) -> Operator:
     name = token.text.lower()
     if token.kind != "word" or name not in OPERATORS:
         raise Malformed(f"Expected an operator: ne, pr, {', '.join(Operator)}.", token.at)
-    if field.kind in {Kind.INTEGER, Kind.INSTANT} and name not in ORDERED:
+    if field.kind in {Kind.INTEGER, Kind.INSTANT, Kind.IDS} and name not in ORDERED:
         raise Malformed("This operator is for text only.", token.at)
     return Operator(name)
 

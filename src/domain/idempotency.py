@@ -44,10 +44,11 @@ class IdempotencyKey:
 
 
 def shown_by(committed: Committed[Any]) -> Entity:
-    """The entity that an answer shows. The answer is erased with it. Raises `TypeError` for another result."""
-    if not isinstance(committed.result, Entity):
+    """The entity that an answer shows, or is `about`. The answer is erased with it. Raises `TypeError` without one."""
+    shown = getattr(committed.result, "about", committed.result)
+    if not isinstance(shown, Entity):
         raise TypeError("A unit of work with an idempotency key is committed with an entity.")
-    return committed.result
+    return shown
 
 
 class AlreadyDone(Exception):  # not an error: the answer

@@ -44,12 +44,6 @@ class Scope(StrEnum):
     SCIM = "scim"
 
 
-RESERVED: Final = frozenset({Scope.GROUPS_READ, Scope.GROUPS_WRITE})
-"""Scopes whose operations do not exist yet. New keys do not get them."""
-
-GRANTABLE: Final = tuple(scope for scope in Scope if scope not in RESERVED)
-"""The scopes that a new key can have."""
-
 GIVEN_BY_SCIM: Final = frozenset({Scope.USERS_READ, Scope.USERS_WRITE, Scope.GROUPS_READ, Scope.GROUPS_WRITE})
 """The scopes that SCIM needs."""
 
@@ -101,8 +95,8 @@ class Scopes:
     def faults(self, pointer: str, value: Any) -> Iterator[Fault]:
         if not value:
             yield Fault(pointer, "too_short", "Name at least one scope.")
-        if unknown := set(value) - set(GRANTABLE):
-            known = ", ".join(GRANTABLE)
+        if unknown := set(value) - set(Scope):
+            known = ", ".join(Scope)
             yield Fault(pointer, "not_allowed", f"{len(unknown)} of these are unknown. Scopes are {known}.")
 
 

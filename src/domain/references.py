@@ -20,6 +20,15 @@ class Then(StrEnum):
     CLEAR = "clear"
     """It stays, and the field becomes None."""
 
+    HIDE = "hide"
+    """It is hidden as well, and comes back with the other one. For deletions only.
+
+    It is hidden by nothing else, so that what comes back is what was hidden.
+    """
+
+    KEEP = "keep"
+    """It stays as it is. Whoever lists it by the other one finds that one deleted. For deletions only."""
+
 
 class HasKind(Protocol):
     """A class of entities."""
@@ -40,3 +49,7 @@ class Reference:
     on_delete: Then = Then.REFUSE
     on_purge: Then = Then.REFUSE
     about: bool = False
+
+    def __post_init__(self) -> None:
+        if self.on_purge in (Then.HIDE, Then.KEEP):
+            raise TypeError("Nothing can stay that refers to what was erased.")

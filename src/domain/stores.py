@@ -1,6 +1,6 @@
 """What a store of entities promises. A noun that needs more adds it in a Protocol of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -57,6 +57,17 @@ class ReadStore(Protocol[E_co]):
         """Of the hidden entities with this value in a unique field the last one that was added. Raises `NotFound`."""
         ...
 
+    async def get_many(self, ids: Collection[int]) -> Sequence[E_co]:
+        """Those of these entities that there are, hidden ones too, in the order of their ids. Else as `get`.
+
+        It takes one statement, whatever their number. All methods for many take a few.
+        """
+        ...
+
+    async def find_many(self, field: str, values: Collection[str]) -> Mapping[str, E_co]:
+        """For each of these values of a unique field the entity that `find` gives, if there is one."""
+        ...
+
     async def list(
         self,
         *,
@@ -86,6 +97,13 @@ class Store(ReadStore[E], Protocol[N_contra, E]):
     A write that is refused ends the unit (see `UnitEnded`).
     """
 
+    async def hold(self, id: int) -> E:
+        """An entity that is not hidden, for a unit that refers to it: it stays as it is until this unit ends.
+
+        Other units may hold it too. To change it, `get` it. Raises `NotFound` and `Gone` as that.
+        """
+        ...
+
     async def add(self, new: N_contra) -> E:
         """The new entity with an id that was never given out before, at version 1.
 
@@ -112,6 +130,21 @@ class Store(ReadStore[E], Protocol[N_contra, E]):
 
     async def end(self, entity: E) -> None:
         """Remove the entity without erasing it: its changes keep their values. Otherwise as `remove`."""
+        ...
+
+    async def add_many(self, new: Sequence[N_contra]) -> Sequence[E]:
+        """Add all of these, in their order. Raises as `add`. The pointers of `Invalid` begin with a number, from 0."""
+        ...
+
+    async def save_many(self, entities: Sequence[E]) -> Sequence[E]:
+        """Store these changed entities, each of them once. Raises as `save`, with pointers as `add_many`.
+
+        A unique value cannot go from one of them to another.
+        """
+        ...
+
+    async def end_many(self, entities: Sequence[E]) -> None:
+        """Remove these entities, as `end` does."""
         ...
 
     async def end_all(self, field: str, value: int) -> int:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Final, TypeAlias
 
 from domain.entities import Deletable, Editable, Entity, check
-from domain.fields import Fields, fields_of
+from domain.fields import Field, Fields, Kind, fields_of
 from domain.scim import RECORD, email_of, name_of, readdressed, renamed
 from domain.stores import ReadStore, Store
 from domain.values import Attributes, JsonObject, OneOf, Text
@@ -78,7 +78,10 @@ class User(UserProfile, Entity, Editable, Deletable):
         return replace(user, scim=record)
 
 
-ALL_FIELDS: Final[Fields] = fields_of(User, without={"deleted_at"}, unsorted={"version"})
+GROUPS: Final = Field("groups", Kind.IDS, sorts=False)
+"""The ids of the groups that a user is a member of and that are not deleted."""
+
+ALL_FIELDS: Final[Fields] = {**fields_of(User, without={"deleted_at"}, unsorted={"version"}), GROUPS.name: GROUPS}
 """The fields by which lists of users are filtered and sorted, that of SCIM included."""
 
 FIELDS: Final[Fields] = {name: each for name, each in ALL_FIELDS.items() if name != "scim"}

@@ -9,9 +9,12 @@ from typing import Protocol, TypeVar
 from domain.changes import ReadChanges
 from domain.deliveries import Deliveries, ReadDeliveries
 from domain.filters import Filter
+from domain.groups import Groups, ReadGroups
 from domain.idempotency import Committed, IdempotencyKey
 from domain.keys import Keys, ReadKeys, Scope
 from domain.leases import Leases, ReadLeases
+from domain.memberships import Memberships, ReadMemberships
+from domain.nestings import Nestings, ReadNestings
 from domain.users import ReadUsers, Users
 from domain.webhooks import ReadWebhooks, Webhooks
 
@@ -44,6 +47,12 @@ class ReadingUnit(Protocol):
     @property
     def users(self) -> ReadUsers: ...
     @property
+    def groups(self) -> ReadGroups: ...
+    @property
+    def memberships(self) -> ReadMemberships: ...
+    @property
+    def nestings(self) -> ReadNestings: ...
+    @property
     def keys(self) -> ReadKeys: ...
     @property
     def webhooks(self) -> ReadWebhooks: ...
@@ -63,6 +72,12 @@ class UnitOfWork(Protocol):
 
     @property
     def users(self) -> Users: ...
+    @property
+    def groups(self) -> Groups: ...
+    @property
+    def memberships(self) -> Memberships: ...
+    @property
+    def nestings(self) -> Nestings: ...
     @property
     def keys(self) -> Keys: ...
     @property

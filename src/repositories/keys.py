@@ -97,7 +97,7 @@ class SqlKeys(SqlStore[NewKey, Key]):
     def _renumbered(self, key: Key) -> Key:
         first = replace(key, id=FIRST_ID)
         self.unit.journal.forget(key)
-        self.unit.journal.added(self._know(first))
+        self.unit.journal.added(KEYS.know(self.unit, first))
         return first
 
     @write

@@ -1,9 +1,15 @@
 """The order in which a unit of work locks rows, so that no two units wait for each other."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 
 from domain.entities import Entity
+from domain.errors import Contended
+from repositories.engines.executors import Executor
+from repositories.engines.statements import Parameters, Rows
 
 if TYPE_CHECKING:
     from domain.references import Subject
@@ -59,3 +65,25 @@ class Ranks:
         """References of a kind to itself do not count."""
         others = [each.to for each in entity.references if each.to.kind != entity.kind]
         return max((1 + self._depth(self._entities[each.kind]) for each in others), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Locking:
+    """A statement that locks the rows that it returns: it waits for others' locks, or skips locked rows."""
+
+    waits: sa.Select[Any]
+    skips: sa.Select[Any]
+    reads: sa.Select[Any]
+
+    @classmethod
+    def of(cls, rows: sa.Select[Any], *, shared: bool = False) -> "Locking":
+        return cls(rows.with_for_update(read=shared), rows.with_for_update(read=shared, skip_locked=True), rows)
+
+    async def fetch(self, executor: Executor, parameters: Parameters, *, waits: bool) -> Rows:
+        """The rows, locked. Raises `Contended` if one is locked by another unit and may not be waited for."""
+        if waits:
+            return await executor.fetch(self.waits, parameters)
+        rows = await executor.fetch(self.skips, parameters)
+        if len(rows) < len(await executor.fetch(self.reads, parameters)):
+            raise Contended("Another request is changing the same thing.")
+        return rows

@@ -1,9 +1,11 @@
 """References between tables: whether the referred entity exists, and what happens to entities that refer to it."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import cache, cached_property
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -11,9 +13,10 @@ from domain.entities import Entity
 from domain.errors import Fault, InUse, Invalid
 from domain.references import Reference, Then
 from repositories.engines.executors import Executor
-from repositories.locks import Ranks
+from repositories.locks import Locking, Ranks
+from repositories.many import ids_as_rows, sharing
 from repositories.set_wise import can_end, end_all, referring
-from repositories.table import EntityTable, Locking
+from repositories.table import EntityTable
 from repositories.units import Writing
 
 NAMED: Final = 3
@@ -56,13 +59,7 @@ class Relations:
 
         An unchanged reference is not checked, unless the entity becomes visible again.
         """
-        changed = [
-            (reference, id)
-            for reference in entity.references
-            if (id := getattr(new, reference.field)) is not None
-            and (before is None or before.is_hidden or id != getattr(before, reference.field))
-        ]
-        in_order = sorted(changed, key=lambda each: unit.locks.place(each[0].to.kind, each[1]))
+        in_order = sorted(changed(entity, new, before), key=lambda each: unit.locks.place(each[0].to.kind, each[1]))
         faults = [fault for reference, id in in_order for fault in await self._faults_at(unit, reference, id)]
         if faults and not getattr(new, "is_hidden", False):
             raise Invalid(faults)
@@ -75,6 +72,31 @@ class Relations:
             unit.locks.locked(kind, id)
             return ()
         return [Fault(f"/{reference.field}", "not_found", f"There is no {kind} with this id.")]
+
+    async def require_many(
+        self, unit: Writing, entity: type[Entity], pairs: Sequence[tuple[Any, Entity | None]]
+    ) -> None:
+        """The same for many entities, new and before. Pointers begin with the number of the entity, from 0."""
+        named: defaultdict[str, set[int]] = defaultdict(set)
+        wanted = [(number, *each) for number, pair in enumerate(pairs) for each in changed(entity, *pair)]
+        for _, reference, id in wanted:
+            named[reference.to.kind].add(id)
+        there = {kind: await self._hold(unit, kind, ids) for kind, ids in in_order_of_locks(unit, named)}
+        faults = [
+            Fault(f"/{number}/{reference.field}", "not_found", f"There is no {reference.to.kind} with this id.")
+            for number, reference, id in wanted
+            if id not in there[reference.to.kind] and not getattr(pairs[number][0], "is_hidden", False)
+        ]
+        if faults:
+            raise Invalid(faults)
+
+    async def _hold(self, unit: Writing, kind: str, ids: set[int]) -> set[int]:
+        """Lock those of the entities that are there, and return their ids."""
+        waits = all(unit.locks.may_wait(kind, id) for id in ids)
+        rows = await sharing(self._tables[kind]).fetch(unit.executor, ids_as_rows(ids), waits=waits)
+        for row in rows:
+            unit.locks.locked(kind, row[0])
+        return {row[0] for row in rows}
 
     async def release(self, unit: Writing, entity: Entity, *, erased: bool) -> None:
         """Treat the entities that refer to this one as they declare for its deletion, or for its end or erasure.
@@ -89,6 +111,33 @@ class Relations:
                     await self.end_all(unit, table, reference.field, entity.id, hidden=erased)
                 case Then.CLEAR:
                     await clear_all(unit, table, reference.field, entity.id, hidden=erased)
+                case Then.HIDE:
+                    await self._hide_all(unit, table, reference.field, entity)
+                case Then.KEEP:
+                    pass
+
+    async def _hide_all(self, unit: Writing, table: AnyTable, field: str, entity: Entity) -> None:
+        """Hide the entities that refer to one that becomes hidden, as of the same time."""
+        await lock_all(unit, table, field, entity.id, hidden=False)
+        values = {"referred_id": entity.id, "at": unit.now, "since": hidden_at(entity)}
+        rows = await unit.executor.fetch(hiding(table, field), values)
+        for after in [table.make(*row) for row in rows]:
+            await self.release(unit, after, erased=False)
+            note_saved(unit, replace(after, **{str(after.hidden_since): None}), after)
+
+    async def bring_back(self, unit: Writing, entity: Entity) -> None:
+        """Show the entities that were hidden with this one, as it was before it is shown again."""
+        for table, reference in self.referrers_of(entity.kind):
+            if reference.on_delete is Then.HIDE:
+                await self._show_all(unit, table, reference.field, entity)
+
+    async def _show_all(self, unit: Writing, table: AnyTable, field: str, entity: Entity) -> None:
+        await lock_all(unit, table, field, entity.id, hidden=True)
+        rows = await unit.executor.fetch(showing(table, field), {"referred_id": entity.id, "at": unit.now})
+        for after in [table.make(*row) for row in rows]:
+            before = replace(after, **{str(after.hidden_since): hidden_at(entity)})
+            note_saved(unit, before, after)
+            await self.bring_back(unit, before)
 
     async def end_all(self, unit: Writing, table: AnyTable, field: str, id: int, *, hidden: bool = True) -> int:
         await lock_all(unit, table, field, id, hidden=hidden)
@@ -116,11 +165,34 @@ async def require_none(executor: Executor, table: AnyTable, reference: Reference
 
 async def clear_all(unit: Writing, table: AnyTable, field: str, id: int, *, hidden: bool) -> None:
     await lock_all(unit, table, field, id, hidden=hidden)
-    for row in await unit.executor.fetch(clearing(table, field, hidden), {"referred_id": id, "cleared_at": unit.now}):
+    for row in await unit.executor.fetch(clearing(table, field, hidden), {"referred_id": id, "at": unit.now}):
         after = table.make(*row)
-        before = replace(cast("Any", after), **{field: id}, version=after.version - 1)
-        unit.journal.saved(before, after)
-        unit.known.pop((after.kind, after.id), None)
+        note_saved(unit, replace(after, **{field: id}), after)
+
+
+def note_saved(unit: Writing, before: Any, after: Any) -> None:
+    """A statement has changed this entity. `before` is told but for its version."""
+    unit.journal.saved(replace(before, version=after.version - 1), after)
+    unit.known.pop((after.kind, after.id), None)
+
+
+def changed(entity: type[Entity], new: object, before: Entity | None) -> Sequence[tuple[Reference, int]]:
+    """The references to look at: those that are new, or all if the entity becomes visible again."""
+    return [
+        (reference, id)
+        for reference in entity.references
+        if (id := getattr(new, reference.field)) is not None
+        and (before is None or before.is_hidden or id != getattr(before, reference.field))
+    ]
+
+
+def in_order_of_locks(unit: Writing, named: Mapping[str, set[int]]) -> Sequence[tuple[str, set[int]]]:
+    return sorted(named.items(), key=lambda each: unit.locks.place(each[0], 0))
+
+
+def hidden_at(entity: Entity) -> datetime | None:
+    since: datetime | None = getattr(entity, str(entity.hidden_since))
+    return since
 
 
 async def lock_all(unit: Writing, table: AnyTable, field: str, id: int, *, hidden: bool) -> None:
@@ -156,11 +228,24 @@ def ending(table: AnyTable, field: str, hidden: bool) -> sa.Executable:
 
 @cache
 def clearing(table: AnyTable, field: str, hidden: bool) -> sa.Executable:
-    version = table.table.c.version + 1
-    values = {
-        field: None,
-        "version": version,
-        "updated_at": sa.bindparam("cleared_at", type_=table.table.c.updated_at.type),
-    }
-    rows = sa.update(table.table).where(*referring(table, field, hidden))
-    return rows.values(values).returning(*table.columns)
+    return setting(table, referring(table, field, hidden), {field: None})
+
+
+@cache
+def hiding(table: AnyTable, field: str) -> sa.Executable:
+    since = str(table.entity.hidden_since)
+    at = sa.bindparam("since", type_=table.table.c[since].type)
+    return setting(table, referring(table, field, hidden=False), {since: at})
+
+
+@cache
+def showing(table: AnyTable, field: str) -> sa.Executable:
+    hidden = [*referring(table, field, hidden=True), sa.not_(table.shown)]
+    return setting(table, hidden, {str(table.entity.hidden_since): None})
+
+
+def setting(table: AnyTable, rows: Sequence[sa.ColumnElement[bool]], values: Mapping[str, Any]) -> sa.Executable:
+    """Change all these rows by one statement, as a save changes one."""
+    columns = table.table.c
+    stamps = {"version": columns.version + 1, "updated_at": sa.bindparam("at", type_=columns.updated_at.type)}
+    return sa.update(table.table).where(*rows).values({**values, **stamps}).returning(*table.columns)

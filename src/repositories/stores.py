@@ -6,18 +6,24 @@ A noun has a line in each class. `domain.work` promises the same stores to servi
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
+from domain.groups import Group, NewGroup
 from domain.users import NewUser, User
 from repositories.changes import SqlChanges
 from repositories.deliveries import SqlDeliveries, SqlReadDeliveries
+from repositories.groups import GROUPS
 from repositories.keys import KEYS, SqlKeys, SqlReadKeys
 from repositories.leases import SqlLeases, SqlReadLeases
+from repositories.memberships import MEMBERSHIPS, SqlMemberships, SqlReadMemberships
 from repositories.memory.changes import MemoryChanges
 from repositories.memory.deliveries import MemoryDeliveries
 from repositories.memory.keys import MemoryKeys, MemoryReadKeys
 from repositories.memory.leases import MemoryLeases
+from repositories.memory.memberships import MemoryMemberships, MemoryReadMemberships, groups_of, members_of
+from repositories.memory.nestings import MemoryNestings, MemoryReadNestings
 from repositories.memory.table import reading, writing
 from repositories.memory.units import MemoryReading, MemoryWriting
 from repositories.memory.webhooks import MemoryReadWebhooks, MemoryWebhooks
+from repositories.nestings import NESTINGS, SqlNestings, SqlReadNestings
 from repositories.units import Reading, Writing
 from repositories.users import USERS
 from repositories.webhooks import WEBHOOKS, SqlReadWebhooks, SqlWebhooks
@@ -61,6 +67,9 @@ class SqlReadStores:
 
     session = store(session_of)
     users = store(USERS.reading)
+    groups = store(GROUPS.reading)
+    memberships = store(SqlReadMemberships)
+    nestings = store(SqlReadNestings)
     keys = store(SqlReadKeys)
     webhooks = store(SqlReadWebhooks)
     deliveries = store(SqlReadDeliveries)
@@ -74,6 +83,9 @@ class SqlStores:
 
     session = store(session_of)
     users = store(USERS.writing)
+    groups = store(GROUPS.writing)
+    memberships = store(SqlMemberships)
+    nestings = store(SqlNestings)
     keys = store(SqlKeys)
     webhooks = store(SqlWebhooks)
     deliveries = store(SqlDeliveries)
@@ -85,7 +97,10 @@ class MemoryReadStores:
     def __init__(self, unit: MemoryReading) -> None:
         self.unit = unit
 
-    users = store(reading(NewUser, User))
+    users = store(reading(NewUser, User, {"groups": groups_of}))
+    groups = store(reading(NewGroup, Group, {"members": members_of}))
+    memberships = store(MemoryReadMemberships)
+    nestings = store(MemoryReadNestings)
     keys = store(MemoryReadKeys)
     webhooks = store(MemoryReadWebhooks)
     deliveries = store(MemoryDeliveries)
@@ -97,7 +112,10 @@ class MemoryStores:
     def __init__(self, unit: MemoryWriting) -> None:
         self.unit = unit
 
-    users = store(writing(NewUser, User))
+    users = store(writing(NewUser, User, {"groups": groups_of}))
+    groups = store(writing(NewGroup, Group, {"members": members_of}))
+    memberships = store(MemoryMemberships)
+    nestings = store(MemoryNestings)
     keys = store(MemoryKeys)
     webhooks = store(MemoryWebhooks)
     deliveries = store(MemoryDeliveries)
@@ -107,6 +125,9 @@ class MemoryStores:
 
 TABLES: Final = (
     USERS,
+    GROUPS,
+    MEMBERSHIPS,
+    NESTINGS,
     KEYS,
     WEBHOOKS,
 )

@@ -4,26 +4,28 @@ An `EntityTable` is declared once for each kind. Its statements are SQLAlchemy C
 Its twin in memory is `repositories.memory.table`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 
 from domain.entities import Entity
-from domain.errors import Conflict, Contended, Gone, NotFound, Refusal, Stale
+from domain.errors import Conflict, Gone, NotFound, Refusal, Stale
 from domain.fields import Fields
 from domain.filters import Filter
 from domain.pages import BY_ID, Position, Sort
 from domain.stores import Hidden
 from domain.values import flaw_in, fold, is_id
-from repositories.engines.executors import Executor
+from repositories import many
 from repositories.engines.schema import JOURNALLED
 from repositories.engines.statements import Parameters, Rows, bounded
+from repositories.lists.filters import NONE_RELATED, Relationships
 from repositories.lists.pages import Listing, Query, page, total
+from repositories.locks import Locking
 from repositories.rows import maker
 from repositories.units import Reading, Writing
 from repositories.writes import write
@@ -32,37 +34,23 @@ N = TypeVar("N")
 E = TypeVar("E", bound=Entity)
 
 
-@dataclass(frozen=True, slots=True)
-class Locking:
-    """A statement that locks the rows that it returns: it waits for others' locks, or skips locked rows."""
-
-    waits: sa.Select[Any]
-    skips: sa.Select[Any]
-    reads: sa.Select[Any]
-
-    @classmethod
-    def of(cls, rows: sa.Select[Any], *, shared: bool = False) -> "Locking":
-        return cls(rows.with_for_update(read=shared), rows.with_for_update(read=shared, skip_locked=True), rows)
-
-    async def fetch(self, executor: Executor, parameters: Parameters, *, waits: bool) -> Rows:
-        """The rows, locked. Raises `Contended` if one is locked by another unit and may not be waited for."""
-        if waits:
-            return await executor.fetch(self.waits, parameters)
-        rows = await executor.fetch(self.skips, parameters)
-        if len(rows) < len(await executor.fetch(self.reads, parameters)):
-            raise Contended("Another request is changing the same thing.")
-        return rows
-
-
 class EntityTable(Generic[N, E]):
     """The table of one kind of entity, created from an `N`, and the statements on it.
 
     Each field of the entity has a column of its name. If there is also a column `<field>_key`, it holds the folded form
     of the field, which is compared instead. Lists are filtered and sorted by `fields`. `save` does not write the
-    `unsaved` fields.
+    `unsaved` fields. `related` says where the fields of ids are.
     """
 
-    def __init__(self, entity: type[E], table: sa.Table, fields_: Fields, *, unsaved: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        entity: type[E],
+        table: sa.Table,
+        fields_: Fields,
+        *,
+        unsaved: Sequence[str] = (),
+        related: Relationships = NONE_RELATED,
+    ) -> None:
         names = [each.name for each in fields(cast("Any", entity))]
         singles = [only for only, *others in entity.unique if not others]
         id = table.c.id
@@ -76,17 +64,20 @@ class EntityTable(Generic[N, E]):
         self._names = [name for name in names if name != "id" and name not in unsaved]
 
         self.columns = tuple(table.c[name] for name in names)
-        self.shown = sa.true() if entity.hidden_since is None else table.c[entity.hidden_since].is_(None)
-        keys = {name: self.key(name) for name in fields_}
+        self.shown: sa.ColumnElement[bool] = (
+            sa.true() if entity.hidden_since is None else table.c[entity.hidden_since].is_(None)
+        )
+        keys = {name: self.key(name) for name in fields_ if name not in related}
         self.listings = {
-            Hidden.NO: Listing(self.columns, keys, self.shown, [("id",), *entity.unique]),
-            Hidden.ONLY: Listing(self.columns, keys, sa.not_(self.shown), [("id",)], indexed=False),
-            Hidden.ANY: Listing(self.columns, keys, sa.true(), [("id",)], indexed=False),
+            Hidden.NO: Listing(self.columns, keys, self.shown, [("id",), *entity.unique], related=related),
+            Hidden.ONLY: Listing(self.columns, keys, sa.not_(self.shown), [("id",)], indexed=False, related=related),
+            Hidden.ANY: Listing(self.columns, keys, sa.true(), [("id",)], indexed=False, related=related),
         }
 
         self.rows = sa.select(*self.columns)
         self.get = self.rows.where(id == sa.bindparam("id"))
         self.get_locked = Locking.of(self.get)
+        self.get_held = Locking.of(self.get, shared=True)
         self.get_shared = Locking.of(sa.select(self.shown).where(id == sa.bindparam("id")), shared=True)
         self.find = {name: self.rows.where(self.shown, self.key(name) == sa.bindparam("key")) for name in singles}
         hidden = sa.not_(self.shown)
@@ -124,6 +115,19 @@ class EntityTable(Generic[N, E]):
             values[f"{name}_key"] = None if typed is None else form(typed)
         return values
 
+    def meet(self, unit: Writing, entity: E) -> E:
+        """Note that a unit has locked this row, and what was in it."""
+        unit.locks.locked(entity.kind, entity.id)
+        self.know(unit, entity)
+        return entity
+
+    def know(self, unit: Writing, entity: E) -> E:
+        """Remember a copy, and return it: callers may alter what the attributes of the entity itself hold."""
+        copies: Any = {name: deepcopy(getattr(entity, name)) for name in self.json_fields}
+        known: E = replace(cast("Any", entity), **copies) if copies else entity
+        unit.known[entity.kind, entity.id] = known
+        return known
+
     def reading(self, unit: Reading) -> "SqlReadStore[N, E]":
         return SqlReadStore(self, unit)
 
@@ -153,6 +157,14 @@ class SqlReadStore(Generic[N, E]):
         key = self._table.key_of(field, value)
         rows = () if flaw_in(key) else await self._executor.fetch(self._table.find_hidden[field], {"key": key})
         return self._one(rows, field)
+
+    async def get_many(self, ids: Collection[int]) -> Sequence[E]:
+        return await many.get_many(self._executor, self._table, ids)
+
+    async def find_many(self, field: str, values: Collection[str]) -> Mapping[str, E]:
+        keys = many.keys_as_rows(self._table, field, values)
+        rows = await self._executor.fetch(many.finding(self._table, field).reads, keys)
+        return many.by_value(self._table, field, values, [self._table.make(*row) for row in rows])
 
     async def list(
         self,
@@ -207,13 +219,27 @@ class SqlStore(SqlReadStore[N, E]):
     async def get(self, id: int, *, hidden: bool = False) -> E:
         return self._shown(await self._locked(id), hidden)
 
+    async def hold(self, id: int) -> E:
+        waits = self.unit.locks.may_wait(self._kind, id)
+        rows = await self._table.get_held.fetch(self._executor, {"id": id}, waits=waits) if is_id(id) else ()
+        return self._shown(self._table.meet(self.unit, self._one(rows, "id")), hidden=False)
+
+    async def get_many(self, ids: Collection[int]) -> Sequence[E]:
+        return await many.lock_many(self.unit, self._table, ids)
+
     async def find(self, field: str, value: str) -> E:
         key = self._table.key_of(field, value)
         if flaw_in(key):
             return self._one((), field)
         waits = self.unit.locks.may_wait_for_any(self._kind)
         rows = await self._table.find_locked[field].fetch(self._executor, {"key": key}, waits=waits)
-        return self._met(self._one(rows, field))
+        return self._table.meet(self.unit, self._one(rows, field))
+
+    async def find_many(self, field: str, values: Collection[str]) -> Mapping[str, E]:
+        keys, waits = many.keys_as_rows(self._table, field, values), self.unit.locks.may_wait_for_any(self._kind)
+        rows = await many.finding(self._table, field).fetch(self._executor, keys, waits=waits)
+        found = [self._table.meet(self.unit, self._table.make(*row)) for row in rows]
+        return many.by_value(self._table, field, values, found)
 
     @write
     async def add(self, new: N) -> E:
@@ -229,25 +255,25 @@ class SqlStore(SqlReadStore[N, E]):
         except Conflict as conflict:
             raise await self._in_full(conflict, columns) from conflict
         added: E = entity(id=id, **values)
-        self.unit.journal.added(self._know(added))
+        self.unit.journal.added(self._table.know(self.unit, added))
         return added
 
     @write
     async def save(self, entity: E) -> E:
         before = await self._before(entity)
-        kept = {name: getattr(before, name) for name in self._table.unsaved}
-        changed: Any = {"updated_at": self.unit.now, "version": entity.version + 1, **kept}
-        saved: E = replace(cast("Any", entity), **changed)
+        saved = many.next_version(self.unit, self._table, entity, before)
         if self._table.entity.references:
             await self.unit.relations.require(self.unit, self._table.entity, saved, before)
         if saved.is_hidden and not before.is_hidden:
-            await self.unit.relations.release(self.unit, before, erased=False)
+            await self.unit.relations.release(self.unit, saved, erased=False)
         values = {**self._table.values_of(saved), "saved_id": entity.id, "saved_version": entity.version}
         try:
             await self._require_one(self._table.update, values)
         except Conflict as conflict:
             raise await self._in_full(conflict, values, entity.id) from conflict
-        self.unit.journal.saved(before, self._know(saved))
+        self.unit.journal.saved(before, self._table.know(self.unit, saved))
+        if before.is_hidden and not saved.is_hidden:
+            await self.unit.relations.bring_back(self.unit, before)
         return saved
 
     @write
@@ -257,6 +283,18 @@ class SqlStore(SqlReadStore[N, E]):
     @write
     async def end(self, entity: E) -> None:
         self.unit.journal.ended(await self._delete(entity))
+
+    @write
+    async def add_many(self, new: Sequence[N]) -> Sequence[E]:
+        return await many.add_many(self.unit, self._table, new)
+
+    @write
+    async def save_many(self, entities: Sequence[E]) -> Sequence[E]:
+        return await many.save_many(self.unit, self._table, entities)
+
+    @write
+    async def end_many(self, entities: Sequence[E]) -> None:
+        await many.end_many(self.unit, self._table, entities)
 
     @write
     async def end_all(self, field: str, value: int) -> int:
@@ -304,16 +342,4 @@ class SqlStore(SqlReadStore[N, E]):
     async def _locked(self, id: int) -> E:
         waits = self.unit.locks.may_wait(self._kind, id)
         rows = await self._table.get_locked.fetch(self._executor, {"id": id}, waits=waits) if is_id(id) else ()
-        return self._met(self._one(rows, "id"))
-
-    def _met(self, entity: E) -> E:
-        self.unit.locks.locked(self._kind, entity.id)
-        self._know(entity)
-        return entity
-
-    def _know(self, entity: E) -> E:
-        """Remember a copy, and return it: callers may alter what the attributes of the entity itself hold."""
-        copies: Any = {name: deepcopy(getattr(entity, name)) for name in self._table.json_fields}
-        known: E = replace(cast("Any", entity), **copies) if copies else entity
-        self.unit.known[self._kind, entity.id] = known
-        return known
+        return self._table.meet(self.unit, self._one(rows, "id"))

@@ -1,5 +1,6 @@
 """What a store gets from its unit of work: where statements run, and what a transaction knows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -70,7 +71,11 @@ class References(Protocol):
     async def require(
         self, unit: "Writing", entity: type[Entity], new: object, before: Entity | None = None
     ) -> None: ...
+    async def require_many(
+        self, unit: "Writing", entity: type[Entity], pairs: Sequence[tuple[Any, Entity | None]]
+    ) -> None: ...
     async def release(self, unit: "Writing", entity: Entity, *, erased: bool) -> None: ...
+    async def bring_back(self, unit: "Writing", entity: Entity) -> None: ...
     async def end_all(self, unit: "Writing", table: Any, field: str, id: int, *, hidden: bool = True) -> int: ...
 
 

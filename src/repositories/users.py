@@ -4,8 +4,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from domain.users import ALL_FIELDS, NewUser, Status, User
+from domain.users import ALL_FIELDS, GROUPS, NewUser, Status, User
 from repositories.engines.schema import BigId, Choice, Instant, Json, Key, metadata
+from repositories.memberships import GROUPS_OF_A_USER
 from repositories.table import EntityTable
 
 users: Final = sa.Table(
@@ -42,4 +43,4 @@ GONE: Final = users.c.deleted_at.is_not(None)
 sa.Index("ix_users_external_id_of_deleted", users.c.external_id, sqlite_where=GONE, postgresql_where=GONE)
 """By which SCIM finds a person who returns."""
 
-USERS: Final = EntityTable[NewUser, User](User, users, ALL_FIELDS)
+USERS: Final = EntityTable[NewUser, User](User, users, ALL_FIELDS, related={GROUPS.name: GROUPS_OF_A_USER})

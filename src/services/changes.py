@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from domain.changes import Change, ChangePage, ReadChanges
+from domain.entities import Entity
 from domain.errors import Malformed, NotFound, PositionExpired
 from domain.filters import Filter
 from domain.keys import Scope
-from domain.users import User
 from domain.values import MAX_INTEGER
 from domain.work import RequestContext, UnitsOfWork
 from services.operations import operation
@@ -47,14 +47,14 @@ class ChangeService:
             return await work.changes.latest(filter=filter, before=before, limit=limit)
 
     @operation(Scope.CHANGES_READ)
-    async def list_of_user(self, id: int, *, since: int, limit: int) -> ChangePage:
-        """All changes that are about one user, also a deleted or an erased one. Raises as `list`."""
+    async def list_about(self, kind: type[Entity], id: int, *, since: int, limit: int) -> ChangePage:
+        """All changes that are about one entity, also a deleted or an erased one. Raises as `list`."""
         async with self.units.reading() as work:
-            user = (User.kind, id)
+            subject = (kind.kind, id)
             await reached(work.changes, since, await work.changes.last())
-            history = await work.changes.list(since=since, subject=user, limit=limit)
-            if not history and not await work.changes.list(subject=user, limit=1):
-                raise NotFound("There never was a user with this id.")
+            history = await work.changes.list(since=since, subject=subject, limit=limit)
+            if not history and not await work.changes.list(subject=subject, limit=1):
+                raise NotFound(f"There never was a {kind.kind} with this id.")
             return ChangePage.of(history, limit, looked_at=since)
 
 

@@ -8,7 +8,6 @@ from domain.errors import Conflict, Contended, Fault, Invalid, NotFound
 from domain.idempotency import Committed
 from domain.keys import (
     FIRST_ID,
-    GRANTABLE,
     Digest,
     Key,
     Keys,
@@ -64,7 +63,7 @@ class KeyService:
         async with self.units.writing(self.context) as work:
             if await work.keys.any():
                 return None
-            key = await add_unless_overtaken(work.keys, NewKey(name="bootstrap", scopes=GRANTABLE))
+            key = await add_unless_overtaken(work.keys, NewKey(name="bootstrap", scopes=tuple(Scope)))
             await work.keys.keep_digests(key.id, [Digest(digest_of(secret))])
             committed = await work.commit(key)
         self._forget()

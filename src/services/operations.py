@@ -4,11 +4,12 @@ The scopes are checked for every way in: HTTP, the command line, another protoco
 declaration (`scopes_of`).
 """
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from domain.errors import Busy, Contended, Unreachable
+from domain.errors import Busy, Conflict, Contended, Unreachable
 from domain.keys import Scope, require_scopes
 from domain.work import RequestContext, UnitsOfWork
 
@@ -105,3 +106,12 @@ def retry(
             raise Busy("Too many requests change the same thing at once. Try again shortly.") from last
 
     return attempts
+
+
+@contextmanager
+def contended() -> Iterator[None]:
+    """A value that another unit has taken just now means: run again, and find what that unit stored."""
+    try:
+        yield
+    except Conflict as taken:
+        raise Contended("Another request is adding the same.") from taken

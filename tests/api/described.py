@@ -47,8 +47,8 @@ class Operation:
 
     @property
     def creates(self) -> bool:
-        """Whether it adds to a collection. A PUT to one does not: it replaces the whole."""
-        return self.method == "POST" and self.is_of_a_collection and self.body is not None
+        """Whether it adds one to a collection, which gets a place of its own."""
+        return self.method == "POST" and self.body is not None and "201" in self.described["responses"]
 
     def parameters(self, place: str) -> Mapping[str, Any]:
         """The schemas of its parameters in the path, the query or the headers, by name; a header's in small letters."""
@@ -123,7 +123,7 @@ async def fill(ask: Any, *, but: Operation | None = None) -> None:
 
     `ask` sends a request. What `but` creates is left out, and what refers to that.
     """
-    creating = [each for each in WRITES if each.creates]
+    creating = [each for each in WRITES if each.creates and not (but and each.body == but.body)]
     waiting = [each for each in creating if each.path != (but and but.path) and Scope.KEYS_ADMIN not in each.scopes]
     while waiting:
         refused = [

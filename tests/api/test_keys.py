@@ -9,7 +9,7 @@ import structlog
 from httpx2 import AsyncClient
 
 from api.container import Container
-from domain.keys import GRANTABLE, Scope, id_in
+from domain.keys import Scope, id_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ async def test_a_created_key_is_shown_with_its_secret(database_client: AsyncClie
 
 
 async def test_secrets_are_kept_by_no_cache(directory: "Directory") -> None:
-    _, admin = await directory.key(*GRANTABLE)
+    _, admin = await directory.key(*Scope)
 
     created = await directory.ask("POST", "/keys/", key=admin, json={"name": "n", "scopes": ["users:read"]})
     rotated = await directory.ask("POST", "/keys/2/rotate", key=admin)
@@ -46,7 +46,7 @@ async def test_secrets_are_kept_by_no_cache(directory: "Directory") -> None:
 
 
 async def test_a_secret_is_shown_once(directory: "Directory") -> None:
-    _, admin = await directory.key(*GRANTABLE)
+    _, admin = await directory.key(*Scope)
     secret = (await directory.ask("POST", "/keys/", key=admin, json={"name": "n", "scopes": ["users:read"]})).json()[
         "secret"
     ]
@@ -79,7 +79,7 @@ async def test_keys_are_listed_by_pages_without_their_secrets(directory: "Direct
 
 
 async def test_a_revoked_key_is_no_good_and_still_shown_by_its_id(directory: "Directory") -> None:
-    _, admin = await directory.key(*GRANTABLE)
+    _, admin = await directory.key(*Scope)
     _, secret = await directory.key(Scope.USERS_READ)
     assert (await directory.ask("GET", "/users/", key=secret)).status_code == 200
 
@@ -93,7 +93,7 @@ async def test_a_revoked_key_is_no_good_and_still_shown_by_its_id(directory: "Di
 
 
 async def test_both_secrets_are_good_while_they_overlap(directory: "Directory") -> None:
-    _, admin = await directory.key(*GRANTABLE)
+    _, admin = await directory.key(*Scope)
     _, before = await directory.key(Scope.USERS_READ)
 
     after = (await directory.ask("POST", "/keys/2/rotate?overlap=60s", key=admin)).json()["secret"]
@@ -108,7 +108,7 @@ async def test_both_secrets_are_good_while_they_overlap(directory: "Directory") 
 
 @pytest.mark.parametrize("overlap", ["-1s", "2592001s", "31d", "1.0h", "+1h", "60", "x", "", "1e3s"])
 async def test_an_overlap_out_of_bounds_is_refused(directory: "Directory", overlap: str) -> None:
-    _, admin = await directory.key(*GRANTABLE)
+    _, admin = await directory.key(*Scope)
 
     refused = await directory.ask("POST", "/keys/1/rotate", key=admin, params={"overlap": overlap})
 
@@ -182,8 +182,8 @@ async def test_a_key_ends_when_it_expires(directory: "Directory") -> None:
 
 async def test_every_change_names_its_actor(directory: "Directory") -> None:
     await directory.ask("POST", "/users/", json={"name": "Alice"})
-    await directory.ask("POST", "/keys/", json={"name": "first", "scopes": list(GRANTABLE)})
-    key, secret = await directory.key(*GRANTABLE)
+    await directory.ask("POST", "/keys/", json={"name": "first", "scopes": list(Scope)})
+    key, secret = await directory.key(*Scope)
     await directory.ask("PATCH", "/users/1", key=secret, json={"name": "Alicia"})
     await directory.ask("DELETE", "/keys/1", key=secret)
 
@@ -248,7 +248,7 @@ async def test_only_a_hash_is_in_the_file(
 
 
 async def test_keys_do_the_same_on_every_database(database_client: AsyncClient) -> None:
-    admin = (await database_client.post("/keys/", json={"name": "a", "scopes": list(GRANTABLE)})).json()["secret"]
+    admin = (await database_client.post("/keys/", json={"name": "a", "scopes": list(Scope)})).json()["secret"]
     headers = {"authorization": f"Bearer {admin}"}
     reader = (
         await database_client.post("/keys/", json={"name": "r", "scopes": ["users:read"]}, headers=headers)

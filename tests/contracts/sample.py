@@ -1,7 +1,7 @@
 """A directory with more nouns than Roster's own, as a product that extends Roster would have them.
 
-A project belongs to a user, and stands in the way of its deletion. A membership ends with its user and its project. A
-task goes on without its user. A substitution has two users, which may be the same one, and ends with either.
+A project belongs to a user, and stands in the way of its deletion. A participation ends with its user and its project.
+A task goes on without its user. A substitution has two users, which may be the same one, and ends with either.
 """
 
 from dataclasses import dataclass
@@ -52,22 +52,22 @@ class Project(ProjectProfile, Entity, Editable, Deletable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MembershipProfile:
+class ParticipationProfile:
     project_id: Annotated[int, Id()]
     user_id: Annotated[int, Id()]
     role: Annotated[str | None, Text(max=64)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewMembership(MembershipProfile):
+class NewParticipation(ParticipationProfile):
     def __post_init__(self) -> None:
         check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Membership(MembershipProfile, Entity, Editable):
-    kind: ClassVar[str] = "membership"
-    created_from: ClassVar[type] = NewMembership
+class Participation(ParticipationProfile, Entity, Editable):
+    kind: ClassVar[str] = "participation"
+    created_from: ClassVar[type] = NewParticipation
     unique: ClassVar[tuple[tuple[str, ...], ...]] = (("project_id", "user_id"),)
     identified_by: ClassVar[tuple[str, ...]] = ("project_id", "user_id")
     references: ClassVar[tuple[Reference, ...]] = (
@@ -168,8 +168,8 @@ sa.Index(
     unique=True, sqlite_where=living, postgresql_where=living,
 )  # fmt: skip
 
-memberships: Final = sa.Table(
-    "sample_memberships",
+participations: Final = sa.Table(
+    "sample_participations",
     metadata,
     id_column(),
     sa.Column("project_id", sa.BigInteger, sa.ForeignKey(projects.c.id), nullable=False),
@@ -177,7 +177,7 @@ memberships: Final = sa.Table(
     sa.Column("role", Key),
     *bookkeeping(),
     sa.UniqueConstraint("project_id", "user_id"),
-    sa.Index("ix_sample_memberships_user_id_id", "user_id", "id"),
+    sa.Index("ix_sample_participations_user_id_id", "user_id", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -206,21 +206,23 @@ substitutions: Final = sa.Table(
 )
 
 PROJECTS: Final = EntityTable[NewProject, Project](Project, projects, fields_of(Project, without={"deleted_at"}))
-MEMBERSHIPS: Final = EntityTable[NewMembership, Membership](Membership, memberships, fields_of(Membership))
+PARTICIPATIONS: Final = EntityTable[NewParticipation, Participation](
+    Participation, participations, fields_of(Participation)
+)
 TASKS: Final = EntityTable[NewTask, Task](Task, tasks, fields_of(Task, without={"deleted_at"}))
 SUBSTITUTIONS: Final = EntityTable[NewSubstitution, Substitution](Substitution, substitutions, fields_of(Substitution))
 
 
 class SampleReading(SqlReadStores):
     projects = store(PROJECTS.reading)
-    memberships = store(MEMBERSHIPS.reading)
+    participations = store(PARTICIPATIONS.reading)
     tasks = store(TASKS.reading)
     substitutions = store(SUBSTITUTIONS.reading)
 
 
 class SampleWriting(SqlUnitOfWork):
     projects = store(PROJECTS.writing)
-    memberships = store(MEMBERSHIPS.writing)
+    participations = store(PARTICIPATIONS.writing)
     tasks = store(TASKS.writing)
     substitutions = store(SUBSTITUTIONS.writing)
 
@@ -228,19 +230,19 @@ class SampleWriting(SqlUnitOfWork):
 class SampleUnits(SqlUnitsOfWork):
     reading_unit = SampleReading
     writing_unit = SampleWriting
-    tables = (*TABLES, PROJECTS, MEMBERSHIPS, TASKS, SUBSTITUTIONS)
+    tables = (*TABLES, PROJECTS, PARTICIPATIONS, TASKS, SUBSTITUTIONS)
 
 
 class MemorySampleReading(MemoryReadStores):
     projects = store(reading(NewProject, Project))
-    memberships = store(reading(NewMembership, Membership))
+    participations = store(reading(NewParticipation, Participation))
     tasks = store(reading(NewTask, Task))
     substitutions = store(reading(NewSubstitution, Substitution))
 
 
 class MemorySampleWriting(MemoryUnitOfWork):
     projects = store(writing(NewProject, Project))
-    memberships = store(writing(NewMembership, Membership))
+    participations = store(writing(NewParticipation, Participation))
     tasks = store(writing(NewTask, Task))
     substitutions = store(writing(NewSubstitution, Substitution))
 

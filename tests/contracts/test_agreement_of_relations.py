@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.contracts.sample import (
     MemorySampleUnits,
-    NewMembership,
+    NewParticipation,
     NewProject,
     NewSubstitution,
     NewTask,
@@ -30,7 +30,7 @@ from repositories.engines.database import Database
 NEW: Final[dict[str, tuple[type, tuple[str, ...]]]] = {
     "users": (NewUser, ()),
     "projects": (NewProject, ("owner_id",)),
-    "memberships": (NewMembership, ("project_id", "user_id")),
+    "participations": (NewParticipation, ("project_id", "user_id")),
     "tasks": (NewTask, ("assignee_id",)),
     "substitutions": (NewSubstitution, ("absent_id", "present_id")),
 }
@@ -40,8 +40,8 @@ TO: Final = {"owner_id": "users", "assignee_id": "users", "absent_id": "users", 
     "user_id": "users",
     "project_id": "projects",
 }
-TEXT: Final = {"users": "name", "projects": "name", "tasks": "title", "memberships": "role"}
-STORE_OF: Final = {"user": "users", "project": "projects", "membership": "memberships", "task": "tasks"} | {
+TEXT: Final = {"users": "name", "projects": "name", "tasks": "title", "participations": "role"}
+STORE_OF: Final = {"user": "users", "project": "projects", "participation": "participations", "task": "tasks"} | {
     "substitution": "substitutions"
 }
 

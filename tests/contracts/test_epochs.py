@@ -6,7 +6,7 @@ import pytest
 
 from domain.epochs import MARGIN, start_of_epoch
 from domain.errors import PositionExpired
-from domain.users import NewUser
+from domain.users import NewUser, User
 from domain.work import RequestContext, UnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
@@ -55,7 +55,7 @@ async def test_readers_who_have_seen_more_than_there_is_are_told(
             await changes.list(since=position, limit=9)
         assert refusal.value.last == last.seq
         with pytest.raises(PositionExpired):
-            await changes.list_of_user(last.result.id, since=position, limit=9)
+            await changes.list_about(User, last.result.id, since=position, limit=9)
     new = await users.create(NewUser(name="Carol"))
     assert [each.seq for each in (await changes.list(since=last.seq, limit=9)).changes] == [new.seq]
     assert new.seq is not None

@@ -5,28 +5,36 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from domain.entities import Entity
 from domain.errors import Malformed
 from domain.filters import Filter
 from domain.grammar import parse_filter
+from domain.groups import FIELDS as GROUP_FIELDS
+from domain.groups import Group
+from domain.memberships import Membership
 from domain.pages import BY_ID, Position, Sort, parse_sort
-from domain.users import ATTRIBUTES, FIELDS, NAME, NewUser, ReadUsers, Status, User
+from domain.stores import ReadStore
+from domain.users import ATTRIBUTES, FIELDS, NAME, NewUser, Status, User
 from domain.values import JsonValue, fold
 from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.database import Database
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.memory.table import MemoryReadStore
+from repositories.groups import GROUPS
+from repositories.memberships import MEMBERSHIPS
 from repositories.memory.units import MemoryReading, Tables
+from repositories.stores import MemoryReadStores, SqlReadStores
 from repositories.units import Reading
 from repositories.users import USERS
-from repositories.users import users as table
+
+E = TypeVar("E", bound=Entity)
 
 # What makes stores differ: letters that fold to others or to several, combining ones, wildcards, quotes, code points
 # whose order in UTF-16 is another.
@@ -96,6 +104,52 @@ def users() -> st.SearchStrategy[User]:
     )
 
 
+@dataclass(frozen=True)
+class Crowd:
+    """Users, groups and memberships, which are hidden with their users."""
+
+    users: Sequence[User]
+    groups: Sequence[Group] = ()
+    memberships: Sequence[Membership] = ()
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> Crowd:
+    users = draw(directories())
+    drawn = draw(st.lists(groups(), max_size=4))
+    all = [named(group, id) for id, group in enumerate(drawn, start=1)]
+    pairs = [(group, user) for group in all for user in users]
+    members = draw(st.lists(st.sampled_from(pairs), max_size=8, unique_by=id)) if pairs else []
+    return Crowd(users, all, [membership(id, *pair) for id, pair in enumerate(members, start=1)])
+
+
+def named(group: Group, id: int) -> Group:
+    """With keys that no other group has."""
+    return replace(group, id=id, name=f"{group.name}{id}", external_id=group.external_id and f"{group.external_id}{id}")
+
+
+def membership(id: int, group: Group, user: User) -> Membership:
+    since = user.deleted_at
+    return Membership(
+        id=id, group_id=group.id, user_id=user.id, created_at=NOON, updated_at=NOON, deleted_at=since, version=1
+    )
+
+
+def groups() -> st.SearchStrategy[Group]:
+    return st.builds(
+        Group,
+        id=st.just(1),
+        name=names,
+        created_at=instants,
+        updated_at=instants,
+        version=st.integers(1, 3),
+        external_id=st.none() | names,
+        description=st.none() | names,
+        attributes=attributes,
+        deleted_at=st.sampled_from([None, None, None, NOON]),
+    )
+
+
 def quoted(value: object) -> st.SearchStrategy[str]:
     return st.booleans().map(lambda escapes: json.dumps(value, ensure_ascii=escapes))
 
@@ -115,6 +169,7 @@ terms = st.one_of(
     term(["created_at", "updated_at"], ORDERED, st.builds(datetime.astimezone, instants, offsets).map(str).flatmap(
         lambda time: quoted(time.replace(" ", "T"))
     )),
+    term(["groups"], ORDERED, st.integers(-1, 5).map(str)),
     term(PATHS, ORDERED, numbers.flatmap(quoted)),
     term(PATHS, "eq ne", st.sampled_from(["true", "false"])),
     term([*FIELDS.keys() - {"attributes"}, *PATHS], "eq ne", st.just("null")),
@@ -138,15 +193,28 @@ parts = st.recursive(
     max_leaves=3,
 )
 value_paths = st.builds("{}[{}]{}".format, st.sampled_from(PATHS), parts, st.just("") | within.map(".{}".format))
-filters = st.recursive(
-    terms | value_paths,
-    lambda inner: (
-        st.builds("({} and {})".format, inner, inner)
-        | st.builds("({} or {})".format, inner, inner)
-        | st.builds("not ({})".format, inner)
-    ),
-    max_leaves=3,
+group_terms = st.one_of(
+    term(["name", "external_id", "description", "attributes.a"], TEXT, words.flatmap(quoted)),
+    term(["members", "members", "id", "version"], ORDERED, st.integers(-1, 9).map(str)),
+    term([*GROUP_FIELDS.keys() - {"attributes"}], "eq ne", st.just("null")),
+    term([*GROUP_FIELDS.keys() - {"attributes"}], "pr", st.just("")),
 )
+
+
+def joined(terms: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.recursive(
+        terms,
+        lambda inner: (
+            st.builds("({} and {})".format, inner, inner)
+            | st.builds("({} or {})".format, inner, inner)
+            | st.builds("not ({})".format, inner)
+        ),
+        max_leaves=3,
+    )
+
+
+filters = joined(terms | value_paths)
+group_filters = joined(group_terms)
 
 
 @st.composite
@@ -157,38 +225,51 @@ def sorts(draw: st.DrawFn) -> str:
 
 
 @dataclass(frozen=True)
-class Stores:
-    memory: ReadUsers
-    sqlite: ReadUsers
-    postgres: ReadUsers
+class Stores(Generic[E]):
+    memory: ReadStore[E]
+    sqlite: ReadStore[E]
+    postgres: ReadStore[E]
 
-    def all(self) -> Mapping[str, ReadUsers]:
+    def all(self) -> Mapping[str, ReadStore[E]]:
         return {"memory": self.memory, "sqlite": self.sqlite, "postgres": self.postgres}
 
 
-async def stores_of(users: Sequence[User], sqlite: Database, postgres: Database) -> Stores:
+async def stores_of(users: Sequence[User], sqlite: Database, postgres: Database) -> Stores[User]:
     """Three stores that hold the same."""
-    tables = Tables.of([User])
-    tables.rows[User.kind].by_id.update((user.id, user) for user in users)
-    memory = MemoryReadStore[NewUser, User](User, MemoryReading(tables))
-    return Stores(memory, await store_in(sqlite, users), await store_in(postgres, users))
+    memory, *databases = await units_with(Crowd(users), sqlite, postgres)
+    return Stores(memory.users, *[each.users for each in databases])
 
 
-async def store_in(database: Database, users: Sequence[User]) -> ReadUsers:
-    rows = [{"id": user.id, **USERS.values_of(user)} for user in users]
+async def units_with(
+    crowd: Crowd, sqlite: Database, postgres: Database
+) -> tuple[MemoryReadStores, SqlReadStores, SqlReadStores]:
+    """The stores of three directories that hold the same."""
+    tables = Tables.of([User, Group, Membership])
+    for each in (*crowd.users, *crowd.groups, *crowd.memberships):
+        tables.rows[each.kind].by_id[each.id] = each
+    memory = MemoryReadStores(MemoryReading(tables))
+    return memory, await stores_in(sqlite, crowd), await stores_in(postgres, crowd)
+
+
+async def stores_in(database: Database, crowd: Crowd) -> SqlReadStores:
+    tables: Sequence[tuple[Any, Sequence[Any]]] = [
+        (USERS, crowd.users), (GROUPS, crowd.groups), (MEMBERSHIPS, crowd.memberships)
+    ]  # fmt: skip
     async with database.transaction() as executor:
-        await executor.fetch(sa.delete(table))
-        for row in rows:
-            await executor.fetch(sa.insert(table), row)
+        for table, _ in reversed(tables):
+            await executor.fetch(sa.delete(table.table))
+        for table, entities in tables:
+            for each in entities:
+                await executor.fetch(sa.insert(table.table), {"id": each.id, **table.values_of(each)})
         await executor.commit()
-    return USERS.reading(Reading(database.reader, database.scans, database=database))
+    return SqlReadStores(Reading(database.reader, database.scans, database=database))
 
 
-async def ids(store: ReadUsers, filter: Filter | None = None, sort: Sort = BY_ID) -> Sequence[int]:
+async def ids(store: ReadStore[Any], filter: Filter | None = None, sort: Sort = BY_ID) -> Sequence[int]:
     return [user.id for user in await store.list(filter=filter, sort=sort, limit=100)]
 
 
-async def walked(store: ReadUsers, filter: Filter | None, sort: Sort, limit: int) -> Sequence[int]:
+async def walked(store: ReadStore[Any], filter: Filter | None, sort: Sort, limit: int) -> Sequence[int]:
     """The ids of all pages. The position goes through JSON, as in a cursor."""
     users = await store.list(filter=filter, sort=sort, limit=limit)
     found = [user.id for user in users]
@@ -211,18 +292,32 @@ def examples(number: int) -> settings:
 
 
 @examples(50)
-@given(users=directories(), texts=st.lists(filters, min_size=10, max_size=20))
+@given(crowd=crowds(), texts=st.lists(filters, min_size=10, max_size=20))
 async def test_a_filter_finds_the_same_users_in_every_store(
-    sqlite: SqliteDatabase, postgres: PostgresDatabase, users: Sequence[User], texts: Sequence[str]
+    sqlite: SqliteDatabase, postgres: PostgresDatabase, crowd: Crowd, texts: Sequence[str]
 ) -> None:
-    stores = await stores_of(users, sqlite, postgres)
+    memory, *databases = await units_with(crowd, sqlite, postgres)
+    stores = Stores(memory.users, *[each.users for each in databases])
     for text in texts:
-        filter = parse_filter(text, FIELDS)
-        expected = await ids(stores.memory, filter)
-        assert {name: await ids(store, filter) for name, store in stores.all().items()} == dict.fromkeys(
-            stores.all(), expected
-        ), text
-        assert {await store.count(filter) for store in stores.all().values()} == {len(expected)}, text
+        await require_the_same(stores, parse_filter(text, FIELDS), text)
+
+
+@examples(20)
+@given(crowd=crowds(), texts=st.lists(group_filters, min_size=5, max_size=10))
+async def test_a_filter_finds_the_same_groups_in_every_store(
+    sqlite: SqliteDatabase, postgres: PostgresDatabase, crowd: Crowd, texts: Sequence[str]
+) -> None:
+    memory, *databases = await units_with(crowd, sqlite, postgres)
+    stores = Stores(memory.groups, *[each.groups for each in databases])
+    for text in texts:
+        await require_the_same(stores, parse_filter(text, GROUP_FIELDS), text)
+
+
+async def require_the_same(stores: Stores[Any], filter: Filter, text: str) -> None:
+    expected = await ids(stores.memory, filter)
+    found = {name: await ids(store, filter) for name, store in stores.all().items()}
+    assert found == dict.fromkeys(stores.all(), expected), text
+    assert {await store.count(filter) for store in stores.all().values()} == {len(expected)}, text
 
 
 MEANS: Mapping[str, tuple[Sequence[JsonValue], Sequence[JsonValue]]] = {

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.contracts.sample import Membership, MemorySampleUnits, NewMembership, NewProject, NewTask
+from tests.contracts.sample import MemorySampleUnits, NewParticipation, NewProject, NewTask, Participation
 
 from domain.errors import Conflict
 from domain.idempotency import REMEMBERED_FOR, AlreadyDone, Committed, IdempotencyKey, IdempotencyKeyReused, InFlight
@@ -191,7 +191,7 @@ async def test_an_erased_user_is_in_no_answer(units: UnitsOfWork) -> None:
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def directory(request: pytest.FixtureRequest) -> Any:
-    """A directory with memberships, whose values are personal to their user."""
+    """A directory with participations, whose values are personal to their user."""
     return MemorySampleUnits() if request.param == "memory" else request.getfixturevalue(f"sample_{request.param}")
 
 
@@ -203,9 +203,9 @@ def of_member(key: str) -> RequestContext:
     )
 
 
-async def join(directory: Any, key: str, new: NewMembership) -> Membership:
+async def join(directory: Any, key: str, new: NewParticipation) -> Participation:
     async with directory.writing(of_member(key)) as work:
-        joined: Membership = await work.memberships.add(new)
+        joined: Participation = await work.participations.add(new)
         await work.commit(joined)
         return joined
 
@@ -222,22 +222,22 @@ async def is_answered(directory: Any, key: str) -> bool:
 async def test_an_answer_that_shows_what_is_personal_to_an_erased_user_is_forgotten(
     directory: Any, ended: bool
 ) -> None:
-    """A membership is about its user, but not about its project: so Bob's answers stay."""
+    """A participation is about its user, but not about its project: so Bob's answers stay."""
     tester = RequestContext(actor="tester", request_id="r2")
     async with directory.writing(tester) as work:
         alice, bob = await work.users.add(NewUser(name="Alice")), await work.users.add(NewUser(name="Bob"))
         apollo = await work.projects.add(NewProject(name="Apollo", owner_id=bob.id))
         await work.commit(None)
-    hers = await join(directory, "hers", NewMembership(project_id=apollo.id, user_id=alice.id, role="secret"))
-    his = await join(directory, "his", NewMembership(project_id=apollo.id, user_id=bob.id))
+    hers = await join(directory, "hers", NewParticipation(project_id=apollo.id, user_id=alice.id, role="secret"))
+    his = await join(directory, "his", NewParticipation(project_id=apollo.id, user_id=bob.id))
     for key, joined in (("her role", hers), ("his role", his)):
         async with directory.writing(of_member(key)) as work:
-            await work.commit(await work.memberships.save(joined.revised(role="lead")))
+            await work.commit(await work.participations.save(joined.revised(role="lead")))
     async with directory.writing(of_member("task")) as work:
         await work.commit(await work.tasks.add(NewTask(title="t", assignee_id=alice.id)))
     if ended:
         async with directory.writing(tester) as work:
-            assert await work.memberships.end_all("user_id", alice.id) == 1
+            assert await work.participations.end_all("user_id", alice.id) == 1
             await work.commit(None)
     keys = ("hers", "her role", "his", "his role", "task")
     assert [await is_answered(directory, key) for key in keys] == [True] * 5

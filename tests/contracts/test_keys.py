@@ -9,7 +9,7 @@ import pytest
 
 from domain.changes import Action, Change
 from domain.errors import Conflict, Malformed, NotFound, Stale, UnitEnded
-from domain.keys import FIRST_ID, GRANTABLE, Digest, Key, LastAdminKey, NewKey, Scope, digest_of, write_secret
+from domain.keys import FIRST_ID, Digest, Key, LastAdminKey, NewKey, Scope, digest_of, write_secret
 from domain.work import RequestContext, UnitsOfWork
 from services.keys import KeyService
 
@@ -211,7 +211,7 @@ MINUTE = timedelta(minutes=1)
         (NewKey(name="admin", scopes=(Scope.KEYS_ADMIN, Scope.USERS_READ)), True),
         (NewKey(name="lasting", scopes=(Scope.KEYS_ADMIN,), expires_at=NOON + MINUTE), True),
         (NewKey(name="expired", scopes=(Scope.KEYS_ADMIN,), expires_at=NOON), False),
-        (NewKey(name="other scopes", scopes=tuple(set(GRANTABLE) - {Scope.KEYS_ADMIN})), False),
+        (NewKey(name="other scopes", scopes=tuple(set(Scope) - {Scope.KEYS_ADMIN})), False),
         (None, False),
     ],
 )
@@ -342,5 +342,5 @@ async def test_of_many_who_seed_at_once_one_does(units: UnitsOfWork, context: Re
     assert [each.result.id for each in seeded if each] == [FIRST_ID]
     assert await listed(units) == [FIRST_ID]
     assert await digests(units, FIRST_ID) == [Digest(digest_of(secret))]
-    assert (await kept(units, FIRST_ID)).scopes == tuple(sorted(GRANTABLE))
+    assert (await kept(units, FIRST_ID)).scopes == tuple(sorted(Scope))
     assert len(await feed(units)) == 1

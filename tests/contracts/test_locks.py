@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from tests.contracts.sample import Membership, NewProject, NewTask, Project, SampleUnits, Task
+from tests.contracts.sample import NewProject, NewTask, Participation, Project, SampleUnits, Task
 
 from domain.entities import Entity
 from domain.errors import Contended
@@ -15,7 +15,7 @@ from domain.work import RequestContext
 from repositories.locks import LockOrder, Ranks
 
 CONTEXT = RequestContext(actor="tester", request_id="r1")
-ENTITIES: Iterable[type[Entity]] = (Membership, Project, User, Key, Task)
+ENTITIES: Iterable[type[Entity]] = (Participation, Project, User, Key, Task)
 
 
 def order() -> LockOrder:
@@ -24,7 +24,7 @@ def order() -> LockOrder:
 
 def test_entities_that_others_refer_to_come_first() -> None:
     ranks = Ranks(ENTITIES)
-    assert [ranks.of(each.kind) for each in (User, Project, Task, Membership)] == [0, 1, 1, 2]
+    assert [ranks.of(each.kind) for each in (User, Project, Task, Participation)] == [0, 1, 1, 2]
 
 
 def test_a_unit_waits_for_rows_behind_those_that_it_has_locked_and_for_no_other() -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
-from tests.contracts.sample import MEMBERSHIPS, Membership, SampleUnits
+from tests.contracts.sample import PARTICIPATIONS, Participation, SampleUnits
 
 from domain.fields import fields_of
 from domain.filters import equal, every
@@ -179,9 +179,9 @@ async def test_what_may_read_the_whole_table_runs_on_the_executor_for_scans(
 
 @pytest.mark.parametrize(("names", "scans"), [(["project_id", "user_id"], False), (["user_id"], True)])
 def test_a_group_of_fields_that_is_unique_finds_one_row_if_all_of_them_are_named(names: list[str], scans: bool) -> None:
-    fields = fields_of(Membership)
+    fields = fields_of(Participation)
     pair = every(equal(fields[name], 1) for name in names)
-    assert page(MEMBERSHIPS.listings[Hidden.NO], pair, parse_sort("id", fields), None, 1).scans is scans
+    assert page(PARTICIPATIONS.listings[Hidden.NO], pair, parse_sort("id", fields), None, 1).scans is scans
 
 
 async def test_scans_have_a_connection_of_their_own_on_sqlite(sqlite: SqliteDatabase) -> None:
@@ -191,17 +191,17 @@ async def test_scans_have_a_connection_of_their_own_on_sqlite(sqlite: SqliteData
 FILL_CHANGES: Final = (
     """
     INSERT INTO changes (kind, entity_id, version, action, actor, request_id, at, subjects)
-    SELECT CASE WHEN n % 2 = 0 THEN 'user' ELSE 'membership' END, n / 4, 1, 'created', 'a', 'r',
+    SELECT CASE WHEN n % 2 = 0 THEN 'user' ELSE 'participation' END, n / 4, 1, 'created', 'a', 'r',
            timestamptz '2026-01-01' + n * interval '1 minute', '[]'
     FROM generate_series(1, 20000) AS n
     """,
     """
     INSERT INTO change_subjects (kind, id, seq)
-    SELECT CASE WHEN seq % 3 = 0 THEN 'user' ELSE 'project' END, seq / 9, seq FROM changes WHERE kind = 'membership'
+    SELECT CASE WHEN seq % 3 = 0 THEN 'user' ELSE 'project' END, seq / 9, seq FROM changes WHERE kind = 'participation'
     """,
     """
     INSERT INTO answers (actor, key, fingerprint, answer, kind, entity_id, at)
-    SELECT 'a', 'key ' || n, 'f', 'answer', CASE WHEN n % 2 = 0 THEN 'user' ELSE 'membership' END, n / 4,
+    SELECT 'a', 'key ' || n, 'f', 'answer', CASE WHEN n % 2 = 0 THEN 'user' ELSE 'participation' END, n / 4,
            timestamptz '2026-01-01' + n * interval '1 second'
     FROM generate_series(1, 20000) AS n
     """,
@@ -209,14 +209,14 @@ FILL_CHANGES: Final = (
 )
 
 ALICE: Final[dict[str, Any]] = {"its_kind": "user", "its_id": 7}
-HER_MEMBERSHIPS: Final = {**ALICE, "other_kind": "membership"}
+HER_PARTICIPATIONS: Final = {**ALICE, "other_kind": "participation"}
 
 BY_SUBJECT: Final[dict[str, tuple[sa.Executable, dict[str, Any]]]] = {
     "list": (LIST_OF_SUBJECT, {**ALICE, "since": 5, "limit": 100}),
     "redact its own": (REDACT_ITS_OWN, ALICE),
-    "redact about it": (REDACT_ABOUT_IT, HER_MEMBERSHIPS),
+    "redact about it": (REDACT_ABOUT_IT, HER_PARTICIPATIONS),
     "forget": (FORGET, ALICE),
-    "forget about it": (FORGET_ABOUT_IT, HER_MEMBERSHIPS),
+    "forget about it": (FORGET_ABOUT_IT, HER_PARTICIPATIONS),
 }
 
 ITS_CHANGES: Final = "SEARCH changes USING INDEX ix_changes_kind_entity_id_seq (kind=? AND entity_id=?"
@@ -261,18 +261,18 @@ async def test_what_is_about_an_entity_is_found_by_its_indexes_on_sqlite(sqlite:
     assert all(plan[number - 1].startswith("SCAN anon_") for number in sorts), plan
 
 
-ITS_MEMBERSHIPS: Final = "SEARCH sample_memberships USING INDEX ix_sample_memberships_user_id_id (user_id=?)"
+ITS_PARTICIPATIONS: Final = "SEARCH sample_participations USING INDEX ix_sample_participations_user_id_id (user_id=?)"
 BY_THEIR_NUMBERS: Final = "SEARCH changes USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
 
 ENDING: Final[dict[str, tuple[sa.Executable, list[str]]]] = {
-    "record": (recording(MEMBERSHIPS, "user_id", True, None), [ITS_MEMBERSHIPS]),
+    "record": (recording(PARTICIPATIONS, "user_id", True, None), [ITS_PARTICIPATIONS]),
     "name the projects": (
-        naming_subjects(MEMBERSHIPS, "project_id", "project"),
-        [BY_THEIR_NUMBERS, "SEARCH sample_memberships USING INTEGER PRIMARY KEY (rowid=?)"],
+        naming_subjects(PARTICIPATIONS, "project_id", "project"),
+        [BY_THEIR_NUMBERS, "SEARCH sample_participations USING INTEGER PRIMARY KEY (rowid=?)"],
     ),
     "delete": (
-        deleting(MEMBERSHIPS, "user_id", True),
-        ["SEARCH sample_memberships USING COVERING INDEX ix_sample_memberships_user_id_id (user_id=?)"],
+        deleting(PARTICIPATIONS, "user_id", True),
+        ["SEARCH sample_participations USING COVERING INDEX ix_sample_participations_user_id_id (user_id=?)"],
     ),
 }
 

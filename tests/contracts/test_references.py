@@ -7,12 +7,12 @@ import pytest
 import sqlalchemy as sa
 from tests.contracts import sample
 from tests.contracts.sample import (
-    Membership,
     MemorySampleUnits,
-    NewMembership,
+    NewParticipation,
     NewProject,
     NewSubstitution,
     NewTask,
+    Participation,
     Project,
     Task,
 )
@@ -74,7 +74,7 @@ async def changes(units: Any, *, subject: Entity | None = None, after: int = 0) 
 
 async def everything(units: Any) -> Any:
     async with units.reading() as work:
-        names = ("users", "projects", "memberships", "tasks")
+        names = ("users", "projects", "participations", "tasks")
         return [await getattr(work, name).list(limit=100) for name in names], await work.changes.list(limit=1000)
 
 
@@ -108,7 +108,7 @@ async def test_a_reference_to_what_is_not_there_is_refused_at_its_pointer(units:
 
 async def test_each_broken_reference_is_named(units: Any) -> None:
     with pytest.raises(Invalid) as refused:
-        await add(units, "memberships", NewMembership(project_id=1, user_id=1))
+        await add(units, "participations", NewParticipation(project_id=1, user_id=1))
 
     assert {fault.pointer for fault in refused.value.faults} == {"/project_id", "/user_id"}
 
@@ -169,22 +169,22 @@ async def test_who_is_referred_to_cannot_be_deleted_and_the_refusal_names_what_s
 
 
 @pytest.mark.parametrize("go", [delete, purge], ids=["deleted", "erased"])
-async def test_memberships_end_with_their_user_and_keep_their_history(units: Any, go: Any) -> None:
+async def test_participations_end_with_their_user_and_keep_their_history(units: Any, go: Any) -> None:
     alice, bob = await user(units), await user(units, "Bob")
     apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=bob.id))
-    his = await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id, role="lead"))
-    hers = await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=alice.id, role="crew"))
+    his = await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=bob.id, role="lead"))
+    hers = await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=alice.id, role="crew"))
 
     await go(units, "users", alice.id)
 
     async with units.reading() as work:
-        assert await work.memberships.list(limit=10) == [his]
+        assert await work.participations.list(limit=10) == [his]
         with pytest.raises(NotFound):
-            await work.memberships.get(hers.id)
+            await work.participations.get(hers.id)
     ended = (await changes(units))[-1] if go is purge else (await changes(units, subject=hers))[-1]
     found = [each for each in await changes(units, subject=hers) if each.action is Action.ENDED]
     assert len(found) == 1
-    assert found[0].subjects == (("membership", hers.id), ("project", apollo.id), ("user", alice.id))
+    assert found[0].subjects == (("participation", hers.id), ("project", apollo.id), ("user", alice.id))
     assert ended.seq >= found[0].seq
     if go is delete:
         assert found[0].before == {"project_id": apollo.id, "user_id": alice.id, "role": "crew"}
@@ -224,16 +224,16 @@ async def test_a_deleted_task_is_cleared_by_an_erasure_only(units: Any) -> None:
 async def test_what_ends_takes_along_what_ends_with_it(units: Any) -> None:
     alice = await user(units)
     apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
-    member: Membership = await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=alice.id))
+    member: Participation = await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=alice.id))
 
     async with units.writing(CONTEXT) as work:
         await work.projects.end(await work.projects.get(apollo.id))
         await work.commit(None)
 
     kinds = [(each.kind, each.action) for each in (await changes(units))[-2:]]
-    assert sorted(kinds) == [("membership", Action.ENDED), ("project", Action.ENDED)]
+    assert sorted(kinds) == [("participation", Action.ENDED), ("project", Action.ENDED)]
     async with units.reading() as work:
-        for store, id in (("projects", apollo.id), ("memberships", member.id)):
+        for store, id in (("projects", apollo.id), ("participations", member.id)):
             with pytest.raises(NotFound):
                 await getattr(work, store).get(id)
 
@@ -242,21 +242,21 @@ async def test_a_composite_key_that_is_taken_names_the_same_fields_everywhere(un
     alice, bob = await user(units), await user(units, "Bob")
     apollo = await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
     await add(units, "projects", NewProject(name="Apollo", owner_id=bob.id))
-    await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id))
+    await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=bob.id))
 
     with pytest.raises(Conflict) as taken:
         await add(units, "projects", NewProject(name="APOLLO", owner_id=alice.id))
     assert taken.value.fields == ("owner_id", "name")
     with pytest.raises(Conflict) as taken:
-        await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id))
+        await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=bob.id))
     assert taken.value.fields == ("project_id", "user_id")
 
 
 async def test_everything_about_a_user_is_in_its_history(units: Any) -> None:
     alice, bob = await user(units), await user(units, "Bob")
     apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=bob.id))
-    hers = await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=alice.id))
-    await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id))
+    hers = await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=alice.id))
+    await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=bob.id))
     task: Task = await add(units, "tasks", NewTask(title="t", assignee_id=bob.id))
     async with units.writing(CONTEXT) as work:
         await work.tasks.save((await work.tasks.get(task.id)).revised(assignee_id=alice.id))
@@ -267,7 +267,7 @@ async def test_everything_about_a_user_is_in_its_history(units: Any) -> None:
 
     assert [(each.kind, each.entity_id, each.action) for each in about] == [
         ("user", alice.id, Action.CREATED),
-        ("membership", hers.id, Action.CREATED),
+        ("participation", hers.id, Action.CREATED),
         ("task", task.id, Action.UPDATED),
         ("user", alice.id, Action.UPDATED),
     ]
@@ -282,14 +282,14 @@ async def test_everything_about_a_user_is_in_its_history(units: Any) -> None:
 async def test_an_erasure_leaves_no_values_of_the_person_in_what_is_about_it(units: Any) -> None:
     alice, bob = await user(units), await user(units, "Bob")
     apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=bob.id))
-    await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=alice.id, role="secret of Alice"))
-    his = await add(units, "memberships", NewMembership(project_id=apollo.id, user_id=bob.id, role="lead"))
+    await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=alice.id, role="secret of Alice"))
+    his = await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=bob.id, role="lead"))
     task: Task = await add(units, "tasks", NewTask(title="t", assignee_id=alice.id))
 
     await purge(units, "users", alice.id)
 
     for change in await changes(units, subject=alice):
-        if change.kind in {"user", "membership"}:
+        if change.kind in {"user", "participation"}:
             assert (change.before, change.after) == (None, None)
     assert [each.after for each in await changes(units, subject=his)] == [
         {"project_id": apollo.id, "user_id": bob.id, "role": "lead"}
@@ -297,17 +297,17 @@ async def test_an_erasure_leaves_no_values_of_the_person_in_what_is_about_it(uni
     assert (await changes(units, subject=task))[0].after == {"title": "t", "assignee_id": alice.id}
 
 
-async def test_all_memberships_of_a_user_end_at_once(units: Any) -> None:
+async def test_all_participations_of_a_user_end_at_once(units: Any) -> None:
     alice, bob = await user(units), await user(units, "Bob")
     for number in range(5):
         project = await add(units, "projects", NewProject(name=f"p{number}", owner_id=bob.id))
-        await add(units, "memberships", NewMembership(project_id=project.id, user_id=alice.id))
-        await add(units, "memberships", NewMembership(project_id=project.id, user_id=bob.id))
+        await add(units, "participations", NewParticipation(project_id=project.id, user_id=alice.id))
+        await add(units, "participations", NewParticipation(project_id=project.id, user_id=bob.id))
     head = (await changes(units))[-1].seq
 
     async with units.writing(CONTEXT) as work:
-        assert await work.memberships.end_all("user_id", alice.id) == 5
-        assert await work.memberships.end_all("user_id", alice.id) == 0
+        assert await work.participations.end_all("user_id", alice.id) == 5
+        assert await work.participations.end_all("user_id", alice.id) == 0
         committed = await work.commit(None)
 
     written = await changes(units, after=head)
@@ -315,7 +315,7 @@ async def test_all_memberships_of_a_user_end_at_once(units: Any) -> None:
     assert [each.seq for each in written] == list(range(head + 1, head + 6))
     assert committed.seq == written[-1].seq
     async with units.reading() as work:
-        assert {each.user_id for each in await work.memberships.list(limit=100)} == {bob.id}
+        assert {each.user_id for each in await work.participations.list(limit=100)} == {bob.id}
 
 
 ODD_ROLES = ["'", '"', "\\", "a\nb\t\x01\x7f", "\u2028 😀 e\u0301 ß", "%s :x ? $1", '{"a": [1]}', "null", "0", None]
@@ -327,15 +327,15 @@ async def test_what_ends_at_once_is_told_as_what_ends_one_by_one(units: Any) -> 
     for number, role in enumerate(ODD_ROLES):
         project = await add(units, "projects", NewProject(name=f"p{number}", owner_id=bob.id))
         for member in (alice, bob):
-            await add(units, "memberships", NewMembership(project_id=project.id, user_id=member.id, role=role))
+            await add(units, "participations", NewParticipation(project_id=project.id, user_id=member.id, role=role))
     head = (await changes(units))[-1].seq
 
     async with units.writing(CONTEXT) as work:
-        assert await work.memberships.end_all("user_id", alice.id) == len(ODD_ROLES)
+        assert await work.participations.end_all("user_id", alice.id) == len(ODD_ROLES)
         await work.commit(None)
     async with units.writing(CONTEXT) as work:
-        for membership in await work.memberships.list(limit=100):
-            await work.memberships.end(membership)
+        for participation in await work.participations.list(limit=100):
+            await work.participations.end(participation)
         await work.commit(None)
 
     written = [
@@ -412,7 +412,7 @@ async def ended(work: Any, bob: User) -> None:
         lambda: work.users.save(bob.revised(name="Robert")),
         lambda: work.users.end(bob),
         lambda: work.users.remove(bob),
-        lambda: work.memberships.end_all("user_id", bob.id),
+        lambda: work.participations.end_all("user_id", bob.id),
         lambda: work.commit(None),
         lambda: work.commit(None),
     )

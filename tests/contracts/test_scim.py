@@ -179,7 +179,7 @@ def with_family(id: int, family: Any) -> User:
     return User(id=id, name="x", created_at=NOON, updated_at=NOON, version=1, scim=scim)
 
 
-async def sorted_stores(sqlite: SqliteDatabase, postgres: PostgresDatabase) -> tuple[Stores, list[str | None]]:
+async def sorted_stores(sqlite: SqliteDatabase, postgres: PostgresDatabase) -> tuple[Stores[User], list[str | None]]:
     families = ["b", "B", "a", "ß", "SS", None, "none", 5, "ä", "😀", "\uffff", "c", {"x": "y"}]
     random.Random(1).shuffle(families)
     stores = await stores_of([with_family(id, each) for id, each in enumerate(families, 1)], sqlite, postgres)

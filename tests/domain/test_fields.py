@@ -66,6 +66,7 @@ def test_the_fields_of_users_are_these() -> None:
         "external_id": (Kind.EXACT, True, True),
         "status": (Kind.EXACT, False, True),
         "attributes": (Kind.JSON, False, False),
+        "groups": (Kind.IDS, False, False),
     }
     assert USER_FIELDS["id"] == ID
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from domain.errors import Invalid
 from domain.keys import (
     DIGITS,
-    GRANTABLE,
     RANDOM_LENGTH,
     Digest,
     Forbidden,
@@ -105,7 +104,7 @@ def test_scopes_are_kept_once_each_in_their_order() -> None:
     new = NewKey(name="n", scopes=(Scope.USERS_WRITE, Scope.CHANGES_READ, Scope.USERS_WRITE))
 
     assert new.scopes == (Scope.CHANGES_READ, Scope.USERS_WRITE)
-    assert NewKey(name="n", scopes=GRANTABLE).scopes == tuple(sorted(GRANTABLE))
+    assert NewKey(name="n", scopes=tuple(Scope)).scopes == tuple(sorted(Scope))
 
 
 @pytest.mark.parametrize(("seconds", "lawful"), [(-1, False), (0, False), (1, True)])
@@ -183,7 +182,7 @@ def test_a_refused_scope_is_counted_and_those_that_there_are_are_named() -> None
 
     [fault] = refused.value.faults
     assert "2 of these are unknown" in fault.detail
-    assert all(scope in fault.detail for scope in GRANTABLE)
+    assert all(scope in fault.detail for scope in Scope)
 
 
 def test_a_key_may_expire_at_any_time_or_never() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from httpx2 import AsyncClient
 
-from domain.keys import FIRST_ID, GRANTABLE, write_secret
+from domain.keys import FIRST_ID, Scope, write_secret
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
@@ -74,7 +74,7 @@ async def test_servers_that_start_at_once_seed_one_key_and_each_notices_what_ano
     rosters = await asyncio.gather(*(serve(postgres_url, bootstrap_key=BOOTSTRAP) for _ in range(SERVERS)))
     one, *others = await asyncio.gather(*(roster.url() for roster in rosters))
     listed = (await http.get(f"{one}/keys/", headers=bearer(BOOTSTRAP))).json()
-    assert [(key["id"], key["name"], key["scopes"]) for key in listed] == [(1, "bootstrap", sorted(GRANTABLE))]
+    assert [(key["id"], key["name"], key["scopes"]) for key in listed] == [(1, "bootstrap", sorted(Scope))]
 
     body = {"name": "short-lived", "scopes": ["users:read"]}
     key = (await http.post(f"{one}/keys/", headers=bearer(BOOTSTRAP), json=body)).json()

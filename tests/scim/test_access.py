@@ -13,7 +13,7 @@ from tests.scim.conftest import MOUNT, Scim, is_in_form
 
 from api.scim.app import ACTIONS
 from api.scim.calls import Action
-from domain.keys import GIVEN_BY_SCIM, GRANTABLE, Scope
+from domain.keys import GIVEN_BY_SCIM, Scope
 from services.users import UserService
 
 
@@ -48,7 +48,7 @@ async def test_2_without_a_valid_key_everything_is_a_401(directory: Directory) -
         assert is_admitted(await ask(directory, method, path, key=valid)), (method, path)
 
 
-@pytest.mark.parametrize("scope", GRANTABLE)
+@pytest.mark.parametrize("scope", Scope)
 async def test_a_key_may_do_what_its_scope_is_for_and_scim_is_for_all_of_it(directory: Directory, scope: Scope) -> None:
     _, secret = await directory.key(scope)
     for method, path, action in actions():

@@ -5,6 +5,8 @@ import pytest
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.changes import ChangeService
+from services.groups import GroupService
+from services.memberships import MembershipService
 from services.users import UserService
 
 
@@ -26,3 +28,13 @@ def users(units: MemoryUnitsOfWork, context: RequestContext) -> UserService:
 @pytest.fixture
 def changes(units: MemoryUnitsOfWork, context: RequestContext) -> ChangeService:
     return ChangeService(units, context)
+
+
+@pytest.fixture
+def groups(units: MemoryUnitsOfWork, context: RequestContext) -> GroupService:
+    return GroupService(units, context)
+
+
+@pytest.fixture
+def memberships(units: MemoryUnitsOfWork, context: RequestContext) -> MembershipService:
+    return MembershipService(units, context)

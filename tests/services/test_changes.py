@@ -10,7 +10,7 @@ from domain.changes import FIELDS, Action
 from domain.errors import Malformed, NotFound
 from domain.filters import Filter
 from domain.grammar import parse_filter
-from domain.users import NewUser
+from domain.users import NewUser, User
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from repositories.stores import MemoryReadStores
@@ -45,7 +45,7 @@ async def test_tells_the_history_of_one_user(users: UserService, changes: Change
     alice = (await users.create(NewUser(name="Alice"))).result
     await users.create(NewUser(name="Bob"))
     await users.patch(alice.id, {"name": "Alicia"})
-    told = (await changes.list_of_user(alice.id, since=0, limit=10)).changes
+    told = (await changes.list_about(User, alice.id, since=0, limit=10)).changes
     assert [(change.version, change.after) for change in told[1:]] == [(2, {"name": "Alicia"})]
     assert {change.entity_id for change in told} == {alice.id}
 
@@ -53,7 +53,7 @@ async def test_tells_the_history_of_one_user(users: UserService, changes: Change
 async def test_tells_the_history_of_a_deleted_user_too(users: UserService, changes: ChangeService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     await users.delete(alice.id)
-    assert [change.action for change in (await changes.list_of_user(alice.id, since=0, limit=10)).changes] == [
+    assert [change.action for change in (await changes.list_about(User, alice.id, since=0, limit=10)).changes] == [
         Action.CREATED,
         Action.DELETED,
     ]
@@ -63,14 +63,14 @@ async def test_a_history_that_was_read_to_its_end_is_empty_not_missing(
     users: UserService, changes: ChangeService
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
-    [change] = (await changes.list_of_user(alice.id, since=0, limit=10)).changes
-    assert (await changes.list_of_user(alice.id, since=change.seq, limit=10)).changes == []
+    [change] = (await changes.list_about(User, alice.id, since=0, limit=10)).changes
+    assert (await changes.list_about(User, alice.id, since=change.seq, limit=10)).changes == []
 
 
 @pytest.mark.parametrize("id", [0, -1, 1, 2**53, 2**63, 2**70])
 async def test_there_is_no_history_of_whom_there_never_was(changes: ChangeService, id: int) -> None:
     with pytest.raises(NotFound):
-        await changes.list_of_user(id, since=0, limit=10)
+        await changes.list_about(User, id, since=0, limit=10)
 
 
 OF_BOB = parse_filter("entity_id eq 2", FIELDS)
@@ -106,7 +106,7 @@ async def test_a_reader_from_the_future_is_told(users: UserService, changes: Cha
         changes.list(since=3, limit=9),
         changes.list(filter=OF_BOB, since=3, limit=9),
         changes.wait(since=3, limit=9, within_s=9),
-        changes.list_of_user(1, since=3, limit=9),
+        changes.list_about(User, 1, since=3, limit=9),
     ):
         with pytest.raises(Malformed, match="the last one is 2"):
             await ask
@@ -123,9 +123,9 @@ async def test_a_history_goes_on_where_its_page_ended(users: UserService, change
     await create_users(users, 2)
     await users.patch(1, {"name": "Alice"})
     await users.delete(1)
-    first = await changes.list_of_user(1, since=0, limit=2)
-    second = await changes.list_of_user(1, since=first.end, limit=2)
-    third = await changes.list_of_user(1, since=second.end, limit=2)
+    first = await changes.list_about(User, 1, since=0, limit=2)
+    second = await changes.list_about(User, 1, since=first.end, limit=2)
+    third = await changes.list_about(User, 1, since=second.end, limit=2)
     assert [[change.seq for change in page.changes] for page in (first, second, third)] == [[1, 3], [4], []]
     assert (first.end, second.end, third.end) == (3, 4, 4)
 

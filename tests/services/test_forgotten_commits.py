@@ -17,6 +17,7 @@ from tests.services.test_operations import CALLS, contents, directory_for
 
 import services
 from domain.errors import Gone, NotFound, Refusal
+from domain.groups import NewGroup
 from domain.idempotency import Committed
 from domain.keys import FIRST_ID, RANDOM_LENGTH, NewKey, Scope, write_secret
 from domain.users import NewUser
@@ -24,7 +25,9 @@ from domain.webhooks import NewWebhook, State
 from domain.work import RequestContext, utc_now
 from repositories.fake import MemoryUnitsOfWork
 from services.authentication import Authenticator
+from services.groups import GroupService
 from services.keys import KeyService
+from services.memberships import MembershipService
 from services.users import UserService
 from services.webhooks import WebhookService
 
@@ -77,6 +80,22 @@ async def keeps_an_erasure(service: UserService, units: MemoryUnitsOfWork) -> No
     await service.purge(alice.id)
     with pytest.raises(NotFound):
         await others.get(alice.id)
+
+
+async def keeps_what_was_put_of_a_group(service: GroupService, units: MemoryUnitsOfWork) -> None:
+    others = GroupService(units, CONTEXT)
+    created, _ = (await service.put(NewGroup(name="Engineers", external_id="x"))).result
+    assert await others.find("external_id", "x") == created
+    replaced, _ = (await service.put(NewGroup(name="Makers", external_id="x"))).result
+    assert await others.get(created.id) == replaced
+
+
+async def keeps_a_member(service: MembershipService, units: MemoryUnitsOfWork) -> None:
+    alice = (await UserService(units, CONTEXT).create(NewUser(name="Alice"))).result
+    group = (await GroupService(units, CONTEXT).create(NewGroup(name="Engineers"))).result
+    for given in ({}, {"role": "lead"}):
+        put = (await service.put(group.id, alice.id, given)).result
+        assert await MembershipService(units, CONTEXT).get(group.id, alice.id) == put
 
 
 def key_service(kind: Any, units: MemoryUnitsOfWork) -> Any:
@@ -150,6 +169,8 @@ def made(kind: Any, units: MemoryUnitsOfWork) -> Any:
 
 CHECKS: Final[dict[str, Check]] = {
     "services.authentication.Authenticator._note_use": keeps_the_note_of_a_use,
+    "services.groups.GroupService._put": keeps_what_was_put_of_a_group,
+    "services.memberships.MembershipService.put": keeps_a_member,
     "services.keys.KeyService.create": keeps_a_created_key,
     "services.keys.KeyService.seed": keeps_a_seeded_key,
     "services.keys.KeyService.rotate": keeps_a_rotation,

@@ -25,9 +25,12 @@ import services
 from domain.deliveries import Delivery, DeliveryState
 from domain.errors import Busy, Contended
 from domain.filters import Filter
+from domain.groups import NewGroup
 from domain.idempotency import Committed
-from domain.keys import FIRST_ID, GRANTABLE, RANDOM_LENGTH, Forbidden, NewKey, Scope, write_secret
+from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, write_secret
 from domain.leases import Lease
+from domain.memberships import NewMembership
+from domain.nestings import NewNesting
 from domain.users import NewUser, User
 from domain.webhooks import NewWebhook, Progress, Secret, State
 from domain.work import RequestContext, UnitsOfWork
@@ -47,7 +50,8 @@ W = TypeVar("W")
 Call = Callable[[Any], Awaitable[Any]]
 
 NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
-ALICE, BOB = 1, 2
+ALICE, BOB, CAROL = 1, 2, 3
+ENGINEERS, GONE, BUILDERS, MAKERS = 1, 2, 3, 4
 ADMIN, USED = 1, 2
 HOOK, PAUSED = 1, 2
 HOLDER: Final = "this process"
@@ -67,8 +71,12 @@ NOT_COMMITTED: Final[Mapping[str, str]] = {}
 """Methods that begin a unit of work to write and do not commit it, and why not."""
 
 
-async def exported(service: Any) -> list[User]:
-    return [user async for batch in service.export() for user in batch]
+async def exported(service: Any, *of: int) -> list[Any]:
+    return [each async for batch in service.export(*of) for each in batch]
+
+
+async def nested(service: Any) -> list[Any]:
+    return [each async for batch in service.export_nested(ENGINEERS) for each in batch]
 
 
 async def person(service: Any) -> list[PersonPart]:
@@ -81,7 +89,7 @@ CALLS: Final[Mapping[str, Call]] = {
     "Authenticator.needs_key": lambda service: service.needs_key(),
     "ChangeService.latest": lambda service: service.latest(limit=9),
     "ChangeService.list": lambda service: service.list(since=0, limit=9),
-    "ChangeService.list_of_user": lambda service: service.list_of_user(ALICE, since=0, limit=9),
+    "ChangeService.list_about": lambda service: service.list_about(User, ALICE, since=0, limit=9),
     "ChangeService.wait": lambda service: service.wait(since=None, limit=9, within_s=1),
     "DeliveryService.list": lambda service: service.list(HOOK, limit=9),
     "DeliveryService.send_again": lambda service: service.send_again(HOOK, 1),
@@ -102,14 +110,39 @@ CALLS: Final[Mapping[str, Call]] = {
     "Ledger.follow": lambda service: service.follow(0, 9, 1),
     "Ledger.trim": lambda service: service.trim([HOOK], keep=1, before=NOON),
     "ExportService.person": person,
+    "GroupService.count": lambda service: service.count(),
+    "GroupService.create": lambda service: service.create(NewGroup(name="Builders")),
+    "GroupService.delete": lambda service: service.delete(ENGINEERS),
+    "GroupService.export": exported,
+    "GroupService.find": lambda service: service.find("name", "engineers"),
+    "GroupService.get": lambda service: service.get(ENGINEERS),
+    "GroupService.list": lambda service: service.list(limit=9),
+    "GroupService.list_children": lambda service: service.list_children(ENGINEERS, limit=9),
+    "GroupService.list_reached": lambda service: service.list_reached(ALICE, limit=9),
+    "GroupService.nest": lambda service: service.nest(ENGINEERS, BUILDERS),
+    "GroupService.unnest": lambda service: service.unnest(MAKERS, ENGINEERS),
+    "GroupService.list_of_user": lambda service: service.list_of_user(ALICE, limit=9),
+    "GroupService.patch": lambda service: service.patch(ENGINEERS, {"name": "Coders"}),
+    "GroupService.purge": lambda service: service.purge(GONE),
+    "GroupService.put": lambda service: service.put(NewGroup(name="Coders", external_id="engineers")),
+    "GroupService.restore": lambda service: service.restore(GONE),
     "KeyService.create": lambda service: service.create(NewKey(name="new", scopes=(Scope.KEYS_ADMIN,))),
     "KeyService.get": lambda service: service.get(ADMIN),
     "KeyService.list": lambda service: service.list(limit=9),
     "KeyService.revoke": lambda service: service.revoke(USED),
     "KeyService.rotate": lambda service: service.rotate(USED),
     "KeyService.seed": lambda service: service.seed(write_secret(FIRST_ID, RANDOM)),
+    "MembershipService.change": lambda service: service.change(ENGINEERS, add={CAROL: {}}, remove=[ALICE]),
+    "MembershipService.count": lambda service: service.count(ENGINEERS),
+    "MembershipService.export": lambda service: exported(service, ENGINEERS),
+    "MembershipService.get": lambda service: service.get(ENGINEERS, ALICE),
+    "MembershipService.list": lambda service: service.list(ENGINEERS, limit=9),
+    "MembershipService.list_nested": lambda service: service.list_nested(ENGINEERS, limit=9),
+    "MembershipService.export_nested": nested,
+    "MembershipService.put": lambda service: service.put(ENGINEERS, ALICE, {"role": "lead"}),
+    "MembershipService.remove": lambda service: service.remove(ENGINEERS, ALICE),
     "UserService.count": lambda service: service.count(),
-    "UserService.create": lambda service: service.create(NewUser(name="Carol")),
+    "UserService.create": lambda service: service.create(NewUser(name="Dora")),
     "UserService.delete": lambda service: service.delete(ALICE),
     "UserService.export": exported,
     "UserService.find": lambda service: service.find("external_id", "alice"),
@@ -203,13 +236,23 @@ class WatchedUnits(MemoryUnitsOfWork):
 
 
 async def directory_for(method: str) -> WatchedUnits:
-    """A directory of Alice, Bob who was deleted, two webhooks, and two keys that administer keys."""
+    """A directory of Alice, Bob who was deleted, and Carol; of a group with Alice that is a part of another one, of an
+    empty and a deleted group; of two webhooks and two keys that administer keys.
+    """
     units = WatchedUnits()
     context = RequestContext(actor="tester", request_id="r1")
     async with units.writing(context) as work:
         await work.users.add(NewUser(name="Alice", external_id="alice"))
         bob = await work.users.add(NewUser(name="Bob", external_id="bob"))
+        await work.users.add(NewUser(name="Carol"))
         await work.users.save(bob.deleted(NOON))
+        await work.groups.add(NewGroup(name="Engineers", external_id="engineers"))
+        gone = await work.groups.add(NewGroup(name="Gone"))
+        await work.groups.save(gone.deleted(NOON))
+        for name in ("Others", "Makers"):
+            await work.groups.add(NewGroup(name=name))
+        await work.nestings.add(NewNesting(group_id=MAKERS, child_id=ENGINEERS))
+        await work.memberships.add(NewMembership(group_id=ENGINEERS, user_id=ALICE))
         hook = NewWebhook(url="https://example.org/hooks")
         for each in (hook, replace(hook, state=State.PAUSED)):
             await work.webhooks.keep_secrets((await work.webhooks.add(each)).id, [Secret(b"s" * 32)])
@@ -352,7 +395,7 @@ async def test_every_unit_of_work_is_begun_by_a_call_from_here() -> None:
 async def test_a_caller_without_a_scope_is_refused_and_nothing_is_stored(method: str, scope: Scope) -> None:
     units = await directory_for(method)
     before = await contents(units)
-    others = tuple(each for each in GRANTABLE if each is not scope)
+    others = tuple(each for each in Scope if each is not scope)
 
     with pytest.raises(Forbidden) as refused:
         await outcome(class_of(method), CALLS[method], units, scopes=others)
@@ -492,4 +535,4 @@ def test_only_an_operation_tells_its_scopes() -> None:
 
 def test_every_scope_that_a_new_key_can_have_allows_something() -> None:
     asked_for = {scope for method in OPERATIONS.values() for scope in scopes_of(method)}
-    assert set(GRANTABLE) == asked_for | {Scope.SCIM}  # which allows what SCIM needs, in SCIM
+    assert set(Scope) == asked_for | {Scope.SCIM}  # which allows what SCIM needs, in SCIM

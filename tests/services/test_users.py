@@ -11,7 +11,7 @@ from domain.errors import Conflict, Gone, Invalid, NotFound, Stale
 from domain.grammar import parse_filter
 from domain.idempotency import Committed
 from domain.pages import parse_sort
-from domain.users import FIELDS, NewUser, Status
+from domain.users import FIELDS, NewUser, Status, User
 from domain.values import JsonObject
 from domain.versions import NOT_THERE
 from domain.work import RequestContext
@@ -389,7 +389,7 @@ async def test_a_purge_erases_a_user_and_what_its_changes_say(
     for attempt in (users.get(1), users.restore(1), users.purge(1)):
         with pytest.raises(NotFound):
             await attempt
-    history = (await changes.list_of_user(1, since=0, limit=9)).changes
+    history = (await changes.list_about(User, 1, since=0, limit=9)).changes
     assert {(change.before, change.after) for change in history} == {(None, None)}
     assert "Alice" not in repr(await changes.list(since=0, limit=99))
     assert (await users.get(2)).name == "Bob"

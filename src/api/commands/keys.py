@@ -9,7 +9,7 @@ import typer
 from api.commands.console import DatabaseUrl, duration, in_service_of, lawful, reasons, refuse, show
 from api.randomness import random_characters
 from domain.errors import Refusal
-from domain.keys import FIRST_ID, GRANTABLE, Key, LastAdminKey, NewKey, write_secret
+from domain.keys import FIRST_ID, Key, LastAdminKey, NewKey, Scope, write_secret
 from domain.pages import BY_ID, MAX_LIMIT
 from domain.values import MAX_ID
 from services.keys import KeyService
@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(help="Who uses the key, for people")]
 KeyId = Annotated[int, typer.Argument(help="The id of the key, as list shows it", min=1, max=MAX_ID)]
 Scopes = Annotated[
     list[str],
-    typer.Option("--scope", help=f"What the key allows; can be given several times. Scopes are {', '.join(GRANTABLE)}"),
+    typer.Option("--scope", help=f"What the key allows; can be given several times. Scopes are {', '.join(Scope)}"),
 ]
 AllScopes = Annotated[bool, typer.Option("--all-scopes", help="The key allows everything")]
 Expires = Annotated[str | None, typer.Option(help="How long the key is valid, as in 90d, 12h or 30m")]
@@ -44,7 +44,7 @@ def create_key(  # noqa: PLR0917  # the command line has them by name
     expires_at = None if expires is None else datetime.now(UTC) + duration(expires)
     if bool(scope) == all_scopes:
         refuse("Say what the key allows: --all-scopes, or --scope users:read and so on.")
-    scopes: Any = GRANTABLE if all_scopes else tuple(scope)  # the domain checks them
+    scopes: Any = tuple(Scope) if all_scopes else tuple(scope)  # the domain checks them
     new = lawful(lambda: NewKey(name=name, scopes=scopes, expires_at=expires_at))
     key, secret = in_service(lambda service: service.create(new), database_url).result
     show({**as_over_http(key), "secret": secret}, as_json=json)

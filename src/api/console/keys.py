@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.console.pages import faults_in, number, render, route, service, to
 from domain.errors import Invalid
-from domain.keys import GRANTABLE, Forbidden, LastAdminKey, NewKey, Scope
+from domain.keys import Forbidden, LastAdminKey, NewKey, Scope
 from domain.pages import MAX_LIMIT
 from domain.work import utc_now
 from services.keys import KeyService
@@ -31,7 +31,7 @@ async def keys_page(request: Request, status: int = 200, secret: str = "", reaso
         "keys.html",
         status,
         keys=found.items,
-        scopes=GRANTABLE,
+        scopes=tuple(Scope),
         lifetimes=LIFETIMES,
         secret=secret,
         reason=reason,

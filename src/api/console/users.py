@@ -94,7 +94,7 @@ async def timeline(request: Request, id: int) -> list[Change]:
     if not request.state.session.may("changes:read"):
         return []
     changes = service(request, lambda container: container.changes)
-    return list((await changes.list_of_user(id, since=0, limit=MAX_LIMIT)).changes[::-1])
+    return list((await changes.list_about(User, id, since=0, limit=MAX_LIMIT)).changes[::-1])
 
 
 async def edit_user(request: Request) -> Response:
@@ -160,7 +160,7 @@ async def go_back(users: UserService, id: int, request: Request) -> None:
     """Give the fields that a change altered the values that they had before it."""
     changes = service(request, lambda container: container.changes)
     seq = number(request.state.form.get("seq"), 0)
-    found = (await changes.list_of_user(id, since=max(0, seq - 1), limit=1)).changes
+    found = (await changes.list_about(User, id, since=max(0, seq - 1), limit=1)).changes
     if not found or found[0].seq != seq or found[0].before is None:
         raise Malformed("There is nothing from before this change.")
     known = profile_of(NewUser)

@@ -134,10 +134,9 @@ def list_of(request: Request) -> str:
     return f"{request.scope['path'].rstrip('/')}?{urlencode(sorted(parts.items()))}"
 
 
-def refuse_paging(request: Request, media_type: str) -> None:
-    """Refuse parameters of a page: a stream is the whole list."""
-    if asked := [name for name in PAGING if name in request.query_params]:
-        detail = f"Not with {media_type}, which streams the whole list."
+def refuse_parameters(request: Request, names: Sequence[str], detail: str) -> None:
+    """Refuse parameters that have no meaning beside others, and would be ignored."""
+    if asked := [name for name in names if name in request.query_params]:
         raise RequestValidationError(
             [{"type": "literal_error", "loc": ("query", name), "msg": detail} for name in asked]
         )
@@ -171,7 +170,7 @@ async def answer_list(
     """A page of a list, or the whole list as a stream, as the Accept header prefers."""
     show = shown.by(fields)
     if (media_type := media_type_for(accept)) != JSON:
-        refuse_paging(request, media_type)
+        refuse_parameters(request, PAGING, f"Not with {media_type}, which streams the whole list.")
         columns = fields_asked_for(fields or EVERY_FIELD, shown.names)
         show = shown.by(fields or EVERY_FIELD) if media_type == CSV else show
         pages = service.export(filter=filter, sort=sort, hidden=hidden)

@@ -56,6 +56,7 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
             409, "broken_reference", "It refers to something that is not there, or something refers to it."
         ),
         "Under way": example(409, "in_flight", "A request with this idempotency key is under way. Ask again shortly."),
+        "A cycle": example(409, "cycle", "The group would be a part of itself."),
         "The last key": example(409, "last_admin_key", "This is the last key that may administer keys."),
     },
     410: {

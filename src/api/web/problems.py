@@ -36,6 +36,7 @@ from domain.errors import (
 )
 from domain.idempotency import IdempotencyKeyReused, InFlight
 from domain.keys import Forbidden, Key, LastAdminKey, TooManyFailures, Unauthenticated
+from domain.nestings import Cycle
 from domain.values import escape
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -52,6 +53,7 @@ STATUS: Final[Mapping[type[Refusal], int]] = {
     PositionExpired: 410,
     InFlight: 409,
     LastAdminKey: 409,
+    Cycle: 409,
     Stale: 412,
     IdempotencyKeyReused: 422,
     TooManyFailures: 429,

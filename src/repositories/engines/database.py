@@ -67,6 +67,10 @@ class Database(Protocol):
         """Claim a name until the transaction ends. False if another transaction, in any process, has it."""
         ...
 
+    async def hold(self, executor: Executor, name: str) -> None:
+        """Hold a name until the transaction ends, and wait for another one that holds it."""
+        ...
+
     async def scrub(self) -> None:
         """Remove erased rows from the files, as far as this engine can."""
         ...

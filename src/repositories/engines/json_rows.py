@@ -7,6 +7,7 @@ compiled anew for each number of rows, and end at some 32,000 values.
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ def as_parameter(rows: Iterable[Sequence[Any]]) -> str:
     return ENCODER.encode(list(rows))
 
 
+@lru_cache(16)
 def plain(value: object) -> str:
     """A time as the columns of both databases read it."""
     if not isinstance(value, datetime):

@@ -37,12 +37,26 @@ Columns = Mapping[str, sa.ColumnElement[Any]]
 """For each field by its name, the column with its key, as the domain defines it (`Field.key_in`)."""
 
 Condition = sa.ColumnElement[bool]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Related:
+    """Where the `ids` of a field of ids are: in rows of another table. `owners` selects whose they are."""
+
+    ids: sa.ColumnElement[int]
+    owners: sa.Select[Any]
+
+
+Relationships = Mapping[str, Related]
+
+NONE_RELATED: Final[Relationships] = {}
+
 Text = sa.ColumnElement[str]
 
 
-def condition(filter: Filter, columns: Columns) -> Condition:
+def condition(filter: Filter, columns: Columns, related: Relationships) -> Condition:
     """What rows have to fulfil. Its parameters are those of `parameters_of`, for any filter of the same shape."""
-    return Conditions(columns).of(filter)
+    return Conditions(columns, related).of(filter)
 
 
 def parameters_of(filter: Filter | None) -> Mapping[str, object]:
@@ -100,8 +114,11 @@ def text_after(term: Comparison | Present | Some) -> str:
 class Conditions:
     """Turns one filter into a condition, and numbers its values from left to right."""
 
-    def __init__(self, columns: Columns, numbers: Iterator[int] | None = None) -> None:
+    def __init__(
+        self, columns: Columns, related: Relationships = NONE_RELATED, numbers: Iterator[int] | None = None
+    ) -> None:
         self._columns = columns
+        self._related = related
         self._numbers = numbers or count()
 
     def of(self, filter: Filter) -> Condition:
@@ -127,16 +144,21 @@ class Conditions:
 
     def _some(self, document: sa.ColumnElement[Any], path: tuple[str, ...], part: Filter) -> Condition:
         elements = Elements(document, *path).table_valued(sa.column("item", document.type))
-        matches = Conditions({ITEM.name: elements.c.item}, self._numbers).of(part)
+        matches = Conditions({ITEM.name: elements.c.item}, numbers=self._numbers).of(part)
         return sa.select(sa.literal_column("1")).select_from(elements).where(matches).exists()
 
     def _present(self, field: Field, path: tuple[str, ...]) -> Condition:
+        if related := self._related.get(field.name):
+            return self._columns["id"].in_(related.owners)
         column = self._columns[field.name]
         return HasMember(column, *path) if field.is_json else column.is_not(None)
 
     def _comparison(self, field: Field, name: Operator, value: Value, path: tuple[str, ...]) -> Condition:
-        column = self._columns[field.name]
         parameter = f"value_{next(self._numbers)}"
+        if related := self._related.get(field.name):
+            compared = COMPARES[name](related.ids, sa.bindparam(parameter, type_=sa.BigInteger()))
+            return self._columns["id"].in_(related.owners.where(compared))
+        column = self._columns[field.name]
         if field.is_json:
             return member_compares(column, path, name, type_of(value), parameter)
         return COMPARES[name](column, sa.bindparam(parameter, type_=column.type))

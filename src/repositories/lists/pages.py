@@ -4,7 +4,7 @@ A statement is composed once for each shape of filter, sort and position. Values
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +14,7 @@ from domain.fields import Field
 from domain.filters import And, Comparison, Filter, Operator
 from domain.pages import Keys, Order, Position, Sort
 from repositories.engines.statements import COMPOSED, bounded
-from repositories.lists.filters import Columns, Condition, Member, Shape, condition, parameters_of
+from repositories.lists.filters import Columns, Condition, Member, Relationships, Shape, condition, parameters_of
 
 SHAPES: Final = 256
 """How many statements are kept."""
@@ -32,6 +32,7 @@ class Listing:
     `keys` are the columns that filters and sorts compare, by field. A column that sorts begins an index of shown rows.
     `unique` are the fields, and groups of fields, of which no two shown rows have the same keys.
     `indexed` says whether the columns have those indexes.
+    `related` are the fields of ids.
     """
 
     columns: Sequence[sa.Column[Any]]
@@ -39,6 +40,7 @@ class Listing:
     shown: Condition
     unique: Sequence[Sequence[str]]
     indexed: bool = True
+    related: Relationships = field(default_factory=dict)
 
     def key(self, field: Field) -> sa.ColumnElement[Any]:
         """The key of a field that sorts."""
@@ -141,7 +143,9 @@ def composed(statement: sa.Select[Any]) -> sa.Select[Any]:
 
 
 def shown(listing: Listing, shape: Shape | None) -> Sequence[Condition]:
-    return [listing.shown] if shape is None else [listing.shown, condition(shape.example, listing.keys)]
+    if shape is None:
+        return [listing.shown]
+    return [listing.shown, condition(shape.example, listing.keys, listing.related)]
 
 
 @dataclass(frozen=True, slots=True)

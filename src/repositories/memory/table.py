@@ -1,10 +1,10 @@
 """What all stores in memory share: the counterpart of `repositories.table`, without a database."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
 from functools import cache, cmp_to_key
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from domain.entities import Entity
 from domain.errors import Conflict, Fault, Gone, InUse, Invalid, NotFound, Stale
@@ -13,7 +13,7 @@ from domain.filters import Filter, matches
 from domain.pages import BY_ID, Keys, Position, Sort
 from domain.references import Reference, Then
 from domain.stores import Hidden
-from repositories.memory.units import MemoryReading, MemoryWriting, Referrers
+from repositories.memory.units import MemoryReading, MemoryWriting, Referrers, Tables
 from repositories.writes import write
 
 N = TypeVar("N")
@@ -24,11 +24,34 @@ NAMED = 3
 """How many of the referring entities a refusal names."""
 
 
+Relationships = Mapping[str, Callable[[Tables, int], Sequence[int]]]
+"""For each field of ids, where the ids for an entity's own id are."""
+
+NONE_RELATED: Final[Relationships] = {}
+
+
+class Seen:
+    """An entity and its fields of ids."""
+
+    def __init__(self, entity: Entity, related: Relationships, tables: Tables) -> None:
+        self._entity = entity
+        self._related = related
+        self._tables = tables
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._related:
+            return list(self._related[name](self._tables, self._entity.id))
+        return getattr(self._entity, name)
+
+
 class MemoryReadStore(Generic[N, E]):
     """The entities of one kind. It stores and returns copies, because JSON in a frozen entity is mutable."""
 
-    def __init__(self, entity: type[E], unit: MemoryReading | MemoryWriting) -> None:
+    def __init__(
+        self, entity: type[E], unit: MemoryReading | MemoryWriting, related: Relationships = NONE_RELATED
+    ) -> None:
         self._entity = entity
+        self._related = related
         self._kind = entity.kind
         self._unit = unit
         self._fields = fields_in(cast("Any", entity))
@@ -54,6 +77,14 @@ class MemoryReadStore(Generic[N, E]):
             ):
                 return own(row)
         raise NotFound(f"There is no {self._kind} with this {field}.")
+
+    async def get_many(self, ids: Collection[int]) -> Sequence[E]:
+        return [await self.get(id, hidden=True) for id in sorted({*ids} & self._rows.keys())]
+
+    async def find_many(self, field: str, values: Collection[str]) -> Mapping[str, E]:
+        by_key = {self._key(row, field): row for row in self._shown()}
+        wanted = {value: by_key.get(self._form(field, value)) for value in values}
+        return {value: own(row) for value, row in wanted.items() if row is not None}
 
     async def list(
         self,
@@ -83,7 +114,11 @@ class MemoryReadStore(Generic[N, E]):
         return self._rows[id]
 
     def _shown(self, filter: Filter | None = None, hidden: Hidden = Hidden.NO) -> Sequence[E]:
-        return [row for row in self._rows.values() if hidden.has(row) and matches(filter, row)]
+        return [row for row in self._rows.values() if hidden.has(row) and matches(filter, self._seen(row))]
+
+    def _seen(self, row: E) -> object:
+        """A row as filters see it: with its fields of ids."""
+        return Seen(row, self._related, self._unit.tables) if self._related else row
 
     def _key(self, entity: E, name: str) -> Any:
         return self._fields[name].key_in(entity)
@@ -96,9 +131,12 @@ class MemoryReadStore(Generic[N, E]):
 class MemoryStore(MemoryReadStore[N, E]):
     """The entities within one unit of work."""
 
-    def __init__(self, entity: type[E], unit: MemoryWriting) -> None:
-        super().__init__(entity, unit)
+    def __init__(self, entity: type[E], unit: MemoryWriting, related: Relationships = NONE_RELATED) -> None:
+        super().__init__(entity, unit, related)
         self.unit = unit
+
+    async def hold(self, id: int) -> E:
+        return await self.get(id)
 
     @write
     async def add(self, new: N) -> E:
@@ -119,8 +157,10 @@ class MemoryStore(MemoryReadStore[N, E]):
         saved: E = replace(cast("Any", entity), **changed)
         self._require_references(saved, before)
         if saved.is_hidden and not before.is_hidden:
-            self._release(before, erased=False)
+            self._release(saved, erased=False)
         self.unit.journal.saved(before, self._keep(saved))
+        if before.is_hidden and not saved.is_hidden:
+            self._bring_back(before)
         return saved
 
     @write
@@ -130,6 +170,21 @@ class MemoryStore(MemoryReadStore[N, E]):
     @write
     async def end(self, entity: E) -> None:
         self.unit.journal.ended(self._delete(entity))
+
+    @write
+    async def add_many(self, new: Sequence[N]) -> Sequence[E]:
+        self._require_references_of_many([(each, None) for each in new])
+        return [await self.add(each) for each in new]
+
+    @write
+    async def save_many(self, entities: Sequence[E]) -> Sequence[E]:
+        self._require_references_of_many([(each, self._at_version(each)) for each in entities])
+        return [await self.save(each) for each in entities]
+
+    @write
+    async def end_many(self, entities: Sequence[E]) -> None:
+        for each in entities:
+            await self.end(each)
 
     @write
     async def end_all(self, field: str, value: int) -> int:
@@ -171,14 +226,27 @@ class MemoryStore(MemoryReadStore[N, E]):
 
     def _require_references(self, new: E, before: E | None) -> None:
         """Raises `Invalid` at each reference to a missing entity, if it is new or the entity becomes visible."""
+        if (faults := self._broken_references(new, before)) and not new.is_hidden:
+            raise Invalid(sorted(faults, key=lambda fault: fault.pointer))
+
+    def _require_references_of_many(self, pairs: Sequence[tuple[Any, E | None]]) -> None:
+        """The same for many entities, new and before."""
         faults = [
-            Fault(f"/{reference.field}", "not_found", f"There is no {reference.to.kind} with this id.")
-            for reference in new.references
+            fault
+            for number, (new, before) in enumerate(pairs)
+            if not getattr(new, "is_hidden", False)
+            for fault in self._broken_references(new, before, f"/{number}")
+        ]
+        if faults:
+            raise Invalid(faults)
+
+    def _broken_references(self, new: Any, before: E | None, pointer: str = "") -> Sequence[Fault]:
+        return [
+            Fault(f"{pointer}/{reference.field}", "not_found", f"There is no {reference.to.kind} with this id.")
+            for reference in self._entity.references
             if before is None or before.is_hidden or getattr(before, reference.field) != getattr(new, reference.field)
             if not self._is_there(reference, getattr(new, reference.field))
         ]
-        if faults and not new.is_hidden:
-            raise Invalid(sorted(faults, key=lambda fault: fault.pointer))
 
     def _is_there(self, reference: Reference, id: int | None) -> bool:
         other = self.unit.tables.rows[reference.to.kind].by_id.get(id)  # type: ignore[arg-type]
@@ -196,6 +264,17 @@ class MemoryStore(MemoryReadStore[N, E]):
                     self._end(holders)
                 case Then.CLEAR:
                     self._clear(holders, referrers.reference.field)
+                case Then.HIDE:
+                    self._hide(holders, entity)
+
+    def _bring_back(self, entity: Entity) -> None:
+        """Show the entities that were hidden with this one, as it was before it is shown again."""
+        for referrers in self.unit.tables.referrers_of(entity.kind):
+            if referrers.reference.on_delete is Then.HIDE:
+                for before in self._holders(referrers, entity.id, hidden=True):
+                    if before.is_hidden:
+                        self._change(before, **{str(before.hidden_since): None})
+                        self._bring_back(before)
 
     def _holders(self, referrers: Referrers, id: int, *, hidden: bool) -> Sequence[Entity]:
         rows = self.unit.tables.rows[referrers.entity.kind].by_id
@@ -210,10 +289,21 @@ class MemoryStore(MemoryReadStore[N, E]):
 
     def _clear(self, entities: Iterable[Entity], field: str) -> None:
         for before in entities:
-            changed: Any = {field: None, "updated_at": self.unit.now, "version": before.version + 1}
-            after: Entity = replace(cast("Any", before), **changed)
-            self.unit.tables.rows[before.kind].by_id[before.id] = after
-            self.unit.journal.saved(before, after)
+            self._change(before, **{field: None})
+
+    def _hide(self, entities: Iterable[Entity], other: Entity) -> None:
+        since = getattr(other, str(other.hidden_since))
+        for before in entities:
+            hidden: Any = replace(cast("Any", before), **{str(before.hidden_since): since})
+            self._release(hidden, erased=False)
+            self._change(before, **{str(before.hidden_since): since})
+
+    def _change(self, before: Entity, **values: object) -> None:
+        """Change an entity of another kind, as a save does."""
+        changed: Any = {**values, "updated_at": self.unit.now, "version": before.version + 1}
+        after: Entity = replace(cast("Any", before), **changed)
+        self.unit.tables.rows[before.kind].by_id[before.id] = after
+        self.unit.journal.saved(before, after)
 
 
 @cache
@@ -238,11 +328,15 @@ def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
     return cmp_to_key(lambda one, other: sort.compare(one[0], other[0]))
 
 
-def reading(_: type[N], entity: type[E]) -> Callable[[MemoryReading], MemoryReadStore[N, E]]:
+def reading(
+    _: type[N], entity: type[E], related: Relationships = NONE_RELATED
+) -> Callable[[MemoryReading], MemoryReadStore[N, E]]:
     """Makes the store of a kind that needs nothing of its own, for reading units."""
-    return lambda unit: MemoryReadStore(entity, unit)
+    return lambda unit: MemoryReadStore(entity, unit, related)
 
 
-def writing(_: type[N], entity: type[E]) -> Callable[[MemoryWriting], MemoryStore[N, E]]:
+def writing(
+    _: type[N], entity: type[E], related: Relationships = NONE_RELATED
+) -> Callable[[MemoryWriting], MemoryStore[N, E]]:
     """The same for units of work."""
-    return lambda unit: MemoryStore(entity, unit)
+    return lambda unit: MemoryStore(entity, unit, related)

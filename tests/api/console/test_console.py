@@ -11,7 +11,7 @@ from httpx2 import ASGITransport, AsyncClient, Response
 from tests.api.conftest import Directory
 
 from api.console.sessions import COOKIE, LIFETIME_S
-from domain.keys import GRANTABLE, Scope
+from domain.keys import Scope
 from domain.users import NewUser, User
 from domain.work import RequestContext
 
@@ -69,7 +69,7 @@ async def test_on_a_fresh_directory_it_is_open_to_its_own_machine_and_says_what_
 async def test_from_the_first_key_on_one_has_to_sign_in_and_comes_back_to_the_page(
     directory: Directory, browser: Browser
 ) -> None:
-    _, secret = await directory.key(*GRANTABLE)
+    _, secret = await directory.key(*Scope)
 
     asked = await browser.see("/users")
     assert str(asked.url) == "http://localhost/console/sign-in?next=/users"
@@ -83,7 +83,7 @@ async def test_from_the_first_key_on_one_has_to_sign_in_and_comes_back_to_the_pa
 
 @pytest.mark.parametrize("elsewhere", ["//evil.example", "https://evil.example", "/\\evil.example", "/users?x", ""])
 async def test_signing_in_never_leads_to_another_site(directory: Directory, browser: Browser, elsewhere: str) -> None:
-    _, secret = await directory.key(*GRANTABLE)
+    _, secret = await directory.key(*Scope)
     assert str((await browser.sign_in(secret, next=elsewhere)).url) == "http://localhost/console/"
 
 
@@ -98,8 +98,8 @@ async def test_a_page_of_another_machine_is_not_open(directory: Directory) -> No
 async def test_a_session_ends_when_its_key_is_revoked_when_it_is_old_and_when_one_signs_out(
     directory: Directory,
 ) -> None:
-    key, secret = await directory.key(*GRANTABLE)
-    await directory.key(*GRANTABLE)
+    key, secret = await directory.key(*Scope)
+    await directory.key(*Scope)
     browser = Browser(directory)
     await browser.sign_in(secret)
     assert "Sign out" in (await browser.see("/users")).text
@@ -112,8 +112,8 @@ async def test_a_session_ends_when_its_key_is_revoked_when_it_is_old_and_when_on
 
 
 async def test_an_expired_key_ends_its_session(directory: Directory) -> None:
-    await directory.key(*GRANTABLE)
-    _, secret = await directory.key(*GRANTABLE, expires_at=directory.time.clock() + timedelta(hours=1))
+    await directory.key(*Scope)
+    _, secret = await directory.key(*Scope, expires_at=directory.time.clock() + timedelta(hours=1))
     browser = Browser(directory)
     await browser.sign_in(secret)
     directory.time.pass_by(3601)
@@ -121,7 +121,7 @@ async def test_an_expired_key_ends_its_session(directory: Directory) -> None:
 
 
 async def test_the_cookie_is_for_the_server_alone_and_cannot_be_made_up(directory: Directory) -> None:
-    _, secret = await directory.key(*GRANTABLE)
+    _, secret = await directory.key(*Scope)
     browser = Browser(directory)
     answer = await browser.http.post("/console/sign-in", data={"key": secret}, follow_redirects=False)
     cookie = answer.headers["set-cookie"]
@@ -137,7 +137,7 @@ async def test_the_cookie_is_for_the_server_alone_and_cannot_be_made_up(director
 
 
 async def test_behind_tls_the_cookie_is_secure(directory: Directory) -> None:
-    _, secret = await directory.key(*GRANTABLE)
+    _, secret = await directory.key(*Scope)
     transport = ASGITransport(app=directory.app, client=("127.0.0.1", 50000))
     async with AsyncClient(transport=transport, base_url="https://localhost") as http:
         answer = await http.post("/console/sign-in", data={"key": secret})
@@ -145,7 +145,7 @@ async def test_behind_tls_the_cookie_is_secure(directory: Directory) -> None:
 
 
 async def test_wrong_keys_are_limited_as_they_are_for_the_api(browser: Browser, directory: Directory) -> None:
-    await directory.key(*GRANTABLE)
+    await directory.key(*Scope)
     statuses = [(await browser.sign_in("wrong")).status_code for _ in range(22)]
     assert statuses[0] == 401
     assert statuses[-1] == 429
@@ -153,7 +153,7 @@ async def test_wrong_keys_are_limited_as_they_are_for_the_api(browser: Browser, 
 
 async def test_a_form_of_another_site_is_refused(directory: Directory) -> None:
     alice = await add(directory)
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
     path = f"/console/users/{alice.id}/delete"
 
     without_token = await browser.http.post(path, data={"name": "Alice"})
@@ -181,7 +181,7 @@ async def test_what_a_key_may_not_do_is_neither_shown_nor_done(directory: Direct
 
 
 async def test_a_person_is_added_found_edited_and_the_record_says_by_whom(directory: Directory) -> None:
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
 
     added = await browser.send(
         "/users/new", on="/users/new", name="Zoë", email="zoe@x.org", attributes='{"floor": 3}', status="active"
@@ -211,7 +211,7 @@ async def test_a_refused_form_says_what_is_wrong_beside_the_field_and_keeps_what
     directory: Directory,
 ) -> None:
     await add(directory, email="taken@x.org")
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
 
     taken = await browser.send("/users/new", on="/users/new", name="Bob", email="Taken@x.org")
     assert taken.status_code == 422
@@ -230,7 +230,7 @@ async def test_a_refused_form_says_what_is_wrong_beside_the_field_and_keeps_what
 
 async def test_an_edit_that_meets_a_newer_version_shows_both_and_lets_one_choose(directory: Directory) -> None:
     alice = await add(directory, email="old@x.org")
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
     users = directory.container.users(RequestContext(actor="other", request_id="r2"))
     await users.patch(alice.id, {"email": "theirs@x.org"})
 
@@ -248,7 +248,7 @@ async def test_an_edit_that_meets_a_newer_version_shows_both_and_lets_one_choose
 @pytest.mark.parametrize(("action", "field", "value"), [("suspend", "status", "suspended")])
 async def test_a_person_is_suspended_and_activated(directory: Directory, action: str, field: str, value: str) -> None:
     alice = await add(directory)
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
     on = f"/users/{alice.id}"
     await browser.send(f"{on}/{action}", on=on)
     assert getattr(await get(directory, alice.id), field) == value
@@ -258,7 +258,7 @@ async def test_a_person_is_suspended_and_activated(directory: Directory, action:
 
 async def test_a_deleted_person_is_still_shown_and_can_be_restored(directory: Directory) -> None:
     alice = await add(directory, email="a@x.org")
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
     on = f"/users/{alice.id}"
 
     assert "Restore" in (await browser.send(f"{on}/delete", on=on)).text
@@ -273,7 +273,7 @@ async def test_a_deleted_person_is_still_shown_and_can_be_restored(directory: Di
 
 async def test_a_person_is_erased_only_if_the_name_is_typed(directory: Directory) -> None:
     alice = await add(directory)
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
     on = f"/users/{alice.id}"
 
     assert (await browser.send(f"{on}/erase", on=on, name="Bob")).status_code == 409
@@ -288,7 +288,7 @@ async def test_the_values_from_before_a_change_come_back(directory: Directory) -
     users = directory.container.users(RequestContext(actor="other", request_id="r2"))
     changed = await users.patch(alice.id, {"name": "Bad", "attributes": {"floor": None, "team": {"b": 2}, "x": 1}})
     await users.patch(alice.id, {"email": "later@x.org"})
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
 
     await browser.send(f"/users/{alice.id}/go-back", on=f"/users/{alice.id}", seq=str(changed.seq))
 
@@ -299,7 +299,7 @@ async def test_the_values_from_before_a_change_come_back(directory: Directory) -
 
 async def test_nothing_comes_back_from_before_a_creation(directory: Directory) -> None:
     alice = await add(directory)
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
     on = f"/users/{alice.id}"
     for seq in ("1", "99", "x", ""):
         assert (await browser.send(f"{on}/go-back", on=on, seq=seq)).status_code in (400, 404)
@@ -309,7 +309,7 @@ async def test_nothing_comes_back_from_before_a_creation(directory: Directory) -
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_what_a_user_says_is_text_and_nothing_else(directory: Directory, text: str) -> None:
     await add(directory, name=text, external_id=text, attributes={text: [text, {text: None}]})
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
 
     for path in ("/users", "/users/1", "/users/1/edit", "/", f"/users?q={text.replace('&', '')}"):
         page = await browser.http.get("/console" + path)
@@ -322,7 +322,7 @@ async def test_what_a_user_says_is_text_and_nothing_else(directory: Directory, t
 
 async def test_every_page_comes_from_this_host_alone_and_runs_nothing_inline(directory: Directory) -> None:
     await add(directory)
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
     for path in ("/", "/users", "/users/1", "/users/1/edit", "/users/new", "/changes", "/keys", "/nowhere", "/sign-in"):
         page = await browser.see(path)
         policy = page.headers["content-security-policy"]
@@ -340,7 +340,7 @@ async def test_every_page_comes_from_this_host_alone_and_runs_nothing_inline(dir
 async def test_lists_go_on_by_cursor(directory: Directory) -> None:
     for number in range(60):
         await add(directory, name=f"P{number:03}")
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
     first = (await browser.see("/users?sort=name")).text
     [more] = re.findall(r'<tr class="more"><td colspan="7"><a href="/console([^"]*)"', first)
     second = (await browser.see(unescape(more))).text
@@ -354,7 +354,7 @@ async def test_lists_go_on_by_cursor(directory: Directory) -> None:
 async def test_changes_are_filtered_go_back_and_follow(directory: Directory) -> None:
     for number in range(60):
         await add(directory, name=f"P{number}")
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
 
     page = (await browser.see("/changes")).text
     [older] = re.findall(r'<a href="(\?[^"]*before=[^"]*)">', page)
@@ -370,7 +370,7 @@ async def test_changes_are_filtered_go_back_and_follow(directory: Directory) -> 
 
 
 async def test_a_key_is_created_shown_once_rotated_and_revoked(directory: Directory) -> None:
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
 
     created = await browser.send(
         "/keys", on="/keys", name="sync", lifetime="30", **{"scope users:read": "on", "scope users:write": "on"}
@@ -398,7 +398,7 @@ async def test_a_key_cannot_grant_more_than_it_has(directory: Directory) -> None
 
 
 async def test_what_is_no_form_is_refused(directory: Directory) -> None:
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
     as_json = await browser.http.post("/console/users/new", json={"name": "x"})
     huge = await browser.http.post("/console/users/new", data={"name": "x" * 70_000})
     form = {"content-type": "application/x-www-form-urlencoded"}
@@ -408,7 +408,7 @@ async def test_what_is_no_form_is_refused(directory: Directory) -> None:
 
 @pytest.mark.parametrize("path", ["/users/0", "/users/x", "/users/99", "/users/9999999999999999999", "/nowhere"])
 async def test_a_page_that_is_not_there_is_a_404_with_the_request_id(directory: Directory, path: str) -> None:
-    browser = await signed_in(directory, *GRANTABLE)
+    browser = await signed_in(directory, *Scope)
     page = await browser.see(path)
     assert page.status_code == 404
     assert page.headers["x-request-id"] in page.text

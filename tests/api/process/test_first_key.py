@@ -17,7 +17,7 @@ from api.process.startup import require_key_unless_local
 from api.process.workers import serve_with_workers
 from api.settings import Settings
 from domain.errors import NotReady
-from domain.keys import FIRST_ID, GRANTABLE, NewKey, Scope, write_secret
+from domain.keys import FIRST_ID, NewKey, Scope, write_secret
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 
@@ -113,7 +113,7 @@ async def test_the_first_key_is_seeded_once(prepared: Prepare, given: Any, tmp_p
 
     assert await ids(container) == [FIRST_ID]
     key = await container.authenticator().authenticate(SECRET)
-    assert set(key.scopes) == set(GRANTABLE)
+    assert set(key.scopes) == set(Scope)
     async with container.units().reading() as work:
         assert [(change.actor, change.entity_id) for change in await work.changes.list(limit=9)] == [("bootstrap", 1)]
 

@@ -15,7 +15,7 @@ from api.app import create_app
 from api.container import Container
 from api.users import Users
 from api.web.routing import Router, StrictRoute, calls, operation_of
-from domain.keys import GRANTABLE, Scope, held_in_scim, write_secret
+from domain.keys import Scope, held_in_scim, write_secret
 from services.keys import KeyService
 from services.operations import scopes_of
 from services.users import UserService
@@ -47,7 +47,7 @@ DECIDED: Final[Mapping[str, Sequence[Scope]]] = {
 OPEN: Final = {"live", "ready", "metrics"}
 """What is open to anybody, by decision: nothing else may be."""
 
-READING: Final = {scope for scope in GRANTABLE if scope.endswith(":read")}
+READING: Final = {scope for scope in Scope if scope.endswith(":read")}
 
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 every_guarded_operation = pytest.mark.parametrize("operation", GUARDED, ids=str)
@@ -126,9 +126,9 @@ MALFORMED: Final = ["Bearer", "Bearer ", "{secret}", "Basic {secret}", "Bearer {
 @every_operation
 async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation: Operation) -> None:
     method, path = operation.method, operation.nowhere
-    key, secret = await directory.key(*GRANTABLE)
-    _, expired = await directory.key(*GRANTABLE, expires_at=directory.time.now + timedelta(days=1))
-    gone, revoked = await directory.key(*GRANTABLE)
+    key, secret = await directory.key(*Scope)
+    _, expired = await directory.key(*Scope, expires_at=directory.time.now + timedelta(days=1))
+    gone, revoked = await directory.key(*Scope)
     await directory.revoke(gone)
     assert (await directory.ask(method, path, key=expired)).status_code != 401  # still valid, and remembered
     directory.time.pass_by(24 * 60 * 60)
@@ -149,7 +149,7 @@ async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation
 
 
 @every_guarded_operation
-@pytest.mark.parametrize("held", GRANTABLE)
+@pytest.mark.parametrize("held", Scope)
 async def test_a_key_of_one_scope_may_do_what_that_is_for(
     directory: "Directory", operation: Operation, held: Scope
 ) -> None:
@@ -173,7 +173,7 @@ async def test_a_key_of_just_its_scopes_is_enough(directory: "Directory", operat
 @every_guarded_operation
 async def test_every_other_scope_together_is_not_enough(directory: "Directory", operation: Operation) -> None:
     for scope in operation.scopes:
-        _, secret = await directory.key(*set(GRANTABLE) - {scope})
+        _, secret = await directory.key(*set(Scope) - {scope})
 
         require_403(await directory.ask(operation.method, operation.nowhere, key=secret), scope)
 
@@ -183,7 +183,7 @@ async def test_the_other_spelling_of_a_collection_is_no_way_around(
     directory: "Directory", operation: Operation
 ) -> None:
     method, path = operation.method, operation.nowhere.removesuffix("/")
-    _, secret = await directory.key(*set(GRANTABLE) - set(operation.scopes))
+    _, secret = await directory.key(*set(Scope) - set(operation.scopes))
 
     require_401(await directory.ask(method, path))
     require_403(await directory.ask(method, path, key=secret), operation.scopes[0])
@@ -191,7 +191,7 @@ async def test_the_other_spelling_of_a_collection_is_no_way_around(
 
 @pytest.mark.parametrize("operation", [each for each in GUARDED if each.reads], ids=str)
 async def test_head_is_no_way_around(directory: "Directory", operation: Operation) -> None:
-    _, secret = await directory.key(*set(GRANTABLE) - set(operation.scopes))
+    _, secret = await directory.key(*set(Scope) - set(operation.scopes))
 
     assert (await directory.ask("HEAD", operation.nowhere)).status_code == 401
     assert (await directory.ask("HEAD", operation.nowhere, key=secret)).status_code == 403
@@ -217,7 +217,7 @@ async def test_it_is_refused_before_the_body_and_the_parameters_are_looked_at(
     directory: "Directory", operation: Operation, body: dict[str, Any]
 ) -> None:
     method, path = operation.method, operation.at("no-id", "nobody") + "?no_such_parameter=1&limit=x"
-    _, secret = await directory.key(*set(GRANTABLE) - set(operation.scopes))
+    _, secret = await directory.key(*set(Scope) - set(operation.scopes))
 
     require_401(await directory.ask(method, path, **body))
     require_403(await directory.ask(method, path, key=secret, **body), operation.scopes[0])

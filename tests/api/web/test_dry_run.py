@@ -7,7 +7,7 @@ from httpx2 import AsyncClient, Response
 from tests.api.described import GUARDED, Operation, fill, lawful
 from tests.api.described import WRITES as WRITING
 
-from domain.keys import GRANTABLE
+from domain.keys import Scope
 
 if TYPE_CHECKING:
     from tests.api.conftest import Directory
@@ -150,7 +150,7 @@ async def test_every_write_can_be_tried_and_a_trial_stores_nothing(
     directory: "Directory", operation: Operation
 ) -> None:
     """Those of every noun, by their examples. That the answer is that of the write is tested above, on users."""
-    _, secret = await directory.key(*GRANTABLE)
+    _, secret = await directory.key(*Scope)
 
     async def ask(method: str, path: str, **options: Any) -> Response:
         return await directory.ask(method, path, key=secret, **options)

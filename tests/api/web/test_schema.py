@@ -13,7 +13,7 @@ from tests.api.described import OPERATIONS, Operation, ids_in, objects_in
 
 import api.web.access
 from api.container import Container
-from domain.keys import GRANTABLE, NewKey
+from domain.keys import NewKey, Scope
 from domain.work import RequestContext
 
 ROOT: Final = Path(__file__).parents[3]
@@ -101,7 +101,7 @@ def test_every_operation_that_the_configuration_names_is_one() -> None:
 async def key_for_everything(container: Container) -> str:
     """A secret of the first key: from now on every request needs one."""
     keys = container.keys(RequestContext(actor="tester", request_id="r1"))
-    _, secret = (await keys.create(NewKey(name="schemathesis", scopes=GRANTABLE))).result
+    _, secret = (await keys.create(NewKey(name="schemathesis", scopes=tuple(Scope)))).result
     return secret
 
 

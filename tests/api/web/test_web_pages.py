@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from httpx2 import Response
 
-from domain.keys import GRANTABLE, Scope
+from domain.keys import Scope
 
 if TYPE_CHECKING:
     from tests.api.conftest import Directory
@@ -32,7 +32,7 @@ def cors_in(answer: Response) -> dict[str, str]:
 
 
 async def test_no_page_may_call_if_nothing_is_configured(directory: "Directory") -> None:
-    _, secret = await directory.key(*GRANTABLE)
+    _, secret = await directory.key(*Scope)
     foreign: dict[str, Any] = {"headers": {"origin": ORIGIN}}
 
     for answer in (
@@ -44,7 +44,7 @@ async def test_no_page_may_call_if_nothing_is_configured(directory: "Directory")
 
 
 async def test_a_configured_page_may_call_with_a_key(with_pages: "Directory") -> None:
-    _, secret = await with_pages.key(*GRANTABLE)
+    _, secret = await with_pages.key(*Scope)
 
     asked = await with_pages.ask("OPTIONS", "/users/1", **preflight(ORIGIN))
     answer = await with_pages.ask("GET", "/users/", key=secret, headers={"origin": ORIGIN})
@@ -71,7 +71,7 @@ async def test_a_configured_page_needs_a_key_while_there_is_none(with_pages: "Di
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://app.example", f"{ORIGIN}.evil.example"])
 async def test_another_page_may_not(with_pages: "Directory", origin: str) -> None:
-    _, secret = await with_pages.key(*GRANTABLE)
+    _, secret = await with_pages.key(*Scope)
 
     asked = await with_pages.ask("OPTIONS", "/users/1", **preflight(origin))
     answer = await with_pages.ask("GET", "/users/", key=secret, headers={"origin": origin})

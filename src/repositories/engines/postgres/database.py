@@ -51,6 +51,7 @@ COMMIT_ORDER_LOCK: Final = 0x526F73746572
 
 SCHEMA_LOCK: Final = COMMIT_ORDER_LOCK + 1
 
+HOLD: Final = sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("name"), 0)))
 CLAIM: Final = sa.select(sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("name"), 0)))
 
 
@@ -207,6 +208,9 @@ class PostgresDatabase:
     async def claim(self, executor: Executor, name: str) -> bool:
         ((held,),) = await executor.fetch(CLAIM, {"name": name})
         return bool(held)
+
+    async def hold(self, executor: Executor, name: str) -> None:
+        await executor.fetch(HOLD, {"name": name})
 
     async def scrub(self) -> None:
         """Autovacuum removes dead rows."""

@@ -273,6 +273,9 @@ class SqliteDatabase:
     async def claim(self, executor: Executor, name: str) -> bool:  # noqa: ARG002
         return True  # one process writes, and it knows its own claims
 
+    async def hold(self, executor: Executor, name: str) -> None:
+        """One unit writes at a time."""
+
     async def scrub(self) -> None:
         """Rewrite the file if it is not too large, and empty its log, which still holds erased rows.
 

@@ -1,0 +1,108 @@
+"""Memberships over HTTP: bodies and parameters. The routes are in `api.memberships`."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, cast
+
+from fastapi import Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.group_bodies import GroupOut
+from api.web.bodies import EntityId, text
+from api.web.entities import Shown
+from api.web.requests import PlainInteger
+from api.web.responses import fields_query
+from domain.errors import Fault, Invalid
+from domain.memberships import ROLE, Membership
+from domain.nestings import Member
+from domain.values import MAX_ID, JsonObject
+
+Role = Annotated[str, text(ROLE, "What the user is in the group, in the client's own words", "lead")]
+
+
+class MembershipIn(BaseModel):
+    """What a membership says beside that it exists."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "lead"}, {"role": None}]})
+
+    role: Role | None = None
+
+
+NOTHING_MORE: Final = MembershipIn()
+"""What an empty body says."""
+
+
+class MembersIn(BaseModel):
+    """Users to add to a group and users to remove from it."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"add": [1], "remove": []}, {"add": [1, 2], "role": "lead"}]}
+    )
+
+    add: Annotated[list[EntityId], Field(description="Ids of users, each once", examples=[[1, 2]])] = []
+    remove: Annotated[list[EntityId], Field(description="Ids of users", examples=[[3]])] = []
+    role: Annotated[Role | None, Field(description="The role of all who are added. Without it roles stay")] = None
+
+    def to_add(self) -> dict[int, JsonObject]:
+        """What is given of each. Raises `Invalid` for one who is named twice."""
+        first = {id: number for number, id in reversed([*enumerate(self.add)])}
+        twice = [number for number, id in enumerate(self.add) if first[id] != number]
+        if twice:
+            raise Invalid([Fault(f"/add/{number}", "not_allowed", "Is named twice.") for number in twice])
+        given = self.model_dump(include={"role"}, exclude_unset=True)
+        return dict.fromkeys(self.add, given)
+
+
+class MembersChangedOut(BaseModel):
+    """What was done."""
+
+    added: Annotated[int, Field(description="How many were not members before", ge=0, examples=[2])]
+    changed: Annotated[int, Field(description="How many were members and have another role now", ge=0, examples=[0])]
+    removed: Annotated[int, Field(description="How many were members and are none now", ge=0, examples=[1])]
+
+
+class MembershipOut(BaseModel):
+    """A membership. With `fields` it has exactly the fields that were asked for. So none is required."""
+
+    model_config = ConfigDict(json_schema_extra={"required": [], "examples": [{"group_id": 1, "user_id": 1}]})
+
+    group_id: Annotated[int, Field(description="The id of the group", ge=1, le=MAX_ID, examples=[1])]
+    user_id: Annotated[int, Field(description="The id of the user", ge=1, le=MAX_ID, examples=[1])]
+    role: Role | None = None
+    via: Annotated[list[int], Field(description="By which groups the user is a member. Shown with `recursive`")] = []
+    id: Annotated[int, Field(description="Its own id, in changes", ge=1, le=MAX_ID, examples=[1])]
+    created_at: Annotated[datetime, Field(description="When it was created, RFC 3339 in UTC")]
+    updated_at: Annotated[datetime, Field(description="When it last changed, RFC 3339 in UTC")]
+    version: Annotated[int, Field(ge=1, description="Rises by one with each change", examples=[1])]
+
+
+def sparse(membership: Membership) -> dict[str, Any]:
+    body: dict[str, Any] = {"group_id": membership.group_id, "user_id": membership.user_id}
+    return body if membership.role is None else {**body, "role": membership.role}
+
+
+def sparse_nested(member: Member) -> dict[str, Any]:
+    body: dict[str, Any] = {"group_id": member.group_id, "user_id": member.user_id}
+    return {**body, **({} if member.role is None else {"role": member.role}), "via": member.via}
+
+
+NAMES: Final = tuple(MembershipOut.model_fields)
+SHOWN: Final = Shown(Membership, NAMES, sparse)
+SHOWN_NESTED: Final[Shown[Any]] = Shown(Membership, NAMES, cast("Any", sparse_nested))
+
+MemberId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user", examples=[1])]
+Fields = Annotated[str | None, fields_query(NAMES, "user_id,role")]
+RoleEquals = Annotated[str | None, Query(description="Only members in this role, exact in case", examples=["lead"])]
+
+RecursiveMembers = Annotated[bool, Query(description="Also members of groups that are parts of it", examples=[True])]
+RecursiveGroups = Annotated[bool, Query(description="Also groups that such a group is a part of", examples=[True])]
+
+
+class UserGroupOut(GroupOut):
+    """A group that a user is in."""
+
+    model_config = ConfigDict(json_schema_extra={"required": [], "examples": [{"id": 1, "name": "Engineers"}]})
+
+    via: Annotated[
+        list[int] | None,
+        Field(description="With `recursive`: the groups that the user is a member of and that lead there"),
+    ] = None

@@ -1,0 +1,276 @@
+"""Memberships over HTTP: routes. Their bodies and parameters are in `api.membership_bodies`."""
+
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Annotated, Any, Final, NamedTuple, cast
+
+from fastapi import Depends, Request, Response
+
+from api.group_bodies import SHOWN as GROUP_SHOWN
+from api.group_bodies import Fields as GroupFields
+from api.group_bodies import GroupId
+from api.groups import FilterText as GroupFilter
+from api.groups import Groups
+from api.groups import SortText as GroupSort
+from api.membership_bodies import (
+    NOTHING_MORE,
+    SHOWN,
+    SHOWN_NESTED,
+    Fields,
+    MemberId,
+    MembersChangedOut,
+    MembershipIn,
+    MembershipOut,
+    MembersIn,
+    RecursiveGroups,
+    RecursiveMembers,
+    RoleEquals,
+    UserGroupOut,
+)
+from api.user_bodies import UserId
+from api.web.conditions import IfNoneMatch
+from api.web.dependencies import Service, WritingService
+from api.web.entities import GONE, ONE, REPLAYED, UNCHANGED, WRITE, gone, one
+from api.web.idempotency import IdempotencyKeyHeader, answer_idempotently
+from api.web.lists import (
+    LISTED,
+    Accept,
+    Count,
+    Cursor,
+    Formulas,
+    Limit,
+    answer_list,
+    filter_query,
+    listed,
+    narrowed,
+    position_in,
+    refuse_parameters,
+    sorted_by,
+)
+from api.web.problems import documented
+from api.web.responses import documented_headers, json_answer, written
+from api.web.routing import Router, calls
+from domain.filters import Filter
+from domain.groups import FIELDS as GROUP_FIELDS
+from domain.idempotency import Committed
+from domain.memberships import BY_USER, FIELDS, MembersChanged
+from domain.pages import BY_ID, DEFAULT_LIMIT, Page, Position, Sort
+from domain.stores import Hidden
+from services.groups import GroupService
+from services.memberships import MembershipService
+
+router = Router("", "groups")
+
+Memberships = Annotated[MembershipService, Depends(Service(lambda container: container.memberships))]
+MembershipsToWrite = Annotated[MembershipService, Depends(WritingService(lambda container: container.memberships))]
+
+PAGED: Final = documented_headers(
+    Link='The next page, with rel="next", while there is more',
+    Roster_Seq="Which state it shows: all changes up to this number, and perhaps later ones",
+    Vary="Accept",
+)
+FilterText = Annotated[str | None, filter_query(FIELDS, 'role eq "lead"')]
+
+CHANGED_ONCE: Final = documented_headers(**WRITE, **REPLAYED)
+
+
+@router.put(
+    "/groups/{id}/members/{user_id}",
+    status_code=204,
+    response_class=Response,
+    responses={204: GONE, **documented(400, 404, 410, 415, 422)},
+)
+@calls(MembershipService.put)
+async def put_member(
+    memberships: MembershipsToWrite, id: GroupId, user_id: MemberId, body: MembershipIn = NOTHING_MORE
+) -> Response:
+    """Make a user a member of a group. A role that the body does not name stays; null takes it away.
+
+    The same request again changes nothing. However large the group is, this takes the same time.
+    """
+    given = body.model_dump(exclude_unset=True)
+    return gone(memberships, await memberships.put(id, user_id, given))
+
+
+@router.get(
+    "/groups/{id}/members/{user_id}",
+    response_model=MembershipOut,
+    responses={200: ONE, **UNCHANGED, **documented(404, 410, 422)},
+)
+@calls(MembershipService.get)
+async def get_member(
+    memberships: Memberships,
+    id: GroupId,
+    user_id: MemberId,
+    fields: Fields = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Whether a user is a member of a group itself: its membership, or a 404."""
+    show = SHOWN.by(fields)
+    return one(await memberships.get(id, user_id), show, if_none_match)
+
+
+@router.delete(
+    "/groups/{id}/members/{user_id}",
+    status_code=204,
+    response_class=Response,
+    responses={204: GONE, **documented(404, 410, 422)},
+)
+@calls(MembershipService.remove)
+async def remove_member(memberships: MembershipsToWrite, id: GroupId, user_id: MemberId) -> Response:
+    """Remove a user from a group. If it is no member, nothing changes, and the answer is the same."""
+    return gone(memberships, await memberships.remove(id, user_id))
+
+
+@router.post(
+    "/groups/{id}/members/",
+    response_model=MembersChangedOut,
+    responses={200: CHANGED_ONCE, **documented(400, 404, 409, 410, 415, 422)},
+)
+@calls(MembershipService.change)
+async def change_members(
+    *,
+    request: Request,
+    memberships: MembershipsToWrite,
+    id: GroupId,
+    body: MembersIn,
+    idempotency_key: IdempotencyKeyHeader = None,
+) -> Response:
+    """Add users to a group and remove others, all or none. Who is a member already, or is none, is no error.
+
+    A 422 names each user to be added who is not there.
+    """
+    add = body.to_add()
+
+    def answer(committed: Committed[MembersChanged]) -> Response:
+        done = committed.result
+        counts = {"added": done.added, "changed": done.changed, "removed": done.removed}
+        return json_answer(counts, headers=written(memberships, committed))
+
+    async def act() -> Committed[MembersChanged]:
+        return await memberships.change(id, add=add, remove=body.remove)
+
+    return await answer_idempotently(request, idempotency_key, memberships, act, answer)
+
+
+class NestedMembersOf(NamedTuple):
+    """The members of one group and of its parts, as a list. They are neither filtered nor counted."""
+
+    service: MembershipService
+    group_id: int
+
+    def list(self, *, after: Position | None, limit: int, **_: object) -> Awaitable[Page[Any]]:
+        (last,) = after or (0,)
+        return self.service.list_nested(self.group_id, after=cast("int", last), limit=limit)
+
+    def export(self, **_: object) -> AsyncGenerator[Page[Any]]:
+        return self.service.export_nested(self.group_id)
+
+    def count(self, filter: Filter | None, *, hidden: Hidden) -> Awaitable[int]:  # type: ignore[override]
+        raise NotImplementedError
+
+
+class MembersOf(NamedTuple):
+    """The members of one group, as a list of its own. None of them is deleted."""
+
+    service: MembershipService
+    group_id: int
+
+    def list(
+        self,
+        *,
+        filter: Filter | None,
+        sort: Sort,
+        hidden: Hidden,  # noqa: ARG002
+        after: Position | None,
+        limit: int,
+    ) -> Awaitable[Page[Any]]:
+        return self.service.list(self.group_id, filter=filter, sort=sort, after=after, limit=limit)
+
+    def export(self, *, filter: Filter | None, sort: Sort, hidden: Hidden) -> AsyncGenerator[Page[Any]]:  # noqa: ARG002
+        return self.service.export(self.group_id, filter=filter, sort=sort)
+
+    def count(self, filter: Filter | None, *, hidden: Hidden) -> Awaitable[int]:  # type: ignore[override]  # noqa: ARG002
+        return self.service.count(self.group_id, filter)
+
+
+@router.get(
+    "/groups/{id}/members/",
+    response_model=list[MembershipOut],
+    responses={200: LISTED, **documented(400, 404, 410, 422)},
+)
+@calls(MembershipService.list)
+async def list_members(
+    *,
+    request: Request,
+    memberships: Memberships,
+    id: GroupId,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    filter: FilterText = None,
+    role: RoleEquals = None,
+    fields: Fields = None,
+    count: Count = False,
+    recursive: RecursiveMembers = False,
+    formulas: Formulas = "escape",
+    accept: Accept = ("*/*",),
+) -> Response:
+    """List who is in a group, in the order of the users' ids. Deleted users are not.
+
+    `GET /users/?filter=groups eq 1` lists the users themselves. With `recursive` each user is listed once, with the
+    role in this group and, in `via`, the groups that it is a member of itself. These cannot be filtered and counted.
+    """
+    if recursive:
+        refuse_parameters(request, ("filter", "role", "count"), "Not with recursive.")
+    return await answer_list(
+        request,
+        NestedMembersOf(memberships, id) if recursive else MembersOf(memberships, id),
+        SHOWN_NESTED if recursive else SHOWN,
+        filter=narrowed(FIELDS, filter, role=role),
+        sort=BY_USER,
+        limit=limit,
+        cursor=cursor,
+        fields=fields,
+        count=count,
+        accept=accept,
+        formulas=formulas,
+    )
+
+
+@router.get(
+    "/users/{id}/groups/",
+    response_model=list[UserGroupOut],
+    responses={
+        200: PAGED,
+        **documented(400, 404, 410, 422),
+    },
+)
+@calls(GroupService.list_of_user)
+async def list_user_groups(
+    *,
+    request: Request,
+    groups: Groups,
+    id: UserId,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    filter: GroupFilter = None,
+    sort: GroupSort = None,
+    fields: GroupFields = None,
+    recursive: RecursiveGroups = False,
+) -> Response:
+    """List the groups that a user is a member of.
+
+    With `recursive` also those that such a group is a part of. Each is listed once, in the order of ids, with the
+    groups by which the user is in it, in `via`. These cannot be filtered and sorted.
+    """
+    show, order = GROUP_SHOWN.by(fields), sorted_by(GROUP_FIELDS, sort)
+    after = position_in(request, cursor, order)
+    if recursive:
+        refuse_parameters(request, ("filter", "sort"), "Not with recursive.")
+        (last,) = BY_ID.keys_at(after or (0,))
+        reached = await groups.list_reached(id, after=cast("int", last), limit=limit)
+        via = {each.group.id: each.via for each in reached.items}
+        page = Page([each.group for each in reached.items], reached.more, reached.seq)
+        return listed(request, page, lambda group: {**show(group), "via": via[group.id]}, BY_ID, None)
+    wanted = narrowed(GROUP_FIELDS, filter)
+    page = await groups.list_of_user(id, filter=wanted, sort=order, after=after, limit=limit)
+    return listed(request, page, show, order, None)

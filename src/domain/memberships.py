@@ -1,0 +1,101 @@
+"""Memberships: that a user is a member of a group, and in which role."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, ClassVar, Final, Protocol
+
+from domain.entities import Deletable, Editable, Entity, check
+from domain.fields import Fields, fields_of
+from domain.groups import Group
+from domain.pages import Order, Sort
+from domain.references import Reference, Then
+from domain.stores import ReadStore, Store
+from domain.users import User
+from domain.values import Id, Text
+
+ROLE: Final = Text(max=64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembershipProfile:
+    """Who is a member of which group, and in which role. Roles compare exactly."""
+
+    group_id: Annotated[int, Id()]
+    user_id: Annotated[int, Id()]
+    role: Annotated[str | None, ROLE] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMembership(MembershipProfile):
+    """A membership to be created. Raises `Invalid` with every rule that it breaks."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership(MembershipProfile, Entity, Editable, Deletable):
+    """A stored membership. It is hidden while its user is deleted, and by nothing else.
+
+    A deleted group keeps its memberships, but nobody sees them through it.
+    """
+
+    kind: ClassVar[str] = "membership"
+    created_from: ClassVar[type] = NewMembership
+    hidden_since: ClassVar[str] = "deleted_at"
+    unique: ClassVar[tuple[tuple[str, ...], ...]] = (("group_id", "user_id"),)
+    identified_by: ClassVar[tuple[str, ...]] = ("group_id", "user_id")
+    references: ClassVar[tuple[Reference, ...]] = (
+        Reference("group_id", Group, on_delete=Then.KEEP, on_purge=Then.END),
+        Reference("user_id", User, on_delete=Then.HIDE, on_purge=Then.END, about=True),
+    )
+
+    id: int
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+    version: int
+
+    @property
+    def via(self) -> tuple[int, ...]:
+        """By which groups the user is in the group: see `domain.nestings.Member`."""
+        return (self.group_id,)
+
+
+FIELDS: Final[Fields] = fields_of(
+    Membership, without={"deleted_at"}, unsorted={"id", "group_id", "role", "created_at", "updated_at", "version"}
+)
+"""The fields by which lists of memberships are filtered."""
+
+BY_USER: Final = Sort((Order(FIELDS["user_id"]),))
+"""The order of the members of one group, of whom no two are the same user."""
+
+
+class ReadMemberships(ReadStore[Membership], Protocol):
+    """A store of memberships, to read. Those of a deleted group are not hidden."""
+
+    async def among(self, group_id: int, user_ids: Collection[int], *, hidden: bool = False) -> Sequence[Membership]:
+        """The memberships that these users have of the group, in one statement, in the order of their own ids.
+
+        Those of deleted users only if `hidden` asks for them.
+        """
+        ...
+
+
+class Memberships(ReadMemberships, Store[NewMembership, Membership], Protocol):
+    """A store of memberships within one unit of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """What was done to the members of a group: how many memberships were created, got another role, and ended."""
+
+    group: Group
+    added: int
+    changed: int
+    removed: int
+
+    @property
+    def about(self) -> Group:
+        return self.group

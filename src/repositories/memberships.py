@@ -1,0 +1,81 @@
+"""Memberships in SQL. Users and groups are filtered by them, so their tables are named by strings here."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import sqlalchemy as sa
+
+from domain.memberships import FIELDS, Membership, NewMembership
+from repositories.engines.json_rows import rows_of
+from repositories.engines.schema import BigId, Instant, Key, metadata
+from repositories.engines.statements import Parameters, bounded
+from repositories.lists.filters import Related
+from repositories.locks import Locking
+from repositories.many import ids_as_rows
+from repositories.table import EntityTable, SqlReadStore, SqlStore
+from repositories.units import Reading, Writing
+
+memberships: Final = sa.Table(
+    "memberships",
+    metadata,
+    sa.Column("id", BigId, sa.Identity(), primary_key=True),
+    sa.Column("group_id", sa.BigInteger, sa.ForeignKey("groups.id"), nullable=False),
+    sa.Column("user_id", sa.BigInteger, sa.ForeignKey("users.id"), nullable=False),
+    sa.Column("role", Key),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("deleted_at", Instant),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Index("uq_memberships_group_id_user_id", "group_id", "user_id", unique=True),
+    sa.Index("ix_memberships_user_id_group_id", "user_id", "group_id"),
+    sqlite_autoincrement=True,
+)
+"""Hidden memberships are in the indexes too: they come back with their users."""
+
+HAS_ROLE: Final = memberships.c.role.is_not(None)
+sa.Index(
+    "ix_memberships_group_id_role_user_id", memberships.c.group_id, memberships.c.role, memberships.c.user_id,
+    sqlite_where=HAS_ROLE, postgresql_where=HAS_ROLE,
+)  # fmt: skip
+
+MEMBERSHIPS: Final = EntityTable[NewMembership, Membership](Membership, memberships, FIELDS)
+
+living_groups: Final = sa.table("groups", sa.column("id", sa.BigInteger), sa.column("deleted_at")).alias("living")
+OF_LIVING_GROUPS: Final = memberships.join(
+    living_groups, sa.and_(living_groups.c.id == memberships.c.group_id, living_groups.c.deleted_at.is_(None))
+)
+MEMBERS_OF_A_GROUP: Final = Related(memberships.c.user_id, sa.select(memberships.c.group_id).where(MEMBERSHIPS.shown))
+GROUPS_OF_A_USER: Final = Related(
+    memberships.c.group_id, sa.select(memberships.c.user_id).select_from(OF_LIVING_GROUPS).where(MEMBERSHIPS.shown)
+)
+
+OF_THE_GROUP: Final = memberships.c.group_id == sa.bindparam("its_group")
+OF_THE_USERS: Final = memberships.c.user_id.in_(rows_of(memberships.c.user_id))
+AMONG: Final = Locking.of(MEMBERSHIPS.rows.where(OF_THE_GROUP, OF_THE_USERS).order_by(memberships.c.id))
+
+
+class SqlReadMemberships(SqlReadStore[NewMembership, Membership]):
+    def __init__(self, unit: Reading) -> None:
+        super().__init__(MEMBERSHIPS, unit)
+
+    async def among(self, group_id: int, user_ids: Collection[int], *, hidden: bool = False) -> Sequence[Membership]:
+        rows = await self._executor.fetch(AMONG.reads, among(group_id, user_ids))
+        return shown([MEMBERSHIPS.make(*row) for row in rows], hidden)
+
+
+class SqlMemberships(SqlStore[NewMembership, Membership]):
+    def __init__(self, unit: Writing) -> None:
+        super().__init__(MEMBERSHIPS, unit)
+
+    async def among(self, group_id: int, user_ids: Collection[int], *, hidden: bool = False) -> Sequence[Membership]:
+        waits = self.unit.locks.may_wait_for_any(Membership.kind)
+        rows = await AMONG.fetch(self._executor, among(group_id, user_ids), waits=waits)
+        return shown([MEMBERSHIPS.meet(self.unit, MEMBERSHIPS.make(*row)) for row in rows], hidden)
+
+
+def among(group_id: int, user_ids: Collection[int]) -> Parameters:
+    return {**ids_as_rows(user_ids), "its_group": bounded(group_id)}
+
+
+def shown(found: Sequence[Membership], hidden: bool) -> Sequence[Membership]:
+    return [each for each in found if hidden or not each.is_hidden]

@@ -1,0 +1,44 @@
+"""Memberships in memory, and what filters of users and groups ask of them."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from domain.memberships import Membership, NewMembership
+from repositories.memory.table import MemoryReadStore, MemoryStore
+from repositories.memory.units import MemoryReading, MemoryWriting, Tables
+
+
+def groups_of(tables: Tables, user_id: int) -> Sequence[int]:
+    """The groups of a user that are not deleted."""
+    groups = tables.rows["group"].by_id
+    return [each.group_id for each in shown(tables) if each.user_id == user_id and not groups[each.group_id].is_hidden]
+
+
+def members_of(tables: Tables, group_id: int) -> Sequence[int]:
+    """The members of a group who are not deleted."""
+    return [each.user_id for each in shown(tables) if each.group_id == group_id]
+
+
+def shown(tables: Tables) -> Iterator[Membership]:
+    return (each for each in tables.rows[Membership.kind].by_id.values() if not each.is_hidden)
+
+
+class MemoryReadMemberships(MemoryReadStore[NewMembership, Membership]):
+    def __init__(self, unit: MemoryReading) -> None:
+        super().__init__(Membership, unit)
+
+    async def among(self, group_id: int, user_ids: Collection[int], *, hidden: bool = False) -> Sequence[Membership]:
+        return among(self._unit.tables, group_id, user_ids, hidden=hidden)
+
+
+class MemoryMemberships(MemoryStore[NewMembership, Membership]):
+    def __init__(self, unit: MemoryWriting) -> None:
+        super().__init__(Membership, unit)
+
+    async def among(self, group_id: int, user_ids: Collection[int], *, hidden: bool = False) -> Sequence[Membership]:
+        return among(self.unit.tables, group_id, user_ids, hidden=hidden)
+
+
+def among(tables: Tables, group_id: int, user_ids: Collection[int], *, hidden: bool) -> Sequence[Membership]:
+    rows = tables.rows[Membership.kind].by_id.values()
+    found = [each for each in rows if each.group_id == group_id and each.user_id in user_ids]
+    return sorted((each for each in found if hidden or not each.is_hidden), key=lambda each: each.id)

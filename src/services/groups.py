@@ -1,0 +1,203 @@
+"""Operations on groups. Who is in them: `services.memberships`."""
+
+from collections.abc import AsyncGenerator, Collection
+
+from domain.changes import differ
+from domain.errors import Conflict
+from domain.filters import Filter, equal, every
+from domain.groups import MEMBERS, Group, NewGroup
+from domain.idempotency import Committed
+from domain.keys import Scope
+from domain.nestings import NewNesting, Reached
+from domain.pages import BY_ID, Page, Position, Sort
+from domain.stores import Hidden
+from domain.values import JsonObject
+from domain.versions import NOT_THERE, Expected, require_version
+from domain.work import RequestContext, UnitsOfWork
+from services.lists import page_of, pages_of
+from services.operations import contended, operation, retry, streaming
+
+
+class GroupService:
+    def __init__(self, units: UnitsOfWork, context: RequestContext) -> None:
+        self.units = units
+        self.context = context
+
+    @operation(Scope.GROUPS_WRITE)
+    async def create(self, new: NewGroup) -> Committed[Group]:
+        async with self.units.writing(self.context) as work:
+            group = await work.groups.add(new)
+            return await work.commit(group)
+
+    @operation(Scope.GROUPS_READ)
+    async def get(self, id: int) -> Group:
+        async with self.units.reading() as work:
+            return await work.groups.get(id)
+
+    @operation(Scope.GROUPS_READ)
+    async def find(self, field: str, value: str) -> Group:
+        """The group with this name or external id."""
+        async with self.units.reading() as work:
+            return await work.groups.find(field, value)
+
+    @operation(Scope.GROUPS_READ)
+    async def list(
+        self,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
+        after: Position | None = None,
+        skip: int = 0,
+        limit: int,
+    ) -> Page[Group]:
+        async with self.units.reading() as work:
+            return await page_of(
+                work.groups, work.changes, filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit
+            )
+
+    @streaming(Scope.GROUPS_READ)
+    async def export(
+        self, *, filter: Filter | None = None, sort: Sort = BY_ID, hidden: Hidden = Hidden.NO
+    ) -> AsyncGenerator[Page[Group]]:
+        """The whole list in the state of one moment, in pages, of which there is at least one."""
+        async with self.units.snapshot(self.context) as work:
+            async for page in pages_of(work.groups, work.changes, filter=filter, sort=sort, hidden=hidden):
+                yield page
+
+    @operation(Scope.GROUPS_READ)
+    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO) -> int:
+        async with self.units.reading() as work:
+            return await work.groups.count(filter, hidden=hidden)
+
+    @operation(Scope.GROUPS_WRITE, retries=False)
+    async def put(
+        self, new: NewGroup, *, expected: Expected = None, unwanted: Collection[int] = ()
+    ) -> Committed[tuple[Group, bool]]:
+        """Create the group of this external id, or replace its profile. Returns it, and whether it was created.
+
+        Raises `Stale` if its version is not an expected one, or if it is an unwanted one. A group that does not exist
+        has the version `NOT_THERE`.
+        """
+        if new.external_id is None:
+            raise ValueError("Only a group with an external id can be put.")
+        try:
+            return await self._put(new, new.external_id, expected, unwanted)
+        except Conflict:  # another request may have created this group just now: then replace it
+            return await self._put(new, new.external_id, expected, unwanted)
+
+    @retry
+    async def _put(
+        self, new: NewGroup, external_id: str, expected: Expected, unwanted: Collection[int]
+    ) -> Committed[tuple[Group, bool]]:
+        async with self.units.writing(self.context) as work:
+            group = (await work.groups.find_many("external_id", [external_id])).get(external_id)
+            require_version(NOT_THERE if group is None else group.version, expected, unwanted)
+            if group is None:
+                created = await work.groups.add(new)
+                return await work.commit((created, True))
+            replaced = group.replaced(new)
+            if not differ(group, replaced):
+                return Committed((group, False))
+            saved = await work.groups.save(replaced)
+            return await work.commit((saved, False))
+
+    @operation(Scope.GROUPS_WRITE)
+    async def patch(self, id: int, patch: JsonObject, *, expected: Expected = None) -> Committed[Group]:
+        """Apply a JSON merge patch. A patch that changes nothing writes nothing."""
+        async with self.units.writing(self.context) as work:
+            group = await work.groups.get(id)
+            require_version(group.version, expected)
+            patched = group.patched(patch)
+            if not differ(group, patched):
+                return Committed(group)
+            saved = await work.groups.save(patched)
+            return await work.commit(saved)
+
+    @operation(Scope.GROUPS_WRITE)
+    async def delete(self, id: int, *, expected: Expected = None) -> Committed[Group]:
+        """Hide a group and free its name and external id. It can be restored, with its members."""
+        async with self.units.writing(self.context) as work:
+            group = await work.groups.get(id)
+            require_version(group.version, expected)
+            deleted = await work.groups.save(group.deleted(work.now))
+            return await work.commit(deleted)
+
+    @operation(Scope.GROUPS_WRITE)
+    async def restore(self, id: int) -> Committed[Group]:
+        """Bring a deleted group back. Raises `Conflict` naming a unique field whose value another group has now."""
+        async with self.units.writing(self.context) as work:
+            group = await work.groups.get(id, hidden=True)
+            if not group.is_hidden:
+                return Committed(group)
+            restored = await work.groups.save(group.restored())
+            return await work.commit(restored)
+
+    @operation(Scope.GROUPS_WRITE, Scope.USERS_PURGE)
+    async def purge(self, id: int, *, expected: Expected = None) -> Committed[None]:
+        """Erase a group, deleted or not, and its values in old changes. Its memberships end."""
+        async with self.units.writing(self.context) as work:
+            group = await work.groups.get(id, hidden=True)
+            require_version(group.version, expected)
+            await work.groups.remove(group)
+            return await work.commit(None)
+
+    @operation(Scope.GROUPS_READ)
+    async def list_of_user(
+        self,
+        user_id: int,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        after: Position | None = None,
+        limit: int,
+    ) -> Page[Group]:
+        """The groups that a user is a member of."""
+        async with self.units.reading() as work:
+            await work.users.get(user_id)
+            its = every([equal(MEMBERS, user_id), filter])
+            return await page_of(
+                work.groups, work.changes, filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit
+            )
+
+    @operation(Scope.GROUPS_READ)
+    async def list_reached(self, user_id: int, *, after: int = 0, limit: int) -> Page[Reached]:
+        """The groups that a user is in, also because one that it is a member of is a part of them. By id."""
+        async with self.units.reading() as work:
+            await work.users.get(user_id)
+            seq = await work.changes.last()
+            return Page.of(await work.nestings.groups_of(user_id, after=after, limit=limit + 1), limit, seq)
+
+    @operation(Scope.GROUPS_READ)
+    async def list_children(self, id: int, *, after: int = 0, limit: int) -> Page[Group]:
+        """The groups that are parts of a group themselves, by id."""
+        async with self.units.reading() as work:
+            await work.groups.get(id)
+            seq = await work.changes.last()
+            return Page.of(await work.nestings.children(id, after=after, limit=limit + 1), limit, seq)
+
+    @operation(Scope.GROUPS_WRITE)
+    async def nest(self, id: int, child_id: int) -> Committed[None]:
+        """Make a group a part of another one. Raises `Cycle` if that one is a part of it, or the same.
+
+        Raises `NotFound` and `Gone` for either of them.
+        """
+        async with self.units.writing(self.context) as work:
+            for each in sorted({id, child_id}):
+                await work.groups.hold(each)
+            if await work.nestings.between(id, child_id):
+                return Committed(None)
+            with contended():
+                await work.nestings.add(NewNesting(group_id=id, child_id=child_id))
+            return await work.commit(None)
+
+    @operation(Scope.GROUPS_WRITE)
+    async def unnest(self, id: int, child_id: int) -> Committed[None]:
+        """End a nesting, if there is one: also that of a deleted child, which does not come back then."""
+        async with self.units.writing(self.context) as work:
+            await work.groups.hold(id)
+            nesting = await work.nestings.between(id, child_id)
+            if nesting is None:
+                return Committed(None)
+            await work.nestings.end(nesting)
+            return await work.commit(None)

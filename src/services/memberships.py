@@ -1,0 +1,187 @@
+"""Operations on memberships: who is in a group."""
+
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+from domain.changes import differ
+from domain.errors import Fault, Invalid, NotFound
+from domain.filters import Filter, equal, every
+from domain.idempotency import Committed
+from domain.keys import Scope
+from domain.memberships import BY_USER, FIELDS, MembersChanged, Membership, NewMembership
+from domain.nestings import Member
+from domain.pages import MAX_LIMIT, Page, Position, Sort
+from domain.stores import Hidden
+from domain.values import JsonObject
+from domain.work import RequestContext, UnitsOfWork
+from services.lists import page_of, pages_of
+from services.operations import contended, operation, streaming
+
+BOTH: Final = "Is to be added as well."
+
+
+class MembershipService:
+    """A group that is deleted or was never there is `Gone` or `NotFound` for each operation."""
+
+    def __init__(self, units: UnitsOfWork, context: RequestContext) -> None:
+        self.units = units
+        self.context = context
+
+    @operation(Scope.GROUPS_READ)
+    async def get(self, group_id: int, user_id: int) -> Membership:
+        """Raises `NotFound` unless the user is a member."""
+        async with self.units.reading() as work:
+            await work.groups.get(group_id)
+            found = await work.memberships.among(group_id, [user_id])
+        if not found:
+            raise NotFound("This user is not a member of this group.")
+        return found[0]
+
+    @operation(Scope.GROUPS_READ)
+    async def list(
+        self,
+        group_id: int,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_USER,
+        after: Position | None = None,
+        limit: int,
+    ) -> Page[Membership]:
+        """The members of a group, in the order of their ids."""
+        async with self.units.reading() as work:
+            await work.groups.get(group_id)
+            its = of_group(group_id, filter)
+            return await page_of(
+                work.memberships, work.changes, filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit
+            )
+
+    @streaming(Scope.GROUPS_READ)
+    async def export(
+        self, group_id: int, *, filter: Filter | None = None, sort: Sort = BY_USER
+    ) -> AsyncGenerator[Page[Membership]]:
+        """All members in the state of one moment, in pages, of which there is at least one."""
+        async with self.units.snapshot(self.context) as work:
+            await work.groups.get(group_id)
+            its = of_group(group_id, filter)
+            async for page in pages_of(work.memberships, work.changes, filter=its, sort=sort, hidden=Hidden.NO):
+                yield page
+
+    @operation(Scope.GROUPS_READ)
+    async def count(self, group_id: int, filter: Filter | None = None) -> int:
+        async with self.units.reading() as work:
+            await work.groups.get(group_id)
+            return await work.memberships.count(of_group(group_id, filter))
+
+    @operation(Scope.GROUPS_READ)
+    async def list_nested(self, group_id: int, *, after: int = 0, limit: int) -> Page[Member]:
+        """The members of a group and of all groups that are parts of it: each user once, in the order of their ids."""
+        async with self.units.reading() as work:
+            await work.groups.get(group_id)
+            seq = await work.changes.last()
+            return Page.of(await work.nestings.members(group_id, after=after, limit=limit + 1), limit, seq)
+
+    @streaming(Scope.GROUPS_READ)
+    async def export_nested(self, group_id: int) -> AsyncGenerator[Page[Member]]:
+        """All of them in the state of one moment, in pages, of which there is at least one."""
+        async with self.units.snapshot(self.context) as work:
+            await work.groups.get(group_id)
+            seq, after, more = await work.changes.last(), 0, True
+            while more:
+                page = Page.of(await work.nestings.members(group_id, after=after, limit=MAX_LIMIT + 1), MAX_LIMIT, seq)
+                yield page
+                more = page.more
+                after = page.items[-1].user_id if more else 0
+
+    @operation(Scope.GROUPS_WRITE)
+    async def put(self, group_id: int, user_id: int, given: JsonObject | None = None) -> Committed[Membership]:
+        """Make a user a member. What is not `given` of a membership (its `role`) stays as it is.
+
+        Raises `NotFound` and `Gone` for the user as for the group.
+        """
+        given = given or {}
+        async with self.units.writing(self.context) as work:
+            await work.groups.hold(group_id)
+            await work.users.hold(user_id)
+            kept = await work.memberships.among(group_id, [user_id])
+            if not kept:
+                with contended():
+                    added = await work.memberships.add(membership(group_id, user_id, given))
+                return await work.commit(added)
+            if not differ(kept[0], revised := kept[0].revised(**given)):
+                return Committed(kept[0])
+            saved = await work.memberships.save(revised)
+            return await work.commit(saved)
+
+    @operation(Scope.GROUPS_WRITE)
+    async def remove(self, group_id: int, user_id: int) -> Committed[None]:
+        """End a membership, if there is one. That of a deleted user does not come back then."""
+        async with self.units.writing(self.context) as work:
+            await work.groups.hold(group_id)
+            kept = await work.memberships.among(group_id, [user_id], hidden=True)
+            if not kept:
+                return Committed(None)
+            await work.memberships.end(kept[0])
+            return await work.commit(None)
+
+    @operation(Scope.GROUPS_WRITE)
+    async def change(
+        self, group_id: int, *, add: Mapping[int, JsonObject], remove: Collection[int] = ()
+    ) -> Committed[MembersChanged]:
+        """Add and remove many members, all or none. Adding is as `put` and removing as `remove` for each.
+
+        Raises `Invalid` at `/add/{n}` for each user that is not there or deleted, counted from 0, and at `/remove/{n}`
+        for each that is to be added as well.
+        """
+        new = new_members(group_id, add, remove)
+        async with self.units.writing(self.context) as work:
+            group = await work.groups.get(group_id)  # not held: others who change many of its members wait
+            found = await work.memberships.among(group_id, [*new, *remove], hidden=True)
+            kept = {each.user_id: each for each in found}
+            members = {id for id in new if id in kept and not kept[id].is_hidden}
+            revised = [kept[id].revised(**add[id]) for id in members]
+            changed = [each for each in revised if differ(kept[each.user_id], each)]
+            removed = [kept[id] for id in dict.fromkeys(remove) if id in kept]
+            with pointing_to(new, members):
+                added = await work.memberships.add_many([each for id, each in new.items() if id not in members])
+            await work.memberships.save_many(changed)
+            await work.memberships.end_many(removed)
+            result = MembersChanged(group, added=len(added), changed=len(changed), removed=len(removed))
+            return await work.commit(result)
+
+
+def of_group(group_id: int, filter: Filter | None) -> Filter | None:
+    return every([equal(FIELDS["group_id"], group_id), filter])
+
+
+def membership(group_id: int, user_id: int, given: JsonObject) -> NewMembership:
+    profile: Any = {"role": None, **given}
+    return NewMembership(group_id=group_id, user_id=user_id, **profile)
+
+
+def new_members(group_id: int, add: Mapping[int, JsonObject], remove: Collection[int]) -> Mapping[int, NewMembership]:
+    """What would be added if nobody was a member yet. Raises `Invalid` with every fault that shows without a store."""
+    new, faults = {}, [Fault(f"/remove/{n}", "not_allowed", BOTH) for n, id in enumerate(remove) if id in add]
+    for number, (id, given) in enumerate(add.items()):
+        try:
+            new[id] = membership(group_id, id, given)
+        except Invalid as refused:
+            faults += [replace(fault, pointer=f"/add/{number}{fault.pointer}") for fault in refused.faults]
+    if faults:
+        raise Invalid(faults)
+    return new
+
+
+@contextmanager
+def pointing_to(new: Mapping[int, NewMembership], members: Collection[int]) -> Iterator[None]:
+    """Faults of those who are not members yet point to where they stand among all."""
+    try:
+        yield
+    except Invalid as refused:
+        places = [number for number, id in enumerate(new) if id not in members]
+        raise Invalid([replace(each, pointer=f"/add/{places[number_in(each)]}") for each in refused.faults]) from None
+
+
+def number_in(fault: Fault) -> int:
+    return int(fault.pointer.split("/")[1])
