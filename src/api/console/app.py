@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from api.console import changes, home, keys, signing_in, users
+from api.console import changes, groups, home, keys, signing_in, users
 from api.console.pages import not_served, refused
 from api.console.sessions import Sessions
 from domain.errors import Refusal
@@ -21,6 +21,7 @@ ROUTES: Final = (
     *signing_in.ROUTES,
     *home.ROUTES,
     *users.ROUTES,
+    *groups.ROUTES,
     *changes.ROUTES,
     *keys.ROUTES,
 )

@@ -28,6 +28,8 @@ async def home(request: Request) -> Response:
             "Active": await users.count(parse_filter('status eq "active"', FIELDS)),
             f"New in {NEW_WITHIN.days} days": await users.count(parse_filter(f'created_at ge "{since}"', FIELDS)),
         }
+    if session.may("groups:read"):
+        figures["Groups"] = await service(request, lambda container: container.groups).count()
     if session.may("changes:read"):
         changes = service(request, lambda container: container.changes)
         recent = await changes.latest(limit=LAST)

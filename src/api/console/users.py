@@ -1,8 +1,8 @@
 """People in the console: a list that is searched while one types, and a page for each with all that happened to it."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +18,9 @@ from domain.pages import MAX_LIMIT, parse_sort
 from domain.users import FIELDS, NewUser, Status, User
 from domain.values import JsonObject, JsonValue
 from services.users import UserService
+
+if TYPE_CHECKING:
+    from domain.nestings import Reached
 
 SHOWN: Final = 50
 SEARCHED: Final = ("name", "email", "username", "external_id")
@@ -86,7 +89,17 @@ async def create_user(request: Request) -> Response:
 async def show_user(request: Request) -> Response:
     """A deleted user is shown too, with the way back."""
     user = await users_of(request).get(id_of(request), hidden=True)
-    return render(request, "user.html", user=user, texts=TEXTS, timeline=await timeline(request, user.id))
+    return await user_page(request, user)
+
+
+async def user_page(request: Request, user: User, status: int = 200, reasons: Sequence[str] = ()) -> Response:
+    groups: Sequence[Reached] = ()
+    if not user.is_hidden and request.state.session.may("groups:read"):
+        groups = (await service(request, lambda container: container.groups).list_reached(user.id, limit=SHOWN)).items
+    happened = await timeline(request, user.id)
+    return render(
+        request, "user.html", status, user=user, texts=TEXTS, timeline=happened, groups=groups, reasons=reasons
+    )
 
 
 async def timeline(request: Request, id: int) -> list[Change]:
@@ -127,9 +140,7 @@ async def act_on_user(request: Request) -> Response:
     except (Conflict, Invalid) as refusal:
         user = await users_of(request).get(id, hidden=True)
         reasons = [f"{TEXTS.get(name, name)}: {reason}" for name, reason in faults_in(refusal).items()]
-        return render(
-            request, "user.html", 409, user=user, texts=TEXTS, timeline=await timeline(request, id), reasons=reasons
-        )
+        return await user_page(request, user, 409, reasons)
     return to(request, "/users" if action == "erase" else f"/users/{id}")
 
 

@@ -11,6 +11,7 @@ from httpx2 import ASGITransport, AsyncClient, Response
 from tests.api.conftest import Directory
 
 from api.console.sessions import COOKIE, LIFETIME_S
+from domain.groups import NewGroup
 from domain.keys import Scope
 from domain.users import NewUser, User
 from domain.work import RequestContext
@@ -349,6 +350,96 @@ async def test_lists_go_on_by_cursor(directory: Directory) -> None:
     assert "P000" not in second
     assert (await browser.see("/users?cursor=made-up")).status_code == 400
     assert (await browser.see("/users?sort=password")).status_code == 400
+
+
+async def group_of(directory: Directory, name: str) -> int:
+    groups = directory.container.groups(RequestContext(actor="hr", request_id="r1"))
+    id: int = (await groups.create(NewGroup(name=name))).result.id
+    return id
+
+
+async def test_a_group_is_added_found_and_edited(directory: Directory) -> None:
+    browser = await signed_in(directory, *Scope)
+
+    added = await browser.send("/groups/new", on="/groups/new", name="Engineers", description="They build")
+    assert str(added.url) == "http://localhost/console/groups/1"
+    taken = await browser.send("/groups/new", on="/groups/new", name="ENGINEERS")
+    assert taken.status_code == 422
+    assert 'id="name-fault"' in taken.text
+
+    assert "Engineers" in (await browser.see("/groups?rows&q=engin")).text
+    assert "No group matches" in (await browser.see("/groups?rows&q=x")).text
+    edited = await browser.send("/groups/1/edit", on="/groups/1/edit", version="1", name="Builders")
+    assert "Builders" in edited.text
+    stale = await browser.send("/groups/1/edit", on="/groups/1/edit", version="1", name="Late")
+    assert stale.status_code == 409
+    assert "Somebody changed this group" in stale.text
+
+    await browser.send("/groups/1/delete", on="/groups/1")
+    assert (await browser.see("/groups/1")).status_code == 410
+
+
+async def test_people_are_searched_added_to_a_group_and_removed(directory: Directory) -> None:
+    alice = await add(directory)
+    group = await group_of(directory, "Engineers")
+    browser = await signed_in(directory, *Scope)
+    on = f"/groups/{group}"
+
+    assert "Alice" in (await browser.see(f"{on}?add=ali")).text
+    added = await browser.send(f"{on}/add", on=on, user=str(alice.id), role="lead")
+    assert "Alice" in added.text
+    assert "lead" in added.text
+    assert "Nobody else matches" in (await browser.see(f"{on}?add=ali")).text
+    assert "Engineers" in (await browser.see(f"/users/{alice.id}")).text
+
+    assert "Nobody is in this group" in (await browser.send(f"{on}/remove", on=on, user=str(alice.id))).text
+    assert (await browser.send(f"{on}/add", on=on, user="99")).status_code == 404
+    assert (await browser.send(f"{on}/explode", on=on)).status_code == 400
+
+
+async def test_members_go_on_by_cursor(directory: Directory) -> None:
+    group = await group_of(directory, "All")
+    people = [await add(directory, name=f"P{number:03}") for number in range(60)]
+    memberships = directory.container.memberships(RequestContext(actor="hr", request_id="r1"))
+    await memberships.change(group, add={user.id: {} for user in people})
+    browser = await signed_in(directory, *Scope)
+
+    first = (await browser.see(f"/groups/{group}")).text
+    [more] = re.findall(r'<a href="(\?cursor=[^"]*)">', first)
+    second = (await browser.see(f"/groups/{group}{unescape(more)}")).text
+    assert "Members (60)" in first
+    assert "P000" in first
+    assert "P059" not in first
+    assert "P059" in second
+    assert "P000" not in second
+
+
+async def test_groups_are_parts_of_groups_and_never_of_themselves(directory: Directory) -> None:
+    alice = await add(directory)
+    outer, inner = await group_of(directory, "All"), await group_of(directory, "Engineers")
+    browser = await signed_in(directory, *Scope)
+    await browser.send(f"/groups/{inner}/add", on=f"/groups/{inner}", user=str(alice.id))
+
+    nested = await browser.send(f"/groups/{outer}/nest", on=f"/groups/{outer}", name="engineers")
+    assert "Take out Engineers" in nested.text
+    assert f'through <a href="/console/groups/{inner}">' in (await browser.see(f"/users/{alice.id}")).text
+
+    circle = await browser.send(f"/groups/{inner}/nest", on=f"/groups/{inner}", name="All")
+    assert circle.status_code == 409
+    assert "a part of itself" in circle.text
+    out = await browser.send(f"/groups/{outer}/unnest", on=f"/groups/{outer}", child=str(inner))
+    assert "Take out" not in out.text
+
+
+async def test_who_may_not_write_groups_only_reads_them(directory: Directory) -> None:
+    alice = await add(directory)
+    group = await group_of(directory, "Engineers")
+    reader = await signed_in(directory, Scope.GROUPS_READ)
+    page = (await reader.see(f"/groups/{group}")).text
+    assert "Delete" not in page
+    assert "Add somebody" not in page
+    assert (await reader.send(f"/groups/{group}/add", on="/", user=str(alice.id))).status_code == 403
+    assert (await (await signed_in(directory, Scope.USERS_READ)).see("/groups")).status_code == 403
 
 
 async def test_changes_are_filtered_go_back_and_follow(directory: Directory) -> None:

@@ -1,0 +1,196 @@
+"""Groups in the console: who is in them, and which groups are parts of others."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.console.pages import Form, faults_in, number, render, route, service, to
+from api.console.users import search, users_of
+from api.web.cursors import read_cursor, write_cursor
+from domain.errors import Conflict, Invalid, Malformed, Stale
+from domain.filters import equal
+from domain.grammar import parse_filter
+from domain.groups import FIELDS, Group, NewGroup
+from domain.nestings import Cycle
+from domain.pages import BY_ID, parse_sort
+from domain.users import GROUPS
+from services.groups import GroupService
+from services.memberships import MembershipService
+
+if TYPE_CHECKING:
+    from domain.values import JsonObject
+
+SHOWN: Final = 50
+SUGGESTED: Final = 8
+MAX_DEPTH: Final = 4
+"""How deep the tree of nested groups is shown. Each group has a page of its own."""
+
+BY_NAME: Final = parse_sort("name", FIELDS)
+TEXTS: Final[Mapping[str, str]] = {"name": "Name", "description": "Description", "external_id": "External id"}
+
+
+def groups_of(request: Request) -> GroupService:
+    return service(request, lambda container: container.groups)
+
+
+def members_of(request: Request) -> MembershipService:
+    return service(request, lambda container: container.memberships)
+
+
+async def list_groups(request: Request) -> Response:
+    asked = {"q": request.query_params.get("q", "").strip()}
+    of, cursor = json.dumps({"groups": asked}), request.query_params.get("cursor")
+    filter = parse_filter(f"name co {json.dumps(asked['q'])}", FIELDS) if asked["q"] else None
+    after = None if cursor is None else read_cursor(cursor, of, BY_NAME)
+    groups, members = groups_of(request), members_of(request)
+    found = await groups.list(filter=filter, sort=BY_NAME, after=after, limit=SHOWN)
+    return render(
+        request,
+        "group_rows.html" if "rows" in request.query_params else "groups.html",
+        groups=found.items,
+        counts={group.id: await members.count(group.id) for group in found.items},
+        asked=asked,
+        next=write_cursor(BY_NAME.position(found.items[-1]), of) if found.more else None,
+    )
+
+
+async def show_group(request: Request) -> Response:
+    return await group_page(request, number(request.path_params["id"], 0))
+
+
+async def group_page(request: Request, id: int, status: int = 200, reason: str = "") -> Response:
+    """A page of members, the groups that are parts of it, and those who could be added."""
+    groups, group = groups_of(request), await groups_of(request).get(id)
+    of, cursor = f"members of {id}", request.query_params.get("cursor")
+    after = None if cursor is None else read_cursor(cursor, of, BY_ID)
+    found = await members_of(request).list(id, after=after, limit=SHOWN)
+    names, suggested = {}, []
+    if request.state.session.may("users:read"):
+        users = await users_of(request).list(filter=equal(GROUPS, id), after=after, limit=SHOWN)
+        names = {user.id: user.name for user in users.items}
+        suggested = await suggestions(request, set(names))
+    return render(
+        request,
+        "group.html",
+        status,
+        group=group,
+        members=found.items,
+        names=names,
+        count=await members_of(request).count(id),
+        next=write_cursor((found.items[-1].user_id,), of) if found.more else None,
+        tree=await tree_of(groups, id),
+        asked=request.query_params.get("add", "").strip(),
+        suggested=suggested,
+        reason=reason,
+    )
+
+
+async def suggestions(request: Request, members: set[int]) -> list[Any]:
+    text = request.query_params.get("add", "").strip()
+    if not text:
+        return []
+    found = await users_of(request).list(filter=search(text, ""), limit=SUGGESTED + len(members))
+    return [user for user in found.items if user.id not in members][:SUGGESTED]
+
+
+async def tree_of(groups: GroupService, id: int, depth: int = 1) -> list[tuple[Group, Any]]:
+    children = (await groups.list_children(id, limit=SHOWN)).items
+    return [(child, await tree_of(groups, child.id, depth + 1) if depth < MAX_DEPTH else []) for child in children]
+
+
+async def new_group(request: Request) -> Response:
+    return form_page(request, None, {})
+
+
+async def create_group(request: Request) -> Response:
+    try:
+        created = await groups_of(request).create(NewGroup(**profile_in(request.state.form)))
+    except (Invalid, Conflict) as refusal:
+        return form_page(request, None, request.state.form, faults_in(refusal), status=422)
+    return to(request, f"/groups/{created.result.id}")
+
+
+async def edit_group(request: Request) -> Response:
+    group = await groups_of(request).get(number(request.path_params["id"], 0))
+    texts = {name: getattr(group, name) or "" for name in TEXTS}
+    return form_page(request, group, {**texts, "version": str(group.version)})
+
+
+async def save_group(request: Request) -> Response:
+    form: Form = request.state.form
+    group = await groups_of(request).get(number(request.path_params["id"], 0))
+    patch: JsonObject = profile_in(form)
+    try:
+        await groups_of(request).patch(group.id, patch, expected=(number(form.get("version"), 0),))
+    except Stale:
+        reason = "Somebody changed this group while you edited. Load the page again to see what is stored."
+        return form_page(request, group, form, {"": reason}, status=409)
+    except (Invalid, Conflict) as refusal:
+        return form_page(request, group, form, faults_in(refusal), status=422)
+    return to(request, f"/groups/{group.id}")
+
+
+async def act_on_group(request: Request) -> Response:
+    id, action = number(request.path_params["id"], 0), request.path_params["action"]
+    if action not in ACTIONS:
+        raise Malformed("There is no such action.")
+    try:
+        await ACTIONS[action](request, id, request.state.form)
+    except (Conflict, Invalid, Cycle) as refusal:
+        return await group_page(request, id, 409, refusal.detail)
+    return to(request, "/groups" if action == "delete" else f"/groups/{id}")
+
+
+async def add_member(request: Request, id: int, form: Form) -> None:
+    role = form.get("role", "").strip()
+    await members_of(request).put(id, number(form.get("user"), 0), {"role": role} if role else None)
+
+
+async def remove_member(request: Request, id: int, form: Form) -> None:
+    await members_of(request).remove(id, number(form.get("user"), 0))
+
+
+async def nest(request: Request, id: int, form: Form) -> None:
+    child = await groups_of(request).find("name", form.get("name", ""))
+    await groups_of(request).nest(id, child.id)
+
+
+async def unnest(request: Request, id: int, form: Form) -> None:
+    await groups_of(request).unnest(id, number(form.get("child"), 0))
+
+
+async def delete(request: Request, id: int, _: Form) -> None:
+    await groups_of(request).delete(id)
+
+
+ACTIONS: Final[Mapping[str, Callable[[Request, int, Form], Awaitable[None]]]] = {
+    "add": add_member,
+    "remove": remove_member,
+    "nest": nest,
+    "unnest": unnest,
+    "delete": delete,
+}
+
+
+def profile_in(form: Form) -> dict[str, Any]:
+    return {name: form.get(name, "") or (None if name != "name" else "") for name in TEXTS}
+
+
+def form_page(
+    request: Request, group: Group | None, form: Form, faults: Mapping[str, str] | None = None, *, status: int = 200
+) -> Response:
+    return render(request, "group_form.html", status, group=group, form=form, faults=faults or {}, texts=TEXTS)
+
+
+ROUTES: Final = (
+    route("/groups", list_groups),
+    route("/groups/new", new_group),
+    route("/groups/new", create_group, methods=("POST",)),
+    route("/groups/{id}", show_group),
+    route("/groups/{id}/edit", edit_group),
+    route("/groups/{id}/edit", save_group, methods=("POST",)),
+    route("/groups/{id}/{action}", act_on_group, methods=("POST",)),
+)
