@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,14 @@ from repositories.engines.sqlite.database import SqliteDatabase
 
 def database_for_tests(url: str, *, serving: bool = True) -> Database:
     return database_at(url, serving=serving, pool_size=8, pool_timeout_s=5)
+
+
+@asynccontextmanager
+async def started(url: str) -> AsyncIterator[Database]:
+    database = database_for_tests(url)
+    await database.start()
+    yield database
+    await database.stop()
 
 
 def pytest_collection_finish() -> None:
@@ -59,11 +68,9 @@ def upgraded_sqlite_url(sqlite_url: str, empty_sqlite_file: Path) -> str:
 @pytest.fixture
 async def sqlite(upgraded_sqlite_url: str) -> AsyncIterator[SqliteDatabase]:
     """The same, started."""
-    database = database_for_tests(upgraded_sqlite_url)
-    assert isinstance(database, SqliteDatabase)
-    await database.start()
-    yield database
-    await database.stop()
+    async with started(upgraded_sqlite_url) as database:
+        assert isinstance(database, SqliteDatabase)
+        yield database
 
 
 @pytest.fixture(scope="session")
@@ -147,15 +154,19 @@ async def create_postgres_database(server_url: str, name: str) -> None:
 @pytest.fixture
 async def postgres_url(empty_postgres_url: str) -> str:
     """The session's database, emptied."""
-    connection = await asyncpg.connect(empty_postgres_url)
-    await connection.execute("; ".join(emptying()))
-    await connection.close()
+    await empty(empty_postgres_url)
     return empty_postgres_url
 
 
-def emptying() -> Iterator[str]:
+async def empty(url: str, *extensions: sa.MetaData) -> None:
     """Delete all rows and count anew. Of the few that a test leaves, TRUNCATE would take five times as long."""
-    for table in reversed(metadata.sorted_tables):  # those that refer to others come first
+    connection = await asyncpg.connect(url)
+    await connection.execute("; ".join(emptying(*extensions)))
+    await connection.close()
+
+
+def emptying(*extensions: sa.MetaData) -> Iterator[str]:
+    for table in (table for each in (*extensions, metadata) for table in reversed(each.sorted_tables)):
         yield f"DELETE FROM {table.name}"
         for column in table.columns:
             if column.identity is not None:
@@ -165,11 +176,9 @@ def emptying() -> Iterator[str]:
 @pytest.fixture
 async def postgres(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
     """The same, started."""
-    database = database_for_tests(postgres_url)
-    assert isinstance(database, PostgresDatabase)
-    await database.start()
-    yield database
-    await database.stop()
+    async with started(postgres_url) as database:
+        assert isinstance(database, PostgresDatabase)
+        yield database
 
 
 @pytest.fixture

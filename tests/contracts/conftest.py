@@ -1,9 +1,16 @@
 """One directory for each store: every test here runs on all three."""
 
+import os
+import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
 
 import pytest
+import sqlalchemy as sa
+from tests.conftest import create_postgres_database, database_for_tests, empty, started
 from tests.contracts import sample
+from tests.contracts.records import Sample
 from tests.contracts.sample import SampleUnits
 
 from domain.work import RequestContext, UnitsOfWork
@@ -32,18 +39,58 @@ def users(units: UnitsOfWork, context: RequestContext) -> UserService:
     return UserService(units, context)
 
 
-@pytest.fixture
-async def sample_sqlite(sqlite: SqliteDatabase) -> SampleUnits:
-    """The sample's tables beside Roster's own."""
-    with sqlite._opened() as connection:
-        sample.metadata.create_all(connection)
-    return SampleUnits(sqlite)
+EXTENSIONS: Final = (sample.metadata, Sample.metadata)
+"""Tables beside Roster's own, as a product that extends it has them."""
+
+
+@pytest.fixture(scope="session")
+async def extended_sqlite_file(
+    empty_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory, anyio_backend: str
+) -> Path:
+    file = tmp_path_factory.mktemp("sqlite") / "extended.db"
+    shutil.copy(empty_sqlite_file, file)
+    with SqliteDatabase(file, serving=True, pool_timeout_s=5)._opened() as connection:
+        for each in EXTENSIONS:
+            each.create_all(connection)
+    return file
 
 
 @pytest.fixture
-async def sample_postgres(postgres: PostgresDatabase) -> AsyncIterator[SampleUnits]:
-    async with postgres._connected() as connection:
-        await connection.run_sync(sample.metadata.create_all)
-    yield SampleUnits(postgres)
-    async with postgres._connected() as connection:
-        await connection.run_sync(sample.metadata.drop_all)
+async def extended_sqlite(sqlite_url: str, extended_sqlite_file: Path) -> AsyncIterator[SqliteDatabase]:
+    shutil.copy(extended_sqlite_file, sa.make_url(sqlite_url).database or "")
+    async with started(sqlite_url) as database:
+        assert isinstance(database, SqliteDatabase)
+        yield database
+
+
+@pytest.fixture(scope="session")
+async def extended_postgres_url(postgres_server: str, anyio_backend: str) -> str:
+    """Another database of this session: each test finds it empty."""
+    name = f"roster_test_{os.getpid()}_extended"
+    await create_postgres_database(postgres_server, name)
+    url = sa.make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    database = database_for_tests(url)
+    assert isinstance(database, PostgresDatabase)
+    await database.upgrade()
+    async with database._connected() as connection:
+        for each in EXTENSIONS:
+            await connection.run_sync(each.create_all)
+    return url
+
+
+@pytest.fixture
+async def extended_postgres(extended_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
+    await empty(extended_postgres_url, *EXTENSIONS)
+    async with started(extended_postgres_url) as database:
+        assert isinstance(database, PostgresDatabase)
+        yield database
+
+
+@pytest.fixture
+def sample_sqlite(extended_sqlite: SqliteDatabase) -> SampleUnits:
+    return SampleUnits(extended_sqlite)
+
+
+@pytest.fixture
+def sample_postgres(extended_postgres: PostgresDatabase) -> SampleUnits:
+    return SampleUnits(extended_postgres)

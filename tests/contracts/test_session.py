@@ -6,27 +6,32 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, ClassVar, Final
+from dataclasses import replace
+from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
+from sqlalchemy.orm import Mapped, mapped_column, selectinload
+from tests.contracts.records import (
+    AUTHORS,
+    Author,
+    AuthorRecord,
+    BookRecord,
+    NoteRecord,
+    PlaceRecord,
+    Sample,
+    ShelfRecord,
+)
 
 from domain.changes import Action, Change
-from domain.entities import Entity
 from domain.errors import BrokenReference, Conflict, Stale, UnitEnded
 from domain.users import NewUser
 from domain.work import RequestContext
-from repositories.engines import schema
 from repositories.engines.database import Database
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.records import Record
-from repositories.engines.schema import BigId, Instant, Json
 from repositories.users import users as users_table
 from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
 from services.users import UserService
@@ -35,129 +40,14 @@ AT_ONCE_S: Final = 2
 """Less than any database here waits for a lock; a bound, hardly ever reached."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Author(Entity):
-    """An entity, as a domain would have it."""
-
-    kind: ClassVar[str] = "author"
-
-    id: int
-    name: str
-    version: int
-    born: datetime | None = None
-    tags: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Book(Entity):
-    kind: ClassVar[str] = "book"
-
-    id: int
-    title: str
-    author_id: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place(Entity):
-    kind: ClassVar[str] = "place"
-
-    id: int
-    name: str
-    country: str
-    moves: int
-    version: int
-
-
-class Sample(Record):
-    """The tables of these tests are beside the directory's: its metadata stays as it is."""
-
-    __abstract__ = True
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
-    metadata = sa.MetaData(naming_convention=schema.metadata.naming_convention)
-
-
-class AuthorRecord(Sample):
-    __tablename__ = "authors"
-    __entity__ = Author
-
-    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
-    name: Mapped[str] = mapped_column(sa.Text, unique=True)
-    version: Mapped[int] = mapped_column(sa.BigInteger)
-    born: Mapped[datetime | None] = mapped_column(Instant)
-    tags: Mapped[list[str]] = mapped_column(Json, default=list)
-    books: Mapped[list["BookRecord"]] = relationship(back_populates="author", cascade="all, delete-orphan")
-
-
-class BookRecord(Sample):
-    __tablename__ = "books"
-    __entity__ = Book
-
-    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
-    title: Mapped[str] = mapped_column(sa.Text)
-    author_id: Mapped[int] = mapped_column(sa.ForeignKey("authors.id"))
-    version: Mapped[int] = mapped_column(sa.BigInteger)
-    author: Mapped[AuthorRecord] = relationship(back_populates="books")
-
-
-class PlaceRecord(Sample):
-    """Some of its values are the database's."""
-
-    __tablename__ = "places"
-    __entity__ = Place
-
-    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
-    name: Mapped[str] = mapped_column(sa.Text)
-    country: Mapped[str] = mapped_column(sa.Text, server_default="GB")
-    moves: Mapped[int] = mapped_column(default=0, onupdate=sa.literal_column("moves + 1"))
-    version: Mapped[int] = mapped_column(sa.BigInteger)
-
-
-class ShelfRecord(Sample):
-    """No entity, so no change rows; a key that the database does not draw."""
-
-    __tablename__ = "shelves"
-
-    __table_args__ = {}  # noqa: RUF012
-
-    place: Mapped[str] = mapped_column(sa.Text, primary_key=True)
-    note: Mapped[Any] = mapped_column(sa.JSON().with_variant(JSONB(), "postgresql"), nullable=True)
-
-
-class NoteRecord(Sample):
-    """No entity either."""
-
-    __tablename__ = "notes"
-
-    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
-    text: Mapped[str] = mapped_column(sa.Text)
-
-
-AUTHORS: Final[Any] = AuthorRecord.__table__
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest) -> Database:
-    database: Database = request.getfixturevalue(request.param)
+    database: Database = request.getfixturevalue(f"extended_{request.param}")
     return database
 
 
 @pytest.fixture
-async def tables(database: Database) -> AsyncIterator[None]:
-    await run_ddl(database, sa.schema.CreateTable, Sample.metadata.sorted_tables)
-    yield
-    await run_ddl(database, sa.schema.DropTable, reversed(Sample.metadata.sorted_tables))
-
-
-async def run_ddl(database: Database, ddl: Any, tables: Any, **options: Any) -> None:
-    async with database.transaction() as executor:
-        for table in tables:
-            await executor.run(str(ddl(table, **options).compile(dialect=database.engine.dialect)), ())
-        await executor.commit()
-
-
-@pytest.fixture
-def units(database: Database, tables: None) -> SqlUnitsOfWork:
+def units(database: Database) -> SqlUnitsOfWork:
     return SqlUnitsOfWork(database)
 
 

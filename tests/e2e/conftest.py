@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 from httpx2 import AsyncClient
+from tests.e2e.forks import Forked, Forks
 
 SOURCE: Final = Path(__file__).parents[2] / "src"
 DEADLINE_S: Final = 120
@@ -26,7 +27,7 @@ MODULE: Final = ("-m", "api.commands.main")
 class Roster:
     """A `roster` process. What it says is read all along: a full pipe would stop it."""
 
-    process: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process | Forked
     said: list[str] = field(default_factory=list)
     complained: list[str] = field(default_factory=list)
     _readers: list[asyncio.Task[None]] = field(default_factory=list)
@@ -90,6 +91,21 @@ class Roster:
         await self.ended()
 
 
+async def fresh_process(
+    program: Sequence[str], arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *program,
+        *arguments,
+        cwd=folder,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
 Run = Callable[..., Any]
 
 
@@ -109,23 +125,25 @@ def environment(pytestconfig: pytest.Config) -> Mapping[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def forks(environment: Mapping[str, str]) -> Iterator[Forks]:
+    forks = Forks(environment)
+    yield forks
+    forks.stop()
+
+
 @pytest.fixture
-async def run(tmp_path: Path, environment: Mapping[str, str]) -> AsyncIterator[Run]:
-    """Starts `roster` with some arguments, or another program in its place, in a folder of its own."""
+async def run(tmp_path: Path, environment: Mapping[str, str], forks: Forks) -> AsyncIterator[Run]:
+    """Starts `roster` with some arguments, or another program in its place, in a folder of its own.
+
+    It is forked from a process that has loaded it, unless it is to be `fresh`.
+    """
     started: list[Roster] = []
 
-    async def run(*arguments: str, program: Sequence[str] = MODULE, **settings: object) -> Roster:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *program,
-            *arguments,
-            cwd=tmp_path,
-            env={**environment, **{f"ROSTER_{name.upper()}": str(value) for name, value in settings.items()}},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        roster = Roster(process)
+    async def run(*arguments: str, program: Sequence[str] = MODULE, fresh: bool = False, **settings: object) -> Roster:
+        its_own = {**environment, **{f"ROSTER_{name.upper()}": str(value) for name, value in settings.items()}}
+        start = fresh_process if fresh else forks.start
+        roster = Roster(await start(program, arguments, tmp_path, its_own))
         started.append(roster)
         roster.listen()
         return roster

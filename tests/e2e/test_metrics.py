@@ -133,7 +133,7 @@ async def test_a_folder_of_another_program_is_left_alone(
     serve: "Run", http: AsyncClient, sqlite_url: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(environment, "PROMETHEUS_MULTIPROC_DIR", "/nowhere")
-    roster = await serve(sqlite_url)
+    roster = await serve(sqlite_url, fresh=True)  # the library reads the variable when it is loaded
 
     assert "process_cpu_seconds_total" in (await http.get(f"{await roster.url()}/metrics")).text
     assert await roster.stop() == 0

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 async def test_a_fresh_server_creates_alice_and_still_has_her_when_started_again(
     serve: "Run", http: AsyncClient, database_url: str
 ) -> None:
-    roster = await serve(database_url)
+    roster = await serve(database_url, fresh=True)
     url = await roster.url()
 
     created = await http.post(f"{url}/users/", json={"name": "Alice"})

@@ -19,7 +19,7 @@ async def loaded_by(roster: "Roster", code: int = 0) -> set[str]:
 
 
 async def loaded_to_serve(run: "Run", http: AsyncClient, url: str) -> set[str]:
-    roster = await run("serve", "--port", "0", program=TELLING, database_url=url)
+    roster = await run("serve", "--port", "0", program=TELLING, fresh=True, database_url=url)
     where = await roster.url()
     assert (await http.get(f"{where}/health/ready")).status_code == 200
     assert (await http.post(f"{where}/users/", json={"name": "Alice"})).status_code == 201
@@ -52,20 +52,20 @@ async def test_a_server_on_postgres_whose_schema_is_at_its_head_loads_no_migrati
 
 @pytest.mark.parametrize("command", ["version", "keys generate"])
 async def test_a_command_without_a_database_loads_neither_database_nor_server(run: "Run", command: str) -> None:
-    loaded = await loaded_by(await run(*command.split(), program=TELLING))
+    loaded = await loaded_by(await run(*command.split(), program=TELLING, fresh=True))
 
     assert "typer" in loaded
     assert loaded & {"sqlalchemy", "fastapi", "uvicorn", "dependency_injector"} == set()
 
 
 async def test_a_command_beside_the_server_loads_no_server(run: "Run", sqlite_url: str) -> None:
-    loaded = await loaded_by(await run("db", "status", program=TELLING, database_url=sqlite_url), code=2)
+    loaded = await loaded_by(await run("db", "status", program=TELLING, fresh=True, database_url=sqlite_url), code=2)
 
     assert "sqlalchemy" in loaded
     assert loaded & {"uvicorn", "api.app", "alembic", "asyncpg"} == set()
 
 
 async def test_a_server_with_a_wrong_setting_refuses_before_it_is_loaded(run: "Run") -> None:
-    loaded = await loaded_by(await run("serve", "--port", "70000", program=TELLING), code=2)
+    loaded = await loaded_by(await run("serve", "--port", "70000", program=TELLING, fresh=True), code=2)
 
     assert loaded & {"sqlalchemy", "fastapi", "uvicorn"} == set()
