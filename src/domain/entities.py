@@ -11,7 +11,7 @@ from dataclasses import MISSING, Field, dataclass, fields, replace
 from datetime import datetime
 from functools import cache
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, cast, get_args
 
 from domain.errors import Fault, Invalid
 from domain.references import Reference
@@ -77,10 +77,7 @@ def named(each: "Field[Any]") -> Named:
 
 
 def check(profile: "DataclassInstance") -> None:
-    """Check a profile by the rules of its fields, and normalise its values. Raises `Invalid` with every fault.
-
-    The `__post_init__` of an entity to be created calls this.
-    """
+    """Check a profile by the rules of its fields, and normalise its values. Raises `Invalid` with every fault."""
     faults: list[Fault] = []
     for name, (rule, optional) in rules_of(type(profile)):
         value = getattr(profile, name)
@@ -96,6 +93,15 @@ def check(profile: "DataclassInstance") -> None:
 @cache
 def rules_of(new: type) -> tuple[tuple[str, tuple[Rule, bool]], ...]:
     return tuple((name, (each.rule, each.optional)) for name, each in profile_of(new).items())
+
+
+class Checked:
+    """A profile whose rules are checked when it is made. Raises `Invalid` with every rule that it breaks."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        check(cast("DataclassInstance", self))
 
 
 class Editable:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Annotated, Any, ClassVar, Final, Protocol
 
-from domain.entities import Entity, check
+from domain.entities import Checked, Entity
 from domain.errors import Fault, Invalid, Refusal
 from domain.stores import ReadStore, Store
 from domain.values import Text, is_id
@@ -120,11 +120,8 @@ class KeyProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewKey(KeyProfile):
+class NewKey(KeyProfile, Checked):
     """A key to be created. Raises `Invalid` with every rule that it breaks."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def require_future(self, now: datetime) -> None:
         if self.expires_at is not None and self.expires_at <= now:

@@ -148,8 +148,8 @@ class Store(ReadStore[E], Protocol[N_contra, E]):
         ...
 
     async def end_all(self, field: str, value: int) -> int:
-        """End all entities with this value in a reference, by one statement. Returns how many there were.
+        """End all entities with this value in a reference, and what refers to them. Returns how many there were.
 
-        Each of them costs no more than its rows. No entity may refer to this kind.
+        If nothing can refer to this kind, that takes three statements, whatever their number.
         """
         ...

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, TypeAlias
 
-from domain.entities import Deletable, Editable, Entity, check
+from domain.entities import Checked, Deletable, Editable, Entity
 from domain.fields import Field, Fields, Kind, fields_of
 from domain.scim import RECORD, email_of, name_of, readdressed, renamed
 from domain.stores import ReadStore, Store
@@ -43,11 +43,8 @@ class UserProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewUser(UserProfile):
+class NewUser(UserProfile, Checked):
     """A user to be created. Raises `Invalid` with every rule that it breaks."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

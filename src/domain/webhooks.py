@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
 from domain import changes
-from domain.entities import Editable, Entity, check
+from domain.entities import Checked, Editable, Entity
 from domain.errors import Fault, Invalid, Malformed
 from domain.filters import Filter
 from domain.grammar import parse_filter
@@ -118,11 +118,8 @@ class WebhookProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewWebhook(WebhookProfile):
+class NewWebhook(WebhookProfile, Checked):
     """A webhook to be created. Raises `Invalid` with every rule that it breaks."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def starting(self, head: int, since: int | None) -> "NewWebhook":
         """The same at a position: after `since`, or after the last change. Raises `Invalid` for one beyond that."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from domain.fields import ID, declare
 from domain.keys import FIRST_ID, Digest, Key, NewKey, Scope
 from repositories.engines.executors import Executor
-from repositories.engines.schema import BigId, Instant, Json, metadata
+from repositories.engines.schema import Instant, Json, entity_columns, metadata
 from repositories.engines.statements import bounded
 from repositories.table import EntityTable, SqlReadStore, SqlStore
 from repositories.units import Reading, Writing
@@ -33,12 +33,9 @@ class ScopeList(sa.types.TypeDecorator[tuple[Scope, ...]]):
 keys: Final = sa.Table(
     "keys",
     metadata,
-    sa.Column("id", BigId, sa.Identity(), primary_key=True),
+    *entity_columns(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("scopes", ScopeList, nullable=False),
-    sa.Column("created_at", Instant, nullable=False),
-    sa.Column("updated_at", Instant, nullable=False),
-    sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("expires_at", Instant),
     sa.Column("rotated_at", Instant),
     sa.Column("revoked_at", Instant),

@@ -5,14 +5,14 @@ from typing import Final
 import sqlalchemy as sa
 
 from domain.users import ALL_FIELDS, GROUPS, NewUser, Status, User
-from repositories.engines.schema import BigId, Choice, Instant, Json, Key, metadata
+from repositories.engines.schema import Choice, Instant, Json, Key, entity_columns, metadata
 from repositories.memberships import GROUPS_OF_A_USER
 from repositories.table import EntityTable
 
 users: Final = sa.Table(
     "users",
     metadata,
-    sa.Column("id", BigId, sa.Identity(), primary_key=True),
+    *entity_columns(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("name_key", Key, nullable=False),
     sa.Column("email", sa.Text),
@@ -22,10 +22,7 @@ users: Final = sa.Table(
     sa.Column("external_id", Key),
     sa.Column("status", Choice(Status), nullable=False),
     sa.Column("attributes", Json, nullable=False),
-    sa.Column("created_at", Instant, nullable=False),
-    sa.Column("updated_at", Instant, nullable=False),
     sa.Column("deleted_at", Instant),
-    sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("scim", Json),
     sa.Column("scim_key", Json),
     sqlite_autoincrement=True,  # an id is never given out twice

@@ -9,7 +9,7 @@ from domain.fields import ID, declare
 from domain.webhooks import NewWebhook, Progress, Secret, State, Webhook
 from repositories.engines.executors import Executor
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
-from repositories.engines.schema import BigId, Choice, Instant, metadata
+from repositories.engines.schema import Choice, Instant, entity_columns, metadata
 from repositories.engines.statements import bounded
 from repositories.table import EntityTable, SqlReadStore, SqlStore
 from repositories.units import Reading, Writing
@@ -18,14 +18,11 @@ from repositories.writes import write
 webhooks: Final = sa.Table(
     "webhooks",
     metadata,
-    sa.Column("id", BigId, sa.Identity(), primary_key=True),
+    *entity_columns(),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("filter", sa.Text),
     sa.Column("state", Choice(State), nullable=False),
     sa.Column("position", sa.BigInteger, nullable=False),
-    sa.Column("created_at", Instant, nullable=False),
-    sa.Column("updated_at", Instant, nullable=False),
-    sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("rotated_at", Instant),
     sa.Column("failing_since", Instant),
     sa.Column("secret", sa.LargeBinary),

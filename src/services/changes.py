@@ -8,15 +8,10 @@ from domain.errors import Malformed, NotFound, PositionExpired
 from domain.filters import Filter
 from domain.keys import Scope
 from domain.values import MAX_INTEGER
-from domain.work import RequestContext, UnitsOfWork
-from services.operations import operation
+from services.operations import Service, operation
 
 
-class ChangeService:
-    def __init__(self, units: UnitsOfWork, context: RequestContext) -> None:
-        self.units = units
-        self.context = context
-
+class ChangeService(Service):
     @operation(Scope.CHANGES_READ)
     async def list(self, *, filter: Filter | None = None, since: int | None, limit: int) -> ChangePage:
         """The changes that match the filter. A reader who continues after the end of the page misses none.

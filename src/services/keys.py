@@ -22,20 +22,19 @@ from domain.keys import (
 )
 from domain.pages import Page, Position
 from domain.work import RequestContext, UnitsOfWork
-from services.operations import operation
+from services.operations import Service, operation
 
 MAX_OVERLAP: Final = timedelta(days=30)
 DEFAULT_OVERLAP: Final = timedelta(hours=24)
 
 
-class KeyService:
+class KeyService(Service):
     """`forget` is called after a key was changed, so that remembered keys are looked up again."""
 
     def __init__(
         self, units: UnitsOfWork, randomness: Randomness, forget: Callable[[], None], context: RequestContext
     ) -> None:
-        self.units = units
-        self.context = context
+        super().__init__(units, context)
         self._randomness = randomness
         self._forget = forget
 

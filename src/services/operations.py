@@ -28,9 +28,12 @@ class Retried(Protocol):
     def units(self) -> UnitsOfWork: ...
 
 
-class Service(Retried, Protocol):
-    @property
-    def context(self) -> RequestContext: ...
+class Service:
+    """What services are: operations on units of work, for the context of one request."""
+
+    def __init__(self, units: UnitsOfWork, context: RequestContext) -> None:
+        self.units = units
+        self.context = context
 
 
 R = TypeVar("R", bound=Retried)

@@ -15,7 +15,7 @@ from domain.values import JsonObject
 from domain.versions import NOT_THERE, Expected, require_version
 from domain.work import RequestContext, UnitsOfWork
 from services.lists import page_of, pages_of
-from services.operations import operation, retry, streaming
+from services.operations import Service, operation, retry, streaming
 
 
 def any_text(_: str) -> bool:
@@ -23,14 +23,13 @@ def any_text(_: str) -> bool:
     return True
 
 
-class UserService:
+class UserService(Service):
     """`is_email` says whether a text is an e-mail address. It is asked about new ones."""
 
     def __init__(
         self, units: UnitsOfWork, context: RequestContext, *, is_email: Callable[[str], bool] = any_text
     ) -> None:
-        self.units = units
-        self.context = context
+        super().__init__(units, context)
         self._is_email = is_email
 
     def _require_email(self, new: NewUser | User, before: User | None = None) -> None:

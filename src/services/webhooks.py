@@ -14,20 +14,19 @@ from domain.values import JsonObject
 from domain.versions import Expected, require_version
 from domain.webhooks import SECRET_BYTES, NewWebhook, RandomBytes, Secret, State, Webhook
 from domain.work import RequestContext, UnitsOfWork
-from services.operations import operation
+from services.operations import Service, operation
 
 MAX_OVERLAP: Final = timedelta(days=30)
 DEFAULT_OVERLAP: Final = timedelta(hours=24)
 
 
-class WebhookService:
+class WebhookService(Service):
     """With `allow_private`, webhooks may have http URLs and addresses that are not public."""
 
     def __init__(
         self, units: UnitsOfWork, random_bytes: RandomBytes, allow_private: bool, context: RequestContext
     ) -> None:
-        self.units = units
-        self.context = context
+        super().__init__(units, context)
         self._random_bytes = random_bytes
         self._allow_private = allow_private
 

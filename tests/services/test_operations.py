@@ -37,7 +37,7 @@ from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
 from services.exports import PersonPart
 from services.keys import KeyService
-from services.operations import ATTEMPTS, SCOPES, operation, scopes_of
+from services.operations import ATTEMPTS, SCOPES, Service, operation, scopes_of
 from services.users import any_text
 
 if TYPE_CHECKING:
@@ -493,12 +493,8 @@ def test_every_method_keeps_its_name_and_its_words() -> None:
                 assert inspect.cleandoc(method.__doc__ or "") == (ast.get_docstring(node) or "")
 
 
-class FaultyService:
+class FaultyService(Service):
     """What the tests above have to notice."""
-
-    def __init__(self, units: WatchedUnits, context: RequestContext) -> None:
-        self.units = units
-        self.context = context
 
     async def open_to_all(self) -> None: ...
 

@@ -74,6 +74,17 @@ class Choice(sa.types.TypeDecorator[StrEnum]):
 Json: Final = sa.JSON(none_as_null=True)
 """JSON as text on both: what was put in comes out, numbers and the order of members included."""
 
+
+def entity_columns() -> list[sa.Column[Any]]:
+    """What the table of every kind of entity has."""
+    return [
+        sa.Column("id", BigId, sa.Identity(), primary_key=True),
+        sa.Column("created_at", Instant, nullable=False),
+        sa.Column("updated_at", Instant, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+    ]
+
+
 DECODER: Final = json.JSONDecoder()
 
 
