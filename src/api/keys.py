@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Request, Response
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticKnownError
 
+from api.web.bodies import BodyIn, PlainId
 from api.web.dependencies import Service, WritingService
 from api.web.lists import Cursor, Limit, listed, position_in
 from api.web.problems import documented
-from api.web.requests import PlainInteger, overlap_in, overlap_query
+from api.web.requests import overlap_in, overlap_query
 from api.web.responses import documented_headers, json_answer, written
 from api.web.routing import Router, calls
 from domain.keys import NAME, Key, NewKey, Scope
@@ -54,12 +55,8 @@ def time_in(text: object) -> datetime | None:
     return time
 
 
-class KeyIn(BaseModel):
+class KeyIn(BodyIn):
     """A key to be created."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "import", "scopes": ["users:write"]}]}
-    )
 
     name: Name
     scopes: Scopes
@@ -95,7 +92,7 @@ SHOWN: Final = tuple(KeyOut.model_fields)
 NOT_KEPT: Final = {"Cache-Control": "no-store"}
 CREATED: Final = documented_headers(Location="Where the key is", Roster_Seq="The number of the change", Dry_Run="true")
 
-KeyId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a key", examples=[1])]
+KeyId = Annotated[PlainId, Path(description="The id of a key", examples=[1])]
 Overlap = Annotated[str, overlap_query("How long the previous secret stays valid")]
 
 

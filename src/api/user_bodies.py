@@ -1,22 +1,16 @@
 """Users over HTTP: bodies and parameters. The routes are in `api.users`."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from api.web.bodies import attributes, text
-from api.web.entities import (
-    Shown,
-)
-from api.web.requests import PlainInteger
-from api.web.responses import fields_query
+from api.web.bodies import BodyIn, BodyOut, CreatedAt, DeletedAt, PlainId, ShownId, UpdatedAt, Version, attributes, text
+from api.web.entities import Shown
 from domain.errors import Fault, Invalid
 from domain.stores import Identifier
 from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
-from domain.values import MAX_ID
 
 Name = Annotated[str, text(NAME, "Stored without surrounding blanks", "Alice")]
 Email = Annotated[str, text(EMAIL, "Stored as typed; unique regardless of case", "alice@example.org")]
@@ -35,10 +29,10 @@ ALICE: Final[dict[str, Any]] = {
 }
 
 
-class UserIn(BaseModel):
+class UserIn(BodyIn):
     """A user to be created."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Alice"}, ALICE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Alice"}, ALICE]})
 
     name: Name
     email: Email | None = None
@@ -57,10 +51,10 @@ class UserIn(BaseModel):
 PATCH: Final[dict[str, Any]] = {"status": "suspended", "email": None, "attributes": {"department": None, "floor": 3}}
 
 
-class UserPatch(BaseModel):
+class UserPatch(BodyIn):
     """A JSON merge patch (RFC 7396). A field that is left out stays, null clears a field, attributes are merged."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [PATCH]})
+    model_config = ConfigDict(json_schema_extra={"examples": [PATCH]})
 
     name: Name = Field(default_factory=str)
     email: Email | None = None
@@ -73,34 +67,28 @@ class UserPatch(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
-WHEN: Final = "2026-07-01T12:00:00.123456Z"
-
-
-class UserOut(BaseModel):
+class UserOut(BodyOut):
     """A user. Fields without a value are left out, and so is the status `active`. Headers have version and time.
 
     With `fields` it has exactly the fields that were asked for, null if they have no value. So none is required.
     """
 
-    model_config = ConfigDict(json_schema_extra={"required": [], "examples": [{"id": 1, "name": "Alice"}]})
-
-    id: Annotated[int, Field(description="Never given out again", ge=1, le=MAX_ID, examples=[1])]
+    id: ShownId
     name: Name
     email: Email | None = None
     username: Username | None = None
     external_id: ExternalId | None = None
     status: Status = Status.ACTIVE
     attributes: Attributes = Field(default_factory=dict)
-    created_at: Annotated[datetime, Field(description="When it was created, RFC 3339 in UTC", examples=[WHEN])]
-    updated_at: Annotated[datetime, Field(description="When it last changed, RFC 3339 in UTC", examples=[WHEN])]
-    deleted_at: Annotated[datetime | None, Field(description="When it was deleted, null while it is not")]
-    version: Annotated[int, Field(ge=1, description="Rises by one with each change", examples=[1])]
+    created_at: CreatedAt
+    updated_at: UpdatedAt
+    deleted_at: DeletedAt
+    version: Version
 
 
 NAMES: Final = tuple(UserOut.model_fields)
 
-UserId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user", examples=[1])]
-Fields = Annotated[str | None, fields_query(NAMES, "id,email")]
+UserId = Annotated[PlainId, Path(description="The id of a user", examples=[1])]
 
 
 def key_equals(description: str, example: str) -> Any:
@@ -153,3 +141,4 @@ def sparse(user: User) -> Mapping[str, Any]:
 
 
 SHOWN: Final = Shown(User, NAMES, sparse)
+Fields = Annotated[str | None, SHOWN.query]

@@ -34,32 +34,17 @@ from api.web.entities import (
     WRITTEN,
     WRITTEN_ONCE,
     changed,
-    created,
     created_at,
     gone,
     links,
     one,
+    put,
 )
-from api.web.idempotency import IdempotencyKeyHeader, answer_idempotently
-from api.web.lists import (
-    LISTED,
-    Accept,
-    Count,
-    Cursor,
-    Deleted,
-    Formulas,
-    Limit,
-    answer_list,
-    filter_query,
-    narrowed,
-    sort_query,
-    sorted_by,
-)
+from api.web.idempotency import IdempotencyKeyHeader, answer_creation, answer_idempotently
+from api.web.lists import LISTED, ListRequest, lists
 from api.web.problems import documented
 from api.web.routing import Router, calls
 from domain.idempotency import Committed
-from domain.pages import DEFAULT_LIMIT
-from domain.stores import Hidden
 from domain.users import FIELDS, User
 from services.users import UserService
 
@@ -69,9 +54,6 @@ users_to_read = Service(lambda container: container.users)
 users_to_write = WritingService(lambda container: container.users)
 Users = Annotated[UserService, Depends(users_to_read)]
 UsersToWrite = Annotated[UserService, Depends(users_to_write)]
-
-FilterText = Annotated[str | None, filter_query(FIELDS, 'status eq "active" and email ew "@example.org"')]
-SortText = Annotated[str | None, sort_query(FIELDS, "name,-created_at")]
 
 LINKS: Final = links(
     get_user="This user",
@@ -99,32 +81,20 @@ async def create_user(
 ) -> Response:
     """Create a user. If another user has its e-mail, username or external id, a 409 names the field."""
     show, new = SHOWN.by(fields), body.new_user()
-
-    def answer(committed: Committed[User]) -> Response:
-        return created(request, users, committed, show, "/users")
-
-    return await answer_idempotently(request, idempotency_key, users, lambda: users.create(new), answer)
+    return await answer_creation(request, idempotency_key, users, lambda: users.create(new), show)
 
 
 @router.get("/", response_model=list[UserOut], responses={200: LISTED, **documented(400, 422)})
 @calls(UserService.list)
+@lists(SHOWN, FIELDS, filter='status eq "active" and email ew "@example.org"', sort="name,-created_at")
 async def list_users(
     *,
-    request: Request,
+    asked: ListRequest[User],
     users: Users,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
-    filter: FilterText = None,
-    sort: SortText = None,
-    deleted: Deleted = Hidden.NO,
     email: EmailEquals = None,
     username: UsernameEquals = None,
     external_id: ExternalIdEquals = None,
     status: StatusEquals = None,
-    fields: Fields = None,
-    count: Count = False,
-    formulas: Formulas = "escape",
-    accept: Accept = ("*/*",),
 ) -> Response:
     """List users, by default those that are not deleted in the order of ids. A page costs the same at any depth.
 
@@ -133,20 +103,7 @@ async def list_users(
 
     To keep a mirror, read this as NDJSON with `deleted=any`, then follow `/changes/` from the number in `Roster-Seq`.
     """
-    return await answer_list(
-        request,
-        users,
-        SHOWN,
-        filter=narrowed(FIELDS, filter, email=email, username=username, external_id=external_id, status=status),
-        sort=sorted_by(FIELDS, sort),
-        limit=limit,
-        cursor=cursor,
-        fields=fields,
-        count=count,
-        accept=accept,
-        hidden=deleted,
-        formulas=formulas,
-    )
+    return await asked.answer(users, email=email, username=username, external_id=external_id, status=status)
 
 
 @router.get("/{id}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(400, 404, 410, 422)})
@@ -203,10 +160,8 @@ async def put_user_by(
     """
     show, new = SHOWN.by(fields), body.new_user(**{FIELD_OF[identifier]: value})
     expected, unwanted = expected_by(if_match), unwanted_by(if_none_match)
-    put = await users.put(new, restore=restore, expected=expected, unwanted=unwanted)
-    user, is_new = put.result
-    committed = Committed(user, put.seq)
-    return created(request, users, committed, show, "/users") if is_new else changed(users, committed, show)
+    committed = await users.put(new, restore=restore, expected=expected, unwanted=unwanted)
+    return put(request, users, committed, show, "/users")
 
 
 @router.patch(

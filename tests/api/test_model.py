@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from httpx2 import AsyncClient, Response
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from tests.conftest import emptying
+from tests.conftest import empty
 
 from api.container import Container
 
@@ -329,9 +328,7 @@ def fresh(
         if engine == "sqlite":
             url = f"sqlite:///{shutil.copy(source, tmp_path / f'{uuid4()}.db')}"
         else:
-            connection = await asyncpg.connect(url := source)
-            await connection.execute("; ".join(emptying()))
-            await connection.close()
+            await empty(url := source)
         async with client_of(container_at(url)) as client:
             yield client
 

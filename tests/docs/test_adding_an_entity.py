@@ -87,6 +87,11 @@ def sides(hunk: str) -> tuple[str, str]:
     return before, after
 
 
+def lines_of_new_source(page: str) -> int:
+    blocks = (block for block in BLOCK.finditer(page) if (block["path"] or "").startswith("src/"))
+    return sum(block["text"].count("\n") for block in blocks)
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the project, to work in."""
@@ -117,6 +122,7 @@ def test_the_entity_works_and_the_rest_works_with_it(copy: Path) -> None:
     (copy / "openapi.json").write_text(run(copy, "api.commands.main", "openapi"))
 
     assert len(source) == 10
+    assert f"It takes five new files of source, {lines_of_new_source(PAGE.read_text())} lines" in PAGE.read_text()
     run(copy, "ruff", "check", "--no-cache", "--fix", "--select", "I", ".")
     run(copy, "ruff", "check", "--no-cache", ".")
     run(copy, "ruff", "format", "--no-cache", "--check", "src/domain", "src/services", "src/repositories/teams.py")

@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from fastapi import Request, Response
 
 from api.web.conditions import tag_of, unwanted_by
-from api.web.responses import Service, documented_headers, fields_asked_for, json_answer, written
+from api.web.responses import Service, documented_headers, fields_asked_for, fields_query, json_answer, written
 from domain.entities import profile_of
 from domain.idempotency import Committed
 
@@ -64,6 +64,9 @@ class Shown(Generic[E]):
 
     def __init__(self, entity: type[E], names: tuple[str, ...], sparse: Show[E] | None = None) -> None:
         self.names = names
+        self.query = fields_query(names, ",".join(names[:2]))
+        """The parameter `fields`, for the annotation of a route: `Annotated[str | None, SHOWN.query]`."""
+
         self._entity = entity
         self._sparse = sparse or self._assigned
 
@@ -104,6 +107,13 @@ def created(request: Request, service: Service, committed: Committed[E], show: S
     location = f"{request.scope.get('root_path', '')}{path}/{entity.id}"
     headers = {**validators(entity), **written(service, committed), "Location": location}
     return json_answer(show(entity), 201, headers)
+
+
+def put(request: Request, service: Service, committed: Committed[tuple[E, bool]], show: Show[E], path: str) -> Response:
+    """The answer of a PUT, whose result says whether the entity is new in the collection at this path."""
+    entity, is_new = committed.result
+    done = Committed(entity, committed.seq)
+    return created(request, service, done, show, path) if is_new else changed(service, done, show)
 
 
 def gone(service: Service, committed: Committed[Any]) -> Response:

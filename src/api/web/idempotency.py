@@ -7,10 +7,12 @@ from typing import Annotated, Final, TypeVar
 
 from fastapi import Header, Request, Response
 
+from api.web.entities import Show, Versioned, created
 from api.web.responses import Service
 from domain.idempotency import AlreadyDone, Committed, IdempotencyKey
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Versioned)
 
 REPLAYED: Final = "Idempotency-Replayed"
 
@@ -41,6 +43,20 @@ async def answer_idempotently(
         return answer(await act())
     except AlreadyDone as done:
         return read_answer(done.answer)
+
+
+async def answer_creation(
+    request: Request,
+    key: str | None,
+    service: Service,
+    create: Callable[[], Awaitable[Committed[E]]],
+    show: Show[E],
+) -> Response:
+    """The same for a request that creates an entity in the collection that it is sent to."""
+    path = request.scope["path"].rstrip("/")
+    return await answer_idempotently(
+        request, key, service, create, lambda committed: created(request, service, committed, show, path)
+    )
 
 
 async def fingerprint_of(request: Request) -> str:
