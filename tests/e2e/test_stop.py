@@ -112,8 +112,11 @@ async def test_a_stopped_server_leaves_its_file_unlocked_and_whole(
 
 
 async def test_workers_on_postgres_serve_and_stop(serve: "Run", http: AsyncClient, postgres_url: str) -> None:
-    roster = await serve(postgres_url, "--workers", "2")
+    roster = await serve(postgres_url, "--workers", "2", pool_size=3)
     url = await roster.url()
+    async with asyncio.timeout(120):
+        while 'roster_pool_size{pool="read"} 6.0' not in (await http.get(f"{url}/metrics")).text:
+            pass  # until both are there: one that has not started yet is not drained
 
     created = [await http.post(f"{url}/users/", json={"name": f"u{number}"}) for number in range(5)]
 

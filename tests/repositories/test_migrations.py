@@ -239,8 +239,14 @@ def definitions_in(file: str) -> dict[str, str]:
 
 
 def tidy(sql: str) -> str:
-    """Without the blanks in which a table that was altered differs from one that was created."""
-    return re.sub(r" ?([(),]) ?", r"\1", " ".join(sql.split()))
+    """Without the blanks in which a table that was altered differs from a new one, and with its lines in one order."""
+    tidied = re.sub(r" ?([(),]) ?", r"\1", " ".join(sql.split()))
+    if not tidied.startswith("CREATE TABLE"):
+        return tidied
+    head, _, rest = tidied.partition("(")
+    body, _, options = rest.rpartition(")")
+    lines = sorted(re.split(r",(?![^(]*\))", body))
+    return f"{head}({','.join(lines)}){options}"
 
 
 async def test_the_migrated_postgres_database_is_the_one_that_the_tables_make(postgres: PostgresDatabase) -> None:
