@@ -31,6 +31,11 @@ def test_a_conflict_names_the_field() -> None:
     assert "this email" in Conflict("email").detail
 
 
+def test_what_a_refusal_prints_is_its_sentence_whatever_it_carries() -> None:
+    conflict, invalid = Conflict("email"), Invalid([Fault("/name", "too_long", "At most 9.")])
+    assert (str(conflict), str(invalid)) == (conflict.detail, invalid.detail)
+
+
 def test_a_conflict_of_several_fields_names_them_all() -> None:
     conflict = Conflict("owner_id", "name")
     assert (conflict.fields, conflict.field) == (("owner_id", "name"), "name")

@@ -93,3 +93,43 @@ def test_an_entity_is_compared_by_the_form_of_its_value(name: str, key: object) 
     thing = Thing(id=0, made_at=NOON, name=" STRAßE ", code=" A ", more={})
     folded = "strasse" if name == "name" else key
     assert fields_of(Thing)[name].key_in(thing) == folded
+
+
+@dataclass(frozen=True)
+class Holder:
+    document: JsonObject
+
+
+FAMILY = Field("document", Kind.FOLDED, optional=True, sorts=True, path=("name", "family"))
+
+
+@pytest.mark.parametrize(
+    ("document", "key"),
+    [
+        ({"name": {"family": "Ürün"}}, "ürün"),
+        ({"name": {"family": 7}}, None),
+        ({"name": {"family": ["A"]}}, None),
+        ({"name": {"family": None}}, None),
+        ({"name": "A"}, None),
+        ({}, None),
+    ],
+)
+def test_a_field_within_a_document_compares_by_the_string_that_is_there(document: JsonObject, key: str | None) -> None:
+    assert FAMILY.key_in(Holder(document)) == key
+
+
+def test_a_folded_document_has_its_strings_folded_at_any_depth_but_for_the_exact_ones() -> None:
+    field = Field("document", Kind.FOLDED_JSON, exact=frozenset({("code",), ("phones", "code")}))
+    document: JsonObject = {
+        "code": "X",
+        "name": "X",
+        "sizes": [1, 1.5, True, None, "X"],
+        "phones": [{"code": "X", "type": "Work"}, "X"],
+    }
+    assert field.key_in(Holder(document)) == {
+        "code": "X",
+        "name": "x",
+        "sizes": [1, 1.5, True, None, "x"],
+        "phones": [{"code": "X", "type": "work"}, "x"],
+    }
+    assert document["name"] == "X"

@@ -1,6 +1,7 @@
 """What the filter language takes, what it means, and where it says a text is wrong."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -277,3 +278,41 @@ def test_the_not_of_what_does_not_exist_matches_nobody_either() -> None:
         assert negated(filter) == expected
     assert not matches(Nothing(), alice())
     assert matches(Or((Nothing(), Present(NAME))), alice())
+
+
+FOLDED: Field = Field("attributes", Kind.FOLDED_JSON)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ('attributes.city eq "KÖLN"', True),
+        ('attributes.city sw "KÖ"', True),
+        ('attributes.city eq "Bonn"', False),
+        ("attributes.floor eq 3", True),
+        ("attributes.floor ge 2.5", True),
+        ("attributes.floor eq true", False),
+        ("attributes.open eq true", True),
+        ('attributes.phones[type eq "work"]', True),
+        ('attributes.phones[type eq "work" and value eq "2"]', False),
+        ('attributes.phones[type eq "home" and value eq "2"]', True),
+    ],
+)
+def test_a_folded_document_compares_its_strings_whatever_their_case(text: str, is_one: bool) -> None:
+    attributes: JsonObject = {
+        "city": "Köln",
+        "floor": 3,
+        "open": True,
+        "phones": [{"type": "Work", "value": "1"}, {"type": "Home", "value": "2"}, "2"],
+    }
+    assert matches(parse_filter(text, declare(FOLDED)), alice(attributes)) is is_one
+
+
+@pytest.mark.parametrize("held", [{}, {"b": 1}, [[1]], None, "1", True])
+def test_a_number_is_compared_with_numbers_only(held: Any) -> None:
+    assert not matches(parse("attributes.a ge 1"), alice({"a": held}))
+    assert not matches(parse("attributes.a ge 1"), alice({"a": [held]}))
+
+
+def test_a_term_on_nothing_is_false() -> None:
+    assert matches(Nothing(), alice()) is False
