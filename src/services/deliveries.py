@@ -10,15 +10,14 @@ from domain.keys import Scope
 from domain.pages import Page, Position
 from domain.webhooks import RandomBytes, Secret, Webhook, headers_of
 from domain.work import Clock, RequestContext, UnitsOfWork
-from services.operations import operation, retry
+from services.operations import Service, operation, retry
 
 
-class DeliveryService:
+class DeliveryService(Service):
     def __init__(
         self, units: UnitsOfWork, random_bytes: RandomBytes, post: Post, clock: Clock, context: RequestContext
     ) -> None:
-        self.units = units
-        self.context = context
+        super().__init__(units, context)
         self._random_bytes = random_bytes
         self._post = post
         self._clock = clock
