@@ -28,6 +28,11 @@ class Retried(Protocol):
     def units(self) -> UnitsOfWork: ...
 
 
+class ForRequest(Retried, Protocol):
+    @property
+    def context(self) -> RequestContext: ...
+
+
 class Service:
     """What services are: operations on units of work, for the context of one request."""
 
@@ -37,7 +42,7 @@ class Service:
 
 
 R = TypeVar("R", bound=Retried)
-S = TypeVar("S", bound=Service)
+S = TypeVar("S", bound=ForRequest)
 Method = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 
 
