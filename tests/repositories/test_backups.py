@@ -209,7 +209,12 @@ async def test_a_bad_backup_changes_nothing(path: Path, tmp_path: Path, fault: s
         await database_in(path).restore(backup, NOW)
 
     assert names_in(path) == before
-    assert {each.name for each in tmp_path.iterdir()} <= {"roster.db", "roster.db-lock", "backup.db"}
+    assert {each.name for each in tmp_path.iterdir()} <= {
+        "roster.db",
+        "roster.db-lock",
+        "roster.db-backup",
+        "backup.db",
+    }
 
 
 async def test_an_older_backup_is_brought_to_the_head_of_the_schema(path: Path, tmp_path: Path) -> None:

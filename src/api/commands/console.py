@@ -3,9 +3,10 @@
 import asyncio
 import os
 import pwd
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
 from uuid import uuid4
 
 import typer
@@ -35,6 +36,9 @@ Workers = Annotated[int | None, typer.Option(help=help_of("workers"))]
 DatabaseUrl = Annotated[str | None, typer.Option(help=help_of("database_url"))]
 
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
+
+
 def settings_from(**flags: object) -> Settings:
     """Flags come first, then the environment, .env, and defaults. A message about a wrong value does not repeat it."""
     try:
@@ -51,14 +55,21 @@ def refuse(*reasons: str) -> NoReturn:
 
 def in_directory(run: "Callable[[Container], Coroutine[Any, Any, T]]", database_url: str | None) -> T:
     """Run a command on the directory. A server may be running."""
+    settings = settings_from(database_url=database_url)
+    for warning in Settings.unknown():
+        typer.echo(f"roster: {warning}", err=True)
+    return run_in(container_with(settings), run)
+
+
+def container_with(settings: Settings) -> "Container":
     from dependency_injector import providers  # noqa: PLC0415
 
     from api.container import Container  # noqa: PLC0415  # commands without a database start without it
 
-    settings = settings_from(database_url=database_url)
-    for warning in Settings.unknown():
-        typer.echo(f"roster: {warning}", err=True)
-    container = Container(settings=providers.Object(settings), serving=providers.Object(False))
+    return Container(settings=providers.Object(settings), serving=providers.Object(False))
+
+
+def run_in(container: "Container", run: "Callable[[Container], Coroutine[Any, Any, T]]") -> T:
     try:
         return asyncio.run(run(container))
     except NotReady as error:
@@ -131,3 +142,24 @@ def readable(value: object) -> str:
         return value.isoformat(timespec="seconds")
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
     return text if text.isprintable() else ascii(text)  # a name may have control characters of a terminal
+
+
+WIDEST: Final = 10_000
+
+
+def show_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+    """A row for each: as a table for people, or as JSON. Elsewhere than on a terminal nothing is cut off."""
+    if as_json:
+        typer.echo(to_json(list(rows), indent=2).decode())
+        return
+    from rich.console import Console  # noqa: PLC0415  # it takes a while to load
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        values = (row.get(column) for column in columns)
+        table.add_row(*(Text("" if value is None else readable(value)) for value in values))
+    Console(width=None if sys.stdout.isatty() else WIDEST).print(table)

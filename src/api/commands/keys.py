@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from api.commands.console import DatabaseUrl, duration, in_service_of, lawful, reasons, refuse, show
+from api.commands.console import DatabaseUrl, Json, duration, in_service_of, lawful, reasons, refuse, show
 from api.randomness import random_characters
 from domain.errors import Refusal
 from domain.keys import FIRST_ID, Key, LastAdminKey, NewKey, Scope, write_secret
@@ -28,7 +28,6 @@ AllScopes = Annotated[bool, typer.Option("--all-scopes", help="The key allows ev
 Expires = Annotated[str | None, typer.Option(help="How long the key is valid, as in 90d, 12h or 30m")]
 Overlap = Annotated[str, typer.Option(help="How long the previous secret stays valid, as in 24h")]
 Force = Annotated[bool, typer.Option(help="Revoke it even if it is the last one that may administer keys")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 @keys.command("create")

@@ -5,11 +5,15 @@ import json
 import typer
 
 from api.commands.backup import backup, restore
+from api.commands.changes import changes
+from api.commands.config import config
 from api.commands.database import db
+from api.commands.doctor import doctor
 from api.commands.exports import export
 from api.commands.keys import keys
 from api.commands.serve import serve
 from api.commands.settings import settings
+from api.commands.users import users
 from api.commands.webhooks import webhooks
 from api.version import VERSION
 
@@ -19,6 +23,10 @@ app.command()(backup)
 app.command()(restore)
 app.command()(export)
 app.command()(settings)
+app.command()(changes)
+app.command()(config)
+app.command()(doctor)
+app.add_typer(users, name="users")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 app.add_typer(webhooks, name="webhooks")

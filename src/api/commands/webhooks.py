@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from api.commands.console import DatabaseUrl, duration, in_service_of, lawful, show
+from api.commands.console import DatabaseUrl, Json, duration, in_service_of, lawful, show
 from domain.deliveries import Answer, Delivery, DeliveryState
 from domain.pages import BY_ID, MAX_LIMIT
 from domain.values import MAX_ID, JsonObject
@@ -30,7 +30,6 @@ Overlap = Annotated[str, typer.Option(help="How long messages are signed with th
 InState = Annotated[DeliveryState | None, typer.Option("--state", help="Only deliveries in this state")]
 Limit = Annotated[int, typer.Option(help="How many at most", min=1, max=MAX_LIMIT)]
 Seq = Annotated[int, typer.Argument(help="The number of the change, as deliveries shows it", min=1, max=MAX_ID)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 @webhooks.command("create")

@@ -1,5 +1,6 @@
 """The database behind the stores: what both engines promise, and which one a URL means."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from domain.limits import LIMITS, Limits
 from repositories.engines.backups import Backup, Restored
 from repositories.engines.executors import Executor, Transaction
+from repositories.engines.findings import Finding
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.sqlite.database import SqliteDatabase
@@ -105,6 +107,10 @@ class Database(Protocol):
 
     async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
         """See `domain.work.UnitsOfWork.begin_epoch`. Raises `NotReady`."""
+        ...
+
+    async def examine(self) -> Sequence[Finding]:
+        """Look at what this engine needs to serve well. Writes nothing. Raises `NotReady` if it cannot be reached."""
         ...
 
     async def status(self) -> SchemaStatus:

@@ -1,7 +1,7 @@
 """PostgreSQL over asyncpg: a pool that writes, a pool that reads in autocommit, a pool for snapshots."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -20,8 +20,10 @@ from repositories.engines.alarms import Alarms
 from repositories.engines.backups import Backup, Restored
 from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor
+from repositories.engines.findings import Finding
 from repositories.engines.meter import NO_METER, Meter, Pool
 from repositories.engines.postgres.errors import refusing
+from repositories.engines.postgres.examination import examine
 from repositories.engines.postgres.executors import ConnectionExecutor, PooledExecutor, PostgresTransaction
 from repositories.engines.postgres.pools import Connections, leave_as_is, prepare_connection, undo
 from repositories.engines.revisions import SchemaStatus, Upgrade
@@ -165,6 +167,10 @@ class PostgresDatabase:
             upgrade = await connection.run_sync(revisions.upgrade)
         upgrade.tell(self.name)
         return upgrade
+
+    async def examine(self) -> Sequence[Finding]:
+        async with self._connected() as connection:
+            return list(await connection.run_sync(lambda sync: list(examine(sync, self._pool_size))))
 
     async def backup(self, to: Path) -> Backup:
         raise NotReady(

@@ -25,11 +25,13 @@ from repositories.engines.alarms import Alarms
 from repositories.engines.backups import Backup, Restored
 from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor
+from repositories.engines.findings import Finding, Level, finding
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.backups import back_up, restore
 from repositories.engines.sqlite.connection import Connection, open_file, run
+from repositories.engines.sqlite.examination import examine
 from repositories.engines.sqlite.executors import (
     SqliteExecutor,
     SqliteScanExecutor,
@@ -222,6 +224,11 @@ class SqliteDatabase:
     def _status(self) -> SchemaStatus:
         with self._opened() as connection:
             return revisions.status(connection)
+
+    async def examine(self) -> Sequence[Finding]:
+        require_file(self._path)
+        library = finding("sqlite", self.warning or self.name, ok=not self.warning, mend="", worst=Level.WARN)
+        return [library, *await asyncio.to_thread(lambda: list(examine(self._path)))]
 
     async def backup(self, to: Path) -> Backup:
         return await asyncio.to_thread(back_up, self._path, to)

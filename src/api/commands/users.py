@@ -1,0 +1,199 @@
+"""`roster users`, on the database itself."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+
+from api.commands.console import DatabaseUrl, Json, in_service_of, lawful, refuse, show, show_table
+from domain.grammar import parse_filter
+from domain.pages import BY_ID, MAX_LIMIT, parse_sort
+from domain.stores import Hidden, Identifier, Who
+from domain.users import FIELDS, NewUser, Status, User
+from domain.values import MAX_ID, JsonObject
+from services.users import UserService
+
+T = TypeVar("T")
+
+users = typer.Typer(help="The people of the directory.", no_args_is_help=True)
+
+COLUMNS: Final = ("id", "name", "email", "username", "external_id", "status")
+IDENTIFIERS: Final = {"email": "email", "username": "username", "external-id": "external_id"}
+
+Whom = Annotated[
+    str,
+    typer.Argument(
+        metavar="WHO",
+        help="An id, or email:VALUE, username:VALUE or external-id:VALUE",
+        show_default=False,
+    ),
+]
+UserId = Annotated[int, typer.Argument(help="The id of a user", min=1, max=MAX_ID, show_default=False)]
+Name = Annotated[str, typer.Argument(help="What the user is called", show_default=False)]
+NewName = Annotated[str | None, typer.Option("--name", help="What the user is called")]
+Email = Annotated[str | None, typer.Option(help="The e-mail address; an empty text for none")]
+Username = Annotated[str | None, typer.Option(help="The username; an empty text for none")]
+ExternalId = Annotated[str | None, typer.Option(help="The id in another system; an empty text for none")]
+StatusOption = Annotated[Status | None, typer.Option(help="Whether the user is suspended")]
+AttributesText = Annotated[str | None, typer.Option("--attributes", help="A JSON object; a patch merges it")]
+FilterText = Annotated[str | None, typer.Option("--filter", help="Only users that match, as in GET /users/")]
+SortText = Annotated[
+    str | None, typer.Option("--sort", help="Fields with commas between them, - before one: downwards")
+]
+HiddenOption = Annotated[Hidden, typer.Option("--deleted", help="Whether to list deleted users")]
+Limit = Annotated[int, typer.Option(help="How many at most", min=1)]
+Purge = Annotated[bool, typer.Option("--purge", help="Erase the user for good, with the values in old changes")]
+
+
+@users.command("list")
+def list_users(
+    *,
+    filter: FilterText = None,
+    sort: SortText = None,
+    deleted: HiddenOption = Hidden.NO,
+    limit: Limit = 100,
+    json: Json = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """List users, by default those that are not deleted in the order of their ids."""
+    wanted = None if filter is None else lawful(lambda: parse_filter(filter, FIELDS))
+    order = BY_ID if sort is None else lawful(lambda: parse_sort(sort, FIELDS))
+
+    async def found(service: UserService) -> list[User]:
+        listed: list[User] = []
+        after, more = None, True
+        while more and len(listed) < limit:
+            at_most = min(limit - len(listed), MAX_LIMIT)
+            page = await service.list(filter=wanted, sort=order, hidden=deleted, after=after, limit=at_most)
+            listed += page.items
+            after, more = order.position(listed[-1]) if listed else None, page.more
+        return listed
+
+    show_table([as_over_http(user) for user in in_service(found, database_url)], COLUMNS, as_json=json)
+
+
+@users.command("show")
+def show_user(who: Whom, json: Json = False, database_url: DatabaseUrl = None) -> None:
+    """Show one user, by id also a deleted one."""
+    named = who_is(who)
+
+    async def found(service: UserService) -> User:
+        return await (service.find(*named) if isinstance(named, Identifier) else service.get(named, hidden=True))
+
+    show(every_field(in_service(found, database_url)), as_json=json)
+
+
+@users.command("create")
+def create_user(
+    *,
+    name: Name,
+    email: Email = None,
+    username: Username = None,
+    external_id: ExternalId = None,
+    status: StatusOption = None,
+    attributes: AttributesText = None,
+    json: Json = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Create a user."""
+    given = assigned(
+        name=name, email=email, username=username, external_id=external_id, status=status, attributes=attributes
+    )
+    new = lawful(lambda: NewUser(**given))
+    show(every_field(in_service(lambda service: service.create(new), database_url).result), as_json=json)
+
+
+@users.command("patch")
+def patch_user(
+    *,
+    who: Whom,
+    name: NewName = None,
+    email: Email = None,
+    username: Username = None,
+    external_id: ExternalId = None,
+    status: StatusOption = None,
+    attributes: AttributesText = None,
+    json: Json = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Change what is given, and nothing else. An empty text removes a value."""
+    named, patch = (
+        who_is(who),
+        assigned(
+            name=name, email=email, username=username, external_id=external_id, status=status, attributes=attributes
+        ),
+    )
+    if not patch:
+        refuse("Say what to change: --name, --email and so on.")
+    changed = in_service(lambda service: service.patch(named, patch), database_url).result
+    show(every_field(changed), as_json=json)
+
+
+@users.command("delete")
+def delete_user(who: Whom, purge: Purge = False, database_url: DatabaseUrl = None) -> None:
+    """Delete a user, who can be restored; or with --purge, who cannot."""
+    named = who_is(who)
+    if purge:
+        in_service(lambda service: service.purge(named), database_url)
+    else:
+        in_service(lambda service: service.delete(named), database_url)
+    typer.echo(f"User {who} is {'erased' if purge else 'deleted'}.")
+
+
+@users.command("restore")
+def restore_user(id: UserId, json: Json = False, database_url: DatabaseUrl = None) -> None:
+    """Bring a deleted user back."""
+    show(every_field(in_service(lambda service: service.restore(id), database_url).result), as_json=json)
+
+
+def who_is(text: str) -> Who:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    field, _, value = text.partition(":")
+    if field not in IDENTIFIERS or not value:
+        refuse(f"{text!r} names nobody. Write an id, or email:, username: or external-id: and a value.")
+    return Identifier(IDENTIFIERS[field], value)
+
+
+def assigned(
+    *,
+    name: str | None,
+    email: str | None,
+    username: str | None,
+    external_id: str | None,
+    status: Status | None,
+    attributes: str | None,
+) -> dict[str, Any]:
+    """What was given, with None for an empty text."""
+    keys = {"email": email, "username": username, "external_id": external_id}
+    given: dict[str, Any] = {field: value or None for field, value in keys.items() if value is not None}
+    if attributes is not None:
+        given["attributes"] = object_in(attributes)
+    return {**({} if name is None else {"name": name}), **given, **({} if status is None else {"status": status})}
+
+
+def object_in(text: str) -> JsonObject:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        refuse("attributes: Must be a JSON object.")
+    return found
+
+
+def in_service(act: Callable[[UserService], Awaitable[T]], database_url: str | None) -> T:
+    return in_service_of(lambda container: container.users, act, database_url)
+
+
+def as_over_http(user: User) -> Mapping[str, Any]:
+    from api.user_bodies import SHOWN  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
+
+    return SHOWN.by(None)(user)
+
+
+def every_field(user: User) -> Mapping[str, Any]:
+    from api.user_bodies import SHOWN  # noqa: PLC0415
+
+    return SHOWN.by("*")(user)

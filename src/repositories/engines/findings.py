@@ -1,0 +1,24 @@
+"""What an examination of a database finds, for operators."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: how it is, and the command or setting that mends it."""
+
+    what: str
+    level: Level
+    says: str
+    mend: str = ""
+
+
+def finding(what: str, says: str, *, ok: bool, mend: str, worst: Level = Level.FAIL) -> Finding:
+    return Finding(what, Level.OK, says) if ok else Finding(what, worst, says, mend)

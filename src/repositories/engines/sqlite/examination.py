@@ -1,0 +1,85 @@
+"""What `roster doctor` looks at in a SQLite file. It writes nothing."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from repositories.engines.findings import Finding, Level, finding
+
+LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
+LONG_LOG_BYTES: Final = 256 * 1024 * 1024
+MIB: Final = 1024 * 1024
+BACKUP_TOO_OLD_S: Final = 7 * 24 * 3600
+
+
+def examine(path: Path) -> Iterator[Finding]:
+    """Of a file that is there."""
+    yield of_access(path)
+    yield of_pages(path)
+    yield of_space(path)
+    yield of_log(path)
+    yield of_backup(path)
+
+
+def of_access(path: Path) -> Finding:
+    mode = path.stat().st_mode & 0o777
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        says = f"{path} or its folder cannot be written by this user"
+        return Finding("access", Level.FAIL, says, f"chown the file and {path.parent} to the user of the server")
+    return finding(
+        "access", f"writable, mode {mode:o}", ok=not mode & 0o077, mend=f"chmod 600 {path}", worst=Level.WARN
+    )
+
+
+def of_pages(path: Path) -> Finding:
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            ((result,), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
+            ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
+    except sqlite3.Error as error:
+        return Finding("pages", Level.FAIL, str(error), "roster restore, from the last good backup")
+    if result != "ok":
+        return Finding("pages", Level.FAIL, str(result), "roster restore, from the last good backup")
+    return finding(
+        "pages", f"no damage, journal mode {mode}", ok=mode == "wal", mend="roster serve sets it", worst=Level.WARN
+    )
+
+
+def of_space(path: Path) -> Finding:
+    """A copy before an upgrade, and a backup, need as much as the file has."""
+    free, size = shutil.disk_usage(path.parent).free, path.stat().st_size
+    return finding(
+        "disk",
+        f"{free // MIB} MiB free, the file has {size // MIB} MiB",
+        ok=free >= max(2 * size, LEAST_FREE_BYTES),
+        mend=f"make room on the disk of {path.parent}",
+        worst=Level.WARN if free >= size else Level.FAIL,
+    )
+
+
+def of_log(path: Path) -> Finding:
+    log = Path(f"{path}-wal")
+    size = log.stat().st_size if log.exists() else 0
+    return finding(
+        "log",
+        f"{log.name} has {size // MIB} MiB",
+        ok=size <= LONG_LOG_BYTES,
+        mend="end the program that keeps the file open; a restart of the server empties it",
+        worst=Level.WARN,
+    )
+
+
+def of_backup(path: Path) -> Finding:
+    note = Path(f"{path}-backup")
+    mend = "roster backup --every 1d --keep 14 FOLDER, run beside the server; or a copy by cron"
+    if not note.exists():
+        return Finding("backup", Level.WARN, "none was made by roster backup", mend)
+    at = datetime.fromtimestamp(note.stat().st_mtime, UTC)
+    age_s = (datetime.now(UTC) - at).total_seconds()
+    says = f"the last one is of {at:%Y-%m-%d %H:%M} UTC: {note.read_text().strip()}"
+    return finding("backup", says, ok=age_s <= BACKUP_TOO_OLD_S, mend=mend, worst=Level.WARN)

@@ -1,0 +1,142 @@
+"""`roster doctor` and `roster config`: what is wrong, and what mends it."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from api.commands.main import app
+
+Found = dict[str, dict[str, Any]]
+
+
+def doctor(*arguments: str) -> tuple[int, Found]:
+    result = CliRunner().invoke(app, ["doctor", "--json", *arguments])
+    return result.exit_code, {each["what"]: each for each in json.loads(result.stdout)}
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def file(upgraded_sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ROSTER_DATABASE_URL", upgraded_sqlite_url)
+    file = tmp_path / "roster.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    file.chmod(0o600)
+    return file
+
+
+def test_of_a_healthy_file_nothing_fails(file: Path) -> None:
+    code, found = doctor()
+    assert code == 0
+    assert {each["level"] for what, each in found.items() if what not in {"backup", "sqlite"}} == {"ok"}
+    assert {"pages", "disk", "log", "schema", "access by HTTP"} <= found.keys()
+
+
+def test_a_table_says_the_same_to_people(file: Path) -> None:
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 0
+    assert "no damage, journal mode wal" in result.stdout
+
+
+def test_a_backup_is_noticed(file: Path, tmp_path: Path) -> None:
+    assert doctor()[1]["backup"]["level"] == "warn"
+    CliRunner().invoke(app, ["backup", str(tmp_path / "copy.db")])
+    found = doctor()[1]["backup"]
+    assert (found["level"], "copy.db" in found["says"]) == ("ok", True)
+
+
+def test_a_file_that_others_may_read_is_a_warning(file: Path) -> None:
+    file.chmod(0o644)
+    code, found = doctor()
+    assert (code, found["access"]["level"], found["access"]["mend"]) == (0, "warn", f"chmod 600 {file}")
+
+
+def test_a_damaged_page_fails(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+    content = bytearray(file.read_bytes())
+    content[4096 * 4 : 4096 * 8] = b"x" * 4096 * 4
+    file.write_bytes(content)
+    code, found = doctor()
+    assert (code, found["pages"]["level"]) == (1, "fail")
+    assert "roster restore" in found["pages"]["mend"]
+
+
+def test_a_schema_that_is_behind_fails_and_names_the_command(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.commit()
+    code, found = doctor()
+    assert (code, found["schema"]["level"], found["schema"]["mend"]) == (1, "fail", "roster db upgrade")
+
+
+def test_a_file_that_is_missing_fails_and_is_not_created(tmp_path: Path) -> None:
+    code, found = doctor("--database-url", f"sqlite:///{tmp_path / 'none.db'}")
+    assert (code, found["database"]["level"]) == (1, "fail")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_server_that_all_could_use_without_a_key_fails(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_HOST", "0.0.0.0")
+    code, found = doctor()
+    assert (code, found["access by HTTP"]["level"]) == (1, "fail")
+    assert "roster keys create" in found["access by HTTP"]["mend"]
+
+
+def test_a_typing_error_in_a_variable_is_a_warning(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_HOTS", "x")
+    code, found = doctor()
+    assert (code, found["settings"]["level"]) == (0, "warn")
+    assert "ROSTER_HOST" in found["settings"]["says"]
+
+
+def test_postgres_is_looked_at(postgres_url: str) -> None:
+    code, found = doctor("--database-url", postgres_url)
+    assert code == 1  # the tests' server has fsync off
+    assert {what for what, each in found.items() if each["level"] == "fail"} == {"fsync"}
+    assert {"server", "role", "synchronous_commit", "connections", "clock", "schema"} <= found.keys()
+
+
+def test_more_connections_than_postgres_allows_fail(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_POOL_SIZE", "100")
+    assert doctor("--database-url", postgres_url)[1]["connections"]["level"] == "fail"
+
+
+def config(*arguments: str) -> dict[str, dict[str, Any]]:
+    result = CliRunner().invoke(app, ["config", "--json", *arguments])
+    assert result.exit_code == 0, result.output
+    return {each["setting"]: each for each in json.loads(result.stdout)}
+
+
+def test_config_says_what_is_set_and_by_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("ROSTER_PORT=9000\nROSTER_HOST=127.0.0.2\n")
+    monkeypatch.setenv("ROSTER_HOST", "127.0.0.3")
+    found = config("--database-url", "sqlite:///x.db")
+    assert {name: (found[name]["value"], found[name]["from"]) for name in ("ROSTER_HOST", "ROSTER_PORT")} == {
+        "ROSTER_HOST": ("127.0.0.3", "environment"),
+        "ROSTER_PORT": ("9000", ".env"),
+    }
+    assert (found["ROSTER_DATABASE_URL"]["from"], found["ROSTER_WORKERS"]["from"]) == ("flag", "default")
+    assert set(config("--set")) == {"ROSTER_HOST", "ROSTER_PORT"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://u:hush@h/d", "postgresql://u@h/d?password=hush&x=1", "postgresql://u:hu%40sh:hush@h/d"],
+)
+def test_config_shows_no_secret(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_DATABASE_URL", url)
+    monkeypatch.setenv("ROSTER_BOOTSTRAP_KEY", "rk_hush")
+    result = CliRunner().invoke(app, ["config"])
+    assert result.exit_code == 0
+    assert "hush" not in result.output
+    assert "********" in result.stdout
