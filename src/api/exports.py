@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from api.changes import ChangeOut
+from api.membership_bodies import SHOWN as MEMBERSHIP_SHOWN
+from api.membership_bodies import MembershipOut
 from api.user_bodies import SHOWN, UserId, UserOut
 from api.web.dependencies import Service, container_of
 from api.web.problems import documented
@@ -27,6 +29,7 @@ class PersonOut(BaseModel):
 
     user: Annotated[UserOut, Field(description="The user, with every field")]
     scim: Annotated[dict[str, Any] | None, Field(description="What SCIM keeps of it beside these fields, if anything")]
+    memberships: Annotated[list[MembershipOut], Field(description="The groups that it is a member of itself")]
     changes: Annotated[list[ChangeOut], Field(description="All changes about it, the oldest first")]
 
 
@@ -50,7 +53,9 @@ async def export_user(request: Request, exports: Exports, id: UserId) -> Respons
 
 async def written(first: PersonPart, parts: AsyncGenerator[PersonPart]) -> AsyncGenerator[bytes]:
     user = to_json(SHOWN.by(EVERY_FIELD)(first.user))
-    yield b'{"user":' + user + b',"scim":' + to_json(first.user.scim) + b',"changes":['
+    memberships = to_json([MEMBERSHIP_SHOWN.by(EVERY_FIELD)(each) for each in first.memberships])
+    yield b'{"user":' + user + b',"scim":' + to_json(first.user.scim) + b',"memberships":' + memberships
+    yield b',"changes":['
     separator = b""
     async for part in parts:
         for piece in cut(separator + b",".join(to_json(document_of(change)) for change in part.changes)):

@@ -47,3 +47,19 @@ async def test_a_head_has_no_body(client: AsyncClient) -> None:
     await client.post("/users/", json={"name": "Alice"})
     answer = await client.head("/users/1/export")
     assert (answer.status_code, answer.content) == (200, b"")
+
+
+async def test_memberships_are_there_also_while_the_user_is_deleted(client: AsyncClient) -> None:
+    await client.post("/users/", json={"name": "Alice"})
+    for name in ("Engineers", "Pilots"):
+        await client.post("/groups/", json={"name": name})
+    await client.put("/groups/1/members/1", json={"role": "lead"})
+    await client.put("/groups/2/members/1")
+
+    before = (await client.get("/users/1/export")).json()
+    await client.delete("/users/1")
+    after = (await client.get("/users/1/export")).json()
+
+    assert [(each["group_id"], each["role"]) for each in before["memberships"]] == [(1, "lead"), (2, None)]
+    assert [each["group_id"] for each in after["memberships"]] == [1, 2]
+    assert {each["kind"] for each in before["changes"]} == {"user", "membership"}
