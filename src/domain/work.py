@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from domain.changes import ReadChanges
 from domain.deliveries import Deliveries, ReadDeliveries
+from domain.entities import Entity
 from domain.filters import Filter
 from domain.groups import Groups, ReadGroups
 from domain.idempotency import Committed, IdempotencyKey
@@ -15,10 +16,13 @@ from domain.keys import Keys, ReadKeys, Scope
 from domain.leases import Leases, ReadLeases
 from domain.memberships import Memberships, ReadMemberships
 from domain.nestings import Nestings, ReadNestings
+from domain.stores import Store
 from domain.users import ReadUsers, Users
 from domain.webhooks import ReadWebhooks, Webhooks
 
 T = TypeVar("T")
+N = TypeVar("N")
+E = TypeVar("E", bound=Entity)
 
 Clock = Callable[[], datetime]
 """Returns the time, aware and in UTC."""
@@ -101,6 +105,13 @@ class UnitOfWork(Protocol):
         shows. If an entity was erased, its values are erased from its old changes and from stored answers.
 
         Raises `Contended` if another transaction came first, `Uncertain` if the connection broke meanwhile.
+        """
+        ...
+
+    async def commit_new(self, store: Store[N, E], new: N) -> Committed[E]:
+        """As `commit(await store.add(new))`, for a unit that does nothing else: at half the price.
+
+        Raises what both raise.
         """
         ...
 

@@ -181,9 +181,13 @@ def inserting_many(order: sa.Select[Any] | None) -> sa.Insert:
 
 def inserting(rows: sa.Select[Any], order: sa.Select[Any] | None) -> sa.Insert:
     """Store these rows. Their numbers are drawn after the statement that orders commits."""
-    if order is not None:
-        rows = rows.select_from(order.cte("commit_order").prefix_with("MATERIALIZED", dialect="postgresql"))
-    return sa.insert(changes).from_select(COLUMNS, rows).returning(changes.c.seq)
+    ordered = rows if order is None else in_commit_order(rows, order)
+    return sa.insert(changes).from_select(COLUMNS, ordered).returning(changes.c.seq)
+
+
+def in_commit_order(rows: sa.Select[Any], order: sa.Select[Any]) -> sa.Select[Any]:
+    """These rows, once the statement that orders commits has run."""
+    return rows.select_from(order.cte("commit_order").prefix_with("MATERIALIZED", dialect="postgresql"))
 
 
 def row_of(change: NewChange) -> Mapping[str, Any]:

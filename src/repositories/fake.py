@@ -16,6 +16,7 @@ from domain.entities import Entity
 from domain.filters import Filter
 from domain.idempotency import REMEMBERED_FOR, Committed, IdempotencyKey, InFlightKeys, replay, shown_by
 from domain.limits import LIMITS, Limits
+from domain.stores import Store
 from domain.work import Clock, RequestContext, utc_now
 from repositories.feed import READ_AT_ONCE, Feed
 from repositories.memory.units import Answer, MemoryReading, MemoryWriting, Tables
@@ -24,6 +25,8 @@ from repositories.stores import TABLES, MemoryReadStores, MemoryStores
 from repositories.table import EntityTable
 
 T = TypeVar("T")
+N = TypeVar("N")
+E = TypeVar("E", bound=Entity)
 
 
 class MemoryUnitOfWork(MemoryStores):
@@ -60,6 +63,9 @@ class MemoryUnitOfWork(MemoryStores):
         self._committed.become(tables)
         self.seq = seq
         return committed
+
+    async def commit_new(self, store: Store[N, E], new: N) -> Committed[E]:
+        return await self.commit(await store.add(new))
 
     def _keep_answer(self, tables: Tables, key: IdempotencyKey, committed: Committed[Any]) -> None:
         shown = shown_by(committed)

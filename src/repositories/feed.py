@@ -45,7 +45,7 @@ class Feed:
         self._places = Places(
             limits.waits, limits.waits_per_key, "Too many requests wait for changes. Try again later."
         )
-        self._waits: set[Wait] = set()
+        self._waits: dict[Wait, None] = {}  # a set that keeps their order
         self._seen = 0
         self._news = asyncio.Event()
         self._look_out: asyncio.Task[None] | None = None
@@ -76,7 +76,7 @@ class Feed:
 
     @contextmanager
     def _told_of(self, wait: Wait) -> Iterator[Wait]:
-        self._waits.add(wait)
+        self._waits[wait] = None
         if self._look_out is None:
             self._seen = wait.since
             self._look_out = asyncio.create_task(self._look())
@@ -86,7 +86,7 @@ class Feed:
         try:
             yield wait
         finally:
-            self._waits.discard(wait)
+            del self._waits[wait]
             if not self._waits:
                 self._look_out.cancel()
                 self._look_out = None

@@ -216,6 +216,10 @@ class SqlStore(SqlReadStore[N, E]):
         super().__init__(table, unit)
         self.unit = unit
 
+    @property
+    def table(self) -> EntityTable[N, E]:
+        return self._table
+
     async def get(self, id: int, *, hidden: bool = False) -> E:
         return self._shown(await self._locked(id), hidden)
 
@@ -245,18 +249,21 @@ class SqlStore(SqlReadStore[N, E]):
     async def add(self, new: N) -> E:
         if self._table.entity.references:
             await self.unit.relations.require(self.unit, self._table.entity, new)
-        now = self.unit.now
-        values = {name: getattr(new, name) for name in names_of(cast("Any", type(new)))}
-        values.update(created_at=now, updated_at=now, version=1)
+        values = self.values_of_new(new)
         entity: Any = self._table.entity
         columns = self._table.with_keys(dict(values))
         try:
             ((id,),) = await self._executor.fetch(self._table.insert, columns)
         except Conflict as conflict:
-            raise await self._in_full(conflict, columns) from conflict
+            raise await self.in_full(conflict, columns) from conflict
         added: E = entity(id=id, **values)
         self.unit.journal.added(self._table.know(self.unit, added))
         return added
+
+    def values_of_new(self, new: N) -> dict[str, Any]:
+        """The fields of the entity that `add` makes, but for its id."""
+        values = {name: getattr(new, name) for name in names_of(cast("Any", type(new)))}
+        return {**values, "created_at": self.unit.now, "updated_at": self.unit.now, "version": 1}
 
     @write
     async def save(self, entity: E) -> E:
@@ -270,7 +277,7 @@ class SqlStore(SqlReadStore[N, E]):
         try:
             await self._require_one(self._table.update, values)
         except Conflict as conflict:
-            raise await self._in_full(conflict, values, entity.id) from conflict
+            raise await self.in_full(conflict, values, entity.id) from conflict
         self.unit.journal.saved(before, self._table.know(self.unit, saved))
         if before.is_hidden and not saved.is_hidden:
             await self.unit.relations.bring_back(self.unit, before)
@@ -311,7 +318,7 @@ class SqlStore(SqlReadStore[N, E]):
         if not await self._executor.fetch(statement, parameters):
             raise Stale(f"The {self._kind} was changed meanwhile.")
 
-    async def _in_full(self, conflict: Conflict, columns: Parameters, id: int | None = None) -> Conflict:
+    async def in_full(self, conflict: Conflict, columns: Parameters, id: int | None = None) -> Conflict:
         """The conflict with all fields that are taken. The database names one, and ends the transaction for it.
 
         So the others are looked up outside of it. If that is not possible now, the one has to do.

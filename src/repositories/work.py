@@ -8,13 +8,16 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from domain.changes import Change
+from domain.entities import Entity
 from domain.filters import Filter
 from domain.idempotency import IN_FLIGHT, Committed, IdempotencyKey, InFlight, InFlightKeys, shown_by
 from domain.limits import LIMITS, Limits
+from domain.stores import Store
 from domain.work import Clock, RequestContext, utc_now
 from repositories import changes, deliveries
 from repositories.answers import find_answer, forget_answers, keep_answer
 from repositories.changes import append
+from repositories.creation import can_be_alone, create
 from repositories.engines.database import Database
 from repositories.engines.executors import Transaction
 from repositories.feed import READ_AT_ONCE, Feed
@@ -26,6 +29,8 @@ from repositories.table import EntityTable
 from repositories.units import Reading, Writing
 
 T = TypeVar("T")
+N = TypeVar("N")
+E = TypeVar("E", bound=Entity)
 
 PAUSE_S: Final = 0.04
 """The longest wait before the second attempt. It doubles with each further one."""
@@ -75,6 +80,14 @@ class SqlUnitOfWork(SqlStores):
         self.seq = seq
         self.has_erased = bool(journal.erased)
         return committed
+
+    async def commit_new(self, store: Store[N, E], new: N) -> Committed[E]:
+        who = self._context
+        if who.dry_run or who.idempotency_key or not can_be_alone(store, self.unit):
+            return await self.commit(await store.add(new))
+        self.unit.end()
+        added, self.seq = await create(store, self.unit, new)
+        return Committed(added, self.seq)
 
     async def _keep_answer(self, key: IdempotencyKey, committed: Committed[Any]) -> None:
         actor, shown, answer = self._context.actor, shown_by(committed), key.answer(committed)

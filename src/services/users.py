@@ -42,8 +42,7 @@ class UserService(Service):
     async def create(self, new: NewUser) -> Committed[User]:
         self._require_email(new)
         async with self.units.writing(self.context) as work:
-            user = await work.users.add(new)
-            return await work.commit(user)
+            return await work.commit_new(work.users, new)
 
     @operation(Scope.USERS_WRITE)
     async def enrol(self, new: NewUser) -> Committed[User]:

@@ -27,6 +27,7 @@ class Hasty:
     """A transaction that does all but the last thing."""
 
     companion: Companion | None = None
+    has_begun = True
 
     def __init__(self, executor: Transaction) -> None:
         self._executor = executor
@@ -35,6 +36,9 @@ class Hasty:
         self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
     ) -> Rows:
         return await self._executor.fetch(statement, parameters or {})
+
+    async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
+        raise NotImplementedError
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
         return await self._executor.run(sql, arguments, many=many)

@@ -126,6 +126,9 @@ async def test_many_units_of_several_changes_reach_a_follower_whole_and_in_order
 
     async def write(number: int) -> None:
         async with units.writing(CONTEXT) as work:
+            if number == 1:
+                written.append([(await work.commit_new(work.users, NewUser(name="Alone"))).result.id])
+                return
             added = [(await work.users.add(NewUser(name=f"User {step}"))).id for step in range(number)]
             await work.commit(None)
         written.append(added)
@@ -141,6 +144,26 @@ async def test_many_units_of_several_changes_reach_a_follower_whole_and_in_order
     for ids in written:
         start = read.index(ids[0])
         assert read[start : start + len(ids)] == ids
+
+
+@pytest.mark.usefixtures("bound")
+async def test_a_creation_in_one_statement_waits_until_an_older_unit_with_lower_numbers_has_committed(
+    postgres: PostgresDatabase,
+) -> None:
+    units = SqlUnitsOfWork(postgres)
+    follower = Follower(units)
+    async with units.writing(CONTEXT) as older:
+        first = await older.users.add(NewUser(name="First"))
+        held = Numbered(older)
+        commit = asyncio.create_task(older.commit(None))
+        await held.numbered.wait()
+        alone = asyncio.create_task(UserService(units, CONTEXT).create(NewUser(name="Second")))
+        await seen_waiting_for_an_advisory_lock(postgres)
+        assert await follower.read() == []
+        held.go_on.set()
+        await commit
+    second = (await alone).result
+    assert await follower.read() == [first.id, second.id]
 
 
 @pytest.mark.usefixtures("bound")

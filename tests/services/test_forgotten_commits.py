@@ -186,11 +186,21 @@ CHECKS: Final[dict[str, Check]] = {
 
 
 def is_commit(node: ast.AST) -> bool:
-    """Whether this is `await work.commit(result)`, alone or as a part of a statement."""
+    """Whether this is `await work.commit(result)` or `commit_new(store, new)`, alone or as a part of a statement."""
     match node:
         case ast.Await(ast.Call(ast.Attribute(ast.Name("work"), "commit"), [_], [])):
             return True
+        case ast.Await(ast.Call(ast.Attribute(ast.Name("work"), "commit_new"), [_, _], [])):
+            return True
     return False
+
+
+def result_of(commit: ast.Call) -> ast.expr:
+    """What it would commit."""
+    if len(commit.args) == 1:
+        return commit.args[0]
+    store, new = commit.args
+    return ast.Await(ast.Call(ast.Attribute(store, "add", ast.Load()), [new], []))
 
 
 class Commit(NamedTuple):
@@ -231,7 +241,7 @@ class Uncommitted(ast.NodeTransformer):
         if self.seen != self.number + 1:
             return node
         assert isinstance(node.value, ast.Call)
-        arguments = [*node.value.args, ast.Constant(None)]
+        arguments = [result_of(node.value), ast.Constant(None)]
         return ast.copy_location(ast.Call(ast.Name("Committed", ast.Load()), arguments, []), node)
 
 
@@ -320,4 +330,6 @@ def test_every_commit_is_spelled_so_that_it_is_found() -> None:
     """A commit under another spelling, or outside a method of a class, would escape the search above."""
     for module in modules():
         found = [commit for commit in commits() if commit.method.startswith(f"{module}.")]
-        assert inspect.getsource(importlib.import_module(module)).count("commit(") == len(found)
+        assert inspect.getsource(importlib.import_module(module)).replace("commit_new(", "commit(").count(
+            "commit("
+        ) == len(found)

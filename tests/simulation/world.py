@@ -94,13 +94,13 @@ class World:
         """A request of a client to some process. Raises `Lost` if its answer is lost."""
         process = self.processes[int(self.random.random() * len(self.processes))]
         request = asyncio.get_running_loop().create_task(self._answer(process, call, what))
-        process.requests.add(request)
+        process.requests[request] = None
         try:
             return await request
         except asyncio.CancelledError:
             raise Lost from None
         finally:
-            process.requests.discard(request)
+            process.requests.pop(request, None)
 
     async def _answer(self, process: "Process", call: "Callable[[Process], Coroutine[Any, Any, T]]", what: str) -> T:
         answer = await call(process)
@@ -118,7 +118,7 @@ class Process(MemoryUnitsOfWork):
 
     def __init__(self, world: World) -> None:
         super().__init__(world.clock)
-        self.requests: set[asyncio.Task[Any]] = set()
+        self.requests: dict[asyncio.Task[Any], None] = {}  # in their order: that of a set is another in each run
         self._world = world
         self._tables = world.database._tables
         self._write_lock = world.database._write_lock

@@ -45,6 +45,18 @@ class Transaction(Executor, Protocol):
 
     async def commit(self) -> None: ...
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a statement was run."""
+        ...
+
+    async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
+        """Run these and commit, in one trip, if nothing has begun: they are the whole unit.
+
+        Returns the rows of the last one. Raises what `fetch` and `commit` raise. SQLite takes several, PostgreSQL one.
+        """
+        ...
+
     def fail(self) -> None:
         """A refused write ended the unit of work. After it, and after the unit's end, `fetch` raises `UnitEnded`."""
         ...

@@ -161,7 +161,8 @@ async def test_a_creation_cancelled_at_any_statement_is_whole_or_nothing(
     assert sqlite._writing is not None
     await sqlite._writing.set_trace_callback(halt)
     users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
-    await cancel(asyncio.ensure_future(users.create(NewUser(name="Alice"))), halt)
+    put = users.put(NewUser(name="Alice", external_id="x"))  # a creation in several trips
+    await cancel(asyncio.ensure_future(put), halt)
     assert not is_locked(sqlite_file)
     whole = statement in ("INSERT INTO changes", "COMMIT")  # they go in one trip, which is not interrupted
     assert await users_and_changes(sqlite) == ((1, 1) if whole else (0, 0))

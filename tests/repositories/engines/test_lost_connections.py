@@ -1,9 +1,10 @@
 """Connections to PostgreSQL that break: a unit of work runs again, unless it was committing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
@@ -140,8 +141,39 @@ async def test_a_connection_lost_in_commit_is_uncertain_and_not_run_again(
 ) -> None:
     units = Interrupted(postgres, killer, stored=stored)
     with pytest.raises(Uncertain):
-        await UserService(units, CONTEXT).create(NewUser(name="Alice"))
+        await UserService(units, CONTEXT).put(NewUser(name="Alice", external_id="x"))
     assert units.begun == 1
+    assert await count(units) == ((1, 1) if stored else (0, 0))
+
+
+class Breaking:
+    """A connection that is killed during a statement: before the server runs it, or before its answer is read."""
+
+    def __init__(self, connection: Any, kill: Callable[[], Awaitable[None]], *, stored: bool) -> None:
+        self._connection = connection
+        self._kill = kill
+        self._stored = stored
+
+    async def fetch(self, sql: str, *arguments: Any) -> Any:
+        if self._stored:
+            await self._connection.fetch(sql, *arguments)
+        await self._kill()
+        return await self._connection.fetch(sql, *arguments)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_connection_lost_in_a_creation_of_one_statement_is_uncertain(
+    postgres: PostgresDatabase, killer: PostgresDatabase, stored: bool
+) -> None:
+    units = SqlUnitsOfWork(postgres)
+    async with units.writing(CONTEXT) as work:
+        executor = work.unit.executor
+        assert isinstance(executor, PostgresTransaction)
+        ((backend,),) = await executor._connection.fetch("SELECT pg_backend_pid()")
+        broken: Any = Breaking(executor._connection, partial(kill, killer, backend), stored=stored)
+        executor._connection = broken
+        with pytest.raises(Uncertain):
+            await work.commit_new(work.users, NewUser(name="Alice"))
     assert await count(units) == ((1, 1) if stored else (0, 0))
 
 

@@ -271,13 +271,18 @@ async def test_a_read_that_fails_fails_alone(sqlite: SqliteDatabase) -> None:
     assert (found[0], type(found[1]), found[2]) == ([(1,)], sqlite3.OperationalError, [(3,)])
 
 
-async def test_a_creation_takes_two_trips(sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_creation_takes_one_trip_and_an_addition_among_others_two(
+    sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """BEGIN goes with its first statement, COMMIT with its last."""
     with monkeypatch.context() as patch:
         jobs = Trips(sqlite._writing, patch)
         await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="Alice"))
+        assert jobs.count == 1
+        async with SqlUnitsOfWork(sqlite).writing(CONTEXT) as work:
+            await work.commit(await work.users.add(NewUser(name="Bob")))
 
-    assert jobs.count == 2
+    assert jobs.count == 3
 
 
 async def test_a_unit_that_failed_leaves_nothing_open_for_the_next(sqlite: SqliteDatabase) -> None:

@@ -124,6 +124,20 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
             with refusing(self.refuse):
                 await self._connection.execute("BEGIN")
 
+    @property
+    def has_begun(self) -> bool:
+        return self._begun
+
+    async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
+        """In autocommit. While the statement is under way it may commit at any moment, so its errors are a COMMIT's."""
+        self.require_open()
+        self.has_ended = True
+        (statement,) = statements
+        prepared = prepare(statement, DIALECT, parameters)
+        with timed(self._meter, self._kind), refusing(refuse_commit):
+            rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
+        return prepared.read(rows)
+
     async def commit(self) -> None:
         self.require_open()
         self.has_ended = True

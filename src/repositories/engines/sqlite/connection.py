@@ -134,12 +134,16 @@ class Connection(aiosqlite.Connection):
         try:
             return await job.result
         except asyncio.CancelledError:
-            while not job.is_over:
-                if interruptible and job.has_begun:
-                    self._conn.interrupt()
-                with suppress(asyncio.CancelledError):
-                    await job.over(INTERRUPT_EVERY_S)
+            await self.wait_until_over(job, interruptible=interruptible)
             raise
+
+    async def wait_until_over(self, job: Job[Any], *, interruptible: bool = False) -> None:
+        """However often the task is cancelled."""
+        while not job.is_over:
+            if interruptible and job.has_begun:
+                self._conn.interrupt()
+            with suppress(asyncio.CancelledError):
+                await job.over(INTERRUPT_EVERY_S)
 
 
 def run_batch(jobs: Sequence[Job[Any]], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection) -> None:
@@ -181,6 +185,14 @@ def fetch(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) ->
         return cursor.fetchall()
     finally:
         cursor.close()
+
+
+def run_all(steps: Iterable[tuple[str, Sequence[Any]]], connection: sqlite3.Connection) -> list[Any]:
+    """Run these statements in order. Gives the rows of the last one."""
+    rows: list[Any] = []
+    for sql, arguments in steps:
+        rows = fetch(sql, arguments, connection)
+    return rows
 
 
 def execute(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) -> Result:

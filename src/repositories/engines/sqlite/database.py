@@ -30,6 +30,7 @@ from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.backups import back_up, restore
+from repositories.engines.sqlite.commits import GroupCommit
 from repositories.engines.sqlite.connection import Connection, open_file, run
 from repositories.engines.sqlite.examination import examine
 from repositories.engines.sqlite.executors import (
@@ -96,6 +97,7 @@ class SqliteDatabase:
         self._auto_upgrade = auto_upgrade
         self._lock: int | None = None
         self._writing: Connection | None = None
+        self._commits: GroupCommit | None = None
         self._reading: Connection | None = None
         self._scanning: Connection | None = None
         self._limits = limits
@@ -137,8 +139,8 @@ class SqliteDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
-        assert self._writing is not None, NOT_STARTED  # noqa: S101
-        transaction = SqliteTransaction(self._writing, self._write_lock, self._meter)
+        assert self._writing is not None and self._commits is not None, NOT_STARTED  # noqa: S101, PT018
+        transaction = SqliteTransaction(self._writing, self._write_lock, self._commits, self._meter)
         try:
             yield transaction
         finally:
@@ -152,6 +154,7 @@ class SqliteDatabase:
             self._writing = await self._open(
                 (*self._durable, *EVERYWHERE, *ERASING, f"PRAGMA journal_size_limit={self._limits.log_kept_bytes}")
             )
+            self._commits = GroupCommit(self._writing, self._write_lock, self._meter)
             self._scanning = await self._open(READING)
             self._reading = await self._open(READING)
             self._meter.size("write", 1)
@@ -191,9 +194,11 @@ class SqliteDatabase:
         return connection
 
     async def stop(self) -> None:
+        if self._commits is not None:
+            await self._commits.stop()
         for connection in filter(None, (self._reading, self._scanning, self._writing)):
             await connection.close()
-        self._reading = self._scanning = self._writing = None
+        self._reading = self._scanning = self._writing = self._commits = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

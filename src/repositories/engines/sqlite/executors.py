@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
@@ -22,12 +22,16 @@ from repositories.engines.sqlite.connection import (
     execute,
     execute_many,
     fetch,
+    run_all,
     step,
     step_and_commit,
     undo,
 )
 from repositories.engines.sqlite.errors import refusing
 from repositories.engines.statements import Parameters, Result, Rows, prepare
+
+if TYPE_CHECKING:
+    from repositories.engines.sqlite.commits import GroupCommit
 
 T = TypeVar("T")
 
@@ -147,9 +151,10 @@ class SqliteTransaction(TransactionState):
     for one more turn of the event loop.
     """
 
-    def __init__(self, connection: Connection, write_lock: Turns, meter: Meter) -> None:
+    def __init__(self, connection: Connection, write_lock: Turns, commits: "GroupCommit", meter: Meter) -> None:
         self._connection = connection
         self._write_lock = write_lock
+        self._commits = commits
         self._meter = meter
         self._has_lock = False
         self._begun = False
@@ -164,6 +169,18 @@ class SqliteTransaction(TransactionState):
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
         return await self._step(partial(execute_many if many else execute, sql, arguments))
+
+    @property
+    def has_begun(self) -> bool:
+        return self._has_lock
+
+    async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
+        self.require_open()
+        self.has_ended = True
+        prepared = [prepare(statement, DIALECT, parameters) for statement in statements]
+        steps = [(each.sql, each.arguments(parameters)) for each in prepared]
+        with refusing():
+            return prepared[-1].read(await self._commits.run(partial(run_all, steps)))
 
     async def _step(self, work: Work[T]) -> T:
         await self._lock()

@@ -1,0 +1,111 @@
+"""Commits in groups: small units that come while one COMMIT is under way share the next one.
+
+A COMMIT costs a sync of the disk, and each trip to the driver's thread two fights for the interpreter's lock. Among
+sixteen clients both are shared by most units. Each unit has a savepoint: one that is refused is undone alone.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from domain.errors import Busy, Refusal
+from repositories.engines.alarms import ALARMS
+from repositories.engines.meter import Meter
+from repositories.engines.sqlite.connection import Connection, Job, Outcome, Work, deliver_batch, run, undo
+from repositories.engines.sqlite.errors import refuse
+from repositories.engines.sqlite.executors import Turns
+
+T = TypeVar("T")
+
+
+class GroupCommit:
+    """Runs whole units on the writing connection. Its group takes its turn among other writers."""
+
+    def __init__(self, connection: Connection, turns: Turns, meter: Meter) -> None:
+        self._connection = connection
+        self._turns = turns
+        self._meter = meter
+        self._waiting: list[Job[Any]] = []
+        self._committing: asyncio.Task[None] | None = None
+
+    async def run(self, work: Work[T]) -> T:
+        """Run it and commit. Raises what it raises, with nothing of it stored, or the error of the COMMIT.
+
+        If the task is cancelled, the unit is not begun, or it is over when this raises: stored, or refused.
+        """
+        job = Job(work)
+        self._waiting.append(job)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_all())
+        try:
+            return await job.result
+        except asyncio.CancelledError:
+            if job in self._waiting:
+                self._waiting.remove(job)
+            else:
+                await self._connection.wait_until_over(job)
+            raise
+
+    async def _commit_all(self) -> None:
+        try:
+            while self._waiting:
+                await self._commit_group()
+        finally:
+            self._committing = None
+
+    async def _commit_group(self) -> None:
+        try:
+            await self._turns.acquire()
+        except Busy as refusal:
+            deliver_batch(self._waiting, [(None, refusal)] * len(self._waiting))
+            self._waiting.clear()
+            return
+        jobs, self._waiting = self._waiting, []
+        started = time.perf_counter()
+        group = self._connection.submit(partial(commit_together, jobs))
+        self._turns.release()  # the next writer's first job queues behind
+        outcomes = await group.result
+        self._meter.took("commit", time.perf_counter() - started, alarm_in(outcomes))
+        deliver_batch(jobs, outcomes)
+
+    async def stop(self) -> None:
+        """Returns when nothing is under way."""
+        if self._committing is not None:
+            await self._committing
+
+
+def alarm_in(outcomes: Sequence[Outcome]) -> Refusal | None:
+    """What an operator is told of: one unit may meet it, or all."""
+    refusals = (refuse(error) for _, error in outcomes if isinstance(error, sqlite3.Error))
+    return next((refusal for refusal in refusals if isinstance(refusal, ALARMS)), None)
+
+
+def commit_together(jobs: Sequence[Job[Any]], connection: sqlite3.Connection) -> Sequence[Outcome]:
+    """On the driver's thread: all in one transaction. If it fails as a whole, so does each that was not refused."""
+    outcomes: list[Outcome] = [(None, None)] * len(jobs)
+    try:
+        undo(connection)  # a unit before may have failed to
+        run("BEGIN IMMEDIATE", connection)
+        for number, job in enumerate(jobs):
+            outcomes[number] = in_savepoint(job, connection)
+        run("COMMIT", connection)
+    except sqlite3.Error as failure:
+        return [outcome if outcome[1] else (None, failure) for outcome in outcomes]
+    finally:
+        undo(connection)
+    return outcomes
+
+
+def in_savepoint(job: Job[Any], connection: sqlite3.Connection) -> Outcome:
+    """Raises the error that undid the whole transaction, as a full disk does."""
+    run("SAVEPOINT unit", connection)
+    result, error = job.carry_out(connection)
+    if error is not None and not connection.in_transaction:
+        raise error
+    if error is not None:
+        run("ROLLBACK TO unit", connection)
+    run("RELEASE unit", connection)
+    return result, error
