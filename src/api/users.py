@@ -29,6 +29,7 @@ from api.web.dependencies import Service, WritingService
 from api.web.entities import (
     GONE,
     ONE,
+    PENDING,
     REPLAYED,
     UNCHANGED,
     WRITTEN,
@@ -218,13 +219,14 @@ async def patch_user(
     "/{id}",
     status_code=204,
     response_class=Response,
-    responses={204: GONE, **documented(400, 404, 409, 410, 412, 422)},
+    responses={202: PENDING, 204: GONE, **documented(400, 404, 409, 410, 412, 422)},
 )
 @calls(UserService.delete)
 async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_match: IfMatch = None) -> Response:
     """Delete a user. It is hidden, its unique values are free, and it can be restored. A second deletion is a 410.
 
-    With `purge` the user is erased, deleted or not, and cannot be restored. A second erasure is a 404.
+    With `purge` the user is erased, deleted or not, and cannot be restored. A second erasure is a 404. The answer is a
+    202 if the database's files cannot be rid of it yet, which the server does as soon as it can.
     """
     expected = expected_by(if_match)
     if purge:

@@ -24,11 +24,12 @@ T = TypeVar("T")
 class Committed(Generic[T]):
     """What a unit of work was committed with: its result, and the number of the last change that it wrote.
 
-    `seq` is None if it wrote none, and on a dry run.
+    `seq` is None if it wrote none, and on a dry run. `is_pending` if what was erased has not left the files yet.
     """
 
     result: T
     seq: int | None = None
+    is_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,14 @@ class UnitsOfWork(Protocol):
         """
         ...
 
+    def later(self, job: Callable[[], Awaitable[None]], what: str) -> Awaitable[None]:
+        """Do this soon, and let no request wait for it. What goes wrong is logged, with what it was."""
+        ...
+
+    def scrubbed(self) -> Awaitable[bool]:
+        """Whether all that was erased has left the files of the database. Waits for it for a second or so."""
+        ...
+
     def changed(
         self, since: int, within_s: float, context: RequestContext, filter: Filter | None = None
     ) -> Awaitable[float]:

@@ -28,12 +28,10 @@ answers: Final = sa.Table(
 """`kind` and `entity_id` say which entity the answer shows."""
 
 REMOVED_AT_ONCE: Final = 100
-"""How many old answers each new one removes at most, so that the table shrinks faster than it grows."""
+"""How many old answers are removed in one transaction, so that other writers do not wait for long."""
 
-FIND: Final = sa.select(answers.c.fingerprint, answers.c.answer).where(
-    answers.c.actor == sa.bindparam("actor"),
-    answers.c.key == sa.bindparam("key"),
-    answers.c.at > sa.bindparam("since"),
+FIND: Final = sa.select(answers.c.fingerprint, answers.c.answer, answers.c.at).where(
+    answers.c.actor == sa.bindparam("actor"), answers.c.key == sa.bindparam("key")
 )
 REMOVE: Final = sa.delete(answers).where(
     answers.c.actor == sa.bindparam("old_actor"), answers.c.key == sa.bindparam("old_key")
@@ -45,7 +43,7 @@ OLD: Final = (
     .limit(REMOVED_AT_ONCE)
     .with_for_update(skip_locked=True)
 )
-REMOVE_OLD: Final = sa.delete(answers).where(sa.tuple_(answers.c.actor, answers.c.key).in_(OLD))
+REMOVE_OLD: Final = sa.delete(answers).where(sa.tuple_(answers.c.actor, answers.c.key).in_(OLD)).returning(answers.c.at)
 FORGET: Final = sa.delete(answers).where(
     answers.c.kind == sa.bindparam("its_kind"), answers.c.entity_id == sa.bindparam("its_id")
 )
@@ -60,17 +58,19 @@ FORGET_ABOUT_IT: Final = sa.delete(answers).where(
 
 
 async def find_answer(executor: Executor, actor: str, key: IdempotencyKey, now: datetime) -> None:
-    """Raises `AlreadyDone` with the answer, or `IdempotencyKeyReused`, if there is an answer for the key."""
-    asked = {"actor": actor, "key": key.key, "since": now - REMEMBERED_FOR}
-    for fingerprint, answer in await executor.fetch(FIND, asked):
-        raise replay(key, fingerprint, answer)
+    """Raises `AlreadyDone` with the answer, or `IdempotencyKeyReused`, if there is an answer for the key.
+
+    One that is too old is removed here, not beside the new one: by then a lock is held that orders all commits.
+    """
+    for fingerprint, answer, at in await executor.fetch(FIND, {"actor": actor, "key": key.key}):
+        if at > now - REMEMBERED_FOR:
+            raise replay(key, fingerprint, answer)
+        await executor.fetch(REMOVE, {"old_actor": actor, "old_key": key.key})
 
 
 async def keep_answer(
     executor: Executor, actor: str, key: IdempotencyKey, *, answer: str, shows: Entity, now: datetime
 ) -> None:
-    await executor.fetch(REMOVE_OLD, {"since": now - REMEMBERED_FOR})
-    await executor.fetch(REMOVE, {"old_actor": actor, "old_key": key.key})
     values: dict[str, Any] = {
         "actor": actor,
         "key": key.key,
@@ -81,6 +81,12 @@ async def keep_answer(
         "at": now,
     }
     await executor.fetch(KEEP, values)
+
+
+async def remove_old_answers(executor: Executor, now: datetime) -> bool:
+    """Remove some answers that are too old to be given. Returns whether there may be more."""
+    removed = await executor.fetch(REMOVE_OLD, {"since": now - REMEMBERED_FOR})
+    return len(removed) == REMOVED_AT_ONCE
 
 
 async def forget_answers(executor: Executor, entity: Entity, kinds_about: Sequence[str]) -> None:

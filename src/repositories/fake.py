@@ -5,7 +5,7 @@ commit loses data exactly as in SQL. One unit writes at a time, as on SQLite.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from datetime import datetime
@@ -18,6 +18,7 @@ from domain.idempotency import REMEMBERED_FOR, Committed, IdempotencyKey, InFlig
 from domain.limits import LIMITS, Limits
 from domain.stores import Store
 from domain.work import Clock, RequestContext, utc_now
+from repositories.background import guarded
 from repositories.feed import READ_AT_ONCE, Feed
 from repositories.memory.units import Answer, MemoryReading, MemoryWriting, Tables
 from repositories.places import TOO_MANY_STREAMS, Places
@@ -149,6 +150,12 @@ class MemoryUnitsOfWork:
     async def begin_epoch(self, *, beyond: int = 0) -> int:
         async with self._write_lock:
             return self._tables.begin_epoch(beyond, self._clock())
+
+    async def later(self, job: Callable[[], Awaitable[None]], what: str) -> None:
+        await guarded(job, what)
+
+    async def scrubbed(self) -> bool:
+        return True
 
     async def changed(
         self, since: int, within_s: float, context: RequestContext, filter: Filter | None = None

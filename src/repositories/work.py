@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -15,7 +15,8 @@ from domain.limits import LIMITS, Limits
 from domain.stores import Store
 from domain.work import Clock, RequestContext, utc_now
 from repositories import changes, deliveries
-from repositories.answers import find_answer, forget_answers, keep_answer
+from repositories.answers import find_answer, forget_answers, keep_answer, remove_old_answers
+from repositories.background import Background, Scrubbing
 from repositories.changes import append
 from repositories.creation import can_be_alone, create
 from repositories.engines.database import Database
@@ -34,6 +35,11 @@ E = TypeVar("E", bound=Entity)
 
 PAUSE_S: Final = 0.04
 """The longest wait before the second attempt. It doubles with each further one."""
+
+
+CLEARED_EVERY_S: Final = 600
+SCRUBBED_WITHIN_S: Final = 1.0
+"""How long an erasure waits for its traces to be gone from the files."""
 
 
 class SqlUnitOfWork(SqlStores):
@@ -119,14 +125,36 @@ class SqlUnitsOfWork:
         self._clock = clock
         self._relations = Relations(self.tables)
         self._in_flight = InFlightKeys()
+        self._background = Background()
+        self._scrubbing = Scrubbing(database.scrub, self._background)
+        self._is_started = False
         self._feed = Feed(self._changes_behind, limits)
         self._snapshots = Places(limits.snapshots, limits.snapshots_per_key, TOO_MANY_STREAMS)
 
     async def start(self) -> None:
-        await self._database.start()
+        if not self._is_started:
+            await self._database.start()
+            self._is_started = True
+            self._background.every(CLEARED_EVERY_S, self.clear_answers, "clearing old answers")
 
     async def stop(self) -> None:
+        self._is_started = False
+        await self._background.stop()
         await self._database.stop()
+
+    async def later(self, job: Callable[[], Awaitable[None]], what: str) -> None:
+        self._background.run(job, what)
+
+    async def scrubbed(self) -> bool:
+        return await self._scrubbing.is_over(SCRUBBED_WITHIN_S)
+
+    async def clear_answers(self) -> None:
+        """Remove the stored answers that are too old to be given again, a few at a time."""
+        more = True
+        while more:
+            async with self._database.transaction() as executor:
+                more = await remove_old_answers(executor, self._clock())
+                await executor.commit()
 
     async def require_ready(self) -> None:
         await self._database.require_ready()
@@ -167,8 +195,8 @@ class SqlUnitsOfWork:
                     yield work
                 finally:
                     work.unit.end()
-        if work.has_erased:
-            await self._database.scrub()
+        if work.has_erased and work.seq is not None:
+            self._scrubbing.erased()
         if work.seq is not None:
             self._feed.committed(work.seq)
 

@@ -3,12 +3,12 @@
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
-from domain.errors import Gone, NotFound, Refusal
+from domain.errors import Gone, NotFound
 from domain.keys import Digest, Key, Unauthenticated, digest_of, id_in
 from domain.work import Clock, RequestContext, UnitsOfWork, utc_now
 from services.operations import retry
@@ -109,8 +109,7 @@ class Authenticator:
         self._touched_at[key.id] = now
         if len(self._touched_at) > MAX_REMEMBERED:
             self._touched_at.popitem(last=False)
-        with suppress(Refusal):  # the next use can be noted; the caller is not refused for this
-            await self._note_use(key)
+        await self.units.later(partial(self._note_use, key), "noting the use of a key")
 
     @retry
     async def _key_with(self, digest: bytes, id: int) -> tuple[Key, Digest]:

@@ -184,7 +184,8 @@ class UserService(Service):
             user = await named(work.users, who, hidden=True)
             require_version(user.version, expected)
             await work.users.remove(user)
-            return await work.commit(None)
+            committed = await work.commit(None)
+        return committed if committed.seq is None else replace(committed, is_pending=not await self.units.scrubbed())
 
 
 async def named(users: ReadUsers, who: Who, *, hidden: bool = False) -> User:

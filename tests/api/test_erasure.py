@@ -1,5 +1,6 @@
 """What was erased is in no file of SQLite's any more, with the server running and its database open."""
 
+import asyncio
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,8 +11,11 @@ import pytest
 import sqlalchemy as sa
 from httpx2 import AsyncClient
 
+import repositories.background
 import repositories.engines.sqlite.files
+import repositories.work
 from api.container import Container
+from domain.work import RequestContext
 
 ALICE = {
     "name": "Alice Wonderland",
@@ -72,6 +76,65 @@ async def test_no_file_holds_what_was_erased(
     assert [secret for secret in SECRETS if traces(tmp_path, secret)] == []
     assert traces(tmp_path, "bob.kept@example.org")
     assert (await client.get("/users/1")).json()["email"] == "bob.kept@example.org"
+
+
+async def test_an_erasure_beside_an_open_stream_is_pending_until_no_trace_is_left(
+    container: Container, client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps no writer waiting for the stream, and says that it is not over."""
+    monkeypatch.setattr(repositories.background, "AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(repositories.work, "SCRUBBED_WITHIN_S", 0.01)
+    await client.post("/users/", json=ALICE)
+    async with container.units().snapshot(RequestContext(actor="reader", request_id="r1")) as work:
+        assert await work.users.count() == 1
+        erased = await client.delete("/users/1?purge=true")
+        assert (erased.status_code, erased.content) == (202, b"")
+        assert erased.headers["roster-seq"] == "2"
+        assert (await client.get("/users/1")).status_code == 404
+        assert (await client.post("/users/", json={"name": "Bob"})).status_code == 201
+        assert [secret for secret in SECRETS if traces(tmp_path, secret)] != []
+    async with asyncio.timeout(30):
+        await container.units()._scrubbing._over.wait()
+    assert [secret for secret in SECRETS if traces(tmp_path, secret)] == []
+
+
+async def test_erasures_at_once_share_a_pass(
+    container: Container, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, passes = container.database(), []
+    scrub = database.scrub
+
+    async def counted(rewrite: bool) -> bool:
+        passes.append(rewrite)
+        return await scrub(rewrite)
+
+    monkeypatch.setattr(container.units()._scrubbing, "_scrub", counted)
+    for number in range(8):
+        await client.post("/users/", json={"name": f"U{number}"})
+    erased = await asyncio.gather(*[client.delete(f"/users/{number + 1}?purge=true") for number in range(8)])
+    assert {each.status_code for each in erased} == {204}
+    assert len(passes) < 8
+
+
+async def test_a_rewrite_that_fails_is_tried_again(
+    container: Container, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories.background, "AGAIN_AFTER_S", 0.01)
+    vacuum = repositories.engines.sqlite.files.vacuum
+    failed: list[bool] = []
+
+    def fail_twice(connection: sqlite3.Connection) -> bool:
+        if len(failed) < 2:
+            failed.append(True)
+            return False
+        return vacuum(connection)
+
+    monkeypatch.setattr(repositories.engines.sqlite.files, "vacuum", fail_twice)
+    await client.post("/users/", json=ALICE)
+    assert (await client.delete("/users/1?purge=true")).status_code in (202, 204)
+    async with asyncio.timeout(30):
+        await container.units()._scrubbing._over.wait()
+    assert len(failed) == 2
 
 
 async def test_a_deletion_alone_keeps_everything(client: AsyncClient, tmp_path: Path) -> None:

@@ -116,6 +116,13 @@ def put(request: Request, service: Service, committed: Committed[tuple[E, bool]]
     return created(request, service, done, show, path) if is_new else changed(service, done, show)
 
 
+PENDING: Final = {
+    "description": "Erased. The database's files may still hold traces, because somebody reads an older state, such as "
+    "a stream. The server removes them as soon as it can",
+    **documented_headers(**WRITE),
+}
+
+
 def gone(service: Service, committed: Committed[Any]) -> Response:
-    """The answer of a deletion."""
-    return Response(status_code=204, headers=written(service, committed))
+    """The answer of a deletion; 202 while what was erased has not left the files."""
+    return Response(status_code=202 if committed.is_pending else 204, headers=written(service, committed))

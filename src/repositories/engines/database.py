@@ -73,8 +73,11 @@ class Database(Protocol):
         """Hold a name until the transaction ends, and wait for another one that holds it."""
         ...
 
-    async def scrub(self) -> None:
-        """Remove erased rows from the files, as far as this engine can."""
+    async def scrub(self, rewrite: bool) -> bool:
+        """Remove erased rows from the files, as far as this engine can. Returns whether none is left.
+
+        Without `rewrite` only what an earlier call had to leave.
+        """
         ...
 
     async def start(self) -> None:

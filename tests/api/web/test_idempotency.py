@@ -16,6 +16,7 @@ from domain.idempotency import IdempotencyKey
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.answers import REMOVED_AT_ONCE, answers
+from repositories.work import SqlUnitsOfWork
 
 ONCE: Final = {"idempotency-key": "create-alice"}
 ALICE: Final = {"name": "Alice", "email": "Alice@Example.org", "attributes": {"é": [1, 2.5, None, "😀"]}}
@@ -193,7 +194,7 @@ async def remembered(container: Container) -> list[str]:
     return [key for (key,) in rows]
 
 
-async def test_each_write_with_a_key_clears_some_old_answers_away(
+async def test_old_answers_are_cleared_away_without_a_write_with_a_key(
     container: Container, client: AsyncClient, clock: MovingClock
 ) -> None:
     many = [f"{number:08}" for number in range(REMOVED_AT_ONCE + 50)]
@@ -205,12 +206,27 @@ async def test_each_write_with_a_key_clears_some_old_answers_away(
         await executor.fetch(sa.insert(answers), young, last=True)
     clock.now += timedelta(hours=24)
 
-    await client.post("/users/", json={"name": "Bob"})
-    assert len(await remembered(container)) == len(many) + 1
     await post(client, "first-one")
-    assert len(await remembered(container)) == 50 + 2
-    await post(client, "second-one", name="Carol")
-    assert await remembered(container) == ["first-one", "second-one", "young"]
+    assert len(await remembered(container)) == len(many) + 2
+    await container.units().clear_answers()
+    assert await remembered(container) == ["first-one", "young"]
+
+
+async def test_a_server_clears_old_answers_away_by_itself(
+    database_url: str,
+    container_at: Callable[[str], Container],
+    client_of: Callable[[Container], AbstractAsyncContextManager[AsyncClient]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cleared = asyncio.Event()
+
+    async def clear(self: SqlUnitsOfWork) -> None:
+        cleared.set()
+
+    monkeypatch.setattr("repositories.work.CLEARED_EVERY_S", 0.001)
+    monkeypatch.setattr(SqlUnitsOfWork, "clear_answers", clear)
+    async with client_of(container_at(database_url)), asyncio.timeout(10):
+        await cleared.wait()
 
 
 async def test_of_many_posts_at_once_with_one_key_one_creates(client: AsyncClient) -> None:

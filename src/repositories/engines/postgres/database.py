@@ -218,8 +218,9 @@ class PostgresDatabase:
     async def hold(self, executor: Executor, name: str) -> None:
         await executor.fetch(HOLD, {"name": name})
 
-    async def scrub(self) -> None:
+    async def scrub(self, rewrite: bool) -> bool:  # noqa: ARG002
         """Autovacuum removes dead rows."""
+        return True
 
     async def require_ready(self) -> None:
         self._meter.require_undamaged()

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -45,9 +45,9 @@ from repositories.engines.sqlite.files import (
     create_private,
     keep_copy,
     lock,
+    remove_traces,
     require_file,
     require_own_file,
-    rewrite,
 )
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class SqliteDatabase:
         self._serving = serving
         self._auto_upgrade = auto_upgrade
         self._lock: int | None = None
+        self._to_rewrite = False
         self._writing: Connection | None = None
         self._commits: GroupCommit | None = None
         self._reading: Connection | None = None
@@ -288,18 +289,23 @@ class SqliteDatabase:
     async def hold(self, executor: Executor, name: str) -> None:
         """One unit writes at a time."""
 
-    async def scrub(self) -> None:
+    async def scrub(self, rewrite: bool) -> bool:
         """Rewrite the file if it is not too large, and empty its log, which still holds erased rows.
 
-        If the write lock cannot be had in time, the next erasure does it.
+        The log cannot be emptied while somebody reads an older state.
         """
         assert self._writing is not None, NOT_STARTED  # noqa: S101
-        with suppress(Busy):
+        self._to_rewrite = self._to_rewrite or rewrite
+        try:
             await self._write_lock.acquire()
-            try:
-                await self._writing.run(rewrite)
-            finally:
-                self._write_lock.release()
+        except Busy:
+            return False
+        try:
+            rewritten, emptied = await self._writing.run(partial(remove_traces, self._to_rewrite))
+        finally:
+            self._write_lock.release()
+        self._to_rewrite = not rewritten
+        return rewritten and emptied
 
     async def require_ready(self) -> None:
         self._meter.require_undamaged()

@@ -103,12 +103,28 @@ def lock(path: Path, advice: str = ONE_PROCESS) -> int:
     return descriptor
 
 
-def rewrite(connection: sqlite3.Connection) -> None:
-    """Remove erased rows from the file and its log. The erasure is committed, so errors are ignored."""
-    with suppress(sqlite3.Error):
-        ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
-        ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
-        if pages * page_bytes <= REWRITTEN_BYTES:
+def remove_traces(rewrite: bool, connection: sqlite3.Connection) -> tuple[bool, bool]:
+    """Remove erased rows from the file, if asked to, and from its log. Returns whether each was done.
+
+    It waits for nobody: other writers wait meanwhile, and who reads an old state may do so for minutes.
+    """
+    ((patience_ms,),) = connection.execute("PRAGMA busy_timeout").fetchall()
+    try:
+        connection.execute("PRAGMA busy_timeout=0").close()
+        rewritten = not rewrite or vacuum(connection)
+        ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={patience_ms}").close()
+    return rewritten, not busy
+
+
+def vacuum(connection: sqlite3.Connection) -> bool:
+    """Rewrite the file, unless it is too large. Returns False if that fails, as it does on a full disk."""
+    ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
+    ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
+    if pages * page_bytes <= REWRITTEN_BYTES:
+        try:
             connection.execute("VACUUM").close()
-    with suppress(sqlite3.Error):
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        except sqlite3.Error:
+            return False
+    return True
