@@ -16,7 +16,7 @@ from repositories.engines.alarms import ALARMS
 from repositories.engines.meter import Meter
 from repositories.engines.sqlite.connection import Connection, Job, Outcome, Work, deliver_batch, run, undo
 from repositories.engines.sqlite.errors import refuse
-from repositories.engines.sqlite.executors import Turns
+from repositories.engines.sqlite.turns import Turns
 
 T = TypeVar("T")
 

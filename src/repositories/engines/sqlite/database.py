@@ -38,7 +38,6 @@ from repositories.engines.sqlite.executors import (
     SqliteScanExecutor,
     SqliteSnapshotExecutor,
     SqliteTransaction,
-    Turns,
 )
 from repositories.engines.sqlite.files import (
     APPLICATION_ID,
@@ -49,6 +48,7 @@ from repositories.engines.sqlite.files import (
     require_file,
     require_own_file,
 )
+from repositories.engines.sqlite.turns import Turns
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

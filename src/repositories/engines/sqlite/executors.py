@@ -1,11 +1,10 @@
 """How statements run on SQLite: reads on shared connections, writes in transactions, one after the other."""
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
@@ -13,8 +12,9 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from domain.errors import Busy, Refusal
 from domain.limits import Limits
 from repositories.engines.executors import TransactionState
-from repositories.engines.meter import Kind, Meter, Pool, timed
+from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.schema import read_json
+from repositories.engines.sqlite.commits import GroupCommit
 from repositories.engines.sqlite.connection import (
     Connection,
     Work,
@@ -28,10 +28,8 @@ from repositories.engines.sqlite.connection import (
     undo,
 )
 from repositories.engines.sqlite.errors import refusing
+from repositories.engines.sqlite.turns import Turns
 from repositories.engines.statements import Parameters, Result, Rows, prepare
-
-if TYPE_CHECKING:
-    from repositories.engines.sqlite.commits import GroupCommit
 
 T = TypeVar("T")
 
@@ -75,7 +73,7 @@ class SqliteScanExecutor(SqliteExecutor):
 
     kind = "scan"
 
-    def __init__(self, connection: Connection, turns: "Turns", meter: Meter, timeout_s: float) -> None:
+    def __init__(self, connection: Connection, turns: Turns, meter: Meter, timeout_s: float) -> None:
         super().__init__(connection, meter)
         self._turns = turns
         self._timeout_s = timeout_s
@@ -116,33 +114,6 @@ def in_time(work: Work[T], seconds: float, connection: sqlite3.Connection) -> T:
         connection.set_progress_handler(None, 0)
 
 
-class Turns:
-    """Who may use a connection: one at a time, in the order in which they ask."""
-
-    def __init__(self, pool: Pool, timeout_s: float, meter: Meter, refusal: str) -> None:
-        self._pool: Pool = pool
-        self._timeout_s = timeout_s
-        self._meter = meter
-        self._refusal = refusal
-        self._lock = asyncio.Lock()
-
-    async def acquire(self) -> None:
-        """Raises `Busy` after the time-out."""
-        started = time.perf_counter()
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._lock.acquire()
-        except TimeoutError:
-            raise Busy(self._refusal) from None
-        finally:
-            self._meter.waited(self._pool, time.perf_counter() - started)
-        self._meter.in_use(self._pool, 1)
-
-    def release(self) -> None:
-        self._meter.in_use(self._pool, -1)
-        self._lock.release()
-
-
 class SqliteTransaction(TransactionState):
     """A transaction on the writing connection. It acquires the write lock with its first statement.
 
@@ -151,7 +122,7 @@ class SqliteTransaction(TransactionState):
     for one more turn of the event loop.
     """
 
-    def __init__(self, connection: Connection, write_lock: Turns, commits: "GroupCommit", meter: Meter) -> None:
+    def __init__(self, connection: Connection, write_lock: Turns, commits: GroupCommit, meter: Meter) -> None:
         self._connection = connection
         self._write_lock = write_lock
         self._commits = commits

@@ -1,0 +1,34 @@
+"""Turns on a connection that one at a time may use."""
+
+import asyncio
+import time
+
+from domain.errors import Busy
+from repositories.engines.meter import Meter, Pool
+
+
+class Turns:
+    """Who may use a connection: one at a time, in the order in which they ask."""
+
+    def __init__(self, pool: Pool, timeout_s: float, meter: Meter, refusal: str) -> None:
+        self._pool: Pool = pool
+        self._timeout_s = timeout_s
+        self._meter = meter
+        self._refusal = refusal
+        self._lock = asyncio.Lock()
+
+    async def acquire(self) -> None:
+        """Raises `Busy` after the time-out."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise Busy(self._refusal) from None
+        finally:
+            self._meter.waited(self._pool, time.perf_counter() - started)
+        self._meter.in_use(self._pool, 1)
+
+    def release(self) -> None:
+        self._meter.in_use(self._pool, -1)
+        self._lock.release()
