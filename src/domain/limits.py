@@ -29,6 +29,9 @@ class Limits:
     snapshots_per_key: int = 2
     """How many of them may have the same key."""
 
+    page_bytes: int = 1024**2
+    """How long a page may be before it ends, though it has fewer items than were asked for."""
+
     stream_s: float = 600
     """How long a stream may take. Its snapshot keeps the database from forgetting old rows."""
 

@@ -284,7 +284,9 @@ async def test_a_read_does_not_wait_until_the_use_of_its_key_is_noted(
     sqlite_container: Container, client_of: Callable[[Container], Any]
 ) -> None:
     async with client_of(sqlite_container) as client, asyncio.timeout(30):
-        secret = (await client.post("/keys/", json={"name": "a", "scopes": list(GRANTABLE)})).json()["secret"]
+        secret = (
+            await client.post("/keys/", json={"name": "a", "scopes": [Scope.KEYS_ADMIN, Scope.USERS_READ]})
+        ).json()["secret"]
         async with sqlite_container.database().transaction() as writer:
             await writer.fetch(sa.select(sa.literal(1)))
             read = await client.get("/users/", headers={"authorization": f"Bearer {secret}"})
@@ -295,7 +297,9 @@ async def test_a_read_on_a_database_that_takes_no_write_is_answered(
     sqlite_container: Container, client_of: Callable[[Container], Any]
 ) -> None:
     async with client_of(sqlite_container) as client, asyncio.timeout(30):
-        secret = (await client.post("/keys/", json={"name": "a", "scopes": list(GRANTABLE)})).json()["secret"]
+        secret = (
+            await client.post("/keys/", json={"name": "a", "scopes": [Scope.KEYS_ADMIN, Scope.USERS_READ]})
+        ).json()["secret"]
         writing: Any = sqlite_container.database()
         await writing._writing.execute_fetchall("PRAGMA query_only=ON")
         read = await client.get("/users/", headers={"authorization": f"Bearer {secret}"})

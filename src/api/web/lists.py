@@ -10,12 +10,14 @@ from urllib.parse import urlencode
 from fastapi import Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field
+from pydantic_core import to_json
 
 from api.web.cursors import MAX_LENGTH, read_cursor, write_cursor
+from api.web.dependencies import container_of
 from api.web.entities import Shown, Versioned
 from api.web.requests import PlainInteger
-from api.web.responses import EVERY_FIELD, documented_headers, fields_asked_for, json_answer, link_to_next
-from api.web.streams import CSV, JSON, NDJSON, VARY, Body, media_type_for, stream
+from api.web.responses import EVERY_FIELD, documented_headers, fields_asked_for, link_to_next
+from api.web.streams import CSV, FEW, JSON, NDJSON, VARY, Body, media_type_for, stream
 from domain import grammar
 from domain.fields import Fields
 from domain.filters import Filter, equal, every
@@ -26,7 +28,12 @@ from domain.stores import Hidden
 T = TypeVar("T")
 E = TypeVar("E", bound=Versioned)
 
-Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), PlainInteger, Query(description="How many at most", examples=[100])]
+Limit = Annotated[
+    int,
+    Field(ge=1, le=MAX_LIMIT),
+    PlainInteger,
+    Query(description="How many at most; fewer if they are long", examples=[100]),
+]
 Cursor = Annotated[
     str | None,
     Query(
@@ -121,14 +128,56 @@ def position_in(request: Request, cursor: str | None, sort: Sort) -> Position | 
     return None if cursor is None else read_cursor(cursor, list_of(request), sort)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A page as JSON, and the position of its last item if more follow."""
+
+    parts: Sequence[bytes]
+    position: Position | None
+    seq: int | None
+
+    def answer(self, request: Request, total: int | None) -> Response:
+        headers = dict(VARY) if total is None else {**VARY, "X-Total-Count": str(total)}
+        if self.seq is not None:
+            headers["Roster-Seq"] = str(self.seq)
+        if self.position is not None:
+            headers.update(link_to_next(request, cursor=write_cursor(self.position, list_of(request))))
+        return Response(b"[" + b",".join(self.parts) + b"]", headers=headers, media_type=JSON)
+
+
 def listed(request: Request, page: Page[T], show: Callable[[T], Body], sort: Sort, total: int | None) -> Response:
-    headers = dict(VARY) if total is None else {**VARY, "X-Total-Count": str(total)}
-    if page.seq is not None:
-        headers["Roster-Seq"] = str(page.seq)
-    if page.more:
-        cursor = write_cursor(sort.position(page.items[-1]), list_of(request))
-        headers.update(link_to_next(request, cursor=cursor))
-    return json_answer([show(item) for item in page.items], headers=headers)
+    position = sort.position(page.items[-1]) if page.more else None
+    return Written([as_json(page.items, show)], position, page.seq).answer(request, total)
+
+
+def as_json(items: Sequence[T], show: Callable[[T], Body]) -> bytes:
+    """The items of a JSON array, without its brackets."""
+    return to_json([show(item) for item in items])[1:-1]
+
+
+async def written_page(
+    read: Callable[[Position | None, int], Awaitable[Page[T]]],
+    show: Callable[[T], Body],
+    sort: Sort,
+    *,
+    after: Position | None,
+    limit: int,
+    most_bytes: int,
+) -> Written:
+    """Read a page and write it, in steps. It ends early when it has so many bytes.
+
+    It has the number of the state of its first step: who follows the changes from there misses none.
+    """
+    page = await read(after, min(limit, FEW))
+    seq, parts = page.seq, [as_json(page.items, show)]
+    size, left = len(parts[0]), limit - len(page.items)
+    while page.more and left and size < most_bytes:
+        page = await read(sort.position(page.items[-1]), min(left, FEW))
+        if not page.items:
+            break
+        parts.append(as_json(page.items, show))
+        size, left = size + len(parts[-1]), left - len(page.items)
+    return Written(parts, sort.position(page.items[-1]) if page.more else None, seq)
 
 
 def list_of(request: Request) -> str:
@@ -178,10 +227,14 @@ async def answer_list(
         show = shown.by(fields or EVERY_FIELD) if media_type == CSV else show
         pages = service.export(filter=filter, sort=sort, hidden=hidden)
         return await stream(request, media_type, pages, show, columns, keeps_formulas=formulas == "keep")
-    after = position_in(request, cursor, sort)
-    page = await service.list(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit)
+
+    def read(after: Position | None, limit: int) -> Awaitable[Page[E]]:
+        return service.list(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit)
+
+    after, most_bytes = position_in(request, cursor, sort), container_of(request).settings().limits.page_bytes
+    page = await written_page(read, show, sort, after=after, limit=limit, most_bytes=most_bytes)
     total = await service.count(filter, hidden=hidden) if count else None
-    return listed(request, page, show, sort, total)
+    return page.answer(request, total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,9 @@ FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "�
 
 PIECE_BYTES: Final = 64 * 1024
 
+FEW: Final = 100
+"""How many items are written at a time: meanwhile no other request is served."""
+
 QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 VARY: Final = {"Vary": "Accept"}
 
@@ -131,11 +134,16 @@ async def stream(
     head = csv_lines([columns]) if media_type == CSV else b""
 
     async def pieces() -> AsyncGenerator[bytes]:
-        for piece in cut(head + write(map(show, first.items), columns)):
-            yield piece
-        async for page in pages:
-            for piece in cut(write(map(show, page.items), columns)):
+        if head:
+            yield head
+        for some in few_at_a_time(first.items):
+            for piece in cut(write(map(show, some), columns)):
                 yield piece
+        async for page in pages:
+            for some in few_at_a_time(page.items):
+                for piece in cut(write(map(show, some), columns)):
+                    yield piece
+                await asyncio.sleep(0)  # others are served now: to send does not always wait
 
     return Stream(pieces(), pages, media_type, headers, container_of(request).settings().limits)
 
@@ -144,6 +152,10 @@ def without_length(response: Response) -> Response:
     """Remove the length, which is not known for a stream."""
     del response.headers["content-length"]
     return response
+
+
+def few_at_a_time(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + FEW] for start in range(0, len(items), FEW))
 
 
 def cut(data: bytes) -> Iterator[bytes]:

@@ -29,7 +29,7 @@ from repositories.engines.sqlite.connection import (
 )
 from repositories.engines.sqlite.errors import refusing
 from repositories.engines.sqlite.turns import Turns
-from repositories.engines.statements import Parameters, Result, Rows, prepare
+from repositories.engines.statements import Parameters, Prepared, Result, Rows, prepare
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class SqliteExecutor:
 
     async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
-        return prepared.read(await self._read(partial(fetch, prepared.sql, prepared.arguments(parameters))))
+        return await self._read(partial(fetch_values, prepared, prepared.arguments(parameters)))
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
         return await self._read(partial(execute_many if many else execute, sql, arguments))
@@ -66,6 +66,11 @@ class SqliteExecutor:
                 return await self._connection.read_batched(work)
         finally:
             self._meter.in_use("read", -1)
+
+
+def fetch_values(prepared: Prepared, arguments: Sequence[Any], connection: sqlite3.Connection) -> Rows:
+    """The rows as Python values, made on the driver's thread: large ones would keep the event loop busy."""
+    return prepared.read(fetch(prepared.sql, arguments, connection))
 
 
 class SqliteScanExecutor(SqliteExecutor):
