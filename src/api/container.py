@@ -30,6 +30,7 @@ from services.groups import GroupService
 from services.keys import KeyService
 from services.ledger import Ledger
 from services.memberships import MembershipService
+from services.provisioning import ProvisioningService
 from services.sender import Means
 from services.users import UserService
 from services.webhooks import WebhookService
@@ -89,6 +90,7 @@ class Container(containers.DeclarativeContainer):
     users = providers.Factory(UserService, units, is_email=is_email)
     groups = providers.Factory(GroupService, units)
     memberships = providers.Factory(MembershipService, units)
+    provisioning = providers.Factory(ProvisioningService, units)
     changes = providers.Factory(ChangeService, units)
     post = providers.Singleton(Posting, settings.provided.webhooks_allow_private)
     random_bytes = providers.Object(secrets.token_bytes)

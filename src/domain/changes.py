@@ -1,6 +1,6 @@
 """Changes: one for each entity that a unit of work wrote, kept with it in the same transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -292,5 +292,12 @@ class ReadChanges(Protocol):
         """Whether the feed cannot be followed from this number on.
 
         Who has seen the changes up to it has seen some that a restore undid, or misses some that are kept no longer.
+        """
+        ...
+
+    async def last_about(self, kind: str, ids: Collection[int]) -> Mapping[int, tuple[int, datetime]]:
+        """The number and the time of the last change that is about each of these entities, if there is one.
+
+        It takes two statements, and for each entity as long whatever the number of its changes.
         """
         ...

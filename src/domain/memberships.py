@@ -82,6 +82,14 @@ class ReadMemberships(ReadStore[Membership], Protocol):
         """
         ...
 
+    async def of_groups(self, ids: Collection[int]) -> Sequence[Membership]:
+        """All memberships of these groups, without those of deleted users, by group and user."""
+        ...
+
+    async def of_users(self, ids: Collection[int]) -> Sequence[Membership]:
+        """All memberships of these users in groups that are not deleted, by user and group."""
+        ...
+
 
 class Memberships(ReadMemberships, Store[NewMembership, Membership], Protocol):
     """A store of memberships within one unit of work."""

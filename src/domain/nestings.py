@@ -1,6 +1,6 @@
 """Nestings: that a group is a part of another one, and what reaches through them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, ClassVar, NamedTuple, Protocol
@@ -86,6 +86,10 @@ class ReadNestings(ReadStore[Nesting], Protocol):
 
     async def between(self, group_id: int, child_id: int) -> Nesting | None:
         """The nesting of one group in the other one, if there is one."""
+        ...
+
+    async def of_groups(self, ids: Collection[int]) -> Sequence[Nesting]:
+        """All nestings in these groups, without those of deleted children, by group and child, in one statement."""
         ...
 
     async def children(self, group_id: int, *, after: int = 0, limit: int) -> Sequence[Group]:

@@ -1,7 +1,8 @@
 """The record of changes in SQL: its tables, its store, and how a unit of work appends to it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -93,6 +94,20 @@ SEQS_ABOUT: Final = (
 )
 """The kind is compared here, not where it is used: SQLite would read all changes of the kind by its index."""
 
+ASKED: Final = rows_of(change_subjects.c.id).subquery("asked")
+LAST_OWN: Final = sa.select(sa.func.max(changes.c.seq)).where(
+    changes.c.kind == sa.bindparam("its_kind"), changes.c.entity_id == ASKED.c.id
+)
+LAST_NAMED: Final = sa.select(sa.func.max(change_subjects.c.seq)).where(
+    change_subjects.c.kind == sa.bindparam("its_kind"), change_subjects.c.id == ASKED.c.id
+)
+LAST_ABOUT: Final = sa.select(
+    ASKED.c.id, LAST_OWN.scalar_subquery().label("own"), LAST_NAMED.scalar_subquery().label("named")
+)
+"""Each maximum is the end of an index."""
+
+TIMES: Final = sa.select(changes.c.seq, changes.c.at).where(changes.c.seq.in_(rows_of(changes.c.seq)))
+
 EMPTY: Final = sa.update(changes).values(before=None, after=None)
 REDACT_ITS_OWN: Final = EMPTY.where(*IS_OF)
 REDACT_ABOUT_IT: Final = EMPTY.where(changes.c.seq.in_(SEQS_ABOUT))
@@ -132,6 +147,13 @@ class SqlChanges:
 
     async def has_expired(self, position: int) -> bool:
         return bool(await self._executor.fetch(EXPIRED, {"position": bounded(position)}))
+
+    async def last_about(self, kind: str, ids: Collection[int]) -> Mapping[int, tuple[int, datetime]]:
+        asked = {ROWS: as_parameter((id,) for id in {*ids} if is_id(id)), "its_kind": kind}
+        rows = await self._executor.fetch(LAST_ABOUT, asked)
+        seqs = {id: max(own or 0, named or 0) for id, own, named in rows if own or named}
+        times = dict(await self._executor.fetch(TIMES, {ROWS: as_parameter((seq,) for seq in {*seqs.values()})}))
+        return {id: (seq, times[seq]) for id, seq in seqs.items()}
 
     async def _ask(self, query: Query) -> Rows:
         executor = self._scans if query.scans else self._executor

@@ -6,6 +6,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from domain.memberships import FIELDS, Membership, NewMembership
+from repositories.engines.executors import Executor
 from repositories.engines.json_rows import rows_of
 from repositories.engines.schema import BigId, Instant, Key, metadata
 from repositories.engines.statements import Parameters, bounded
@@ -54,7 +55,29 @@ OF_THE_USERS: Final = memberships.c.user_id.in_(rows_of(memberships.c.user_id))
 AMONG: Final = Locking.of(MEMBERSHIPS.rows.where(OF_THE_GROUP, OF_THE_USERS).order_by(memberships.c.id))
 
 
-class SqlReadMemberships(SqlReadStore[NewMembership, Membership]):
+OF_GROUPS: Final = MEMBERSHIPS.rows.where(
+    MEMBERSHIPS.shown, memberships.c.group_id.in_(rows_of(memberships.c.group_id))
+).order_by(memberships.c.group_id, memberships.c.user_id)
+OF_USERS: Final = (
+    MEMBERSHIPS.rows.select_from(OF_LIVING_GROUPS)
+    .where(MEMBERSHIPS.shown, memberships.c.user_id.in_(rows_of(memberships.c.user_id)))
+    .order_by(memberships.c.user_id, memberships.c.group_id)
+)
+
+
+class ReadsByEither:
+    """What both stores read alike."""
+
+    _executor: Executor
+
+    async def of_groups(self, ids: Collection[int]) -> Sequence[Membership]:
+        return [MEMBERSHIPS.make(*row) for row in await self._executor.fetch(OF_GROUPS, ids_as_rows(ids))]
+
+    async def of_users(self, ids: Collection[int]) -> Sequence[Membership]:
+        return [MEMBERSHIPS.make(*row) for row in await self._executor.fetch(OF_USERS, ids_as_rows(ids))]
+
+
+class SqlReadMemberships(ReadsByEither, SqlReadStore[NewMembership, Membership]):
     def __init__(self, unit: Reading) -> None:
         super().__init__(MEMBERSHIPS, unit)
 
@@ -63,7 +86,7 @@ class SqlReadMemberships(SqlReadStore[NewMembership, Membership]):
         return shown([MEMBERSHIPS.make(*row) for row in rows], hidden)
 
 
-class SqlMemberships(SqlStore[NewMembership, Membership]):
+class SqlMemberships(ReadsByEither, SqlStore[NewMembership, Membership]):
     def __init__(self, unit: Writing) -> None:
         super().__init__(MEMBERSHIPS, unit)
 

@@ -1,6 +1,6 @@
 """Nestings in SQL, and the recursive statements that reach through them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -11,11 +11,12 @@ from domain.groups import Group
 from domain.nestings import Cycle, Member, Nesting, NewNesting, Reached
 from repositories.engines.executors import Executor
 from repositories.engines.functions import spelled
-from repositories.engines.json_rows import JsonArray
+from repositories.engines.json_rows import JsonArray, rows_of
 from repositories.engines.schema import BigId, Instant, metadata
 from repositories.engines.statements import Parameters, bounded
 from repositories.groups import GROUPS, groups
 from repositories.locks import Locking
+from repositories.many import ids_as_rows
 from repositories.memberships import memberships
 from repositories.table import EntityTable, SqlReadStore, SqlStore
 from repositories.units import Reading, Writing
@@ -70,6 +71,13 @@ CHILDREN: Final = (
     .where(nestings.c.group_id == ITS_GROUP, nestings.c.child_id > AFTER, IS_LIVING)
     .order_by(nestings.c.child_id)
     .limit(LIMIT)
+)
+
+
+OF_GROUPS: Final = (
+    NESTINGS.rows.join(groups, sa.and_(groups.c.id == nestings.c.child_id, IS_LIVING))
+    .where(nestings.c.group_id.in_(rows_of(nestings.c.group_id)))
+    .order_by(nestings.c.group_id, nestings.c.child_id)
 )
 
 
@@ -137,7 +145,16 @@ MEMBERS_BELOW: Final = members_below()
 GROUPS_ABOVE: Final = groups_above()
 
 
-class SqlReadNestings(SqlReadStore[NewNesting, Nesting]):
+class ReadsByGroup:
+    """What both stores read alike."""
+
+    _executor: Executor
+
+    async def of_groups(self, ids: Collection[int]) -> Sequence[Nesting]:
+        return [NESTINGS.make(*row) for row in await self._executor.fetch(OF_GROUPS, ids_as_rows(ids))]
+
+
+class SqlReadNestings(ReadsByGroup, SqlReadStore[NewNesting, Nesting]):
     def __init__(self, unit: Reading | Writing) -> None:
         super().__init__(NESTINGS, unit)
 
@@ -155,7 +172,7 @@ class SqlReadNestings(SqlReadStore[NewNesting, Nesting]):
         return await groups_of(self._executor, user_id, after, limit)
 
 
-class SqlNestings(SqlStore[NewNesting, Nesting]):
+class SqlNestings(ReadsByGroup, SqlStore[NewNesting, Nesting]):
     def __init__(self, unit: Writing) -> None:
         super().__init__(NESTINGS, unit)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.api.conftest import Directory
-from tests.scim.conftest import ENTERPRISE, MESSAGE, USER, Opened, Scim
+from tests.scim.conftest import ENTERPRISE, GROUP, MESSAGE, USER, Opened, Scim
 
 from api.scim.schemas import RESOURCE_TYPES, SCHEMAS
 
@@ -46,9 +46,11 @@ async def test_6_each_resource_type_is_described_alone_and_in_the_list(scim: Sci
 
 async def test_7_each_schema_is_described_alone_and_in_the_list(scim: Scim) -> None:
     listed = await scim.get("/Schemas")
-    assert {each["id"] for each in listed["Resources"]} == SCHEMAS.keys()
+    assert {each["id"] for each in listed["Resources"]} == {USER, ENTERPRISE, GROUP}
     for each in listed["Resources"]:
         assert each == await scim.get(f"/Schemas/{each['id']}")
+    for id in SCHEMAS:
+        assert (await scim.get(f"/Schemas/{id}"))["id"] == id
 
 
 async def test_7_what_is_described_is_described_whole(scim: Scim) -> None:
@@ -61,7 +63,7 @@ async def test_7_what_is_described_is_described_whole(scim: Scim) -> None:
         for part in attribute.get("subAttributes", []):
             check(part)
 
-    for each in (await scim.get("/Schemas"))["Resources"]:
+    for each in [await scim.get(f"/Schemas/{id}") for id in SCHEMAS]:
         for attribute in each["attributes"]:
             check(attribute)
 

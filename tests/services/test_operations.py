@@ -31,6 +31,7 @@ from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, write
 from domain.leases import Lease
 from domain.memberships import NewMembership
 from domain.nestings import NewNesting
+from domain.provisioning import MembersPatch
 from domain.users import NewUser, User
 from domain.webhooks import NewWebhook, Progress, Secret, State
 from domain.work import RequestContext, UnitsOfWork
@@ -141,6 +142,16 @@ CALLS: Final[Mapping[str, Call]] = {
     "MembershipService.export_nested": nested,
     "MembershipService.put": lambda service: service.put(ENGINEERS, ALICE, {"role": "lead"}),
     "MembershipService.remove": lambda service: service.remove(ENGINEERS, ALICE),
+    "ProvisioningService.change": lambda service: service.change(
+        ENGINEERS, lambda group: group.revised(name="Coders"), MembersPatch(add={("user", CAROL)})
+    ),
+    "ProvisioningService.count": lambda service: service.count(),
+    "ProvisioningService.create": lambda service: service.create(NewGroup(name="Builders"), {("user", CAROL)}),
+    "ProvisioningService.delete": lambda service: service.delete(ENGINEERS),
+    "ProvisioningService.get": lambda service: service.get(ENGINEERS),
+    "ProvisioningService.groups_of": lambda service: service.groups_of([ALICE]),
+    "ProvisioningService.list": lambda service: service.list(limit=9),
+    "ProvisioningService.with_members": lambda service: service.with_members([], members=True),
     "UserService.count": lambda service: service.count(),
     "UserService.create": lambda service: service.create(NewUser(name="Dora")),
     "UserService.delete": lambda service: service.delete(ALICE),

@@ -15,17 +15,21 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp
 
-from api.scim import discovery, users
+from api.scim import discovery, groups, users
 from api.scim.answers import answer, error, listed
+from api.scim.bulk import bulk
 from api.scim.calls import Action, Actions, Call, ScimRequest
 from api.scim.errors import Refused, error_of, status_of
-from api.scim.lists import Query, answer_query
+from api.scim.groups import groups_listed
+from api.scim.lists import answer_query
+from api.scim.schemas import OF_RESOURCES
 from api.scim.users import users_listed
 from api.settings import Settings
 from api.web.access import authorize
 from api.web.problems import CHALLENGE, RETRY_AFTER_S
 from domain.errors import NotFound, Refusal
 from domain.keys import held_in_scim
+from services.provisioning import ProvisioningService
 from services.users import UserService
 
 MOUNT: Final = "/scim/v2"
@@ -122,7 +126,8 @@ def refuse_filter(call: Call) -> None:
 
 async def list_schemas(call: Call) -> Response:
     refuse_filter(call)
-    return all_of(discovery.schemas(call.base))
+    described = discovery.schemas(call.base)
+    return all_of({each.id: described[each.id] for each in OF_RESOURCES})
 
 
 async def get_schema(call: Call) -> Response:
@@ -155,34 +160,32 @@ async def me(_: Call) -> Response:
     raise Refused("A key is no user, so there is no /Me.", status=HTTPStatus.NOT_IMPLEMENTED)
 
 
-async def search_users(call: Call) -> Response:
-    query = Query.of_search(await call.body(), strict=call.strict)
-    return answer(await answer_query(query, call.path, [users_listed(call)]))
-
-
 async def list_all(call: Call) -> Response:
-    return answer(await answer_query(call.query, call.path, [users_listed(call)]))
+    return answer(await answer_query(call.query, call.path, [users_listed(call), groups_listed(call)]))
 
 
 async def search_all(call: Call) -> Response:
-    query = Query.of_search(await call.body(), strict=call.strict)
-    return answer(await answer_query(query, call.path, [users_listed(call)]))
+    return answer(await answer_query(await call.search(), call.path, [users_listed(call), groups_listed(call)]))
 
 
-READS_USERS: Final = (UserService.list, UserService.count)
+READS_ALL: Final = (UserService.list, ProvisioningService.list)
 NO_SUCH_THING: Final = {method: Action.of(me) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")}
 
 ACTIONS: Final[Mapping[str, Actions]] = {
     "/Users": users.COLLECTION,
-    "/Users/.search": {"POST": Action.of(search_users, *READS_USERS)},
+    "/Users/.search": users.SEARCH,
     "/Users/{id}": users.ONE,
+    "/Groups": groups.COLLECTION,
+    "/Groups/.search": groups.SEARCH,
+    "/Groups/{id}": groups.ONE,
+    "/Bulk": {"POST": Action.of(bulk, UserService.change, ProvisioningService.change)},
     "/ServiceProviderConfig": {"GET": Action.of(get_config)},
     "/ResourceTypes": {"GET": Action.of(list_resource_types)},
     "/ResourceTypes/{id}": {"GET": Action.of(get_resource_type)},
     "/Schemas": {"GET": Action.of(list_schemas)},
     "/Schemas/{id}": {"GET": Action.of(get_schema)},
     "/Me": NO_SUCH_THING,
-    "/.search": {"POST": Action.of(search_all, *READS_USERS)},
-    "/": {"GET": Action.of(list_all, *READS_USERS)},
+    "/.search": {"POST": Action.of(search_all, *READS_ALL)},
+    "/": {"GET": Action.of(list_all, *READS_ALL)},
 }
 """Each path under the mount, with its methods."""

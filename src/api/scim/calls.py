@@ -1,7 +1,7 @@
 """One request by SCIM: what a handler gets."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -16,9 +16,11 @@ from domain.keys import Scope
 from domain.values import is_id
 from domain.versions import Expected
 from services.operations import scopes_of
+from services.provisioning import ProvisioningService
 from services.users import UserService
 
 users_of: Final = Service(lambda container: container.users)
+groups_of: Final = Service(lambda container: container.provisioning)
 
 
 class ScimRequest(StrictRequest):
@@ -28,28 +30,50 @@ class ScimRequest(StrictRequest):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One operation of a bulk request: the id and the body of its own, and the version that it is for."""
+
+    id: str
+    data: Any
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """`base` is the address of the mount, absolute if the operator has set one."""
 
     request: Request
     base: str
     strict: bool
+    part: Part | None = None
+
+    def for_part(self, part: Part) -> "Call":
+        return replace(self, part=part)
 
     @property
     def users(self) -> UserService:
         return users_of.give(self.request)
 
     @property
+    def groups(self) -> ProvisioningService:
+        return groups_of.give(self.request)
+
+    @property
+    def sees_groups(self) -> bool:
+        scopes = self.request.state.scopes
+        return scopes is None or Scope.GROUPS_READ in scopes
+
+    @property
     def id(self) -> int:
         """The id in the path. Raises `NotFound` for what no id looks like."""
-        text: str = self.request.path_params["id"]
+        text: str = self.request.path_params["id"] if self.part is None else self.part.id
         if not (text.isascii() and text.isdigit() and is_id(id := int(text)) and str(id) == text):
             raise NotFound("There is no resource with this id.")
         return id
 
     @property
     def query(self) -> Query:
-        return Query.of(self.request.query_params)
+        return Query.of(self.request.query_params if self.part is None else {})
 
     @property
     def path(self) -> str:
@@ -57,12 +81,16 @@ class Call:
         return path.removesuffix("/.search").rstrip("/")
 
     async def body(self) -> Any:
-        return await self.request.json()
+        return await self.request.json() if self.part is None else self.part.data
+
+    async def search(self) -> Query:
+        """What the body of a search asks for."""
+        return Query.of_search(await self.body(), strict=self.strict)
 
     @property
     def expected(self) -> Expected:
         """The versions that If-Match names. SCIM's tags are weak ones (RFC 7644, section 3.14)."""
-        header = self.request.headers.get("if-match")
+        header = self.request.headers.get("if-match") if self.part is None else self.part.version
         return None if header is None else versions_in("If-Match", header, weak_too=True)
 
     def has(self, version: int) -> bool:

@@ -74,6 +74,8 @@ NAMES: Final = {"username": "userName", "external_id": "externalId", "email": "e
 
 def named(place: str) -> str:
     first = place.lstrip("/").partition("/")[0]
+    if first.isdigit():
+        return "members"  # of which it is one
     return NAMES.get(first, "resource" if first in {"", "scim"} else first)
 
 

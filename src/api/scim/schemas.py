@@ -260,7 +260,7 @@ def walked(steps: Steps, path: str) -> Steps | None:
 
 USERS: Final = ResourceType.of("User", "/Users", "The people of the directory.", USER_SCHEMA, ENTERPRISE_SCHEMA)
 GROUPS: Final = ResourceType.of("Group", "/Groups", "Groups of people and of groups.", GROUP_SCHEMA)
-RESOURCE_TYPES: Final = (USERS,)
+RESOURCE_TYPES: Final = (USERS, GROUPS)
 
 SUPPORTED: Final = one("supported", "Whether it is supported.", type="boolean", mutability="readOnly", required=True)
 
@@ -364,13 +364,8 @@ SCHEMA_SCHEMA: Final = Schema(
     )),
 )  # fmt: skip
 
-SCHEMAS: Final = {
-    each.id: each
-    for each in (
-        USER_SCHEMA,
-        ENTERPRISE_SCHEMA,
-        CONFIG_SCHEMA,
-        RESOURCE_TYPE_SCHEMA,
-        SCHEMA_SCHEMA,
-    )
-}
+OF_RESOURCES: Final = (USER_SCHEMA, ENTERPRISE_SCHEMA, GROUP_SCHEMA)
+"""What /Schemas lists (RFC 7644, section 4)."""
+
+SCHEMAS: Final = {each.id: each for each in (*OF_RESOURCES, CONFIG_SCHEMA, RESOURCE_TYPE_SCHEMA, SCHEMA_SCHEMA)}
+"""Those of discovery itself are described too, each by its URN."""

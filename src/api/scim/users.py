@@ -12,12 +12,13 @@ from api.scim.filters import Column, Constant, Member, Unfiltered, Unknown, id_o
 from api.scim.lists import Listed, answer_query
 from api.scim.patching import operations_in, patched
 from api.scim.people import changed, new_user, resource_of
-from api.scim.schemas import USER, USERS, Steps
+from api.scim.schemas import GROUPS, USER, USERS, Attribute, Steps
 from api.scim.shown import Projection
 from api.scim.values import Resource, resource_in
 from domain.fields import Field, Kind, Path
 from domain.filters import ITEM, And, Comparison, Filter, Not, Nothing, Operator, Or, Present, Some, Value
 from domain.grammar import Names, Term, Token
+from domain.groups import Group
 from domain.users import ALL_FIELDS, FIELDS, Status, User
 from services.users import UserService
 
@@ -26,15 +27,28 @@ HAS_RECORD: Final = Present(RECORD, ("schemas",))
 NO_RECORD: Final = Not(HAS_RECORD)
 
 
-def shown(user: User, base: str, projection: Projection) -> Mapping[str, Any]:
+def shown(user: User, groups: Sequence[Group], base: str, projection: Projection) -> Mapping[str, Any]:
     resource = resource_of(user)
     whole = {
         "schemas": USERS.schemas_of(resource),
         "id": str(user.id),
         **resource,
+        **({"groups": [shown_group(each, base) for each in groups]} if groups else {}),
         "meta": meta(USERS, base, user, user.version),
     }
     return projection.of_resource(whole)
+
+
+def shown_group(group: Group, base: str) -> Mapping[str, str]:
+    address = location(GROUPS, base, group.id)
+    return {"value": str(group.id), "$ref": address, "display": group.name, "type": "direct"}
+
+
+async def all_shown(call: Call, users: Sequence[User], projection: Projection) -> list[Mapping[str, Any]]:
+    """The users with their groups, if the caller may read those."""
+    is_asked = projection.shows("groups") and call.sees_groups and users
+    groups = await call.groups.groups_of([each.id for each in users]) if is_asked else {}
+    return [shown(each, groups.get(each.id, ()), call.base, projection) for each in users]
 
 
 def status_of(value: Value) -> Value:
@@ -166,13 +180,40 @@ def about_it(steps: Steps) -> Term:
     return Constant(steps[-1], USERS.name) if is_type else Unfiltered(steps[-1])
 
 
+class InGroups(Column):
+    """The groups of a user, by their ids."""
+
+    def __init__(self, value: Attribute) -> None:
+        super().__init__(value, FIELDS["groups"], id_of, only_equal=True)
+
+    def present(self) -> Filter:
+        return Present(self.field)
+
+    def names_within(self, opening: Token) -> Names:  # noqa: ARG002
+        return GroupNames()
+
+
+class GroupNames:
+    def term(self, name: Token) -> Term:
+        part = USERS.attributes["groups"].parts.get(name.text.lower())
+        if part is None:
+            return Unknown()
+        return InGroups(part) if part.name == "value" else Unfiltered(part)
+
+
+def in_groups(steps: Steps) -> Term:
+    if len(steps) > 1 and steps[1].name != "value":
+        return Unfiltered(steps[-1])
+    return InGroups(steps[0].parts["value"])
+
+
 SPECIAL: Final[Mapping[str, Callable[[Steps], Term]]] = {
     "userName": lambda steps: UserName(steps[0], FIELDS["username"], same),
     "displayName": display_name,
     "emails": emails,
     "schemas": lambda steps: Schemas(steps[0], RECORD, ("schemas",)),
     "meta": about_it,
-    "groups": lambda steps: Unfiltered(steps[-1]),
+    "groups": in_groups,
 }
 """Attributes that are neither whole in a column nor only in the record."""
 
@@ -207,14 +248,14 @@ NAMES: Final = UserNames()
 
 def users_listed(call: Call) -> Listed:
     async def show(users: Sequence[User], projection: Projection) -> list[Mapping[str, Any]]:
-        return [shown(each, call.base, projection) for each in users]
+        return await all_shown(call, users, projection)
 
     return Listed(USERS, NAMES, field_of, call.users, show)
 
 
-def one(call: Call, user: User, status: int = 200) -> Response:
+async def one(call: Call, user: User, status: int = 200) -> Response:
     query = call.query
-    body = shown(user, call.base, Projection.of(query.attributes, query.excluded, USERS))
+    (body,) = await all_shown(call, [user], Projection.of(query.attributes, query.excluded, USERS))
     headers = {**validators(user, user.version), "Location": location(USERS, call.base, user.id)}
     return answer(body, status, headers)
 
@@ -225,14 +266,14 @@ async def list_users(call: Call) -> Response:
 
 async def create_user(call: Call) -> Response:
     new = new_user(resource_in(await call.body(), USERS, strict=call.strict))
-    return one(call, (await call.users.enrol(new)).result, 201)
+    return await one(call, (await call.users.enrol(new)).result, 201)
 
 
 async def get_user(call: Call) -> Response:
     user = await call.users.get(call.id)
     if call.has(user.version):
         return Response(status_code=304, headers=validators(user, user.version))
-    return one(call, user)
+    return await one(call, user)
 
 
 async def replace_user(call: Call) -> Response:
@@ -242,7 +283,7 @@ async def replace_user(call: Call) -> Response:
     def replaced(user: User) -> User:
         return changed(user, {**active_of(user), **resource})
 
-    return one(call, (await call.users.change(call.id, replaced, expected=call.expected)).result)
+    return await one(call, (await call.users.change(call.id, replaced, expected=call.expected)).result)
 
 
 def active_of(user: User) -> Resource:
@@ -255,7 +296,7 @@ async def patch_user(call: Call) -> Response:
     def after(user: User) -> User:
         return changed(user, patched(resource_of(user), operations, USERS, strict=call.strict))
 
-    return one(call, (await call.users.change(call.id, after, expected=call.expected)).result)
+    return await one(call, (await call.users.change(call.id, after, expected=call.expected)).result)
 
 
 async def delete_user(call: Call) -> Response:
@@ -263,10 +304,15 @@ async def delete_user(call: Call) -> Response:
     return Response(status_code=204)
 
 
+async def search_users(call: Call) -> Response:
+    return answer(await answer_query(await call.search(), call.path, [users_listed(call)]))
+
+
 COLLECTION: Final[Actions] = {
     "GET": Action.of(list_users, UserService.list, UserService.count),
     "POST": Action.of(create_user, UserService.enrol),
 }
+SEARCH: Final[Actions] = {"POST": Action.of(search_users, UserService.list, UserService.count)}
 ONE: Final[Actions] = {
     "GET": Action.of(get_user, UserService.get),
     "PUT": Action.of(replace_user, UserService.change),

@@ -1,6 +1,7 @@
 """The record of changes in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from domain.changes import Change
 from domain.filters import Filter, matches
@@ -32,3 +33,8 @@ class MemoryChanges:
 
     async def has_expired(self, position: int) -> bool:
         return any(position in expired for expired in self._unit.tables.expired)
+
+    async def last_about(self, kind: str, ids: Collection[int]) -> Mapping[int, tuple[int, datetime]]:
+        wanted = {(kind, id) for id in ids}
+        changes = self._unit.tables.changes
+        return {id: (each.seq, each.at) for each in changes for _, id in wanted.intersection(each.subjects)}

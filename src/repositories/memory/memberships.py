@@ -22,7 +22,23 @@ def shown(tables: Tables) -> Iterator[Membership]:
     return (each for each in tables.rows[Membership.kind].by_id.values() if not each.is_hidden)
 
 
-class MemoryReadMemberships(MemoryReadStore[NewMembership, Membership]):
+class ReadsByEither:
+    """What both stores read alike."""
+
+    _unit: MemoryReading | MemoryWriting
+
+    async def of_groups(self, ids: Collection[int]) -> Sequence[Membership]:
+        found = (each for each in shown(self._unit.tables) if each.group_id in ids)
+        return sorted(found, key=lambda each: (each.group_id, each.user_id))
+
+    async def of_users(self, ids: Collection[int]) -> Sequence[Membership]:
+        tables = self._unit.tables
+        groups = tables.rows["group"].by_id
+        found = (each for each in shown(tables) if each.user_id in ids and not groups[each.group_id].is_hidden)
+        return sorted(found, key=lambda each: (each.user_id, each.group_id))
+
+
+class MemoryReadMemberships(ReadsByEither, MemoryReadStore[NewMembership, Membership]):
     def __init__(self, unit: MemoryReading) -> None:
         super().__init__(Membership, unit)
 
@@ -30,7 +46,7 @@ class MemoryReadMemberships(MemoryReadStore[NewMembership, Membership]):
         return among(self._unit.tables, group_id, user_ids, hidden=hidden)
 
 
-class MemoryMemberships(MemoryStore[NewMembership, Membership]):
+class MemoryMemberships(ReadsByEither, MemoryStore[NewMembership, Membership]):
     def __init__(self, unit: MemoryWriting) -> None:
         super().__init__(Membership, unit)
 

@@ -1,7 +1,7 @@
 """Nestings in memory, and what reaches through them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from domain.groups import Group
 from domain.memberships import Membership
@@ -11,7 +11,19 @@ from repositories.memory.units import MemoryReading, MemoryWriting, Tables
 from repositories.writes import write
 
 
-class MemoryReadNestings(MemoryReadStore[NewNesting, Nesting]):
+class ReadsByGroup:
+    """What both stores read alike."""
+
+    _unit: MemoryReading | MemoryWriting
+
+    async def of_groups(self, ids: Collection[int]) -> Sequence[Nesting]:
+        groups = self._unit.tables.rows[Group.kind].by_id
+        nestings = self._unit.tables.rows[Nesting.kind].by_id.values()
+        found = (each for each in nestings if each.group_id in ids and not groups[each.child_id].is_hidden)
+        return sorted(found, key=lambda each: (each.group_id, each.child_id))
+
+
+class MemoryReadNestings(ReadsByGroup, MemoryReadStore[NewNesting, Nesting]):
     def __init__(self, unit: MemoryReading) -> None:
         super().__init__(Nesting, unit)
 
@@ -28,7 +40,7 @@ class MemoryReadNestings(MemoryReadStore[NewNesting, Nesting]):
         return groups_of(self._unit.tables, user_id, after)[: max(0, limit)]
 
 
-class MemoryNestings(MemoryStore[NewNesting, Nesting]):
+class MemoryNestings(ReadsByGroup, MemoryStore[NewNesting, Nesting]):
     def __init__(self, unit: MemoryWriting) -> None:
         super().__init__(Nesting, unit)
 
