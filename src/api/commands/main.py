@@ -10,6 +10,7 @@ from api.commands.config import config
 from api.commands.database import db
 from api.commands.doctor import doctor
 from api.commands.exports import export
+from api.commands.groups import groups
 from api.commands.keys import keys
 from api.commands.serve import serve
 from api.commands.settings import settings
@@ -27,6 +28,7 @@ app.command()(changes)
 app.command()(config)
 app.command()(doctor)
 app.add_typer(users, name="users")
+app.add_typer(groups, name="groups")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 app.add_typer(webhooks, name="webhooks")

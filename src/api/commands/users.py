@@ -1,17 +1,15 @@
 """`roster users`, on the database itself."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from api.commands.console import DatabaseUrl, Json, in_service_of, lawful, refuse, show, show_table
-from domain.grammar import parse_filter
-from domain.pages import BY_ID, MAX_LIMIT, parse_sort
+from api.commands.lists import HiddenOption, Limit, SortText, all_of, filter_in, object_in, sort_in
 from domain.stores import Hidden, Identifier, Who
 from domain.users import FIELDS, NewUser, Status, User
-from domain.values import MAX_ID, JsonObject
+from domain.values import MAX_ID
 from services.users import UserService
 
 T = TypeVar("T")
@@ -38,11 +36,6 @@ ExternalId = Annotated[str | None, typer.Option(help="The id in another system; 
 StatusOption = Annotated[Status | None, typer.Option(help="Whether the user is suspended")]
 AttributesText = Annotated[str | None, typer.Option("--attributes", help="A JSON object; a patch merges it")]
 FilterText = Annotated[str | None, typer.Option("--filter", help="Only users that match, as in GET /users/")]
-SortText = Annotated[
-    str | None, typer.Option("--sort", help="Fields with commas between them, - before one: downwards")
-]
-HiddenOption = Annotated[Hidden, typer.Option("--deleted", help="Whether to list deleted users")]
-Limit = Annotated[int, typer.Option(help="How many at most", min=1)]
 Purge = Annotated[bool, typer.Option("--purge", help="Erase the user for good, with the values in old changes")]
 
 
@@ -57,18 +50,14 @@ def list_users(
     database_url: DatabaseUrl = None,
 ) -> None:
     """List users, by default those that are not deleted in the order of their ids."""
-    wanted = None if filter is None else lawful(lambda: parse_filter(filter, FIELDS))
-    order = BY_ID if sort is None else lawful(lambda: parse_sort(sort, FIELDS))
+    wanted, order = filter_in(filter, FIELDS), sort_in(sort, FIELDS)
 
     async def found(service: UserService) -> list[User]:
-        listed: list[User] = []
-        after, more = None, True
-        while more and len(listed) < limit:
-            at_most = min(limit - len(listed), MAX_LIMIT)
-            page = await service.list(filter=wanted, sort=order, hidden=deleted, after=after, limit=at_most)
-            listed += page.items
-            after, more = order.position(listed[-1]) if listed else None, page.more
-        return listed
+        return await all_of(
+            lambda after, at_most: service.list(filter=wanted, sort=order, hidden=deleted, after=after, limit=at_most),
+            order,
+            limit,
+        )
 
     show_table([as_over_http(user) for user in in_service(found, database_url)], COLUMNS, as_json=json)
 
@@ -171,16 +160,6 @@ def assigned(
     if attributes is not None:
         given["attributes"] = object_in(attributes)
     return {**({} if name is None else {"name": name}), **given, **({} if status is None else {"status": status})}
-
-
-def object_in(text: str) -> JsonObject:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        refuse("attributes: Must be a JSON object.")
-    return found
 
 
 def in_service(act: Callable[[UserService], Awaitable[T]], database_url: str | None) -> T:

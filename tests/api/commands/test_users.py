@@ -1,4 +1,4 @@
-"""`roster users` and `roster changes`, on a file."""
+"""`roster users`, `roster groups` and `roster changes`, on a file."""
 
 import json
 from pathlib import Path
@@ -108,3 +108,24 @@ def test_changes_are_followed_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> N
     assert [json.loads(line)["seq"] for line in result.stdout.splitlines()] == [2]
     assert asked == [1, 2, 2]
     assert commands.WAIT_S > 1
+
+
+def test_a_group_has_members_with_roles() -> None:
+    created = in_json("groups", "create", "Engineers", "--description", "who build")
+    assert (created["id"], created["description"]) == (1, "who build")
+    for name in ("Alice", "Bob"):
+        run("users", "create", name)
+    assert run("groups", "add", "1", "1", "--role", "lead").stdout == "User 1 is in group 1.\n"
+    run("groups", "add", "1", "2")
+    assert [(each["user_id"], each["role"]) for each in in_json("groups", "members", "1")] == [(1, "lead"), (2, None)]
+    assert run("groups", "remove", "1", "2").stdout == "User 2 is not in group 1.\n"
+    assert [each["user_id"] for each in in_json("groups", "members", "1", "--limit", "1")] == [1]
+
+    changed = in_json("groups", "patch", "1", "--name", "Builders", "--description", "")
+    assert (changed["name"], changed["description"]) == ("Builders", None)
+    assert in_json("groups", "show", "1") == changed
+    assert run("groups", "delete", "1").stdout == "Group 1 is deleted.\n"
+    assert (in_json("groups", "list"), run("groups", "show", "1").exit_code) == ([], 2)
+    assert in_json("groups", "restore", "1")["id"] == 1
+    assert "Builders" in run("groups", "list", "--filter", 'name eq "builders"').stdout
+    assert run("groups", "patch", "1").exit_code == 2

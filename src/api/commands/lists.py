@@ -1,0 +1,53 @@
+"""What commands that list and change entities share."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from api.commands.console import lawful, refuse
+from domain.fields import Fields
+from domain.filters import Filter
+from domain.grammar import parse_filter
+from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort, parse_sort
+from domain.stores import Hidden
+from domain.values import JsonObject
+
+T = TypeVar("T")
+
+SortText = Annotated[
+    str | None, typer.Option("--sort", help="Fields with commas between them; downwards with - before one")
+]
+HiddenOption = Annotated[Hidden, typer.Option("--deleted", help="Whether to list deleted ones")]
+Limit = Annotated[int, typer.Option(help="How many at most", min=1)]
+
+
+def filter_in(text: str | None, fields: Fields) -> Filter | None:
+    return None if text is None else lawful(lambda: parse_filter(text, fields))
+
+
+def sort_in(text: str | None, fields: Fields) -> Sort:
+    return BY_ID if text is None else lawful(lambda: parse_sort(text, fields))
+
+
+async def all_of(pages: Callable[[Position | None, int], Awaitable[Page[T]]], order: Sort, limit: int) -> list[T]:
+    """At most `limit` items, page by page."""
+    found: list[T] = []
+    after, more = None, True
+    while more and len(found) < limit:
+        page = await pages(after, min(limit - len(found), MAX_LIMIT))
+        found += page.items
+        more = page.more
+        after = order.position(found[-1]) if found else None
+    return found
+
+
+def object_in(text: str) -> JsonObject:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        refuse("attributes: Must be a JSON object.")
+    return found
