@@ -8,7 +8,7 @@ PEERS := .venv-bench/.installed
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check simulation bench dist image lock openapi docs clean
+.PHONY: help install run test check simulation kills bench dist image lock openapi docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ check: $(STAMP) ## Check form, types, layers, and that openapi.json is current
 simulation: $(STAMP) ## Run a million simulations, and the model and the history at length, in half an hour; fewer with SEEDS=20000
 	SIMULATION_SEEDS=$(or $(SEEDS),1000000) MODEL_RUNS=500 HISTORY_KILLS=20 \
 		$(BIN)/pytest -q -n auto tests/simulation tests/api/test_model.py tests/e2e/test_history.py
+
+kills: $(STAMP) ## Kill servers 50 times on each database while they deliver to a webhook, in some minutes
+	ROSTER_TEST_KILLS=50 $(BIN)/pytest -q tests/e2e/test_webhook_kills.py
 
 bench: $(STAMP) $(PEERS) ## Measure Roster beside others, in 25 minutes; with ARGS="--rounds 1 --seconds 1" in fewer
 	$(BIN)/python -m bench $(ARGS)
