@@ -28,6 +28,7 @@ from api.container import Container
 from api.delivery.running import delivering
 from api.health import drain_on_sigterm
 from api.messages import messages
+from api.process.retention import trimming
 from api.settings import Settings, items_of, networks_in
 from api.version import VERSION
 from api.web.access import Failures
@@ -82,7 +83,7 @@ def create_app(container: Container, *, open_locally: bool = False, delivers: bo
     """An app on the parts of this container. Several apps in one process share nothing.
 
     With `open_locally`, callers on this machine need no key while there are no keys at all. It is only for a server
-    that listens on loopback. With `delivers`, changes are sent to webhooks while the app runs.
+    that listens on loopback. With `delivers`, the app does what a server does beside answering (`working`).
     """
     app = FastAPI(
         title="Roster",
@@ -160,13 +161,23 @@ def web_pages(origins: list[str]) -> Iterator[Middleware]:
 
 
 @asynccontextmanager
+async def working(container: Container) -> AsyncIterator[None]:
+    """What a server does beside answering: deliver to webhooks, remove old changes."""
+    async with (
+        delivering(container.deliverer(), container.post()),
+        trimming(container.retention(), container.settings().keep_changes_days),
+    ):
+        yield
+
+
+@asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     container: Container = app.state.container
     units = container.units()
     await units.start()
     drain_on_sigterm(app, container.settings().drain_s)
     try:
-        async with delivering(container.deliverer(), container.post()) if app.state.delivers else nullcontext():
+        async with working(container) if app.state.delivers else nullcontext():
             yield
     finally:
         await units.stop()

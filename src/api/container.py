@@ -31,6 +31,7 @@ from services.keys import KeyService
 from services.ledger import Ledger
 from services.memberships import MembershipService
 from services.provisioning import ProvisioningService
+from services.retention import Retention
 from services.sender import Means
 from services.users import UserService
 from services.webhooks import WebhookService
@@ -96,5 +97,6 @@ class Container(containers.DeclarativeContainer):
     random_bytes = providers.Object(secrets.token_bytes)
     webhooks = providers.Factory(WebhookService, units, random_bytes, settings.provided.webhooks_allow_private)
     deliveries = providers.Factory(DeliveryService, units, random_bytes, post, clock)
+    retention = providers.Singleton(Retention, units)
     deliverer = providers.Singleton(deliverer_of, settings, units, post, metrics, clock)
     exports = providers.Factory(ExportService, units)

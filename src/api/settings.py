@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     cors_origins: Annotated[
         str, Field(description="Web origins whose pages may call the API, with commas between them; empty for none")
     ] = ""
+    keep_changes_days: Annotated[
+        int | None, Field(ge=30, le=36500, description="How many days changes are kept; for ever if it is not set")
+    ] = None
     webhooks_allow_private: Annotated[
         bool, Field(description="Let webhooks use http and addresses that are not public, for tests and at home")
     ] = False

@@ -301,3 +301,12 @@ class ReadChanges(Protocol):
         It takes two statements, and for each entity as long whatever the number of its changes.
         """
         ...
+
+
+class Changes(ReadChanges, Protocol):
+    async def trim(self, *, before: datetime, up_to: int, limit: int) -> int:
+        """Remove the oldest changes, at most `limit`: from before this time, and with numbers up to `up_to`.
+
+        Returns how many were removed. Positions before the last one of them have expired.
+        """
+        ...

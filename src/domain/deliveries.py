@@ -213,6 +213,10 @@ class ReadDeliveries(Protocol):
         """Those of all webhooks that somebody asked to try now."""
         ...
 
+    async def needed_from(self) -> int | None:
+        """The number of the first change that an active webhook may not have delivered; None without such webhooks."""
+        ...
+
 
 class Deliveries(ReadDeliveries, Protocol):
     """What became of changes, within one unit of work. None of this is recorded as a change."""

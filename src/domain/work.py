@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from domain.changes import ReadChanges
+from domain.changes import Changes, ReadChanges
 from domain.deliveries import Deliveries, ReadDeliveries
 from domain.entities import Entity
 from domain.filters import Filter
@@ -91,7 +91,7 @@ class UnitOfWork(Protocol):
     @property
     def leases(self) -> Leases: ...
     @property
-    def changes(self) -> ReadChanges: ...
+    def changes(self) -> Changes: ...
 
     @property
     def now(self) -> datetime:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from functools import cache
+from itertools import takewhile
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -113,7 +114,21 @@ REDACT_ITS_OWN: Final = EMPTY.where(*IS_OF)
 REDACT_ABOUT_IT: Final = EMPTY.where(changes.c.seq.in_(SEQS_ABOUT))
 
 
-class SqlChanges:
+OLDEST: Final = sa.select(changes.c.seq, changes.c.at, changes.c.subjects).order_by(changes.c.seq).limit(LIMIT)
+REMOVE: Final = sa.delete(changes).where(changes.c.seq <= sa.bindparam("up_to"))
+NAMED: Final = rows_of(change_subjects.c.kind, change_subjects.c.id, change_subjects.c.seq).cte("named")
+REMOVE_SUBJECTS: Final = sa.delete(change_subjects).where(
+    sa.tuple_(change_subjects.c.kind, change_subjects.c.id, change_subjects.c.seq).in_(
+        sa.select(NAMED.c.kind, NAMED.c.id, NAMED.c.seq)
+    )
+)
+FORGET_EXPIRED: Final = sa.delete(expired_positions).where(
+    (expired_positions.c.first == sa.literal_column("0")) | (expired_positions.c.last <= sa.bindparam("up_to"))
+)
+EXPIRE: Final = sa.insert(expired_positions)
+
+
+class SqlReadChanges:
     """The record of changes, to read. Reads that may scan it run on the executor for scans."""
 
     def __init__(self, unit: Reading | Writing) -> None:
@@ -158,6 +173,24 @@ class SqlChanges:
     async def _ask(self, query: Query) -> Rows:
         executor = self._scans if query.scans else self._executor
         return await executor.fetch(query.statement, query.parameters)
+
+
+class SqlChanges(SqlReadChanges):
+    def __init__(self, unit: Writing) -> None:
+        super().__init__(unit)
+        self._now = unit.now
+
+    async def trim(self, *, before: datetime, up_to: int, limit: int) -> int:
+        rows = await self._executor.fetch(OLDEST, {"limit": bounded(limit)})
+        old = list(takewhile(lambda row: row[0] <= up_to and row[1] < before, rows))
+        if old:
+            named = [(kind, id, seq) for seq, _, subjects in old for kind, id in (subjects or ())[1:]]
+            await self._executor.fetch(REMOVE, {"up_to": old[-1][0]})
+            await self._executor.fetch(REMOVE_SUBJECTS, {ROWS: as_parameter(named)})
+            last = old[-1][0] - 1
+            await self._executor.fetch(FORGET_EXPIRED, {"up_to": last})
+            await self._executor.fetch(EXPIRE, {"first": 0, "last": last, "at": self._now})
+        return len(old)
 
 
 async def append(

@@ -12,6 +12,7 @@ from domain.entities import Entity
 from domain.errors import NotFound
 from domain.pages import Position
 from domain.values import MAX_ID
+from domain.webhooks import State
 from repositories.answers import ENTITIES_ABOUT
 from repositories.engines.executors import Transaction
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
@@ -72,6 +73,14 @@ LIST_IN_STATE: Final = LIST.where(IN_STATE)
 OPEN: Final = sa.select(*COLUMNS).where(OF_WEBHOOK, IS_OPEN).order_by(deliveries.c.change)
 ASKED: Final = sa.select(*COLUMNS).where(IN_STATE, IS_OPEN).order_by(deliveries.c.webhook_id, deliveries.c.change)
 
+ACTIVE: Final = webhooks.c.state == sa.bindparam("active", type_=webhooks.c.state.type)
+FIRST_OPEN: Final = (
+    sa.select(sa.func.min(deliveries.c.change))
+    .join_from(deliveries, webhooks, webhooks.c.id == deliveries.c.webhook_id)
+    .where(IS_OPEN, ACTIVE)
+)
+FIRST_UNREAD: Final = sa.select(sa.func.min(webhooks.c.position)).where(ACTIVE)
+
 NAMED: Final = rows_of(deliveries.c.webhook_id, deliveries.c.change).cte("named")
 REMOVE: Final = sa.delete(deliveries).where(
     sa.tuple_(deliveries.c.webhook_id, deliveries.c.change).in_(sa.select(NAMED.c.webhook_id, NAMED.c.change))
@@ -125,6 +134,14 @@ class SqlReadDeliveries:
 
     async def asked(self) -> Sequence[Delivery]:
         return await self._all(ASKED, {"in_state": DeliveryState.ASKED})
+
+    async def needed_from(self) -> int | None:
+        active = {"active": State.ACTIVE}
+        ((position,),) = await self._executor.fetch(FIRST_UNREAD, active)
+        ((first_open,),) = await self._executor.fetch(FIRST_OPEN, active)
+        if position is None:
+            return None
+        return int(min(position + 1, position + 1 if first_open is None else first_open))
 
     async def _all(self, statement: sa.Select[Any], parameters: dict[str, Any]) -> Sequence[Delivery]:
         return [delivery_of(row) for row in await self._executor.fetch(statement, parameters)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from domain.groups import Group, NewGroup
 from domain.users import NewUser, User
-from repositories.changes import SqlChanges
+from repositories.changes import SqlChanges, SqlReadChanges
 from repositories.deliveries import SqlDeliveries, SqlReadDeliveries
 from repositories.groups import GROUPS
 from repositories.keys import KEYS, SqlKeys, SqlReadKeys
@@ -74,7 +74,7 @@ class SqlReadStores:
     webhooks = store(SqlReadWebhooks)
     deliveries = store(SqlReadDeliveries)
     leases = store(SqlReadLeases)
-    changes = store(SqlChanges)
+    changes = store(SqlReadChanges)
 
 
 class SqlStores:

@@ -7,7 +7,9 @@ from domain.entities import Entity
 from domain.errors import Malformed, NotFound, PositionExpired
 from domain.filters import Filter
 from domain.keys import Scope
+from domain.users import User
 from domain.values import MAX_INTEGER
+from domain.work import ReadingUnit
 from services.operations import Service, operation
 
 
@@ -24,6 +26,8 @@ class ChangeService(Service):
             since = await reached(work.changes, since, head)
             looked_at = since if filter is None else head
             found = await work.changes.list(filter=filter, since=since, limit=limit)
+            if since < head and not follows(since, found):
+                await reached(work.changes, since, head)  # once more: old changes may have been removed meanwhile
             return ChangePage.of(found, limit, looked_at)
 
     @operation(Scope.CHANGES_READ, retries=False)
@@ -46,11 +50,27 @@ class ChangeService(Service):
         """All changes that are about one entity, also a deleted or an erased one. Raises as `list`."""
         async with self.units.reading() as work:
             subject = (kind.kind, id)
-            await reached(work.changes, since, await work.changes.last())
+            if since:
+                await reached(work.changes, since, await work.changes.last())
             history = await work.changes.list(since=since, subject=subject, limit=limit)
             if not history and not await work.changes.list(subject=subject, limit=1):
-                raise NotFound(f"There never was a {kind.kind} with this id.")
+                await require_known(work, kind, id)
             return ChangePage.of(history, limit, looked_at=since)
+
+
+def follows(since: int, found: Sequence[Change]) -> bool:
+    """Whether there is nothing between the two that might have been removed."""
+    return bool(found) and found[0].seq == since + 1
+
+
+async def require_known(work: ReadingUnit, kind: type[Entity], id: int) -> None:
+    """Raises `NotFound` if there never was such an entity. The changes of one that is there may not be kept."""
+    try:
+        await (work.users if kind is User else work.groups).get(
+            id, hidden=True
+        )  # nothing else has a history of its own
+    except NotFound:
+        raise NotFound(f"There never was a {kind.kind} with this id.") from None
 
 
 async def reached(changes: ReadChanges, since: int | None, head: int) -> int:

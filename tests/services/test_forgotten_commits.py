@@ -154,6 +154,7 @@ MAKERS: Final[dict[str, Callable[[Any, MemoryUnitsOfWork], Any]]] = {
     "Authenticator": access,
     "WebhookService": webhook_service,
     "DeliveryService": lambda kind, units: kind(units, bytes, take_all, utc_now, CONTEXT),
+    "Retention": lambda kind, units: kind(units),
     "Ledger": lambda kind, units: kind(units, "this process"),
 }
 """How to make the services that take other parts than units and a context."""

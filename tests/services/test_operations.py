@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import deepcopy
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import pytest
@@ -152,6 +152,7 @@ CALLS: Final[Mapping[str, Call]] = {
     "ProvisioningService.groups_of": lambda service: service.groups_of([ALICE]),
     "ProvisioningService.list": lambda service: service.list(limit=9),
     "ProvisioningService.with_members": lambda service: service.with_members([], members=True),
+    "Retention.trim": lambda service: service.trim(-timedelta(days=90)),
     "UserService.count": lambda service: service.count(),
     "UserService.create": lambda service: service.create(NewUser(name="Dora")),
     "UserService.delete": lambda service: service.delete(ALICE),

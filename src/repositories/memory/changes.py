@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from itertools import takewhile
 
 from domain.changes import Change
 from domain.filters import Filter, matches
@@ -38,3 +39,12 @@ class MemoryChanges:
         wanted = {(kind, id) for id in ids}
         changes = self._unit.tables.changes
         return {id: (each.seq, each.at) for each in changes for _, id in wanted.intersection(each.subjects)}
+
+    async def trim(self, *, before: datetime, up_to: int, limit: int) -> int:
+        tables = self._unit.tables
+        old = list(takewhile(lambda change: change.seq <= up_to and change.at < before, tables.changes[:limit]))
+        if old:
+            tables.changes = tables.changes[len(old) :]
+            expired = [each for each in tables.expired if each.start and each.stop > old[-1].seq]
+            tables.expired = [range(old[-1].seq), *expired]
+        return len(old)

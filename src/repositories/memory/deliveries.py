@@ -6,7 +6,7 @@ from datetime import datetime
 from domain.deliveries import BY_CHANGE, Delivery, DeliveryState
 from domain.errors import NotFound
 from domain.pages import Position
-from domain.webhooks import Webhook
+from domain.webhooks import State, Webhook
 from repositories.memory.units import MemoryReading, MemoryWriting
 
 
@@ -39,6 +39,12 @@ class MemoryDeliveries:
 
     async def asked(self) -> Sequence[Delivery]:
         return [each for _, each in sorted(self._rows.items()) if each.state is DeliveryState.ASKED]
+
+    async def needed_from(self) -> int | None:
+        rows = self._unit.tables.rows[Webhook.kind].by_id.values()
+        active = {row.id: row.position + 1 for row in rows if row.state is State.ACTIVE}
+        waiting = [each.change for each in self._rows.values() if each.webhook_id in active and each.next_at]
+        return min([*active.values(), *waiting], default=None)
 
     async def put(self, deliveries: Sequence[Delivery]) -> None:
         for each in deliveries:
