@@ -66,9 +66,7 @@ def follows(since: int, found: Sequence[Change]) -> bool:
 async def require_known(work: ReadingUnit, kind: type[Entity], id: int) -> None:
     """Raises `NotFound` if there never was such an entity. The changes of one that is there may not be kept."""
     try:
-        await (work.users if kind is User else work.groups).get(
-            id, hidden=True
-        )  # nothing else has a history of its own
+        await (work.users if kind is User else work.groups).get(id, hidden=True)  # only these have one
     except NotFound:
         raise NotFound(f"There never was a {kind.kind} with this id.") from None
 
