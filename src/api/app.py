@@ -28,7 +28,7 @@ from api.container import Container
 from api.delivery.running import delivering
 from api.health import drain_on_sigterm
 from api.messages import messages
-from api.process.retention import trimming
+from api.retention import trimming
 from api.settings import Settings, items_of, networks_in
 from api.version import VERSION
 from api.web.access import Failures
