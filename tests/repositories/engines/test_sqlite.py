@@ -499,3 +499,20 @@ def test_a_file_that_stays_busy_is_not_waited_for_without_end(tmp_path: Path, mo
 
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         open_file(tmp_path / "new.db", DURABLE)
+
+
+@pytest.mark.usefixtures("written")
+def test_an_upgrade_waits_for_another_one_longer_than_a_statement_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories.engines.sqlite.connection, "BUSY_TIMEOUT_MS", 0)
+    waited: list[float] = []
+
+    def give_up(seconds: float) -> None:
+        waited.append(seconds)
+        raise TimeoutError
+
+    monkeypatch.setattr(time, "sleep", give_up)
+    with pytest.raises(TimeoutError):
+        open_file(tmp_path / "new.db", DURABLE, busy_timeout_ms=1)
+    assert waited

@@ -19,6 +19,9 @@ Work = Callable[[sqlite3.Connection], T]
 BUSY_TIMEOUT_MS: Final = 3000
 """How long a statement waits while another process (a command beside the server) writes."""
 
+UPGRADE_TIMEOUT_MS: Final = 60_000
+"""How long an upgrade waits for another one: as on PostgreSQL."""
+
 BUSY_AGAIN_S: Final = 0.005
 """How long `when_free` waits before it tries again."""
 
@@ -156,20 +159,22 @@ def deliver_batch(jobs: Iterable[Job[Any]], outcomes: Iterable[Outcome]) -> None
         job.arrive(outcome)
 
 
-def open_file(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False)
+def open_file(path: Path, pragmas: Iterable[str], *, busy_timeout_ms: int | None = None) -> sqlite3.Connection:
+    """A connection whose statements wait so long for other processes: for `BUSY_TIMEOUT_MS`, if nothing is said."""
+    wait_ms = BUSY_TIMEOUT_MS if busy_timeout_ms is None else busy_timeout_ms
+    connection = sqlite3.connect(path, timeout=wait_ms / 1000, isolation_level=None, check_same_thread=False)
     for pragma in pragmas:
-        when_free(partial(run, pragma, connection))
+        when_free(partial(run, pragma, connection), wait_ms)
     return connection
 
 
-def when_free(work: Callable[[], T]) -> T:
-    """Try again while the file is busy, up to `BUSY_TIMEOUT_MS`.
+def when_free(work: Callable[[], T], within_ms: int) -> T:
+    """Try again while the file is busy.
 
     SQLite refuses a change of the journal mode at once while another connection writes, and a read during that change:
     its own busy timeout does not cover them. Two first openings of one file may meet there.
     """
-    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    deadline = time.monotonic() + within_ms / 1000
     while True:
         try:
             return work()

@@ -31,7 +31,7 @@ from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.backups import back_up, restore
 from repositories.engines.sqlite.commits import GroupCommit
-from repositories.engines.sqlite.connection import Connection, open_file, run
+from repositories.engines.sqlite.connection import UPGRADE_TIMEOUT_MS, Connection, open_file, run
 from repositories.engines.sqlite.examination import examine
 from repositories.engines.sqlite.executors import (
     SqliteExecutor,
@@ -60,9 +60,6 @@ ERASING: Final = ("PRAGMA secure_delete=ON",)
 """Deleted rows are overwritten with zeros, so that no erased person stays in the file."""
 
 EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
-PATIENT: Final = ("PRAGMA busy_timeout=60000",)
-"""An upgrade waits as long for another one as on PostgreSQL."""
-
 NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
 READING: Final = (*EVERYWHERE, *NO_CHECKPOINTS, "PRAGMA query_only=ON")
 
@@ -261,7 +258,7 @@ class SqliteDatabase:
         self._require_own()
         engine = sa.create_engine(
             "sqlite://",
-            creator=partial(open_file, self._path, (*PATIENT, *self._durable)),
+            creator=partial(open_file, self._path, self._durable, busy_timeout_ms=UPGRADE_TIMEOUT_MS),
             poolclass=sa.NullPool,
             hide_parameters=True,  # parameters do not belong in logs
         )

@@ -11,7 +11,7 @@ from typing import Final
 
 from domain.errors import NotReady
 from repositories.engines.revisions import OWN_COLUMNS
-from repositories.engines.sqlite.connection import when_free
+from repositories.engines.sqlite.connection import UPGRADE_TIMEOUT_MS, when_free
 
 APPLICATION_ID: Final = int.from_bytes(b"Rost")
 """What the header of a file says of the program that it belongs to (SQLite's `application_id`)."""
@@ -46,7 +46,7 @@ def require_file(path: Path) -> None:
 
 def require_own_file(path: Path) -> None:
     """Raises `NotReady` if the file belongs to another program. Changes nothing in it, not even its journal mode."""
-    if not when_free(partial(is_own, path)):
+    if not when_free(partial(is_own, path), UPGRADE_TIMEOUT_MS):
         raise NotReady(f"{path} is not a Roster database: it belongs to another program. Nothing was changed.")
 
 
