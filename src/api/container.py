@@ -18,7 +18,6 @@ from api.settings import Settings
 from domain.deliveries import Post
 from domain.work import Clock, UnitsOfWork, utc_now
 from repositories.engines.database import Database, database_at
-from repositories.engines.findings import Finding, Level, finding
 from repositories.engines.meter import NO_METER, Meter
 from repositories.work import SqlUnitsOfWork
 from services.authentication import Authenticator
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
     from api.metrics import Metrics
 
-__all__ = ["Container", "Database", "Finding", "Level", "finding"]
+__all__ = ["Container", "Database"]
 
 
 def metrics_of(engine: str) -> "Metrics":

@@ -55,7 +55,7 @@ async def test_the_wheel_alone_serves(
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     program = ("-c", ALONE, str(tmp_path / "site"), str(ROOT / "src"))
-    server: Roster = await run(program=program, database_url=sqlite_url)
+    server: Roster = await run(program=program, fresh=True, database_url=sqlite_url)
     url = await server.url()
     assert (await http.post(f"{url}/users/", json={"name": "Alice"})).json() == {"id": 1, "name": "Alice"}
     assert (await http.get(f"{url}/docs")).status_code == 200

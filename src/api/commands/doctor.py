@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from api.commands.console import DatabaseUrl, Json, container_with, run_in, settings_from, show_table
-from api.container import Finding, Level, finding
 from api.settings import Settings
 from domain.errors import NotReady
+from domain.findings import Finding, Level, finding
 
 if TYPE_CHECKING:
     from api.container import Container

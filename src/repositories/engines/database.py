@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
+from domain.findings import Finding
 from domain.limits import LIMITS, Limits
 from repositories.engines.backups import Backup, Restored
 from repositories.engines.executors import Executor, Transaction
-from repositories.engines.findings import Finding
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.sqlite.database import SqliteDatabase

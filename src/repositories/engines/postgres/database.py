@@ -14,13 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.errors import Contended, NotReady, Unreachable
+from domain.findings import Finding
 from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
 from repositories.engines.backups import Backup, Restored
 from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor
-from repositories.engines.findings import Finding
 from repositories.engines.meter import NO_METER, Meter, Pool
 from repositories.engines.postgres.errors import refusing
 from repositories.engines.postgres.examination import examine

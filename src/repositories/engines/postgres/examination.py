@@ -6,7 +6,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from repositories.engines.findings import Finding, Level, finding
+from domain.findings import Finding, Level, finding
 
 ASKED: Final = sa.text(
     "SELECT name, setting FROM pg_settings WHERE name = ANY"

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from domain.errors import Busy, NotReady, Unreachable
+from domain.findings import Finding, Level, finding
 from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
 from repositories.engines.backups import Backup, Restored
 from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor
-from repositories.engines.findings import Finding, Level, finding
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from repositories.engines.findings import Finding, Level, finding
+from domain.findings import Finding, Level, finding
 
 LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
 LONG_LOG_BYTES: Final = 256 * 1024 * 1024
