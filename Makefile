@@ -13,12 +13,13 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-in
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# A lock file is complete, so pip has nothing to resolve: it would not take a pin of pydantic for one of pydantic[email].
 install: $(STAMP) ## Install Roster and its tools into .venv, from the lock file
 
 $(STAMP): pyproject.toml requirements.lock requirements-dev.lock
 	@echo "Installing Roster and its tools into .venv, about 420 MB. This takes a minute, once."
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -27,7 +28,7 @@ $(RUNTIME): pyproject.toml requirements.lock
 	@if test -e $(STAMP); then $(MAKE) --no-print-directory install; else \
 		echo "Installing Roster into .venv, about 140 MB. This takes half a minute, once."; \
 		{ test -d .venv || $(PYTHON) -m venv .venv; } && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; fi
 	@touch $@
 
