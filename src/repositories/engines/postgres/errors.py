@@ -83,6 +83,15 @@ def refuse_commit(error: Exception) -> Refusal | None:
     return refuse_write(error)
 
 
+def was_never_sent(error: asyncpg.InternalClientError) -> bool:
+    """Whether the driver itself refused a command, because it still cleans up after the loss of the connection."""
+    return "cannot switch to state" in str(error)
+
+
+def never_sent() -> Contended:
+    return Contended("The connection was lost before this was sent.")
+
+
 @contextmanager
 def refusing(refuse: Callable[[Exception], Refusal | None] = refuse) -> Iterator[None]:
     """Errors of the driver leave the block as the refusals that they mean. Others are defects and stay as they are."""

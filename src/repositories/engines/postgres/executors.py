@@ -10,8 +10,15 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from domain.errors import Contended, Refusal
 from repositories.engines.executors import TransactionState
 from repositories.engines.meter import Kind, Meter, timed
-from repositories.engines.postgres.errors import refuse, refuse_commit, refuse_write, refusing
-from repositories.engines.postgres.pools import undo
+from repositories.engines.postgres.errors import (
+    never_sent,
+    refuse,
+    refuse_commit,
+    refuse_write,
+    refusing,
+    was_never_sent,
+)
+from repositories.engines.postgres.pools import cut, undo
 from repositories.engines.statements import Parameters, Result, Rows, prepare
 
 if TYPE_CHECKING:
@@ -135,7 +142,13 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
         (statement,) = statements
         prepared = prepare(statement, DIALECT, parameters)
         with timed(self._meter, self._kind), refusing(refuse_commit):
-            rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
+            try:
+                rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
+            except asyncpg.InternalClientError as error:
+                if not was_never_sent(error):
+                    raise
+                cut(self._connection)  # else the next attempt may get it again
+                raise never_sent() from error
         return prepared.read(rows)
 
     async def commit(self) -> None:
