@@ -112,13 +112,16 @@ def create_app(container: Container, *, open_locally: bool = False, delivers: bo
     app.state.open_locally = open_locally
     app.state.collections = collections_of(ROUTERS)
     app.state.delivers = delivers
+    app.state.errors_under = {}
     app.webhooks.routes.extend(messages.routes)
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # include_router would match every request twice
     if container.settings().scim:
-        from api.scim.app import scim_routes  # noqa: PLC0415  # a server without it does not load it
+        from api.scim.answers import error  # noqa: PLC0415  # a server without it does not load it
+        from api.scim.app import MOUNT, scim_routes  # noqa: PLC0415
 
         app.router.routes.extend(scim_routes(container.settings()))
+        app.state.errors_under[MOUNT] = error
     add_docs(app)
     add_console(app, container.settings())
     add_problem_handlers(app)

@@ -69,6 +69,14 @@ async def test_a_name_that_another_group_has_is_a_409_at_its_place(client: Async
     assert (unknown.status_code, unknown.json()["errors"][0]["pointer"]) == (422, "/body/members")
 
 
+async def test_who_has_a_name_is_told_to_those_who_may_read_groups(directory: "Directory") -> None:
+    for scope, told in ((Scope.USERS_READ, [None]), (Scope.GROUPS_READ, [1])):
+        _, secret = await directory.key(Scope.GROUPS_WRITE, scope)
+        await directory.ask("POST", "/groups/", key=secret, json={"name": "Engineers"})
+        taken = await directory.ask("POST", "/groups/", key=secret, json={"name": "Engineers"})
+        assert [error.get("id") for error in taken.json()["errors"]] == told
+
+
 async def test_a_group_is_changed_under_a_condition(client: AsyncClient) -> None:
     await create(client, "Engineers", description="x")
     patched = await client.patch("/groups/1", json={"description": None}, headers={"if-match": '"1"'})

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 MOUNT: Final = "/scim/v2"
+ADDRESS: Final = f"http://localhost{MOUNT}"
 USER: Final = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP: Final = "urn:ietf:params:scim:schemas:core:2.0:Group"
 ENTERPRISE: Final = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"

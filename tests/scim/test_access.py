@@ -79,9 +79,19 @@ async def test_3_12_another_method_is_a_405_that_lists_those_there_are(scim: Sci
         assert set(answer.headers["allow"].split(", ")) == there | ({"HEAD"} if "GET" in there else set())
 
 
-@pytest.mark.parametrize("path", ["/foo", "/Users/1/x", "/users", "/Users/", "//Users", "/Users/1/"])
+@pytest.mark.parametrize("path", ["/foo", "/Users/1/x", "/users", "//Users", "/Users//", "/Users/1//"])
 async def test_3_12_a_path_with_nothing_at_it_is_a_404(scim: Scim, path: str) -> None:
     await scim.refused(404, None, "GET", path)
+
+
+async def test_a_path_may_have_a_slash_behind_it(scim: Scim) -> None:
+    await scim.create(userName="b")
+    for path in ("/Users", "/Users/1", "/Groups", "/Schemas", "/ServiceProviderConfig", ""):
+        assert await scim.get(f"{path}/") == await scim.get(path), path
+    assert (await scim.ask("POST", "/Users/", {"userName": "c"})).status_code == 201
+    assert (await scim.ask("POST", "/Users/.search/", {})).status_code == 200
+    answer = await scim.ask("PUT", "/Users/")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -131,6 +141,21 @@ async def test_no_header_has_a_value_that_was_sent(directory: Directory) -> None
     assert answer.status_code == 201
     assert "evil" not in str(answer.headers)
     assert answer.json()["meta"]["location"] == "/scim/v2/Users/1"
+
+
+async def test_an_answer_to_another_host_is_scims_too(directory_with: Callable[..., Directory]) -> None:
+    transport = ASGITransport(app=directory_with(allowed_hosts="people.example.org").app)
+    async with AsyncClient(transport=transport, base_url="http://localhost") as http:
+        for path in ("", "/", "/Users", "/foo"):
+            assert is_in_form(await http.get(f"{MOUNT}{path}")).status_code == 421
+        assert (await http.get("/users/")).headers["content-type"] == "application/problem+json"
+        assert (await http.get(f"{MOUNT}x")).headers["content-type"] == "application/problem+json"
+
+
+async def test_3_14_what_is_no_entity_tag_is_refused_without_a_keyword(scim: Scim) -> None:
+    await scim.create(userName="b")
+    await scim.refused(400, None, "GET", "/Users/1", headers={"If-None-Match": "1"})
+    await scim.refused(400, None, "DELETE", "/Users/1", headers={"If-Match": "1"})
 
 
 async def test_too_many_wrong_keys_are_a_429(directory: Directory) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.scim.conftest import ENTERPRISE, MESSAGE, Scim
+from tests.scim.conftest import ADDRESS, ENTERPRISE, MESSAGE, Scim
 
 
 def user(bulk_id: str, **data: Any) -> dict[str, Any]:
@@ -40,10 +40,10 @@ async def test_3_7_each_operation_is_answered_as_if_it_were_alone(everywhere: Sc
         {"method": "DELETE", "path": "/Users/2"},
     )
     assert results == [
-        {"method": "POST", "bulkId": "new", "location": "/scim/v2/Users/3", "status": "201", "version": 'W/"1"'},
-        {"method": "PUT", "location": "/scim/v2/Users/1", "status": "200", "version": 'W/"2"'},
-        {"method": "PATCH", "location": "/scim/v2/Users/1", "status": "200", "version": 'W/"3"'},
-        {"method": "DELETE", "location": "/scim/v2/Users/2", "status": "204"},
+        {"method": "POST", "bulkId": "new", "location": f"{ADDRESS}/Users/3", "status": "201", "version": 'W/"1"'},
+        {"method": "PUT", "location": f"{ADDRESS}/Users/1", "status": "200", "version": 'W/"2"'},
+        {"method": "PATCH", "location": f"{ADDRESS}/Users/1", "status": "200", "version": 'W/"3"'},
+        {"method": "DELETE", "location": f"{ADDRESS}/Users/2", "status": "204"},
     ]
 
 
@@ -107,7 +107,7 @@ async def test_3_7_3_an_error_ends_nothing_but_its_own_operation(everywhere: Sci
     assert statuses(results) == ["201", "409", "404", "400", "404", "405", "409", "400", "201"]
     assert "location" not in results[1]
     assert results[1]["response"]["scimType"] == "uniqueness"
-    assert results[2]["location"] == "/scim/v2/Users/99"
+    assert results[2]["location"] == f"{ADDRESS}/Users/99"
     assert results[2]["response"]["status"] == "404"
 
 
@@ -133,6 +133,19 @@ async def test_3_7_4_more_than_the_server_takes_is_a_413(scim: Scim) -> None:
     most = (await scim.get("/ServiceProviderConfig"))["bulk"]["maxOperations"]
     body = {"Operations": [{"method": "DELETE", "path": "/Users/1"}] * (most + 1)}
     await scim.refused(413, None, "POST", "/Bulk", body)
+
+
+async def test_3_7_a_bulk_id_that_is_referred_to_belongs_to_one_operation(scim: Scim, strict: Scim) -> None:
+    operations = [user("a"), user("a", userName="b")]
+    assert statuses(await bulk(scim, *operations)) == ["201", "201"]
+    await scim.refused(400, "invalidSyntax", "POST", "/Bulk", {"Operations": [*operations, group("g", "a")]})
+    schemas = [f"{MESSAGE}BulkRequest"]
+    await strict.refused(400, "invalidSyntax", "POST", "/Bulk", {"schemas": schemas, "Operations": operations})
+
+
+async def test_3_7_3_each_result_but_that_of_a_failed_post_has_a_location(scim: Scim) -> None:
+    (result,) = await bulk(scim, {"method": "DELETE", "path": "/Users/bulkId:nobody"})
+    assert (result["status"], result["location"]) == ("400", f"{ADDRESS}/Users/bulkId:nobody")
 
 
 async def test_what_waits_for_what_fails_is_not_created(scim: Scim) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.scim.conftest import ENTERPRISE, GROUP, Scim
+from tests.scim.conftest import ADDRESS, ENTERPRISE, GROUP, Scim
 
 from domain.keys import Scope
 
@@ -15,11 +15,11 @@ async def directory(scim: Scim, users: int = 4) -> None:
 
 
 def user(id: int) -> dict[str, str]:
-    return {"value": str(id), "$ref": f"/scim/v2/Users/{id}", "type": "User"}
+    return {"value": str(id), "$ref": f"{ADDRESS}/Users/{id}", "type": "User"}
 
 
 def group(id: int) -> dict[str, str]:
-    return {"value": str(id), "$ref": f"/scim/v2/Groups/{id}", "type": "Group"}
+    return {"value": str(id), "$ref": f"{ADDRESS}/Groups/{id}", "type": "Group"}
 
 
 async def members(scim: Scim, id: int = 1) -> list[str]:
@@ -36,7 +36,7 @@ async def test_3_3_a_group_is_created_with_its_members(everywhere: Scim) -> None
     answer = await everywhere.ask("POST", "/Groups", body)
     created = answer.json()
     assert answer.status_code == 201
-    assert answer.headers["location"] == created["meta"]["location"] == "/scim/v2/Groups/1"
+    assert answer.headers["location"] == created["meta"]["location"] == f"{ADDRESS}/Groups/1"
     assert answer.headers["etag"] == created["meta"]["version"]
     assert created["members"] == [user(1), user(2)]
     assert (created["displayName"], created["externalId"], created["id"]) == ("Guides", "x", "1")
@@ -44,7 +44,7 @@ async def test_3_3_a_group_is_created_with_its_members(everywhere: Scim) -> None
     assert (await everywhere.http.get("/groups/1")).json() == {"id": 1, "name": "Guides", "external_id": "x"}
     assert [each["user_id"] for each in (await everywhere.http.get("/groups/1/members/")).json()] == [1, 2]
     shown = await everywhere.get("/Users/1")
-    assert shown["groups"] == [{"value": "1", "$ref": "/scim/v2/Groups/1", "display": "Guides", "type": "direct"}]
+    assert shown["groups"] == [{"value": "1", "$ref": f"{ADDRESS}/Groups/1", "display": "Guides", "type": "direct"}]
     assert "groups" not in await everywhere.get("/Users/3")
 
 

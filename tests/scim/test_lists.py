@@ -56,6 +56,8 @@ FOUND: dict[str, list[str]] = {
     "displayName pr": ALL,
     f"meta.lastModified lt {SOON}": ALL,
     f"meta.created gt {SOON}": [],
+    'meta.created lt "2999-01-01T00:00:00"': ALL,
+    'meta.created lt "2999-01-01T00:00:00.5-05:00"': ALL,
     'meta.resourceType eq "User"': ALL,
     'meta.resourceType eq "user"': ALL,
     'meta.resourceType eq "Group"': [],
@@ -255,8 +257,16 @@ async def test_rfc_9865_a_cursor_of_another_list_and_a_wrong_count_are_refused(s
         f"cursor={cursor}&sortBy=id",
     ):
         await scim.refused(400, "invalidCursor", "GET", f"/Users?{params}")
-    for count in ("0", "-1", "x"):
-        await scim.refused(400, "invalidCount", "GET", f"/Users?cursor=&count={count}")
+    await scim.refused(400, "invalidCount", "GET", "/Users?cursor=&count=x")
+
+
+@pytest.mark.parametrize("count", [0, -1])
+async def test_rfc_9865_2_without_a_count_above_0_only_the_number_of_resources_is_told(scim: Scim, count: int) -> None:
+    await people(scim)
+    page = await scim.get("/Users", cursor="", count=count)
+    assert (page["totalResults"], page["itemsPerPage"], page["Resources"]) == (4, 0, [])
+    assert "nextCursor" not in page
+    await scim.refused(400, "invalidCursor", "GET", f"/Users?cursor=x&count={count}")
 
 
 ATTRIBUTES: dict[tuple[str, str], set[str]] = {

@@ -22,6 +22,7 @@ BASE: dict[str, Any] = {
     "active": True,
     "emails": [WORK, HOME],
     "photos": [{"value": "https://x.org/A", "type": "photo"}],
+    "x509Certificates": [{"value": "MDA="}],
     ENTERPRISE: {"department": "Eng", "manager": {"value": "7", "$ref": "../Users/7"}},
 }
 
@@ -108,6 +109,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "remove by a filter that matches nothing": (op("remove", 'emails[type eq "fax"]'), BASE),
     "remove by a filter all that there are": (op("remove", "emails[value pr]"), with_(emails=None)),
+    "remove the only part of a value": (op("remove", "x509Certificates.value"), with_(x509Certificates=None)),
     "remove a part by a filter": (
         op("remove", 'emails[type eq "work"].primary'), with_(emails=[{"value": "w@x.org", "type": "work"}, HOME]),
     ),
@@ -204,6 +206,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown part": (op("replace", "name.foo", "x"), "invalidPath"),
     "a part of a part that has none": (op("replace", "title.foo", "x"), "invalidPath"),
     "an unknown part behind a filter": (op("replace", 'emails[type eq "work"].foo', "x"), "invalidPath"),
+    "an unknown part in a filter": (op("remove", 'emails[foo eq "x"]'), "invalidPath"),
+    "an unknown part beside a known one": (op("remove", 'emails[type eq "work" or foo pr]'), "invalidPath"),
     "a filter on a simple attribute": (op("replace", 'title[value eq "x"]', "x"), "invalidPath"),
     "a bracket that is not closed": (op("replace", 'emails[type eq "work"', "x"), "invalidPath"),
     "something behind the bracket": (op("replace", 'emails[type eq "work"]value', "x"), "invalidPath"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.scim.conftest import ENTERPRISE, USER, Scim
+from tests.scim.conftest import ADDRESS, ENTERPRISE, USER, Scim
 
 from api.scim.people import changed, new_user, resource_of
 from api.scim.schemas import USERS, Attribute
@@ -64,7 +64,7 @@ async def test_3_3_a_created_user_is_answered_whole_with_its_address_and_version
     assert written(created) == FULL
     assert created["schemas"] == [USER, ENTERPRISE]
     assert created["id"] == "1"
-    assert answer.headers["location"] == created["meta"]["location"] == "/scim/v2/Users/1"
+    assert answer.headers["location"] == created["meta"]["location"] == f"{ADDRESS}/Users/1"
     assert answer.headers["etag"] == created["meta"]["version"] == 'W/"1"'
     assert created["meta"]["resourceType"] == "User"
     assert created["meta"]["created"] == created["meta"]["lastModified"]

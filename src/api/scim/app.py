@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Mount, Route, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.scim import discovery, groups, users
 from api.scim.answers import answer, error, listed
@@ -25,7 +25,7 @@ from api.scim.lists import answer_query
 from api.scim.schemas import OF_RESOURCES
 from api.scim.users import users_listed
 from api.settings import Settings
-from api.web.access import authorize
+from api.web.access import authorize, own_address
 from api.web.problems import CHALLENGE, RETRY_AFTER_S
 from domain.errors import NotFound, Refusal
 from domain.keys import held_in_scim
@@ -42,8 +42,31 @@ log = structlog.get_logger("roster.access")
 def scim_routes(settings: Settings) -> Sequence[BaseRoute]:
     """What the app serves. The mount itself is not under the mount."""
     routes = [route(path, actions, settings) for path, actions in ACTIONS.items()]
-    app = answering_errors(Router(routes, redirect_slashes=False, default=nothing_there))
-    return [Mount(MOUNT, app=app, name="scim"), of_any_method(Route(MOUNT, nothing_at_the_mount, name="scim"))]
+    app = answering_errors(InBothSpellings(Router(routes, redirect_slashes=False, default=nothing_there)))
+    return [Mount(MOUNT, app=app, name="scim"), of_any_method(Route(MOUNT, AtTheMount(app), name="scim"))]
+
+
+class InBothSpellings:
+    """A path with a slash behind it is that path. No redirect says so, for some clients do not follow any."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].endswith("/") and scope["path"] != f"{scope['root_path']}/":
+            scope = {**scope, "path": scope["path"].removesuffix("/")}
+        await self._app(scope, receive, send)
+
+
+class AtTheMount:
+    """The mount without a slash, which a `Mount` does not answer: its root."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        within = {"path": f"{scope['path']}/", "root_path": f"{scope.get('root_path', '')}{MOUNT}"}
+        await self._app({**scope, **within}, receive, send)
 
 
 def answering_errors(app: ASGIApp) -> ASGIApp:
@@ -79,10 +102,6 @@ async def nothing_there(*_: object) -> None:
     raise HTTPException(404, NOTHING)
 
 
-async def nothing_at_the_mount(_: Request) -> Response:
-    return error(404, NOTHING)
-
-
 def route(path: str, actions: Actions, settings: Settings) -> Route:
     """All methods at a path."""
 
@@ -109,9 +128,12 @@ def allowed(actions: Actions) -> list[str]:
 
 
 def base_of(request: Request, settings: Settings) -> str:
-    """The address of the mount. Without the setting it is relative to the host, whose name only the client knows."""
+    """The address of the mount: under the one that is set, or else that by which this machine calls itself.
+
+    For other callers it is relative to the host: only they know its name, and a header that they send is not believed.
+    """
     root: str = request.scope.get("app_root_path", request.scope.get("root_path", "")).removesuffix(MOUNT)
-    return f"{settings.public_url.rstrip('/') or root}{MOUNT}"
+    return f"{settings.public_url.rstrip('/') or own_address(request) + root}{MOUNT}"
 
 
 async def get_config(call: Call) -> Response:

@@ -4,6 +4,7 @@ Each operation is a request of its own, in a unit of work of its own. One that r
 creates (`bulkId:x`) waits for it. If several wait for each other, one is created without the references, which follow.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -142,7 +143,8 @@ class Bulk:
     async def _run(self, operation: Operation) -> None:
         if missing := operation.references - self.ids.keys():
             gone = missing & self.failed
-            self._fail(operation, conflict() if gone else invalid_value("There is no operation with that bulkId."))
+            refusal = conflict() if gone else invalid_value("There is no operation with that bulkId.")
+            self._fail(operation, refusal, location=None if operation.method == "POST" else operation.path)
             return
         endpoint, slash, id = operation.path.rpartition("/")
         path = f"{endpoint}{slash}{resolved(id, self.ids)}"
@@ -211,6 +213,16 @@ def head_of(operation: Operation) -> dict[str, Any]:
     return {"method": operation.method, **named}
 
 
+def require_different_ids(operations: Sequence[Operation], *, strict: bool) -> None:
+    """A bulkId is unique within a request (RFC 7644, section 3.7). One that nothing refers to does no harm twice."""
+    ids = Counter(each.bulk_id for each in operations if each.method == "POST" and each.bulk_id is not None)
+    twice = {id for id, times in ids.items() if times > 1}
+    if twice and (strict or any(twice & each.references for each in operations)):
+        raise invalid_syntax("Each bulkId is given to one operation only.")
+    if strict and any(each.method == "POST" and each.bulk_id is None for each in operations):
+        raise invalid_syntax("A POST needs a bulkId.")
+
+
 async def bulk(call: Call) -> Response:
     members = {name.lower(): value for name, value in object_of(await call.body()).items()}
     if call.strict:
@@ -220,8 +232,10 @@ async def bulk(call: Call) -> Response:
         raise invalid_syntax("Operations must be an array of at least one operation.")
     if len(given) > MAX_BULK:
         raise Refused(f"A bulk request has at most {MAX_BULK} operations.", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-    limit = number_in(members, "failonerrors", 0)
-    job = Bulk(call, [Operation.of(each) for each in given], limit if limit > 0 else None)
+    limit = number_in(members, "failOnErrors", 0)
+    operations = [Operation.of(each) for each in given]
+    require_different_ids(operations, strict=call.strict)
+    job = Bulk(call, operations, limit if limit > 0 else None)
     await job.run()
     results = [each.result for each in job.operations if each.result is not None]
     return answer({"schemas": [BULK_RESPONSE], "Operations": results})

@@ -42,7 +42,6 @@ STATUSES: Final[Mapping[type[Refusal], int]] = {**STATUS, Invalid: 400, Gone: 40
 """A deleted resource is not there, and a value that breaks a rule is a 400: so SCIM has it."""
 
 TYPES: Final[Mapping[type[Refusal], str]] = {
-    Malformed: "invalidFilter",
     Conflict: "uniqueness",
     Invalid: "invalidValue",
 }
@@ -54,8 +53,17 @@ def status_of(refusal: Refusal) -> int:
 
 
 def error_of(refusal: Refusal) -> dict[str, Any]:
-    type_ = refusal.scim_type if isinstance(refusal, Refused) else TYPES.get(type(refusal))
-    return error_body(status_of(refusal), detail_of(refusal), type_)
+    return error_body(status_of(refusal), detail_of(refusal), type_of(refusal))
+
+
+def type_of(refusal: Refusal) -> str | None:
+    """The keyword. What is malformed at a position is a filter, anything else a header."""
+    match refusal:
+        case Refused(scim_type=scim_type):
+            return scim_type
+        case Malformed(position=position):
+            return None if position is None else "invalidFilter"
+    return TYPES.get(type(refusal))
 
 
 def detail_of(refusal: Refusal) -> str:

@@ -233,7 +233,8 @@ def read_boolean(_: Attribute, given: object) -> Value | None:
 
 
 def read_time(_: Attribute, given: object) -> Value | None:
-    return instant(given) if isinstance(given, str) else None
+    """In UTC, if no offset is named: xsd:dateTime, of which these values are, may leave it out."""
+    return instant(given) or instant(f"{given}Z") if isinstance(given, str) else None
 
 
 READERS: Final[Mapping[str, Callable[[Attribute, object], Value | None]]] = {
@@ -242,7 +243,7 @@ READERS: Final[Mapping[str, Callable[[Attribute, object], Value | None]]] = {
 }
 EXPECTED: Final[Mapping[str, str]] = {
     "boolean": "true or false",
-    "dateTime": "a date and time with its offset in a string",
+    "dateTime": "a date and time in a string, such as 2026-01-31T00:00:00Z",
 }
 
 

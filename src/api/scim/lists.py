@@ -39,18 +39,18 @@ class Query:
         """From the parameters of a URL, or the body of a search. Unknown ones are ignored. Raises `Refused`."""
         members = {name.lower(): value for name, value in given.items()}
         cursor = text_in(members, "cursor")
-        order = text_in(members, "sortorder") or "ascending"
+        order = text_in(members, "sortOrder") or "ascending"
         if order.lower() not in ORDERS:
             raise invalid_value("sortOrder is ascending or descending.")
         return cls(
             filter=text_in(members, "filter"),
-            sort_by=text_in(members, "sortby"),
+            sort_by=text_in(members, "sortBy"),
             descending=ORDERS[order.lower()],
-            start=max(1, number_in(members, "startindex", 1)),
+            start=max(1, number_in(members, "startIndex", 1)),
             count=count_in(members, by_cursor=cursor is not None),
             cursor=cursor,
             attributes=names_in(members, "attributes"),
-            excluded=names_in(members, "excludedattributes"),
+            excluded=names_in(members, "excludedAttributes"),
         )
 
     @classmethod
@@ -62,14 +62,14 @@ class Query:
 
 
 def text_in(given: Mapping[str, Any], name: str) -> str | None:
-    value = given.get(name)
+    value = given.get(name.lower())
     if value is not None and not isinstance(value, str):
         raise invalid_value(f"{name} must be a string.")
     return value
 
 
 def number_in(given: Mapping[str, Any], name: str, default: int) -> int:
-    value = given.get(name)
+    value = given.get(name.lower())
     if value is None or value == "":
         return default
     try:
@@ -82,19 +82,17 @@ def number_in(given: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def count_in(given: Mapping[str, Any], *, by_cursor: bool) -> int:
-    """How many are wanted, at most `MAX_LIMIT`. Pages by index may be empty, those by cursor not."""
+    """How many are wanted, from 0 to `MAX_LIMIT`. Below 0 is 0: only how many there are is asked for."""
     try:
         count = number_in(given, "count", DEFAULT_LIMIT)
     except Refused as refused:
         raise Refused(refused.detail, "invalidCount" if by_cursor else "invalidValue") from None
-    if by_cursor and count < 1:
-        raise Refused(f"count must be from 1 to {MAX_LIMIT}.", "invalidCount")
     return max(0, min(count, MAX_LIMIT))
 
 
 def names_in(given: Mapping[str, Any], name: str) -> Sequence[str]:
     """Names with commas between them in a URL, an array in a body."""
-    value = given.get(name) or ()
+    value = given.get(name.lower()) or ()
     if isinstance(value, str):
         value = value.split(",")
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
@@ -208,6 +206,8 @@ async def by_cursor(query: Query, cursor: str, parts: Sequence[Part]) -> dict[st
     resources: list[Mapping[str, Any]] = []
     following = None
     totals = [await part.total() for part in parts]
+    if not query.count:
+        return listed([], sum(totals))
     for number, part in enumerate(parts[first:], first):
         page = await part.page(query.count - len(resources), after=after)
         resources += await part.shown(page)

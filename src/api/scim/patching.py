@@ -152,7 +152,8 @@ class Patch:
     def _in_each(self, owner: Resource, attribute: Attribute, part: Attribute) -> None:
         """`emails.type` without a selector is the type of each."""
         before = owner.get(attribute.name, [])
-        self._put_values(owner, attribute, [self._with_part(attribute, each, part) for each in before], before)
+        after = [self._with_part(attribute, each, part) for each in before]
+        self._put_values(owner, attribute, [each for each in after if each], before)
 
     def _change(self, owner: Resource, attribute: Attribute, path: Path) -> None:
         if self._target.selector is not None:

@@ -6,7 +6,16 @@ from api.scim.errors import invalid_path
 from api.scim.filters import ElementNames
 from api.scim.schemas import Attribute, ResourceType, Steps
 from domain.filters import Filter
-from domain.grammar import parse_by
+from domain.grammar import Term, Token, parse_by
+
+
+class KnownNames(ElementNames):
+    """The parts of a value. A filter that names another one would leave everything as it is, without a word."""
+
+    def term(self, name: Token) -> Term:
+        if name.text.lower() not in self.attribute.parts:
+            raise invalid_path("There is no such attribute.")
+        return super().term(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,7 @@ def target_of(path: str, type_: ResourceType) -> Target:
     attribute = steps[-1]
     if not attribute.is_complex:
         raise invalid_path(f"{attribute.name} has no values to select from.")
-    filter = parse_by(selector, ElementNames(attribute))
+    filter = parse_by(selector, KnownNames(attribute))
     if not behind.strip():
         return Target(steps, filter)
     part = attribute.parts.get(behind.strip().removeprefix(".").lower())

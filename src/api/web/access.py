@@ -109,6 +109,17 @@ def is_local(request: Request) -> bool:
     return len(hosts) == 1 and is_own(hosts[0]) and is_from_own_page(request, hosts[0])
 
 
+def own_address(request: Request) -> str:
+    """The address by which a program on this machine called the server, such as http://localhost:8000.
+
+    Empty for all other requests: the Host that they name may be any.
+    """
+    hosts = request.headers.getlist("host")
+    if len(hosts) != 1 or not is_own(hosts[0]) or any(name.startswith(FORWARDED) for name in request.headers):
+        return ""
+    return f"{request.url.scheme}://{hosts[0].lower()}"
+
+
 def is_own(host: str) -> bool:
     """Whether a Host header names this machine."""
     match = HOST.fullmatch(host)

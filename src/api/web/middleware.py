@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
-from fastapi import Request
+from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import NONE, Metrics
@@ -61,8 +61,18 @@ def name_in(host: bytes) -> bytes:
 
 
 async def another_host(scope: Scope, receive: Receive, send: Send) -> None:
-    detail = "This server does not answer to that Host name."
-    await problem(Request(scope), 421, "another_host", detail)(scope, receive, send)
+    await error_for(Request(scope), 421, "another_host", "This server does not answer to that Host name.")(
+        scope, receive, send
+    )
+
+
+def error_for(request: Request, status: int, code: str, detail: str) -> Response:
+    """A problem document, or what the protocol has for it whose mount the request is for."""
+    for mount, error in request.app.state.errors_under.items():
+        if f"{request.scope['path']}/".startswith(f"{mount}/"):
+            answer: Response = error(status, detail)
+            return answer
+    return problem(request, status, code, detail)
 
 
 class Exchange:
@@ -105,7 +115,7 @@ class Exchange:
 
     async def _answer_500(self, receive: Receive) -> None:
         detail = "Something went wrong. The server's log has it under the request id."
-        await problem(Request(self.scope), 500, CODES[500], detail)(self.scope, receive, self.send)
+        await error_for(Request(self.scope), 500, CODES[500], detail)(self.scope, receive, self.send)
 
     def _log(self, seconds: float) -> None:
         """The operation, not the path: a path may hold an e-mail address."""
