@@ -17,7 +17,7 @@ help: ## Say what can be made
 install: $(STAMP) ## Install Roster and its tools into .venv, from the lock file
 
 $(STAMP): pyproject.toml requirements.lock requirements-dev.lock
-	@echo "Installing Roster and its tools into .venv, about 420 MB. This takes a minute, once."
+	@echo "Installing Roster and its tools into .venv, about 590 MB. This takes a minute, once."
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -132,9 +133,9 @@ def forks(environment: Mapping[str, str]) -> Iterator[Forks]:
     forks.stop()
 
 
-@pytest.fixture
-async def run(tmp_path: Path, environment: Mapping[str, str], forks: Forks) -> AsyncIterator[Run]:
-    """Starts `roster` with some arguments, or another program in its place, in a folder of its own.
+@asynccontextmanager
+async def running(folder: Path, environment: Mapping[str, str], forks: Forks) -> AsyncIterator[Run]:
+    """Gives what starts `roster` with some arguments, or another program in its place, in a folder. All end with it.
 
     It is forked from a process that has loaded it, unless it is to be `fresh`.
     """
@@ -143,7 +144,7 @@ async def run(tmp_path: Path, environment: Mapping[str, str], forks: Forks) -> A
     async def run(*arguments: str, program: Sequence[str] = MODULE, fresh: bool = False, **settings: object) -> Roster:
         its_own = {**environment, **{f"ROSTER_{name.upper()}": str(value) for name, value in settings.items()}}
         start = fresh_process if fresh else forks.start
-        roster = Roster(await start(program, arguments, tmp_path, its_own))
+        roster = Roster(await start(program, arguments, folder, its_own))
         started.append(roster)
         roster.listen()
         return roster
@@ -151,6 +152,12 @@ async def run(tmp_path: Path, environment: Mapping[str, str], forks: Forks) -> A
     yield run
     for roster in started:
         await roster.kill()
+
+
+@pytest.fixture
+async def run(tmp_path: Path, environment: Mapping[str, str], forks: Forks) -> AsyncIterator[Run]:
+    async with running(tmp_path, environment, forks) as run:
+        yield run
 
 
 @pytest.fixture

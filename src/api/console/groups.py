@@ -1,7 +1,7 @@
 """Groups in the console: who is in them, and which groups are parts of others."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
@@ -11,12 +11,12 @@ from api.console.pages import Form, faults_in, number, render, route, service, t
 from api.console.users import search, users_of
 from api.web.cursors import read_cursor, write_cursor
 from domain.errors import Conflict, Invalid, Malformed, Stale
-from domain.filters import equal
+from domain.filters import equal, every, negated
 from domain.grammar import parse_filter
 from domain.groups import FIELDS, Group, NewGroup
 from domain.nestings import Cycle
 from domain.pages import BY_ID, parse_sort
-from domain.users import GROUPS
+from domain.users import GROUPS, User
 from services.groups import GroupService
 from services.memberships import MembershipService
 
@@ -58,7 +58,14 @@ async def list_groups(request: Request) -> Response:
 
 
 async def show_group(request: Request) -> Response:
-    return await group_page(request, number(request.path_params["id"], 0))
+    """With `rows`, only those who could be added: they take the place of those that the page shows."""
+    id = number(request.path_params["id"], 0)
+    if "rows" not in request.query_params:
+        return await group_page(request, id)
+    suggested = await suggestions(request, id)
+    return render(
+        request, "suggested.html", group=await groups_of(request).get(id), asked=add_in(request), suggested=suggested
+    )
 
 
 async def group_page(request: Request, id: int, status: int = 200, reason: str = "") -> Response:
@@ -67,11 +74,12 @@ async def group_page(request: Request, id: int, status: int = 200, reason: str =
     of, cursor = f"members of {id}", request.query_params.get("cursor")
     after = None if cursor is None else read_cursor(cursor, of, BY_ID)
     found = await members_of(request).list(id, after=after, limit=SHOWN)
-    names, suggested = {}, []
+    names: dict[int, str] = {}
+    suggested: Sequence[User] = ()
     if request.state.session.may("users:read"):
         users = await users_of(request).list(filter=equal(GROUPS, id), after=after, limit=SHOWN)
         names = {user.id: user.name for user in users.items}
-        suggested = await suggestions(request, set(names))
+        suggested = await suggestions(request, id)
     return render(
         request,
         "group.html",
@@ -82,18 +90,22 @@ async def group_page(request: Request, id: int, status: int = 200, reason: str =
         count=await members_of(request).count(id),
         next=write_cursor((found.items[-1].user_id,), of) if found.more else None,
         tree=await tree_of(groups, id),
-        asked=request.query_params.get("add", "").strip(),
+        asked=add_in(request),
         suggested=suggested,
         reason=reason,
     )
 
 
-async def suggestions(request: Request, members: set[int]) -> list[Any]:
-    text = request.query_params.get("add", "").strip()
-    if not text:
-        return []
-    found = await users_of(request).list(filter=search(text, ""), limit=SUGGESTED + len(members))
-    return [user for user in found.items if user.id not in members][:SUGGESTED]
+def add_in(request: Request) -> str:
+    return request.query_params.get("add", "").strip()
+
+
+async def suggestions(request: Request, id: int) -> Sequence[User]:
+    """Those who match what is searched for, and are not in the group itself yet."""
+    if not (text := add_in(request)):
+        return ()
+    outside = every([search(text, ""), negated(equal(GROUPS, id))])
+    return (await users_of(request).list(filter=outside, limit=SUGGESTED)).items
 
 
 async def tree_of(groups: GroupService, id: int, depth: int = 1) -> list[tuple[Group, Any]]:

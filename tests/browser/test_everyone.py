@@ -1,0 +1,119 @@
+"""The console is for everyone: any screen, any name, the keyboard alone, with little sight."""
+
+from importlib.resources import files
+from typing import Any, Final
+
+import pytest
+from playwright.async_api import Page, expect
+from tests.browser.conftest import Site, Visit, Visitor
+
+AXE_CORE: Final = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+HOSTILE: Final = (
+    "<img src=x onerror=document.title='owned'>",
+    "\"><script>document.title='owned'</script>",
+    "{{ 7 * 7 }}",
+    "\u202egnp.eel\u202c",
+    "\u2067\u05d0\u05d1\u05d2",
+    "x" * 200,
+    "\ufdfd" * 60,
+    "e\u0301" * 100,
+)
+
+TOO_WIDE: Final = """
+document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("body, body *")]
+    .filter(each => each.getBoundingClientRect().right > innerWidth + 1 || each === document.body)
+    .map(each => each.outerHTML.slice(0, 200))
+"""
+"""The page, and all that sticks out of the window, if one can scroll sideways."""
+
+WIDE: Final[Any] = {"width": 1280, "height": 800}
+NARROW: Final[Any] = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+async def pages(site: Site) -> list[str]:
+    """Every page, each with something on it."""
+    people = [await site.user(name, attributes={"a": [{"b": name}, None, 1]}, external_id=name) for name in HOSTILE]
+    outer, inner = await site.group(HOSTILE[0]), await site.group("y" * 200, description="z" * 200)
+    await site.api.put(f"{outer}/groups/{inner.rpartition('/')[2]}")
+    for person in people:
+        await site.api.put(f"{inner}/members/{person.rpartition('/')[2]}", json={"role": "w" * 50})
+        await site.api.patch(person, json={"email": "v" * 200})
+    gone = await site.user("Gone")
+    await site.api.delete(gone)
+    return [
+        "/", "/users", "/users/new", *people[:2], people[5], gone, f"{people[5]}/edit", "/groups", "/groups/new", outer,
+        f"{inner}?add=gone", f"{inner}/edit", "/changes?kind=group", "/keys", "/nowhere",
+    ]  # fmt: skip
+
+
+async def test_no_page_shuts_anybody_out_on_any_screen_whatever_people_are_called(
+    pages: list[str], visit: Visit
+) -> None:
+    """The policy is off in this window, as it would keep axe-core out too: escaping alone has to do."""
+    visitor = await visit(bypass_csp=True)
+    found = {path: await findings(await visitor.open(path)) for path in [*pages, "/sign-in"]}
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+
+
+async def findings(page: Page) -> list[str]:
+    """What is too wide for a telephone or for a desk, and what axe-core finds serious, light or dark."""
+    found = [] if await page.title() != "owned" else ["ran what a name says"]
+    for size in (NARROW, WIDE):
+        await page.set_viewport_size(size)
+        found += await page.evaluate(TOO_WIDE)
+    await page.evaluate(AXE_CORE)
+    found += await run_axe(page, {})
+    await page.emulate_media(color_scheme="dark")
+    found += await run_axe(page, {"runOnly": ["color-contrast"]})
+    await page.emulate_media(color_scheme="light")
+    return found
+
+
+async def run_axe(page: Page, options: dict[str, Any]) -> list[str]:
+    run = "options => axe.run({resultTypes: ['violations'], ...options}).then(results => results.violations)"
+    violations = await page.evaluate(run, options)
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in violations if each["impact"] in SERIOUS]
+
+
+SERIOUS: Final = ("serious", "critical")
+
+
+async def test_hostile_names_are_shown_as_they_are(pages: list[str], visitor: Visitor) -> None:
+    page = await visitor.open("/users")
+    for name in HOSTILE:
+        await expect(page.get_by_role("cell", name=name, exact=True).first).to_be_visible()
+
+
+async def test_the_keyboard_alone_is_enough(site: Site, visitor: Visitor) -> None:
+    """From the list to a person, to the form, and back with what was typed."""
+    await site.user("Keyboard Alone")
+    page = await visitor.open("/users")
+    await page.keyboard.type("keyboard al")
+    await expect(page.get_by_role("row")).to_have_count(2)
+    await tab_to(page, "Keyboard Alone")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Keyboard Alone")
+    await tab_to(page, "Edit")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Edit")
+    await tab_to(page, "", "name")
+    await page.keyboard.press("End")
+    await page.keyboard.type(" Changed")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Keyboard Alone Changed")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+
+
+async def tab_to(page: Page, text: str, id: str = "") -> None:
+    for _ in range(60):
+        await page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        if await focused.count() and (
+            (text and (await focused.inner_text()).strip() == text) or (id and await focused.get_attribute("id") == id)
+        ):
+            return
+    pytest.fail(f"The key Tab does not lead to {text or id}.")

@@ -1,0 +1,40 @@
+"""Signing in to the console, in a real browser."""
+
+import re
+
+from playwright.async_api import expect
+from tests.browser.conftest import Site, Visit
+
+
+async def test_one_signs_in_with_a_key_comes_back_to_the_page_and_signs_out(site: Site, visit: Visit) -> None:
+    path = await site.user("Ada")
+    visitor = await visit(signed_in=False)
+    page = await visitor.open(path)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+    await page.get_by_label("API key").fill("rk_1_wrong")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_label("API key")).to_have_accessible_description(re.compile("not valid"))
+
+    await page.get_by_label("API key").fill(site.secret)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Ada")
+
+    await page.get_by_role("button", name="Sign out").click()
+    await page.go_back()
+    await page.reload()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+async def test_a_key_sees_what_it_may_and_its_session_ends_with_it(site: Site, visit: Visit) -> None:
+    path = await site.user("Ada")
+    key = await site.add("/keys/", name="reader", scopes=["users:read"])
+    visitor = await visit(signed_in=False)
+    await visitor.sign_in(key["secret"])
+    page = await visitor.open(path)
+    await expect(page.get_by_role("navigation")).to_have_text(re.compile(r"^\s*Users\s*$"))
+    await expect(page.get_by_role("link", name="Edit")).to_have_count(0)
+
+    await site.api.delete(f"/keys/{key['id']}")
+    await page.reload()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
