@@ -17,7 +17,7 @@ from domain.groups import NewGroup
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.groups import GroupService
 from services.memberships import MembershipService
 

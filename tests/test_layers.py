@@ -17,7 +17,7 @@ PLANTED: Final = {
     "services/changes.py": "import fastapi",
     "services/operations.py": "import sqlalchemy",
     "repositories/users.py": "from services.users import UserService",
-    "repositories/table.py": "from api.settings import Settings",
+    "repositories/tables/table.py": "from api.settings import Settings",
     "repositories/memory/table.py": "import pydantic",
     "repositories/engines/sqlite/database.py": "import fastapi",
     "api/users.py": "from repositories.users import USERS",
@@ -26,11 +26,18 @@ PLANTED: Final = {
 }
 CIRCLES: Final = {
     "domain": ("domain/errors.py", "from domain.users import User"),
+    "domain.lists": ("domain/lists/fields.py", "from domain.lists.pages import Page"),
     "services": ("services/operations.py", "from services.users import UserService"),
-    "repositories": ("repositories/units.py", "if TYPE_CHECKING:\n    from repositories.relations import Relations"),
+    "repositories": (
+        "repositories/units.py",
+        "if TYPE_CHECKING:\n    from repositories.tables.relations import Relations",
+    ),
+    "repositories.tables": ("repositories/tables/table.py", "from repositories.tables.store import SqlStore"),
+    "repositories.work": ("repositories/work/places.py", "from repositories.work.feed import Feed"),
     "repositories.engines": ("repositories/engines/schema.py", "from repositories.engines.sqlite import database"),
     "repositories.memory": ("repositories/memory/units.py", "from repositories.memory.table import reading"),
     "api": ("api/web/access.py", "from api.users import router"),
+    "api.scim": ("api/scim/errors.py", "from api.scim.resources.users import one"),
     "api.web": ("api/web/access.py", "from api.web.routing import Router"),
 }
 """An import for each package that closes a circle in it."""

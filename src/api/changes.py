@@ -10,14 +10,15 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from api.group_bodies import GroupId
 from api.user_bodies import UserId
 from api.web.dependencies import Service
-from api.web.lists import Limit, filter_query, narrowed
+from api.web.lists import narrowed
+from api.web.parameters import Limit, filter_query
 from api.web.problems import documented
 from api.web.requests import DIGITS, PlainInteger
 from api.web.responses import documented_headers, json_answer, link_to_next
 from api.web.routing import Router, calls
 from domain.changes import FIELDS, Action, ChangePage, document_of
 from domain.groups import Group
-from domain.pages import DEFAULT_LIMIT
+from domain.lists.pages import DEFAULT_LIMIT
 from domain.users import User
 from domain.values import MAX_ID
 from services.changes import ChangeService

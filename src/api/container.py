@@ -19,19 +19,19 @@ from domain.deliveries import Post
 from domain.work import Clock, UnitsOfWork, utc_now
 from repositories.engines.database import Database, database_at
 from repositories.engines.meter import NO_METER, Meter
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.authentication import Authenticator
 from services.changes import ChangeService
-from services.deliverer import Deliverer
 from services.deliveries import DeliveryService
+from services.delivery.deliverer import Deliverer
+from services.delivery.ledger import Ledger
+from services.delivery.sender import Means
 from services.exports import ExportService
 from services.groups import GroupService
 from services.keys import KeyService
-from services.ledger import Ledger
 from services.memberships import MembershipService
 from services.provisioning import ProvisioningService
 from services.retention import Retention
-from services.sender import Means
 from services.users import UserService
 from services.webhooks import WebhookService
 

@@ -7,14 +7,15 @@ from fastapi import Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from api.web.dependencies import Service, WritingService
-from api.web.lists import Cursor, Limit, listed, position_in
+from api.web.lists import listed, position_in
+from api.web.parameters import Cursor, Limit
 from api.web.problems import documented
 from api.web.requests import PlainInteger
 from api.web.responses import json_answer, written
 from api.web.routing import Router, calls
 from api.webhooks import WebhookId
 from domain.deliveries import BY_CHANGE, MAX_ANSWER, Answer, Delivery, DeliveryState
-from domain.pages import DEFAULT_LIMIT
+from domain.lists.pages import DEFAULT_LIMIT
 from domain.values import MAX_ID
 from services.deliveries import DeliveryService
 

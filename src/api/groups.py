@@ -35,25 +35,13 @@ from api.web.entities import (
     one,
 )
 from api.web.idempotency import IdempotencyKeyHeader, answer_idempotently
-from api.web.lists import (
-    LISTED,
-    Accept,
-    Count,
-    Cursor,
-    Deleted,
-    Formulas,
-    Limit,
-    answer_list,
-    filter_query,
-    narrowed,
-    sort_query,
-    sorted_by,
-)
+from api.web.lists import LISTED, answer_list, narrowed, sorted_by
+from api.web.parameters import Accept, Count, Cursor, Deleted, Formulas, Limit, filter_query, sort_query
 from api.web.problems import documented
 from api.web.routing import Router, calls
 from domain.groups import FIELDS, Group
 from domain.idempotency import Committed
-from domain.pages import DEFAULT_LIMIT
+from domain.lists.pages import DEFAULT_LIMIT
 from domain.stores import Hidden
 from services.groups import GroupService
 

@@ -10,13 +10,14 @@ from pydantic_core import PydanticKnownError
 
 from api.web.bodies import BodyIn, PlainId
 from api.web.dependencies import Service, WritingService
-from api.web.lists import Cursor, Limit, listed, position_in
+from api.web.lists import listed, position_in
+from api.web.parameters import Cursor, Limit
 from api.web.problems import documented
 from api.web.requests import overlap_in, overlap_query
 from api.web.responses import documented_headers, json_answer, written
 from api.web.routing import Router, calls
 from domain.keys import NAME, Key, NewKey, Scope
-from domain.pages import BY_ID, DEFAULT_LIMIT
+from domain.lists.pages import BY_ID, DEFAULT_LIMIT
 from domain.values import MAX_ID, instant
 from services.keys import MAX_OVERLAP, KeyService
 

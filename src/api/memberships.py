@@ -31,29 +31,16 @@ from api.web.conditions import IfNoneMatch
 from api.web.dependencies import Service, WritingService
 from api.web.entities import GONE, ONE, REPLAYED, UNCHANGED, WRITE, gone, one
 from api.web.idempotency import IdempotencyKeyHeader, answer_idempotently
-from api.web.lists import (
-    LISTED,
-    Accept,
-    Count,
-    Cursor,
-    Formulas,
-    Limit,
-    answer_list,
-    filter_query,
-    listed,
-    narrowed,
-    position_in,
-    refuse_parameters,
-    sorted_by,
-)
+from api.web.lists import LISTED, answer_list, listed, narrowed, position_in, refuse_parameters, sorted_by
+from api.web.parameters import Accept, Count, Cursor, Formulas, Limit, filter_query
 from api.web.problems import documented
 from api.web.responses import documented_headers, json_answer, written
 from api.web.routing import Router, calls
-from domain.filters import Filter
 from domain.groups import FIELDS as GROUP_FIELDS
 from domain.idempotency import Committed
+from domain.lists.filters import Filter
+from domain.lists.pages import BY_ID, DEFAULT_LIMIT, Page, Position, Sort
 from domain.memberships import BY_USER, FIELDS, MembersChanged
-from domain.pages import BY_ID, DEFAULT_LIMIT, Page, Position, Sort
 from domain.stores import Hidden
 from services.groups import GroupService
 from services.memberships import MembershipService

@@ -8,12 +8,13 @@ from pydantic import Field
 from api.group_bodies import SHOWN, Fields, GroupId, GroupOut
 from api.groups import Groups, GroupsToWrite
 from api.web.entities import GONE, gone
-from api.web.lists import Cursor, Limit, listed, position_in
+from api.web.lists import listed, position_in
+from api.web.parameters import Cursor, Limit
 from api.web.problems import documented
 from api.web.requests import PlainInteger
 from api.web.responses import documented_headers
 from api.web.routing import Router, calls
-from domain.pages import BY_ID, DEFAULT_LIMIT
+from domain.lists.pages import BY_ID, DEFAULT_LIMIT
 from domain.values import MAX_ID
 from services.groups import GroupService
 

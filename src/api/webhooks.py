@@ -11,14 +11,15 @@ from api.web.bodies import patch_body, whole
 from api.web.conditions import IfMatch, expected_by
 from api.web.dependencies import Service, WritingService
 from api.web.entities import GONE, ONE, WRITTEN, created_at, validators
-from api.web.lists import Cursor, Limit, listed, position_in
+from api.web.lists import listed, position_in
+from api.web.parameters import Cursor, Limit
 from api.web.problems import documented
 from api.web.requests import PlainInteger, overlap_in, overlap_query
 from api.web.responses import json_answer, written
 from api.web.routing import Router, calls
-from domain.grammar import MAX_LENGTH
 from domain.idempotency import Committed
-from domain.pages import BY_ID, DEFAULT_LIMIT
+from domain.lists.grammar import MAX_LENGTH
+from domain.lists.pages import BY_ID, DEFAULT_LIMIT
 from domain.values import MAX_ID
 from domain.webhooks import MAX_URL, NewWebhook, Secret, State, Webhook
 from services.webhooks import MAX_OVERLAP, WebhookService

@@ -4,15 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
-from domain.entities import BOOKKEEPING, Entity
-from domain.fields import Field, Fields, Kind, declare
-from domain.filters import Filter
-from domain.pages import Order, Sort
+from domain.lists.fields import Field, Fields, Kind, declare
+from domain.lists.filters import Filter
+from domain.lists.pages import Order, Sort
 from domain.references import Subject
-from domain.values import JsonObject, JsonValue, same
+from domain.values import JsonObject, JsonValue
 
 
 class Action(StrEnum):
@@ -85,166 +83,6 @@ class ChangePage:
         """The page of at most `limit` changes that a list found, when the record had changes up to `looked_at`."""
         last = changes[-1].seq if changes else 0
         return cls(changes, last if changes and len(changes) == limit else max(last, looked_at))
-
-
-class Line(NamedTuple):
-    """The first and the last state of an entity in a unit of work: None before it was added and after its removal.
-
-    A removal has a version too, one more than the entity had.
-    """
-
-    before: Entity | None
-    after: Entity | None
-    version: int
-    has_ended: bool
-
-
-class Mark(NamedTuple):
-    """What a journal had at some moment."""
-
-    lines: Mapping[Subject, Line]
-    seq: int | None
-
-
-class Journal:
-    """What the stores of one unit of work did: for each entity its first and its last state."""
-
-    def __init__(self) -> None:
-        self._lines: dict[Subject, Line] = {}
-        self.seq: int | None = None
-        """The number of the last change that was written already: many at once are not noted here."""
-
-    def added(self, entity: Entity) -> None:
-        self._note(None, entity)
-
-    def saved(self, before: Entity, after: Entity) -> None:
-        self._note(before, after)
-
-    def removed(self, entity: Entity) -> None:
-        """It was erased."""
-        self._note(entity, None)
-
-    def ended(self, entity: Entity) -> None:
-        """It was removed, and its changes stay."""
-        self._note(entity, None, has_ended=True)
-
-    def forget(self, entity: Entity) -> None:
-        """Drop what was noted of this entity."""
-        self._lines.pop((entity.kind, entity.id), None)
-
-    def _note(self, before: Entity | None, after: Entity | None, *, has_ended: bool = False) -> None:
-        entity = after or before
-        assert entity is not None  # noqa: S101  # the four methods above see to it
-        key = (entity.kind, entity.id)
-        first = self._lines[key].before if key in self._lines else before
-        version = entity.version if after else entity.version + 1
-        self._lines[key] = Line(first, after, version, has_ended)
-
-    def has(self, kind: str) -> bool:
-        """Whether something was noted of entities of this kind."""
-        return any(each == kind for each, _ in self._lines)
-
-    def mark(self) -> Mark:
-        """What was noted so far, for `rewind`."""
-        return Mark(dict(self._lines), self.seq)
-
-    def rewind(self, mark: Mark) -> None:
-        """Drop what was noted since the mark, because a savepoint was undone."""
-        self._lines = dict(mark.lines)
-        self.seq = mark.seq
-
-    @property
-    def erased(self) -> Sequence[Entity]:
-        return [line.before for line in self._lines.values() if line.before and not (line.after or line.has_ended)]
-
-    def changes(self, *, actor: str, request_id: str, at: datetime) -> Sequence[NewChange]:
-        """One change for each entity. One that was added and removed again in the same unit leaves no trace."""
-        return [change_of(line, actor, request_id, at) for line in self._lines.values() if line.before or line.after]
-
-
-def change_of(line: Line, actor: str, request_id: str, at: datetime) -> NewChange:
-    entity = line.after or line.before
-    assert entity is not None  # noqa: S101  # `changes` leaves such lines out
-    before, after = difference(line)
-    return NewChange(
-        kind=entity.kind,
-        entity_id=entity.id,
-        version=line.version,
-        action=action_of(line),
-        actor=actor,
-        request_id=request_id,
-        at=at,
-        before=before,
-        after=after,
-        subjects=subjects_of(line, entity),
-    )
-
-
-def action_of(line: Line) -> Action:
-    before, after = line.before, line.after
-    if before is None:
-        return Action.CREATED
-    if after is None:
-        return Action.ENDED if line.has_ended else Action.PURGED
-    if before.is_hidden is after.is_hidden:
-        return Action.UPDATED
-    return Action.RESTORED if before.is_hidden else Action.DELETED
-
-
-def subjects_of(line: Line, entity: Entity) -> tuple[Subject, ...]:
-    """The entity itself, then all that it refers to or referred to."""
-    own = (entity.kind, entity.id)
-    if not entity.references:
-        return (own,)
-    named = [
-        (reference.to.kind, id)
-        for state in (line.before, line.after)
-        for reference in entity.references
-        if state is not None and (id := getattr(state, reference.field)) is not None
-    ]
-    return tuple(dict.fromkeys([own, *named]))
-
-
-def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
-    """The fields that differ, before and after. For a new entity these are the fields that are set, for an
-    ended one all of its fields.
-
-    The state after always has the fields that identify the entity. For an erased entity both are None.
-    """
-    before, after = line.before, line.after
-    entity = after or before
-    if entity is None or (after is None and not line.has_ended):
-        return None, None
-    was, became = state_of(before), state_of(after)
-    if after is None:
-        differing = list(was)
-    elif before is None:
-        differing = [name for name, value in became.items() if value is not None]
-    else:
-        differing = [name for name, value in was.items() if not same(value, became[name])]
-    identity = {name: plain(getattr(entity, name)) for name in entity.identified_by}
-    return (
-        None if before is None else {name: was.get(name) for name in differing},
-        identity if after is None else {**identity, **{name: became.get(name) for name in differing}},
-    )
-
-
-def differ(before: Entity, after: Entity) -> bool:
-    """Whether any field of a change differs between the two."""
-    was, became = state_of(before), state_of(after)
-    return any(not same(was[name], became[name]) for name in was)
-
-
-def state_of(entity: Entity | None) -> dict[str, JsonValue]:
-    if entity is None:
-        return {}
-    kind: Any = type(entity)
-    return {name: plain(getattr(entity, name)) for name in recorded_fields(kind)}
-
-
-@cache
-def recorded_fields(entity: Any) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(entity) if each.name not in BOOKKEEPING)
 
 
 def plain(value: Any) -> JsonValue:

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from domain.changes import Change, document_of, plain
-from domain.fields import Field, Kind
-from domain.pages import Order, Position, Sort
+from domain.lists.fields import Field, Kind
+from domain.lists.pages import Order, Position, Sort
 from domain.references import Subject
 
 RETRIED_AFTER_S: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)

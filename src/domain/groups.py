@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, ClassVar, Final, TypeAlias
 
 from domain.entities import Deletable, Editable, Entity, check
-from domain.fields import Field, Fields, Kind, fields_of
+from domain.lists.fields import Field, Fields, Kind, fields_of
 from domain.stores import ReadStore, Store
 from domain.values import Attributes, JsonObject, Text
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Annotated, ClassVar, Final, Protocol
 
 from domain.entities import Deletable, Editable, Entity, check
-from domain.fields import Fields, fields_of
 from domain.groups import Group
-from domain.pages import Order, Sort
+from domain.lists.fields import Fields, fields_of
+from domain.lists.pages import Order, Sort
 from domain.references import Reference, Then
 from domain.stores import ReadStore, Store
 from domain.users import User

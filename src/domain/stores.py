@@ -5,8 +5,8 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from domain.entities import Entity
-from domain.filters import Filter
-from domain.pages import BY_ID, Position, Sort
+from domain.lists.filters import Filter
+from domain.lists.pages import BY_ID, Position, Sort
 
 N_contra = TypeVar("N_contra", contravariant=True)
 E = TypeVar("E", bound=Entity)

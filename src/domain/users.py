@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Final, TypeAlias
 
 from domain.entities import Checked, Deletable, Editable, Entity
-from domain.fields import Field, Fields, Kind, fields_of
+from domain.lists.fields import Field, Fields, Kind, fields_of
 from domain.scim import RECORD, email_of, name_of, readdressed, renamed
 from domain.stores import ReadStore, Store
 from domain.values import Attributes, JsonObject, OneOf, Text

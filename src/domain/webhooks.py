@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from domain import changes
 from domain.entities import Checked, Editable, Entity
 from domain.errors import Fault, Invalid, Malformed
-from domain.filters import Filter
-from domain.grammar import parse_filter
+from domain.lists.filters import Filter
+from domain.lists.terms import parse_filter
 from domain.stores import ReadStore, Store
 from domain.values import MAX_ID, OneOf
 

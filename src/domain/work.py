@@ -9,11 +9,11 @@ from typing import Protocol, TypeVar
 from domain.changes import Changes, ReadChanges
 from domain.deliveries import Deliveries, ReadDeliveries
 from domain.entities import Entity
-from domain.filters import Filter
 from domain.groups import Groups, ReadGroups
 from domain.idempotency import Committed, IdempotencyKey
 from domain.keys import Keys, ReadKeys, Scope
 from domain.leases import Leases, ReadLeases
+from domain.lists.filters import Filter
 from domain.memberships import Memberships, ReadMemberships
 from domain.nestings import Nestings, ReadNestings
 from domain.stores import Store

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from domain.changes import BY_SEQ, NEWEST_FIRST, Action, Change, NewChange
 from domain.entities import Entity
-from domain.filters import Filter
+from domain.lists.filters import Filter
 from domain.references import Subject
 from domain.values import is_id
 from repositories.engines.epochs import expired_positions

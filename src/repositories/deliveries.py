@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from domain.deliveries import BY_CHANGE, Delivery, DeliveryState
 from domain.entities import Entity
 from domain.errors import NotFound
-from domain.pages import Position
+from domain.lists.pages import Position
 from domain.values import MAX_ID
 from domain.webhooks import State
 from repositories.answers import ENTITIES_ABOUT

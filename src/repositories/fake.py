@@ -13,17 +13,17 @@ from typing import Any, TypeVar
 
 from domain.changes import Change
 from domain.entities import Entity
-from domain.filters import Filter
 from domain.idempotency import REMEMBERED_FOR, Committed, IdempotencyKey, InFlightKeys, replay, shown_by
 from domain.limits import LIMITS, Limits
+from domain.lists.filters import Filter
 from domain.stores import Store
 from domain.work import Clock, RequestContext, utc_now
-from repositories.background import guarded
-from repositories.feed import READ_AT_ONCE, Feed
 from repositories.memory.units import Answer, MemoryReading, MemoryWriting, Tables
-from repositories.places import TOO_MANY_STREAMS, Places
 from repositories.stores import TABLES, MemoryReadStores, MemoryStores
-from repositories.table import EntityTable
+from repositories.tables.table import EntityTable
+from repositories.work.background import guarded
+from repositories.work.feed import READ_AT_ONCE, Feed
+from repositories.work.places import TOO_MANY_STREAMS, Places
 
 T = TypeVar("T")
 N = TypeVar("N")

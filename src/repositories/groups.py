@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from domain.groups import FIELDS, MEMBERS, Group, NewGroup
 from repositories.engines.schema import BigId, Instant, Json, Key, metadata
 from repositories.memberships import MEMBERS_OF_A_GROUP
-from repositories.table import EntityTable
+from repositories.tables.table import EntityTable
 
 groups: Final = sa.Table(
     "groups",

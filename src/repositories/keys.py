@@ -7,14 +7,15 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from domain.fields import ID, declare
 from domain.keys import FIRST_ID, Digest, Key, NewKey, Scope
+from domain.lists.fields import ID, declare
 from repositories.engines.executors import Executor
 from repositories.engines.schema import Instant, Json, entity_columns, metadata
 from repositories.engines.statements import bounded
-from repositories.table import EntityTable, SqlReadStore, SqlStore
+from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.table import EntityTable
+from repositories.tables.writes import write
 from repositories.units import Reading, Writing
-from repositories.writes import write
 
 
 class ScopeList(sa.types.TypeDecorator[tuple[Scope, ...]]):

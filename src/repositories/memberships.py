@@ -12,8 +12,9 @@ from repositories.engines.schema import BigId, Instant, Key, metadata
 from repositories.engines.statements import Parameters, bounded
 from repositories.lists.filters import Related
 from repositories.locks import Locking
-from repositories.many import ids_as_rows
-from repositories.table import EntityTable, SqlReadStore, SqlStore
+from repositories.tables.many import ids_as_rows
+from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.table import EntityTable
 from repositories.units import Reading, Writing
 
 memberships: Final = sa.Table(

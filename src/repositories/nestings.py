@@ -6,8 +6,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.sql.functions import FunctionElement
 
-from domain.fields import fields_of
 from domain.groups import Group
+from domain.lists.fields import fields_of
 from domain.nestings import Cycle, Member, Nesting, NewNesting, Reached
 from repositories.engines.executors import Executor
 from repositories.engines.functions import spelled
@@ -16,11 +16,12 @@ from repositories.engines.schema import BigId, Instant, metadata
 from repositories.engines.statements import Parameters, bounded
 from repositories.groups import GROUPS, groups
 from repositories.locks import Locking
-from repositories.many import ids_as_rows
 from repositories.memberships import memberships
-from repositories.table import EntityTable, SqlReadStore, SqlStore
+from repositories.tables.many import ids_as_rows
+from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.table import EntityTable
+from repositories.tables.writes import write
 from repositories.units import Reading, Writing
-from repositories.writes import write
 
 nestings: Final = sa.Table(
     "nestings",

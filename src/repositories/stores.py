@@ -4,6 +4,7 @@ A noun has a line in each class. `domain.work` promises the same stores to servi
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from domain.groups import Group, NewGroup
@@ -24,6 +25,7 @@ from repositories.memory.table import reading, writing
 from repositories.memory.units import MemoryReading, MemoryWriting
 from repositories.memory.webhooks import MemoryReadWebhooks, MemoryWebhooks
 from repositories.nestings import NESTINGS, SqlNestings, SqlReadNestings
+from repositories.tables.store import SqlReadStore, SqlStore
 from repositories.units import Reading, Writing
 from repositories.users import USERS
 from repositories.webhooks import WEBHOOKS, SqlReadWebhooks, SqlWebhooks
@@ -66,8 +68,8 @@ class SqlReadStores:
         self.unit.end()
 
     session = store(session_of)
-    users = store(USERS.reading)
-    groups = store(GROUPS.reading)
+    users = store(partial(SqlReadStore, USERS))
+    groups = store(partial(SqlReadStore, GROUPS))
     memberships = store(SqlReadMemberships)
     nestings = store(SqlReadNestings)
     keys = store(SqlReadKeys)
@@ -82,8 +84,8 @@ class SqlStores:
         self.unit = unit
 
     session = store(session_of)
-    users = store(USERS.writing)
-    groups = store(GROUPS.writing)
+    users = store(partial(SqlStore, USERS))
+    groups = store(partial(SqlStore, GROUPS))
     memberships = store(SqlMemberships)
     nestings = store(SqlNestings)
     keys = store(SqlKeys)

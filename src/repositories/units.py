@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from domain.changes import Journal
 from domain.entities import Entity
 from domain.errors import UnitEnded
+from domain.journal import Journal
 from domain.references import Subject
 from repositories.engines.database import Database
 from repositories.engines.executors import Executor, Transaction
@@ -66,7 +66,7 @@ class Reading(Unit):
 
 
 class References(Protocol):
-    """What a store asks of the references between all entities: see `repositories.relations`."""
+    """What a store asks of the references between all entities: see `repositories.tables.relations`."""
 
     async def require(
         self, unit: "Writing", entity: type[Entity], new: object, before: Entity | None = None

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from domain.users import ALL_FIELDS, GROUPS, NewUser, Status, User
 from repositories.engines.schema import Choice, Instant, Json, Key, entity_columns, metadata
 from repositories.memberships import GROUPS_OF_A_USER
-from repositories.table import EntityTable
+from repositories.tables.table import EntityTable
 
 users: Final = sa.Table(
     "users",

@@ -5,15 +5,16 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from domain.fields import ID, declare
+from domain.lists.fields import ID, declare
 from domain.webhooks import NewWebhook, Progress, Secret, State, Webhook
 from repositories.engines.executors import Executor
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
 from repositories.engines.schema import Choice, Instant, entity_columns, metadata
 from repositories.engines.statements import bounded
-from repositories.table import EntityTable, SqlReadStore, SqlStore
+from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.table import EntityTable
+from repositories.tables.writes import write
 from repositories.units import Reading, Writing
-from repositories.writes import write
 
 webhooks: Final = sa.Table(
     "webhooks",

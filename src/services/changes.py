@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from domain.changes import Change, ChangePage, ReadChanges
 from domain.entities import Entity
 from domain.errors import Malformed, NotFound, PositionExpired
-from domain.filters import Filter
 from domain.keys import Scope
+from domain.lists.filters import Filter
 from domain.users import User
 from domain.values import MAX_INTEGER
 from domain.work import ReadingUnit

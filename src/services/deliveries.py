@@ -7,7 +7,7 @@ from domain.changes import plain
 from domain.deliveries import Answer, Delivery, DeliveryState, Post
 from domain.idempotency import Committed
 from domain.keys import Scope
-from domain.pages import Page, Position
+from domain.lists.pages import Page, Position
 from domain.webhooks import RandomBytes, Secret, Webhook, headers_of
 from domain.work import Clock, RequestContext, UnitsOfWork
 from services.operations import Service, operation, retry

@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from domain.changes import Change
-from domain.filters import equal
 from domain.keys import Scope
+from domain.lists.filters import equal
+from domain.lists.pages import BY_ID, MAX_LIMIT
 from domain.memberships import FIELDS, Membership, ReadMemberships
-from domain.pages import BY_ID, MAX_LIMIT
 from domain.stores import Hidden
 from domain.users import User
 from domain.work import RequestContext, UnitsOfWork

@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncGenerator, Collection
 
-from domain.changes import differ
 from domain.errors import Conflict
-from domain.filters import Filter, equal, every
 from domain.groups import MEMBERS, Group, NewGroup
 from domain.idempotency import Committed
+from domain.journal import differ
 from domain.keys import Scope
+from domain.lists.filters import Filter, equal, every
+from domain.lists.pages import BY_ID, Page, Position, Sort
 from domain.nestings import NewNesting, Reached
-from domain.pages import BY_ID, Page, Position, Sort
 from domain.stores import Hidden
 from domain.values import JsonObject
 from domain.versions import NOT_THERE, Expected, require_version

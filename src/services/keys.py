@@ -20,7 +20,7 @@ from domain.keys import (
     require_grantable,
     write_secret,
 )
-from domain.pages import Page, Position
+from domain.lists.pages import Page, Position
 from domain.work import RequestContext, UnitsOfWork
 from services.operations import Service, operation
 

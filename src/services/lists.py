@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from domain.changes import ReadChanges
 from domain.entities import Entity
-from domain.filters import Filter
-from domain.pages import MAX_LIMIT, Page, Position, Sort
+from domain.lists.filters import Filter
+from domain.lists.pages import MAX_LIMIT, Page, Position, Sort
 from domain.stores import Hidden, ReadStore
 
 E = TypeVar("E", bound=Entity)

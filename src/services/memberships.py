@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from domain.changes import differ
 from domain.errors import Fault, Invalid, NotFound
-from domain.filters import Filter, equal, every
 from domain.idempotency import Committed
+from domain.journal import differ
 from domain.keys import Scope
+from domain.lists.filters import Filter, equal, every
+from domain.lists.pages import MAX_LIMIT, Page, Position, Sort
 from domain.memberships import BY_USER, FIELDS, MembersChanged, Membership, NewMembership
 from domain.nestings import Member
-from domain.pages import MAX_LIMIT, Page, Position, Sort
 from domain.stores import Hidden
 from domain.values import JsonObject
 from domain.work import RequestContext, UnitsOfWork

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from domain.changes import differ
-from domain.filters import Filter
 from domain.groups import Group, NewGroup
 from domain.idempotency import Committed
+from domain.journal import differ
 from domain.keys import Scope
+from domain.lists.filters import Filter
+from domain.lists.pages import BY_ID, Page, Position, Sort
 from domain.memberships import NewMembership
 from domain.nestings import NewNesting
-from domain.pages import BY_ID, Page, Position, Sort
 from domain.provisioning import GroupWithMembers, MembersPatch
 from domain.references import Subject
 from domain.users import User

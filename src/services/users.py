@@ -3,12 +3,12 @@
 from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import replace
 
-from domain.changes import differ
 from domain.errors import Conflict, Fault, Invalid, NotFound
-from domain.filters import Filter
 from domain.idempotency import Committed
+from domain.journal import differ
 from domain.keys import Scope
-from domain.pages import BY_ID, Page, Position, Sort
+from domain.lists.filters import Filter
+from domain.lists.pages import BY_ID, Page, Position, Sort
 from domain.stores import Hidden, Identifier, Who
 from domain.users import NewUser, ReadUsers, Status, User, Users
 from domain.values import JsonObject

@@ -5,11 +5,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from domain.addresses import is_public
-from domain.changes import differ
 from domain.errors import Fault, Invalid
 from domain.idempotency import Committed
+from domain.journal import differ
 from domain.keys import Scope
-from domain.pages import Page, Position
+from domain.lists.pages import Page, Position
 from domain.values import JsonObject
 from domain.versions import Expected, require_version
 from domain.webhooks import SECRET_BYTES, NewWebhook, RandomBytes, Secret, State, Webhook

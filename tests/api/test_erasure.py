@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 from httpx2 import AsyncClient
 
-import repositories.background
 import repositories.engines.sqlite.files
-import repositories.work
+import repositories.work.background
+import repositories.work.units_of_work
 from api.container import Container
 from domain.work import RequestContext
 
@@ -82,8 +82,8 @@ async def test_an_erasure_beside_an_open_stream_is_pending_until_no_trace_is_lef
     container: Container, client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It keeps no writer waiting for the stream, and says that it is not over."""
-    monkeypatch.setattr(repositories.background, "AGAIN_AFTER_S", 0.01)
-    monkeypatch.setattr(repositories.work, "SCRUBBED_WITHIN_S", 0.01)
+    monkeypatch.setattr(repositories.work.background, "AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(repositories.work.units_of_work, "SCRUBBED_WITHIN_S", 0.01)
     await client.post("/users/", json=ALICE)
     async with container.units().snapshot(RequestContext(actor="reader", request_id="r1")) as work:
         assert await work.users.count() == 1
@@ -119,7 +119,7 @@ async def test_erasures_at_once_share_a_pass(
 async def test_a_rewrite_that_fails_is_tried_again(
     container: Container, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repositories.background, "AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(repositories.work.background, "AGAIN_AFTER_S", 0.01)
     vacuum = repositories.engines.sqlite.files.vacuum
     failed: list[bool] = []
 

@@ -15,9 +15,10 @@ from tests.contracts.sample import SampleUnits
 
 from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.postgres.database import PostgresDatabase
-from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.engines.sqlite.database import DURABLE, SqliteDatabase
+from repositories.engines.sqlite.upgrades import SchemaFile
 from repositories.fake import MemoryUnitsOfWork
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
 
@@ -49,7 +50,7 @@ async def extended_sqlite_file(
 ) -> Path:
     file = tmp_path_factory.mktemp("sqlite") / "extended.db"
     shutil.copy(empty_sqlite_file, file)
-    with SqliteDatabase(file, serving=True, pool_timeout_s=5)._opened() as connection:
+    with SchemaFile(file, DURABLE).opened() as connection:
         for each in EXTENSIONS:
             each.create_all(connection)
     return file

@@ -6,12 +6,13 @@ A task goes on without its user. A substitution has two users, which may be the 
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated, ClassVar, Final
 
 import sqlalchemy as sa
 
 from domain.entities import Deletable, Editable, Entity, check
-from domain.fields import fields_of
+from domain.lists.fields import fields_of
 from domain.references import Reference, Then
 from domain.users import User
 from domain.values import Id, Text
@@ -19,9 +20,10 @@ from repositories.engines.schema import BigId, Instant, Key
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
 from repositories.memory.table import reading, writing
 from repositories.stores import TABLES, MemoryReadStores, SqlReadStores, store
-from repositories.table import EntityTable
+from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.table import EntityTable
 from repositories.users import users
-from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitOfWork, SqlUnitsOfWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,17 +216,17 @@ SUBSTITUTIONS: Final = EntityTable[NewSubstitution, Substitution](Substitution, 
 
 
 class SampleReading(SqlReadStores):
-    projects = store(PROJECTS.reading)
-    participations = store(PARTICIPATIONS.reading)
-    tasks = store(TASKS.reading)
-    substitutions = store(SUBSTITUTIONS.reading)
+    projects = store(partial(SqlReadStore, PROJECTS))
+    participations = store(partial(SqlReadStore, PARTICIPATIONS))
+    tasks = store(partial(SqlReadStore, TASKS))
+    substitutions = store(partial(SqlReadStore, SUBSTITUTIONS))
 
 
 class SampleWriting(SqlUnitOfWork):
-    projects = store(PROJECTS.writing)
-    participations = store(PARTICIPATIONS.writing)
-    tasks = store(TASKS.writing)
-    substitutions = store(SUBSTITUTIONS.writing)
+    projects = store(partial(SqlStore, PROJECTS))
+    participations = store(partial(SqlStore, PARTICIPATIONS))
+    tasks = store(partial(SqlStore, TASKS))
+    substitutions = store(partial(SqlStore, SUBSTITUTIONS))
 
 
 class SampleUnits(SqlUnitsOfWork):

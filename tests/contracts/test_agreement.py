@@ -17,7 +17,7 @@ from domain.users import NewUser, User
 from domain.work import Clock, RequestContext, UnitOfWork, UnitsOfWork
 from repositories.engines.database import Database
 from repositories.fake import MemoryUnitsOfWork
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 
 KEYS: Final = st.sampled_from([None, "a", "A", "b", "ß", "SS", "ﬁ"])
 ATTRIBUTES: Final = st.sampled_from([{}, {"a": 1}, {"a": True}, {"a": 1.0}, {"b": None, "a": [{}]}])

@@ -9,8 +9,8 @@ import pytest
 
 from domain.changes import FIELDS, Action, Change
 from domain.errors import Conflict, Refusal
-from domain.grammar import parse_filter
 from domain.idempotency import Committed
+from domain.lists.terms import parse_filter
 from domain.users import NewUser, Status
 from domain.values import MAX_INTEGER, JsonObject
 from domain.work import RequestContext, UnitsOfWork

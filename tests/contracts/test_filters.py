@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from domain.entities import Entity
 from domain.errors import Malformed
-from domain.filters import Filter
-from domain.grammar import parse_filter
 from domain.groups import FIELDS as GROUP_FIELDS
 from domain.groups import Group
+from domain.lists.filters import Filter
+from domain.lists.pages import BY_ID, Position, Sort, parse_sort
+from domain.lists.terms import parse_filter
 from domain.memberships import Membership
-from domain.pages import BY_ID, Position, Sort, parse_sort
 from domain.stores import ReadStore
 from domain.users import ATTRIBUTES, FIELDS, NAME, NewUser, Status, User
 from domain.values import JsonValue, fold

@@ -12,7 +12,7 @@ from repositories.engines.postgres import executors as postgres_executors
 from repositories.engines.sqlite import executors as sqlite_executors
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.statements import Prepared, prepare
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.groups import GroupService
 from services.memberships import MembershipService
 

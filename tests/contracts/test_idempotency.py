@@ -16,7 +16,7 @@ from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.database import database_at
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.fake import MemoryUnitsOfWork
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
 

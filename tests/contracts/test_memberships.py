@@ -12,10 +12,10 @@ from domain import memberships as membership_fields
 from domain import users as user_fields
 from domain.changes import Action, Change
 from domain.errors import Conflict, Gone, Invalid, NotFound
-from domain.grammar import parse_filter
 from domain.groups import Group, NewGroup
+from domain.lists.pages import parse_sort
+from domain.lists.terms import parse_filter
 from domain.memberships import BY_USER, Membership, NewMembership
-from domain.pages import parse_sort
 from domain.users import NewUser, User
 from domain.work import RequestContext, UnitsOfWork
 from services.groups import GroupService

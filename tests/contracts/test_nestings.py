@@ -18,7 +18,7 @@ from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.fake import MemoryUnitsOfWork
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.groups import GroupService
 from services.memberships import MembershipService
 from services.users import UserService

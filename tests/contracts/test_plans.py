@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 from tests.contracts.sample import PARTICIPATIONS, Participation, SampleUnits
 
-from domain.fields import fields_of
-from domain.filters import equal, every
-from domain.grammar import parse_filter
-from domain.pages import Position, parse_sort
+from domain.lists.fields import fields_of
+from domain.lists.filters import equal, every
+from domain.lists.pages import Position, parse_sort
+from domain.lists.terms import parse_filter
 from domain.stores import Hidden
 from domain.users import FIELDS
 from repositories.answers import FORGET, FORGET_ABOUT_IT
@@ -21,7 +21,8 @@ from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.executors import DIALECT as SQLITE
 from repositories.engines.statements import Parameters, Result, Rows, compiled_written, prepare
 from repositories.lists.pages import Query, page
-from repositories.set_wise import deleting, naming_subjects, recording
+from repositories.tables.set_wise import deleting, naming_subjects, recording
+from repositories.tables.store import SqlReadStore
 from repositories.units import Reading
 from repositories.users import USERS
 
@@ -171,7 +172,7 @@ async def test_what_may_read_the_whole_table_runs_on_the_executor_for_scans(
 ) -> None:
     executor, scanning = Recorder(), Recorder()
     filter = None if text is None else parse_filter(text, FIELDS)
-    await USERS.reading(Reading(executor, scanning, database=sqlite)).list(
+    await SqlReadStore(USERS, Reading(executor, scanning, database=sqlite)).list(
         filter=filter, sort=parse_sort(sort, FIELDS), limit=1
     )
     assert (executor.asked, scanning.asked) == ((0, 1) if scans else (1, 0))

@@ -20,8 +20,8 @@ from tests.contracts.sample import (
 from domain.changes import Action, Change
 from domain.entities import Entity
 from domain.errors import BrokenReference, Conflict, InUse, Invalid, NotFound, Stale, UnitEnded
-from domain.fields import fields_of
-from domain.filters import equal
+from domain.lists.fields import fields_of
+from domain.lists.filters import equal
 from domain.users import NewUser, User
 from domain.work import RequestContext
 

@@ -24,10 +24,10 @@ from tests.contracts.test_filters import (
 )
 
 from domain.errors import NotFound
-from domain.fields import Field, Kind
-from domain.filters import Nothing, Or, Present
-from domain.grammar import parse_filter
-from domain.pages import Order, parse_sort, sort_by
+from domain.lists.fields import Field, Kind
+from domain.lists.filters import Nothing, Or, Present
+from domain.lists.pages import Order, parse_sort, sort_by
+from domain.lists.terms import parse_filter
 from domain.users import ALL_FIELDS, FIELDS, NewUser, User
 from domain.values import JsonObject, fold
 from domain.work import RequestContext, UnitsOfWork

@@ -33,7 +33,7 @@ from repositories.engines.database import Database
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.records import Record
 from repositories.users import users as users_table
-from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitOfWork, SqlUnitsOfWork
 from services.users import UserService
 
 AT_ONCE_S: Final = 2
@@ -1007,7 +1007,7 @@ import asyncio, sys
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 
 def loaded():
     return {"repositories.engines.sessions", "sqlalchemy.orm"} & set(sys.modules)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from domain.pages import parse_sort
+from domain.lists.pages import parse_sort
 from domain.users import FIELDS, NewUser, User
 from domain.work import UnitsOfWork
 from services.users import UserService

@@ -10,17 +10,17 @@ import pytest
 
 from domain.changes import FIELDS, Change
 from domain.errors import Busy
-from domain.grammar import parse_filter
 from domain.limits import Limits
+from domain.lists.terms import parse_filter
 from domain.users import NewUser
 from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitsOfWork
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
 
 if TYPE_CHECKING:
-    from repositories.feed import Feed
+    from repositories.work.feed import Feed
 
 LONG_S: Final = 1000
 """Longer than the bound of every test."""
@@ -191,7 +191,7 @@ async def test_a_look_out_that_fails_goes_on_when_the_database_answers_again(
         raise OSError("the database is out of reach")
 
     monkeypatch.setattr(feed, "_read", fail)
-    monkeypatch.setattr("repositories.feed.LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr("repositories.work.feed.LOOK_EVERY_S", 0.001)
     waits = asyncio.ensure_future(units.changed(0, LONG_S, context))
     for _ in range(3):
         await failures.get()

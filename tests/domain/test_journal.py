@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from domain.changes import Action, Change, ChangePage, Journal, NewChange, differ
+from domain.changes import Action, Change, ChangePage, NewChange
 from domain.entities import Entity
+from domain.journal import Journal, differ
 from domain.keys import Key, Scope
 from domain.references import Reference
 from domain.users import Status, User

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.errors import Invalid
-from domain.pages import Page
+from domain.lists.pages import Page
 from domain.users import EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)

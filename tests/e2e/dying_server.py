@@ -12,7 +12,7 @@ from typing import Any
 
 from api.commands.main import app
 from domain.idempotency import Committed
-from repositories.work import SqlUnitOfWork
+from repositories.work.units_of_work import SqlUnitOfWork
 
 MOMENT = sys.argv.pop(1)
 

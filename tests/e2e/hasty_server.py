@@ -18,7 +18,7 @@ from api.container import Container
 from domain.work import RequestContext
 from repositories.engines.executors import Companion, Transaction
 from repositories.engines.statements import Parameters, Result, Rows
-from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitOfWork, SqlUnitsOfWork
 
 LATER = AsyncExitStack()
 

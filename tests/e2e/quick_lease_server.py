@@ -2,13 +2,13 @@
 
 from unittest.mock import patch
 
-import services.deliverer
-import services.lease
+import services.delivery.deliverer
+import services.delivery.lease
 from api.commands.main import app
 
 if __name__ == "__main__":
     with (
-        patch.multiple(services.lease, LOOK_EVERY_S=0.2, GONE_AFTER_S=1.0),
-        patch.multiple(services.deliverer, LOOK_EVERY_S=0.2, BEAT_EVERY_S=0.3, GIVEN_UP_AFTER_S=0.5),
+        patch.multiple(services.delivery.lease, LOOK_EVERY_S=0.2, GONE_AFTER_S=1.0),
+        patch.multiple(services.delivery.deliverer, LOOK_EVERY_S=0.2, BEAT_EVERY_S=0.3, GIVEN_UP_AFTER_S=0.5),
     ):
         app()

@@ -22,8 +22,9 @@ from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines import revisions
 from repositories.engines.sqlite import files
-from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.work import SqlUnitsOfWork
+from repositories.engines.sqlite.database import DURABLE, SqliteDatabase
+from repositories.engines.sqlite.upgrades import SchemaFile
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.changes import ChangeService
 from services.keys import KeyService
 from services.users import UserService
@@ -220,7 +221,7 @@ async def test_a_bad_backup_changes_nothing(path: Path, tmp_path: Path, fault: s
 async def test_an_older_backup_is_brought_to_the_head_of_the_schema(path: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup.db"
     files.create_private(backup)
-    with database_in(backup)._opened() as connection:
+    with SchemaFile(backup, DURABLE).opened() as connection:
         revisions.move(connection, "0001")
 
     await database_in(path).restore(backup, NOW)

@@ -30,7 +30,7 @@ from repositories.engines.database import Database, database_at
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.schema import metadata
 from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")

@@ -15,7 +15,8 @@ from domain.errors import NotReady
 from repositories.engines import revisions
 from repositories.engines.database import database_at
 from repositories.engines.sqlite import files
-from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.engines.sqlite.database import DURABLE
+from repositories.engines.sqlite.upgrades import SchemaFile
 
 
 @pytest.fixture
@@ -26,10 +27,8 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def behind(file: Path) -> str:
     """The URL of a file at the first revision, with a user."""
-    database = database_for_tests(f"sqlite:///{file}")
-    assert isinstance(database, SqliteDatabase)
     files.create_private(file)
-    with database._opened() as connection:
+    with SchemaFile(file, DURABLE).opened() as connection:
         revisions.move(connection, "0001")
         connection.exec_driver_sql(
             "INSERT INTO users (name, name_key, status, attributes, created_at, updated_at, version)"

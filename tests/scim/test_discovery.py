@@ -7,7 +7,8 @@ import pytest
 from tests.api.conftest import Directory
 from tests.scim.conftest import ADDRESS, ENTERPRISE, GROUP, MESSAGE, USER, Opened, Scim
 
-from api.scim.schemas import RESOURCE_TYPES, SCHEMAS
+from api.scim.schemas.discovery import SCHEMAS
+from api.scim.schemas.resources import RESOURCE_TYPES
 from domain.keys import Scope
 
 CORE = "urn:ietf:params:scim:schemas:core:2.0:"

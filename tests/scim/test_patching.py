@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from api.scim.errors import Refused
 from api.scim.patching import operations_in, patched
-from api.scim.schemas import USER, USERS
+from api.scim.schemas.resources import USER, USERS
 from domain.errors import Malformed
 from domain.scim import ENTERPRISE
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.scim.conftest import ADDRESS, ENTERPRISE, USER, Scim
 
-from api.scim.people import changed, new_user, resource_of
-from api.scim.schemas import USERS, Attribute
+from api.scim.resources.people import changed, new_user, resource_of
+from api.scim.schemas.attributes import Attribute
+from api.scim.schemas.resources import USERS
 from api.scim.values import resource_in
 from domain.users import NewUser, User
 

@@ -8,8 +8,8 @@ import pytest
 
 from domain.changes import FIELDS, Action
 from domain.errors import Malformed, NotFound
-from domain.filters import Filter
-from domain.grammar import parse_filter
+from domain.lists.filters import Filter
+from domain.lists.terms import parse_filter
 from domain.users import NewUser, User
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork

@@ -287,7 +287,7 @@ def commit(request: pytest.FixtureRequest) -> Commit:
 
 
 def check_of(method: str) -> Check:
-    return CHECKS.get(method) or partial(leaves_something, method.partition(".")[2].partition(".")[2])
+    return CHECKS.get(method) or partial(leaves_something, ".".join(method.split(".")[-2:]))
 
 
 async def leaves_something(call: str, service: Any, _: MemoryUnitsOfWork) -> None:
@@ -330,7 +330,7 @@ def test_no_check_outlives_its_method() -> None:
 def test_every_commit_is_spelled_so_that_it_is_found() -> None:
     """A commit under another spelling, or outside a method of a class, would escape the search above."""
     for module in modules():
-        found = [commit for commit in commits() if commit.method.startswith(f"{module}.")]
+        found = [commit for commit in commits() if commit.method.rsplit(".", 2)[0] == module]
         assert inspect.getsource(importlib.import_module(module)).replace("commit_new(", "commit(").count(
             "commit("
         ) == len(found)

@@ -3,10 +3,10 @@
 import pytest
 
 from domain.errors import Conflict, Gone, Invalid, NotFound, Stale
-from domain.grammar import parse_filter
 from domain.groups import FIELDS, NewGroup
 from domain.keys import Scope
-from domain.pages import parse_sort
+from domain.lists.pages import parse_sort
+from domain.lists.terms import parse_filter
 from domain.users import NewUser
 from domain.versions import NOT_THERE
 from domain.work import RequestContext

@@ -24,11 +24,11 @@ from tests.services.receivers import take_all
 import services
 from domain.deliveries import Delivery, DeliveryState
 from domain.errors import Busy, Contended
-from domain.filters import Filter
 from domain.groups import NewGroup
 from domain.idempotency import Committed
 from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, write_secret
 from domain.leases import Lease
+from domain.lists.filters import Filter
 from domain.memberships import NewMembership
 from domain.nestings import NewNesting
 from domain.provisioning import MembersPatch

@@ -8,9 +8,9 @@ import pytest
 import services.lists
 import services.users
 from domain.errors import Conflict, Gone, Invalid, NotFound, Stale
-from domain.grammar import parse_filter
 from domain.idempotency import Committed
-from domain.pages import parse_sort
+from domain.lists.pages import parse_sort
+from domain.lists.terms import parse_filter
 from domain.users import FIELDS, NewUser, Status, User
 from domain.values import JsonObject
 from domain.versions import NOT_THERE

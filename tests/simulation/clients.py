@@ -11,8 +11,8 @@ from tests.simulation.world import Lost, Process, World
 
 from domain.changes import Change, ChangePage
 from domain.errors import Busy, Refusal, Uncertain
-from domain.filters import Filter
 from domain.idempotency import AlreadyDone, Committed, IdempotencyKey
+from domain.lists.filters import Filter
 from domain.users import NewUser, User
 from domain.work import RequestContext
 from services.changes import ChangeService

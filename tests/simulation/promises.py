@@ -7,8 +7,9 @@ from typing import Any
 
 from tests.simulation.clients import Attempt, Follower, Outcome
 
-from domain.changes import Action, Change, state_of
+from domain.changes import Action, Change
 from domain.errors import Contended
+from domain.journal import state_of
 from domain.users import User
 from repositories.memory.units import Tables
 

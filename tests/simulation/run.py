@@ -12,8 +12,8 @@ from tests.simulation.promises import broken
 from tests.simulation.world import Process, World
 
 from domain.changes import FIELDS
-from domain.filters import Filter
-from domain.grammar import parse_filter
+from domain.lists.filters import Filter
+from domain.lists.terms import parse_filter
 
 CLIENTS: Final = 3
 OPERATIONS: Final = 2

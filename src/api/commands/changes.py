@@ -7,9 +7,9 @@ from pydantic_core import to_json
 
 from api.commands.console import DatabaseUrl, Json, in_service_of, lawful, show_table
 from domain.changes import FIELDS, Change, document_of
-from domain.filters import Filter
-from domain.grammar import parse_filter
-from domain.pages import MAX_LIMIT
+from domain.lists.filters import Filter
+from domain.lists.pages import MAX_LIMIT
+from domain.lists.terms import parse_filter
 from domain.values import MAX_ID
 from services.changes import ChangeService
 

@@ -12,7 +12,7 @@ import typer
 
 from api.commands.console import DatabaseUrl, in_service_of, lawful, refuse
 from domain.entities import profile_of
-from domain.grammar import parse_filter
+from domain.lists.terms import parse_filter
 from domain.users import FIELDS, NewUser, User
 from services.users import UserService
 

@@ -10,7 +10,7 @@ from api.commands.console import DatabaseUrl, Json, duration, in_service_of, law
 from api.randomness import random_characters
 from domain.errors import Refusal
 from domain.keys import FIRST_ID, Key, LastAdminKey, NewKey, Scope, write_secret
-from domain.pages import BY_ID, MAX_LIMIT
+from domain.lists.pages import BY_ID, MAX_LIMIT
 from domain.values import MAX_ID
 from services.keys import KeyService
 

@@ -7,10 +7,10 @@ from typing import Annotated, TypeVar
 import typer
 
 from api.commands.console import lawful, refuse
-from domain.fields import Fields
-from domain.filters import Filter
-from domain.grammar import parse_filter
-from domain.pages import BY_ID, MAX_LIMIT, Page, Position, Sort, parse_sort
+from domain.lists.fields import Fields
+from domain.lists.filters import Filter
+from domain.lists.pages import BY_ID, MAX_LIMIT, Page, Position, Sort, parse_sort
+from domain.lists.terms import parse_filter
 from domain.stores import Hidden
 from domain.values import JsonObject
 

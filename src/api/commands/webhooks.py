@@ -7,7 +7,7 @@ import typer
 
 from api.commands.console import DatabaseUrl, Json, duration, in_service_of, lawful, show
 from domain.deliveries import Answer, Delivery, DeliveryState
-from domain.pages import BY_ID, MAX_LIMIT
+from domain.lists.pages import BY_ID, MAX_LIMIT
 from domain.values import MAX_ID, JsonObject
 from domain.webhooks import NewWebhook, Webhook
 from services.deliveries import DeliveryService

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from api.console.pages import number, render, route, service
 from domain.changes import FIELDS, Action
-from domain.filters import Filter, equal, every
+from domain.lists.filters import Filter, equal, every
 from domain.values import MAX_ID
 
 SHOWN: Final = 50

@@ -11,11 +11,11 @@ from api.console.pages import Form, faults_in, number, render, route, service, t
 from api.console.users import search, users_of
 from api.web.cursors import read_cursor, write_cursor
 from domain.errors import Conflict, Invalid, Malformed, Stale
-from domain.filters import equal, every, negated
-from domain.grammar import parse_filter
 from domain.groups import FIELDS, Group, NewGroup
+from domain.lists.filters import equal, every, negated
+from domain.lists.pages import BY_ID, parse_sort
+from domain.lists.terms import parse_filter
 from domain.nestings import Cycle
-from domain.pages import BY_ID, parse_sort
 from domain.users import GROUPS, User
 from services.groups import GroupService
 from services.memberships import MembershipService

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.console.pages import render, route, service
 from api.version import VERSION
-from domain.grammar import parse_filter
+from domain.lists.terms import parse_filter
 from domain.users import FIELDS
 from domain.work import utc_now
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.console.pages import faults_in, number, render, route, service, to
 from domain.errors import Invalid
 from domain.keys import Forbidden, LastAdminKey, NewKey, Scope
-from domain.pages import MAX_LIMIT
+from domain.lists.pages import MAX_LIMIT
 from domain.work import utc_now
 from services.keys import KeyService
 

@@ -12,9 +12,9 @@ from api.web.cursors import read_cursor, write_cursor
 from domain.changes import Change, plain
 from domain.entities import profile_of
 from domain.errors import Conflict, Fault, Invalid, Malformed, Stale
-from domain.filters import Filter, every
-from domain.grammar import parse_filter
-from domain.pages import MAX_LIMIT, parse_sort
+from domain.lists.filters import Filter, every
+from domain.lists.pages import MAX_LIMIT, parse_sort
+from domain.lists.terms import parse_filter
 from domain.users import FIELDS, NewUser, Status, User
 from domain.values import JsonObject, JsonValue
 from services.users import UserService

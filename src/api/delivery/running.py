@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from api.delivery.posting import Posting
-from services.deliverer import Deliverer
+from services.delivery.deliverer import Deliverer
 
 log = structlog.get_logger("roster")
 

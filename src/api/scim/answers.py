@@ -9,7 +9,7 @@ from fastapi import Response
 from pydantic_core import to_json
 
 from api.scim.errors import error_body
-from api.scim.schemas import MESSAGE, ResourceType
+from api.scim.schemas.resources import MESSAGE, ResourceType
 
 MEDIA_TYPE: Final = "application/scim+json"
 LIST: Final = f"{MESSAGE}ListResponse"

@@ -15,15 +15,16 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.scim import discovery, groups, users
+from api.scim import discovery
 from api.scim.answers import answer, error, listed
 from api.scim.bulk import bulk
 from api.scim.calls import Action, Actions, Call, ScimRequest
 from api.scim.errors import Refused, error_of, status_of
-from api.scim.groups import groups_listed
 from api.scim.lists import answer_query
-from api.scim.schemas import OF_RESOURCES
-from api.scim.users import users_listed
+from api.scim.resources import groups, users
+from api.scim.resources.groups import groups_listed
+from api.scim.resources.users import users_listed
+from api.scim.schemas.discovery import OF_RESOURCES
 from api.settings import Settings
 from api.web.access import authorize, own_address
 from api.web.problems import CHALLENGE, RETRY_AFTER_S

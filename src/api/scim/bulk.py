@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from fastapi import Response
 
-from api.scim import groups, users
 from api.scim.answers import answer
 from api.scim.calls import Actions, Call, Part
 from api.scim.discovery import MAX_BULK
 from api.scim.errors import Refused, error_of, invalid_syntax, invalid_value, status_of
 from api.scim.lists import number_in
-from api.scim.schemas import MESSAGE
+from api.scim.resources import groups, users
+from api.scim.schemas.resources import MESSAGE
 from api.scim.values import object_of, require_schemas
 from domain.errors import NotFound, Refusal
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from api.scim.schemas import CONFIG_SCHEMA, RESOURCE_TYPE_SCHEMA, RESOURCE_TYPES, SCHEMA_SCHEMA, SCHEMAS
+from api.scim.schemas.discovery import CONFIG_SCHEMA, RESOURCE_TYPE_SCHEMA, SCHEMA_SCHEMA, SCHEMAS
+from api.scim.schemas.resources import RESOURCE_TYPES
 from api.web.requests import MAX_BODY_BYTES
-from domain.pages import DEFAULT_LIMIT, MAX_LIMIT
+from domain.lists.pages import DEFAULT_LIMIT, MAX_LIMIT
 
 MAX_BULK: Final = 1000
 """Operations of one bulk request."""

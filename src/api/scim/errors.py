@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from api.scim.schemas import MESSAGE
+from api.scim.schemas.resources import MESSAGE
 from api.web.problems import STATUS
 from domain.errors import Conflict, Gone, Invalid, Malformed, Refusal
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from api.scim.schemas import Attribute
+from api.scim.schemas.attributes import Attribute
 from domain.errors import Malformed
-from domain.fields import ID, Field, Path
-from domain.filters import ITEM, Comparison, Filter, Not, Nothing, Operator, Present, Some, Value, negated
-from domain.grammar import CONSTANTS, ORDERED, Names, Term, Token, literal_of, operator_of, operators_of
+from domain.lists.fields import ID, Field, Path
+from domain.lists.filters import ITEM, Comparison, Filter, Not, Nothing, Operator, Present, Some, Value, negated
+from domain.lists.grammar import Names, Term, Token
+from domain.lists.terms import CONSTANTS, ORDERED, literal_of, operator_of, operators_of
 from domain.values import fold, instant, is_id
 
 EVERY: Final[Filter] = Present(ID)

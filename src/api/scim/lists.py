@@ -6,15 +6,15 @@ from typing import Any, Final, Protocol
 
 from api.scim.answers import listed
 from api.scim.errors import Refused, invalid_path, invalid_syntax, invalid_value
-from api.scim.schemas import MESSAGE, ResourceType, Steps
+from api.scim.schemas.resources import MESSAGE, ResourceType, Steps
 from api.scim.shown import Projection
 from api.scim.values import object_of, require_schemas
 from api.web.cursors import read_cursor, write_cursor
 from domain.errors import Malformed
-from domain.fields import Field
-from domain.filters import Filter
-from domain.grammar import Names, parse_by
-from domain.pages import BY_ID, DEFAULT_LIMIT, MAX_LIMIT, Order, Page, Position, Sort, sort_by
+from domain.lists.fields import Field
+from domain.lists.filters import Filter
+from domain.lists.grammar import Names, parse_by
+from domain.lists.pages import BY_ID, DEFAULT_LIMIT, MAX_LIMIT, Order, Page, Position, Sort, sort_by
 from domain.values import MAX_INTEGER
 
 SEARCH: Final = f"{MESSAGE}SearchRequest"

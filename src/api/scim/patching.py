@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from api.scim.errors import Refused, invalid_path, invalid_syntax, invalid_value, unchangeable
 from api.scim.paths import Target, target_of
-from api.scim.schemas import MESSAGE, Attribute, ResourceType, Steps
+from api.scim.schemas.attributes import Attribute
+from api.scim.schemas.resources import MESSAGE, ResourceType, Steps
 from api.scim.values import (
     Resource,
     clean,
@@ -24,8 +25,8 @@ from api.scim.values import (
     require_schemas,
     with_one_primary,
 )
-from domain.fields import Path, fold_members
-from domain.filters import And, Comparison, Element, Filter, Operator, matches
+from domain.lists.fields import Path, fold_members
+from domain.lists.filters import And, Comparison, Element, Filter, Operator, matches
 from domain.scim import RECORD
 
 PATCH_OP: Final = f"{MESSAGE}PatchOp"

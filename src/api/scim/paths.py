@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from api.scim.errors import invalid_path
 from api.scim.filters import ElementNames
-from api.scim.schemas import Attribute, ResourceType, Steps
-from domain.filters import Filter
-from domain.grammar import Term, Token, parse_by
+from api.scim.schemas.attributes import Attribute
+from api.scim.schemas.resources import ResourceType, Steps
+from domain.lists.filters import Filter
+from domain.lists.grammar import Term, Token, parse_by
 
 
 class KnownNames(ElementNames):

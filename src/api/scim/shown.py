@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from api.scim.schemas import ResourceType
+from api.scim.schemas.resources import ResourceType
 
 Tree: TypeAlias = dict[str, Any]
 """Names, each with the tree of the parts that are meant of it, or None for all of it."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from api.scim.errors import invalid_syntax, invalid_value
-from api.scim.schemas import Attribute, ResourceType
+from api.scim.schemas.attributes import Attribute
+from api.scim.schemas.resources import ResourceType
 from domain.values import flaw_in
 
 Resource = dict[str, Any]

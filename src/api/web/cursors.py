@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Final
 
 from domain.errors import Malformed
-from domain.pages import Position, Sort
+from domain.lists.pages import Position, Sort
 
 CHECK_BYTES: Final = 9
 MAX_LENGTH: Final = 8192

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.web.dependencies import container_of
 from domain.limits import Limits
-from domain.pages import Page
+from domain.lists.pages import Page
 
 T = TypeVar("T")
 Body = Mapping[str, Any]

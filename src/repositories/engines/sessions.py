@@ -21,8 +21,8 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql import visitors
 from sqlalchemy.util import await_
 
-from domain.changes import Journal, Mark
 from domain.errors import Stale, UnitEnded
+from domain.journal import Journal, Mark
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.schema import JOURNALLED
 from repositories.engines.statements import Result

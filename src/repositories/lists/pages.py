@@ -10,11 +10,12 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from domain.fields import Field
-from domain.filters import And, Comparison, Filter, Operator
-from domain.pages import Keys, Order, Position, Sort
+from domain.lists.fields import Field
+from domain.lists.filters import And, Comparison, Filter, Operator
+from domain.lists.pages import Keys, Order, Position, Sort
 from repositories.engines.statements import COMPOSED, bounded
-from repositories.lists.filters import Columns, Condition, Member, Relationships, Shape, condition, parameters_of
+from repositories.lists.filters import Columns, Condition, Relationships, Shape, condition, parameters_of
+from repositories.lists.functions import Member
 
 SHAPES: Final = 256
 """How many statements are kept."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import takewhile
 
 from domain.changes import Change
-from domain.filters import Filter, matches
+from domain.lists.filters import Filter, matches
 from domain.references import Subject
 from repositories.memory.table import own
 from repositories.memory.units import MemoryReading, MemoryWriting

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from domain.deliveries import BY_CHANGE, Delivery, DeliveryState
 from domain.errors import NotFound
-from domain.pages import Position
+from domain.lists.pages import Position
 from domain.webhooks import State, Webhook
 from repositories.memory.units import MemoryReading, MemoryWriting
 

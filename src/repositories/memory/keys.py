@@ -8,7 +8,7 @@ from domain.errors import Conflict
 from domain.keys import Digest, Key, NewKey, Scope
 from repositories.memory.table import MemoryReadStore, MemoryStore
 from repositories.memory.units import MemoryReading, MemoryWriting
-from repositories.writes import write
+from repositories.tables.writes import write
 
 
 class MemoryReadKeys(MemoryReadStore[NewKey, Key]):

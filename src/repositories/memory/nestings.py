@@ -8,7 +8,7 @@ from domain.memberships import Membership
 from domain.nestings import Cycle, Member, Nesting, NewNesting, Reached
 from repositories.memory.table import MemoryReadStore, MemoryStore, own
 from repositories.memory.units import MemoryReading, MemoryWriting, Tables
-from repositories.writes import write
+from repositories.tables.writes import write
 
 
 class ReadsByGroup:

@@ -1,28 +1,24 @@
-"""What all stores in memory share: the counterpart of `repositories.table`, without a database."""
+"""What all stores in memory share: the counterpart of `repositories.tables.table`, without a database."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
 from functools import cache, cmp_to_key
 from typing import Any, Final, Generic, TypeVar, cast
 
 from domain.entities import Entity
-from domain.errors import Conflict, Fault, Gone, InUse, Invalid, NotFound, Stale
-from domain.fields import Field, field_of
-from domain.filters import Filter, matches
-from domain.pages import BY_ID, Keys, Position, Sort
-from domain.references import Reference, Then
+from domain.errors import Conflict, Gone, NotFound, Stale
+from domain.lists.fields import Field, field_of
+from domain.lists.filters import Filter, matches
+from domain.lists.pages import BY_ID, Keys, Position, Sort
 from domain.stores import Hidden
-from repositories.memory.units import MemoryReading, MemoryWriting, Referrers, Tables
-from repositories.writes import write
+from repositories.memory.relations import MemoryRelations
+from repositories.memory.units import MemoryReading, MemoryWriting, Tables
+from repositories.tables.writes import write
 
 N = TypeVar("N")
 T = TypeVar("T")
 E = TypeVar("E", bound=Entity)
-
-NAMED = 3
-"""How many of the referring entities a refusal names."""
-
 
 Relationships = Mapping[str, Callable[[Tables, int], Sequence[int]]]
 """For each field of ids, where the ids for an entity's own id are."""
@@ -134,6 +130,7 @@ class MemoryStore(MemoryReadStore[N, E]):
     def __init__(self, entity: type[E], unit: MemoryWriting, related: Relationships = NONE_RELATED) -> None:
         super().__init__(entity, unit, related)
         self.unit = unit
+        self._relations = MemoryRelations(unit)
 
     async def hold(self, id: int) -> E:
         return await self.get(id)
@@ -146,7 +143,7 @@ class MemoryStore(MemoryReadStore[N, E]):
         profile = {each.name: getattr(new, each.name) for each in fields(cast("Any", new))}
         entity: Any = self._entity
         added: E = entity(id=table.last_id, created_at=now, updated_at=now, version=1, **profile)
-        self._require_references(added, None)
+        self._relations.require(added, None)
         self.unit.journal.added(self._keep(added))
         return added
 
@@ -155,12 +152,12 @@ class MemoryStore(MemoryReadStore[N, E]):
         before = self._at_version(entity)
         changed: Any = {"updated_at": self.unit.now, "version": entity.version + 1}
         saved: E = replace(cast("Any", entity), **changed)
-        self._require_references(saved, before)
+        self._relations.require(saved, before)
         if saved.is_hidden and not before.is_hidden:
-            self._release(saved, erased=False)
+            self._relations.release(saved, erased=False)
         self.unit.journal.saved(before, self._keep(saved))
         if before.is_hidden and not saved.is_hidden:
-            self._bring_back(before)
+            self._relations.bring_back(before)
         return saved
 
     @write
@@ -173,12 +170,12 @@ class MemoryStore(MemoryReadStore[N, E]):
 
     @write
     async def add_many(self, new: Sequence[N]) -> Sequence[E]:
-        self._require_references_of_many([(each, None) for each in new])
+        self._relations.require_many(self._entity, [(each, None) for each in new])
         return [await self.add(each) for each in new]
 
     @write
     async def save_many(self, entities: Sequence[E]) -> Sequence[E]:
-        self._require_references_of_many([(each, self._at_version(each)) for each in entities])
+        self._relations.require_many(self._entity, [(each, self._at_version(each)) for each in entities])
         return [await self.save(each) for each in entities]
 
     @write
@@ -209,7 +206,7 @@ class MemoryStore(MemoryReadStore[N, E]):
 
     def _delete(self, entity: E) -> E:
         kept = self._at_version(entity)
-        self._release(kept, erased=True)
+        self._relations.release(kept, erased=True)
         del self._rows[entity.id]
         return kept
 
@@ -223,87 +220,6 @@ class MemoryStore(MemoryReadStore[N, E]):
                 found.append((names, same[0]))
         if found:
             raise Conflict(*found[0][0], kind=self._kind, taken=dict(taken_by(names, id) for names, id in found))
-
-    def _require_references(self, new: E, before: E | None) -> None:
-        """Raises `Invalid` at each reference to a missing entity, if it is new or the entity becomes visible."""
-        if (faults := self._broken_references(new, before)) and not new.is_hidden:
-            raise Invalid(sorted(faults, key=lambda fault: fault.pointer))
-
-    def _require_references_of_many(self, pairs: Sequence[tuple[Any, E | None]]) -> None:
-        """The same for many entities, new and before."""
-        faults = [
-            fault
-            for number, (new, before) in enumerate(pairs)
-            if not getattr(new, "is_hidden", False)
-            for fault in self._broken_references(new, before, f"/{number}")
-        ]
-        if faults:
-            raise Invalid(faults)
-
-    def _broken_references(self, new: Any, before: E | None, pointer: str = "") -> Sequence[Fault]:
-        return [
-            Fault(f"{pointer}/{reference.field}", "not_found", f"There is no {reference.to.kind} with this id.")
-            for reference in self._entity.references
-            if before is None or before.is_hidden or getattr(before, reference.field) != getattr(new, reference.field)
-            if not self._is_there(reference, getattr(new, reference.field))
-        ]
-
-    def _is_there(self, reference: Reference, id: int | None) -> bool:
-        other = self.unit.tables.rows[reference.to.kind].by_id.get(id)  # type: ignore[arg-type]
-        return id is None or (other is not None and not other.is_hidden)
-
-    def _release(self, entity: Entity, *, erased: bool) -> None:
-        """Treat the entities that refer to this one as they declare. Raises `InUse`."""
-        for referrers in self.unit.tables.referrers_of(entity.kind):
-            holders = self._holders(referrers, entity.id, hidden=erased)
-            match referrers.reference.on_purge if erased else referrers.reference.on_delete:
-                case Then.REFUSE if holders:
-                    named = [(holder.kind, holder.id) for holder in holders[:NAMED]]
-                    raise InUse(referrers.reference.field, named, more=len(holders) > NAMED)
-                case Then.END:
-                    self._end(holders)
-                case Then.CLEAR:
-                    self._clear(holders, referrers.reference.field)
-                case Then.HIDE:
-                    self._hide(holders, entity)
-
-    def _bring_back(self, entity: Entity) -> None:
-        """Show the entities that were hidden with this one, as it was before it is shown again."""
-        for referrers in self.unit.tables.referrers_of(entity.kind):
-            if referrers.reference.on_delete is Then.HIDE:
-                for before in self._holders(referrers, entity.id, hidden=True):
-                    if before.is_hidden:
-                        self._change(before, **{str(before.hidden_since): None})
-                        self._bring_back(before)
-
-    def _holders(self, referrers: Referrers, id: int, *, hidden: bool) -> Sequence[Entity]:
-        rows = self.unit.tables.rows[referrers.entity.kind].by_id
-        refer = [row for _, row in sorted(rows.items()) if getattr(row, referrers.reference.field) == id]
-        return [row for row in refer if hidden or not row.is_hidden]
-
-    def _end(self, entities: Iterable[Entity]) -> None:
-        for entity in entities:
-            self._release(entity, erased=True)
-            del self.unit.tables.rows[entity.kind].by_id[entity.id]
-            self.unit.journal.ended(entity)
-
-    def _clear(self, entities: Iterable[Entity], field: str) -> None:
-        for before in entities:
-            self._change(before, **{field: None})
-
-    def _hide(self, entities: Iterable[Entity], other: Entity) -> None:
-        since = getattr(other, str(other.hidden_since))
-        for before in entities:
-            hidden: Any = replace(cast("Any", before), **{str(before.hidden_since): since})
-            self._release(hidden, erased=False)
-            self._change(before, **{str(before.hidden_since): since})
-
-    def _change(self, before: Entity, **values: object) -> None:
-        """Change an entity of another kind, as a save does."""
-        changed: Any = {**values, "updated_at": self.unit.now, "version": before.version + 1}
-        after: Entity = replace(cast("Any", before), **changed)
-        self.unit.tables.rows[before.kind].by_id[before.id] = after
-        self.unit.journal.saved(before, after)
 
 
 @cache

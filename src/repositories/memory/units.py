@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from domain.changes import Change, Journal
+from domain.changes import Change
 from domain.deliveries import Delivery
 from domain.entities import Entity
 from domain.epochs import start_of_epoch
 from domain.errors import UnitEnded
+from domain.journal import Journal
 from domain.keys import Digest
 from domain.leases import Lease
 from domain.references import Reference

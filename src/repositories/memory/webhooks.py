@@ -6,7 +6,7 @@ from dataclasses import replace
 from domain.webhooks import NewWebhook, Progress, Secret, Webhook
 from repositories.memory.table import MemoryReadStore, MemoryStore
 from repositories.memory.units import MemoryReading, MemoryWriting
-from repositories.writes import write
+from repositories.tables.writes import write
 
 
 class MemoryReadWebhooks(MemoryReadStore[NewWebhook, Webhook]):

@@ -13,7 +13,7 @@ from api.commands.main import app
 from api.web.streams import unescaped
 from domain.users import NewUser, Status
 from domain.work import RequestContext
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
 PEOPLE = (

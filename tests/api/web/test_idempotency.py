@@ -16,7 +16,7 @@ from domain.idempotency import IdempotencyKey
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.answers import REMOVED_AT_ONCE, answers
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 
 ONCE: Final = {"idempotency-key": "create-alice"}
 ALICE: Final = {"name": "Alice", "email": "Alice@Example.org", "attributes": {"é": [1, 2.5, None, "😀"]}}
@@ -223,7 +223,7 @@ async def test_a_server_clears_old_answers_away_by_itself(
     async def clear(self: SqlUnitsOfWork) -> None:
         cleared.set()
 
-    monkeypatch.setattr("repositories.work.CLEARED_EVERY_S", 0.001)
+    monkeypatch.setattr("repositories.work.units_of_work.CLEARED_EVERY_S", 0.001)
     monkeypatch.setattr(SqlUnitsOfWork, "clear_answers", clear)
     async with client_of(container_at(database_url)), asyncio.timeout(10):
         await cleared.wait()

@@ -12,7 +12,7 @@ from api.container import Container
 from api.settings import Settings
 from api.users import users_to_read, users_to_write
 from domain.errors import Busy
-from domain.pages import Page
+from domain.lists.pages import Page
 from domain.users import NewUser, User
 from repositories.fake import MemoryUnitsOfWork
 from services.users import UserService

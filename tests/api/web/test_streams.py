@@ -25,7 +25,7 @@ from api.app import create_app
 from api.container import Container
 from api.web.streams import Pace
 from domain.limits import LIMITS, Limits
-from domain.pages import MAX_LIMIT, Page
+from domain.lists.pages import MAX_LIMIT, Page
 from domain.users import User
 from domain.work import RequestContext
 from repositories.engines.postgres.database import PostgresDatabase

@@ -18,7 +18,7 @@ from domain.work import RequestContext
 from repositories.engines.alarms import WHAT_TO_DO, Alarms
 from repositories.engines.database import database_at
 from repositories.engines.meter import NO_METER
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
 CONTEXT = RequestContext(actor="tester", request_id="r1")

@@ -20,7 +20,7 @@ from domain.work import RequestContext
 from repositories.engines.database import Database
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")

@@ -21,7 +21,7 @@ from domain.work import RequestContext
 from repositories.engines.database import database_at
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.postgres.pools import keep_alive
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
 pytestmark = pytest.mark.skipif(

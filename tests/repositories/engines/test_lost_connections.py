@@ -18,7 +18,7 @@ from repositories.engines.executors import Executor
 from repositories.engines.meter import NO_METER
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.postgres.executors import ConnectionExecutor, PostgresTransaction
-from repositories.work import SqlUnitOfWork, SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitOfWork, SqlUnitsOfWork
 from services.users import UserService
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")

@@ -29,7 +29,7 @@ from repositories.engines.database import database_at
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.postgres.errors import refuse, refuse_commit, refuse_connection, refuse_write
 from repositories.users import users as table
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")

@@ -34,7 +34,7 @@ from repositories.engines.database import database_at
 from repositories.engines.sqlite.connection import Connection, open_file
 from repositories.engines.sqlite.database import DURABLE, SqliteDatabase, warning_about
 from repositories.engines.sqlite.errors import refuse
-from repositories.work import SqlUnitsOfWork
+from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")

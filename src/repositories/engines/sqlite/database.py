@@ -9,29 +9,26 @@ fetched whole. Reads that may scan a whole table share a third one, so that no s
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import sqlalchemy as sa
-
-from domain.errors import Busy, NotReady, Unreachable
+from domain.errors import Busy, Unreachable
 from domain.findings import Finding, Level, finding
 from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
 from repositories.engines.backups import Backup, Restored
-from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.backups import back_up, restore
 from repositories.engines.sqlite.commits import GroupCommit
-from repositories.engines.sqlite.connection import UPGRADE_TIMEOUT_MS, Connection, open_file, run
+from repositories.engines.sqlite.connection import Connection, run
 from repositories.engines.sqlite.examination import examine
 from repositories.engines.sqlite.executors import (
     SqliteExecutor,
@@ -40,15 +37,13 @@ from repositories.engines.sqlite.executors import (
     SqliteTransaction,
 )
 from repositories.engines.sqlite.files import (
-    APPLICATION_ID,
     create_private,
-    keep_copy,
     lock,
     remove_traces,
     require_file,
-    require_own_file,
 )
 from repositories.engines.sqlite.turns import Turns
+from repositories.engines.sqlite.upgrades import SchemaFile
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -107,6 +102,7 @@ class SqliteDatabase:
             "scan", pool_timeout_s, self._meter, "Too many searches are waiting. Try again shortly."
         )
         self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
+        self._schema = SchemaFile(path, self._durable)
 
     @cached_property
     def engine(self) -> "AsyncEngine":
@@ -169,7 +165,7 @@ class SqliteDatabase:
             (await self.status()).require_head()
             return
         create_private(self._path)
-        await asyncio.to_thread(self._require_own)  # before any file is put beside it
+        await asyncio.to_thread(self._schema.require_own)  # before any file is put beside it
         self._lock = lock(self._path)
         try:
             if not self._auto_upgrade and (status := await self.status()).current is not None:
@@ -207,26 +203,13 @@ class SqliteDatabase:
         A file that has a schema is copied first.
         """
         create_private(self._path)
-        upgrade = await asyncio.to_thread(self._upgrade)
+        upgrade = await asyncio.to_thread(self._schema.upgrade)
         upgrade.tell(self.name)
         return upgrade
 
-    def _upgrade(self, *, keeps_copy: bool = True) -> Upgrade:
-        with self._opened() as connection:
-            before = revisions.status(connection)
-            copy = keep_copy(self._path, before.head) if before.is_behind and keeps_copy else None
-            revisions.upgrade(connection)
-            check_foreign_keys(connection)
-            mark_as_own(connection)
-        return Upgrade(before.current, before.head, copy)
-
     async def status(self) -> SchemaStatus:
         require_file(self._path)
-        return await asyncio.to_thread(self._status)
-
-    def _status(self) -> SchemaStatus:
-        with self._opened() as connection:
-            return revisions.status(connection)
+        return await asyncio.to_thread(self._schema.status)
 
     async def examine(self) -> Sequence[Finding]:
         require_file(self._path)
@@ -238,47 +221,15 @@ class SqliteDatabase:
 
     async def restore(self, backup: Path, now: datetime) -> Restored:
         def begin(file: Path, beyond: int) -> int:
-            copy = SqliteDatabase(file, serving=False, pool_timeout_s=0)
-            copy._upgrade(keeps_copy=False)
-            return copy._begin_epoch(now, beyond)
+            copy = SchemaFile(file, self._durable)
+            copy.upgrade(keeps_copy=False)
+            return copy.begin_epoch(now, beyond)
 
         return await asyncio.to_thread(restore, self._path, backup, begin)
 
     async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
         (await self.status()).require_head()
-        return await asyncio.to_thread(self._begin_epoch, now, beyond)
-
-    def _begin_epoch(self, now: datetime, beyond: int) -> int:
-        with self._opened() as connection:
-            return begin_epoch(connection, now, beyond)
-
-    @contextmanager
-    def _opened(self) -> Iterator[sa.Connection]:
-        """A writing transaction on a connection of SQLAlchemy's own, as Alembic needs it."""
-        self._require_own()
-        engine = sa.create_engine(
-            "sqlite://",
-            creator=partial(open_file, self._path, self._durable, busy_timeout_ms=UPGRADE_TIMEOUT_MS),
-            poolclass=sa.NullPool,
-            hide_parameters=True,  # parameters do not belong in logs
-        )
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        try:
-            with engine.begin() as connection:
-                yield connection
-        except sa.exc.DatabaseError as error:
-            raise self._unusable(error.orig) from error
-        except sqlite3.DatabaseError as error:
-            raise self._unusable(error) from error
-
-    def _require_own(self) -> None:
-        try:
-            require_own_file(self._path)
-        except sqlite3.DatabaseError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, reason: object) -> NotReady:
-        return NotReady(f"{self._path} cannot be opened as a SQLite database: {reason}.")
+        return await asyncio.to_thread(self._schema.begin_epoch, now, beyond)
 
     async def claim(self, executor: Executor, name: str) -> bool:  # noqa: ARG002
         return True  # one process writes, and it knows its own claims
@@ -321,14 +272,3 @@ def warning_about(version: tuple[int, ...]) -> str | None:
         "program that writes to the file or checkpoints it could corrupt it: back up by roster backup. A Python with a "
         "newer SQLite is free of it. See https://sqlite.org/wal.html#walresetbug"
     )
-
-
-def mark_as_own(connection: sa.Connection) -> None:
-    if connection.exec_driver_sql("PRAGMA application_id").scalar_one() != APPLICATION_ID:
-        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-
-
-def check_foreign_keys(connection: sa.Connection) -> None:
-    if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
-        tables = ", ".join(sorted({row[0] for row in broken}))
-        raise NotReady(f"The upgrade would leave {len(broken)} rows without their parent (tables: {tables}).")

@@ -1,0 +1,215 @@
+"""What lists of users are filtered and sorted by."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from api.scim.filters import Column, Constant, Member, Unfiltered, Unknown, id_of, same
+from api.scim.schemas.attributes import Attribute
+from api.scim.schemas.resources import USER, USERS, Steps
+from domain.lists.fields import Field, Kind, Path
+from domain.lists.filters import ITEM, And, Comparison, Filter, Not, Nothing, Operator, Or, Present, Some, Value
+from domain.lists.grammar import Names, Term, Token
+from domain.users import ALL_FIELDS, FIELDS, Status
+
+RECORD: Final = ALL_FIELDS["scim"]
+
+HAS_RECORD: Final = Present(RECORD, ("schemas",))
+
+NO_RECORD: Final = Not(HAS_RECORD)
+
+
+def status_of(value: Value) -> Value:
+    return Status.ACTIVE if value is True else Status.SUSPENDED
+
+
+def column(name: str, field: str, **options: Any) -> Term:
+    """The attribute of this name in a field of the user."""
+    steps = USERS.steps_to(name)
+    assert steps is not None  # noqa: S101  # names of this module
+    return Column(steps[-1], FIELDS[field], **{"convert": same, **options})
+
+
+COLUMNS: Final[Mapping[Path, Term]] = {
+    ("id",): column("id", "id", convert=id_of, only_equal=True),
+    ("externalId",): column("externalId", "external_id"),
+    ("active",): column("active", "status", convert=status_of),
+    ("meta", "created"): column("meta.created", "created_at"),
+    ("meta", "lastModified"): column("meta.lastModified", "updated_at"),
+}
+
+SORTED_BY: Final[Mapping[Path, Field]] = {
+    ("id",): FIELDS["id"],
+    ("userName",): FIELDS["username"],
+    ("externalId",): FIELDS["external_id"],
+    ("displayName",): FIELDS["name"],
+    ("active",): FIELDS["status"],
+    ("emails",): FIELDS["email"],
+    ("emails", "value"): FIELDS["email"],
+    ("meta", "created"): FIELDS["created_at"],
+    ("meta", "lastModified"): FIELDS["updated_at"],
+}
+
+
+def field_of(steps: Steps) -> Field | None:
+    """What lists are sorted by for an attribute: a field of the user, or a string in the record."""
+    path = tuple(each.name for each in steps)
+    if path in SORTED_BY:
+        return SORTED_BY[path]
+    if any(each.multi or each.mutability != "readWrite" for each in steps) or steps[-1].type in {"complex", "boolean"}:
+        return None
+    return Field(RECORD.name, Kind.EXACT if steps[-1].exact else Kind.FOLDED, optional=True, path=path)
+
+
+class UserNames(Names):
+    """The attributes of users."""
+
+    def term(self, name: Token) -> Term:
+        steps = USERS.steps_to(name.text)
+        if steps is None or steps[0].name == "password":
+            return Unknown()
+        return term_of(steps)
+
+
+def term_of(steps: Steps) -> Term:
+    path = tuple(each.name for each in steps)
+    return COLUMNS[path] if path in COLUMNS else SPECIAL.get(path[0], member_of)(steps)
+
+
+def member_of(steps: Steps) -> Term:
+    """An attribute in the record."""
+    first, *further = steps
+    term: Term = Member(first, RECORD, (first.name,))
+    for part in further:
+        if not isinstance(term, Member):
+            return Unknown()
+        term = term.part(part)
+    return term
+
+
+class UserName(Column):
+    """A user without a username has its id as `userName`: it is found by the whole of it."""
+
+    def present(self) -> Filter:
+        return Present(FIELDS["id"])
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        compared = super().compared(comparing, literal)
+        if not isinstance(compared, Comparison) or compared.operator is not Operator.EQ:
+            return compared
+        id = id_of(compared.value)
+        if id is None:
+            return compared
+        return Or((compared, And((Not(Present(self.field)), Comparison(FIELDS["id"], Operator.EQ, id)))))
+
+
+class Schemas(Member):
+    """A user whom SCIM never wrote to has no record, and the schema of users."""
+
+    def present(self) -> Filter:
+        return Present(FIELDS["id"])
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        without_record = Constant(self.attribute, USER).compared(comparing, literal)
+        return Or((super().compared(comparing, literal), And((NO_RECORD, without_record))))
+
+
+@dataclass(frozen=True)
+class Mirrored(Member):
+    """An attribute of the record that a user without a record has in a field."""
+
+    mirror: Field = field(kw_only=True)
+
+    def present(self) -> Filter:
+        return self._either(super().present())
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        if self.attribute.is_complex:
+            return self.value(comparing).compared(comparing, literal)
+        return self._either(super().compared(comparing, literal))
+
+    def some(self, part: Filter) -> Filter:
+        return self._either(super().some(part))
+
+    def _either(self, filter: Filter) -> Filter:
+        return Or((filter, And((NO_RECORD, mirrored(filter, self.mirror)))))
+
+
+def display_name(steps: Steps) -> Term:
+    return Mirrored(steps[0], RECORD, ("displayName",), mirror=FIELDS["name"])
+
+
+def emails(steps: Steps) -> Term:
+    whole = Mirrored(steps[0], RECORD, ("emails",), mirror=FIELDS["email"])
+    return whole.part(steps[1]) if len(steps) > 1 else whole
+
+
+def about_it(steps: Steps) -> Term:
+    is_type = steps[-1].name == "resourceType"
+    return Constant(steps[-1], USERS.name) if is_type else Unfiltered(steps[-1])
+
+
+class InGroups(Column):
+    """The groups of a user, by their ids."""
+
+    def __init__(self, value: Attribute) -> None:
+        super().__init__(value, FIELDS["groups"], id_of, only_equal=True)
+
+    def present(self) -> Filter:
+        return Present(self.field)
+
+    def names_within(self, opening: Token) -> Names:  # noqa: ARG002
+        return GroupNames()
+
+
+class GroupNames:
+    def term(self, name: Token) -> Term:
+        part = USERS.attributes["groups"].parts.get(name.text.lower())
+        if part is None:
+            return Unknown()
+        return InGroups(part) if part.name == "value" else Unfiltered(part)
+
+
+def in_groups(steps: Steps) -> Term:
+    if len(steps) > 1 and steps[1].name != "value":
+        return Unfiltered(steps[-1])
+    return InGroups(steps[0].parts["value"])
+
+
+SPECIAL: Final[Mapping[str, Callable[[Steps], Term]]] = {
+    "userName": lambda steps: UserName(steps[0], FIELDS["username"], same),
+    "displayName": display_name,
+    "emails": emails,
+    "schemas": lambda steps: Schemas(steps[0], RECORD, ("schemas",)),
+    "meta": about_it,
+    "groups": in_groups,
+}
+"""Attributes that are neither whole in a column nor only in the record."""
+
+
+def mirrored(filter: Filter, field: Field) -> Filter:
+    """A filter on an attribute of the record as one on the field: one value, the primary one."""
+    match filter:
+        case Not(part):
+            return Not(mirrored(part, field))
+        case And(parts):
+            return And(tuple(mirrored(each, field) for each in parts))
+        case Or(parts):
+            return Or(tuple(mirrored(each, field) for each in parts))
+        case Some(part=part):
+            return And((Present(field), mirrored(part, field)))
+        case Nothing():
+            return filter
+        case term:
+            return mirrored_term(term, field)
+
+
+def mirrored_term(term: Comparison | Present, field: Field) -> Filter:
+    is_value = term.field is not ITEM or term.path == ("value",)
+    if isinstance(term, Comparison) and is_value:
+        return Comparison(field, term.operator, term.value)
+    is_there = is_value or (term.path == ("primary",) and (isinstance(term, Present) or term.value is True))
+    return Present(field) if is_there else Not(Present(FIELDS["id"]))
+
+
+NAMES: Final = UserNames()

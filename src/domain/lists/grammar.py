@@ -1,0 +1,188 @@
+"""The grammar of filters: SCIM's (RFC 7644, section 3.4.2.2). What its names stand for is up to a `Names`.
+
+`not` binds closer than `and`, `and` closer than `or`. Operators and the names of fields are the same in any case,
+the members of JSON fields are not. Literals are those of JSON. Blanks are free where the grammar has one. A value path
+may go on behind its brackets, as clients write it: `a[b eq 1].c eq 2` is short for `a[b eq 1 and c eq 2]`.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from domain.errors import Malformed
+from domain.lists.filters import (
+    And,
+    Filter,
+    Not,
+    Nothing,
+    Or,
+    asks_for_nothing,
+    negated,
+)
+
+MAX_LENGTH: Final = 4096
+"""Characters of a filter."""
+
+MAX_DEPTH: Final = 16
+"""Parentheses within each other."""
+
+MAX_TERMS: Final = 64
+"""Comparisons, those with `pr` included."""
+
+
+class Token(NamedTuple):
+    kind: str
+    text: str
+    at: int
+
+
+class Term(Protocol):
+    """What a name in a filter stands for. Its methods raise `Malformed` with the position of the error."""
+
+    def present(self) -> Filter: ...
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        """The filter of a comparison by this operator (`ne` is `not` of `eq`), with this literal."""
+        ...
+
+    def names_within(self, opening: Token) -> "Names":
+        """The names that may stand in brackets after this one."""
+        ...
+
+    def some(self, part: Filter) -> Filter:
+        """The filter that asks for one element that matches all of `part`."""
+        ...
+
+
+class Names(Protocol):
+    def term(self, name: Token) -> Term:
+        """What a name stands for. Raises `Malformed` at an unknown one."""
+        ...
+
+
+def parse_by(text: str, names: Names) -> Filter:
+    """The filter of a text with the names of some protocol. Raises `Malformed` with the position of the error."""
+    if len(text) > MAX_LENGTH:
+        raise Malformed(f"A filter holds at most {MAX_LENGTH} characters.", MAX_LENGTH)
+    return Parser(tuple(tokens_in(text))).whole(names)
+
+
+TOKEN: Final = re.compile(
+    r"""[ \t\r\n]*(?:
+      (?P<string>"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")
+    | (?P<open>\() | (?P<close>\))
+    | (?P<bracket>\[) | (?P<endbracket>\])
+    | (?P<word>[^ \t\r\n()\[\]"]+)
+    | (?P<end>\Z)
+    )""",
+    re.VERBOSE,
+)
+PATH: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9_.:-]*:)?[A-Za-z$][A-Za-z0-9_-]*(?:\.[$A-Za-z0-9_-]+)*")
+"""A name with the path behind it. A URN may stand before it, in protocols that name a schema so."""
+
+
+def tokens_in(text: str) -> Iterator[Token]:
+    """The tokens, the last of kind "end"."""
+    at = 0
+    while found := TOKEN.match(text, at):
+        kind = found.lastgroup or ""
+        yield Token(kind, found[kind], found.start(kind))
+        if kind == "end":
+            return
+        at = found.end()
+    raise Malformed("A string ends with a double quote, and holds only the escapes of JSON.", start_of(text, at))
+
+
+def start_of(text: str, at: int) -> int:
+    """Where the next token starts, blanks passed over."""
+    return len(text) - len(text[at:].lstrip(" \t\r\n"))
+
+
+class Parser:
+    """Reads the tokens of one text from the left, with one method for each rule of the grammar."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self._tokens = tokens
+        self._next = 0
+        self._terms = 0
+
+    @property
+    def _ahead(self) -> Token:
+        return self._tokens[self._next]
+
+    def _take(self) -> Token:
+        token = self._ahead
+        self._next = min(self._next + 1, len(self._tokens) - 1)
+        return token
+
+    def whole(self, names: Names) -> Filter:
+        filter = self._any(names, depth=0)
+        if self._ahead.kind != "end":
+            raise Malformed("Expected: and, or, or the end.", self._ahead.at)
+        return filter
+
+    def _any(self, names: Names, depth: int) -> Filter:
+        parts = tuple(self._joined("or", self._all, names, depth))
+        return Or(parts) if len(parts) > 1 else parts[0]
+
+    def _all(self, names: Names, depth: int) -> Filter:
+        parts = tuple(self._joined("and", self._one, names, depth))
+        return And(parts) if len(parts) > 1 else parts[0]
+
+    def _joined(self, word: str, part: Callable[[Names, int], Filter], names: Names, depth: int) -> Iterator[Filter]:
+        yield part(names, depth)
+        while self._ahead.kind == "word" and self._ahead.text.lower() == word:
+            self._take()
+            yield part(names, depth)
+
+    def _one(self, names: Names, depth: int) -> Filter:
+        token = self._take()
+        if token.kind == "open":
+            return self._group(token, names, depth + 1)
+        if token.text.lower() == "not" and self._ahead.kind == "open":
+            group = self._group(self._take(), names, depth + 1)
+            return Nothing() if asks_for_nothing(group) else Not(group)
+        return self._term(token, names, depth)
+
+    def _group(self, opening: Token, names: Names, depth: int) -> Filter:
+        filter = self._enclosed(opening, names, depth)
+        if (closing := self._take()).kind != "close":
+            raise Malformed("Expected: and, or, or a closing parenthesis.", closing.at)
+        return filter
+
+    def _enclosed(self, opening: Token, names: Names, depth: int) -> Filter:
+        if depth > MAX_DEPTH:
+            raise Malformed(f"Parentheses nest at most {MAX_DEPTH} deep.", opening.at)
+        return self._any(names, depth)
+
+    def _term(self, name: Token, names: Names, depth: int) -> Filter:
+        if name.kind != "word" or not PATH.fullmatch(name.text):
+            raise Malformed("Expected: the name of a field, not (, or an opening parenthesis.", name.at)
+        return self._asked(name, names.term(name), depth)
+
+    def _asked(self, name: Token, term: Term, depth: int) -> Filter:
+        """What is asked of a term."""
+        if self._ahead.kind == "bracket":
+            return self._elements(term, depth + 1)
+        self._terms += 1
+        if self._terms > MAX_TERMS:
+            raise Malformed(f"A filter holds at most {MAX_TERMS} comparisons.", name.at)
+        comparing = self._take()
+        if comparing.kind == "word" and comparing.text.lower() == "pr":
+            return term.present()
+        if comparing.kind == "word" and comparing.text.lower() == "ne":
+            return negated(term.compared(comparing._replace(text="eq"), self._take()))
+        return term.compared(comparing, self._take())
+
+    def _elements(self, term: Term, depth: int) -> Filter:
+        opening = self._take()
+        names = term.names_within(opening)
+        part = self._enclosed(opening, names, depth)
+        if (closing := self._take()).kind != "endbracket":
+            raise Malformed("Expected: and, or, or a closing bracket.", closing.at)
+        behind = self._ahead
+        if behind.kind == "word" and behind.text.startswith(".") and behind.at == closing.at + 1:
+            self._take()
+            name = Token("word", behind.text[1:], behind.at + 1)
+            return term.some(And((part, self._term(name, names, depth))))
+        return term.some(part)

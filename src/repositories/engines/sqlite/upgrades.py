@@ -1,0 +1,83 @@
+"""The schema of a SQLite file: upgraded on a connection of SQLAlchemy's own, as Alembic needs it."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from domain.errors import NotReady
+from repositories.engines import revisions
+from repositories.engines.epochs import begin_epoch
+from repositories.engines.revisions import SchemaStatus, Upgrade
+from repositories.engines.sqlite.connection import UPGRADE_TIMEOUT_MS, open_file
+from repositories.engines.sqlite.files import APPLICATION_ID, keep_copy, require_own_file
+
+
+class SchemaFile:
+    """A file whose schema is looked at or changed. Its methods block, and raise `NotReady`."""
+
+    def __init__(self, path: Path, pragmas: Sequence[str]) -> None:
+        self._path = path
+        self._pragmas = pragmas
+
+    def upgrade(self, *, keeps_copy: bool = True) -> Upgrade:
+        """Bring it to the head of the revisions. What has a schema already is copied first."""
+        with self.opened() as connection:
+            before = revisions.status(connection)
+            copy = keep_copy(self._path, before.head) if before.is_behind and keeps_copy else None
+            revisions.upgrade(connection)
+            check_foreign_keys(connection)
+            mark_as_own(connection)
+        return Upgrade(before.current, before.head, copy)
+
+    def status(self) -> SchemaStatus:
+        with self.opened() as connection:
+            return revisions.status(connection)
+
+    def begin_epoch(self, now: datetime, beyond: int) -> int:
+        with self.opened() as connection:
+            return begin_epoch(connection, now, beyond)
+
+    @contextmanager
+    def opened(self) -> Iterator[sa.Connection]:
+        """A transaction that writes."""
+        self.require_own()
+        engine = sa.create_engine(
+            "sqlite://",
+            creator=partial(open_file, self._path, self._pragmas, busy_timeout_ms=UPGRADE_TIMEOUT_MS),
+            poolclass=sa.NullPool,
+            hide_parameters=True,  # parameters do not belong in logs
+        )
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        try:
+            with engine.begin() as connection:
+                yield connection
+        except sa.exc.DatabaseError as error:
+            raise self._unusable(error.orig) from error
+        except sqlite3.DatabaseError as error:
+            raise self._unusable(error) from error
+
+    def require_own(self) -> None:
+        """Raises `NotReady` if it is the file of another program."""
+        try:
+            require_own_file(self._path)
+        except sqlite3.DatabaseError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, reason: object) -> NotReady:
+        return NotReady(f"{self._path} cannot be opened as a SQLite database: {reason}.")
+
+
+def mark_as_own(connection: sa.Connection) -> None:
+    if connection.exec_driver_sql("PRAGMA application_id").scalar_one() != APPLICATION_ID:
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def check_foreign_keys(connection: sa.Connection) -> None:
+    if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
+        tables = ", ".join(sorted({row[0] for row in broken}))
+        raise NotReady(f"The upgrade would leave {len(broken)} rows without their parent (tables: {tables}).")

@@ -1,0 +1,191 @@
+"""Functions of filters that SQLite and PostgreSQL write differently: on texts, and on members of JSON fields."""
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class NumberAsText(sa.TypeDecorator[float]):
+    """A number as JSON, so that the database reads it as it reads stored numbers."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: sa.Dialect) -> str:  # noqa: ARG002
+        return json.dumps(value)
+
+
+class IndexOf(FunctionElement[int]):
+    """Where a text holds another one, from 1; 0 if nowhere."""
+
+    type = sa.Integer()
+    inherit_cache = True
+
+
+class Number(FunctionElement[Decimal]):
+    """The number that a JSON text is."""
+
+    type = sa.Numeric()
+    inherit_cache = True
+
+
+class Items(FunctionElement[Any]):
+    """The items of the array that a path leads to, or the one value that stands there: a table.
+
+    Its columns are `text`, `number` and `truth`, of which one at the most is not null.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
+        super().__init__(document, *steps(path))
+
+
+class Elements(FunctionElement[Any]):
+    """The objects in the array that a path leads to, or the one object that stands there: a table.
+
+    Its only column is `item`.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
+        super().__init__(document, *steps(path))
+
+
+class Member(FunctionElement[str]):
+    """The string that a path leads to; null if there is none."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
+        super().__init__(document, *steps(path))
+
+
+class HasMember(FunctionElement[bool]):
+    """Whether a path leads to a value that is not null and not an empty string, array or object."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
+        super().__init__(document, *steps(path))
+
+
+def steps(path: tuple[str, ...]) -> Iterator[sa.ColumnElement[str]]:
+    return (sa.literal(step, sa.Text()) for step in path)
+
+
+def operands(element: FunctionElement[Any], compiler: SQLCompiler) -> list[str]:
+    return [compiler.process(clause) for clause in element.clauses]
+
+
+@compiles(IndexOf, "sqlite")
+def index_of_on_sqlite(element: IndexOf, compiler: SQLCompiler, **_: object) -> str:
+    text, part = operands(element, compiler)
+    return f"instr({text}, {part})"
+
+
+@compiles(IndexOf, "postgresql")
+def index_of_on_postgres(element: IndexOf, compiler: SQLCompiler, **_: object) -> str:
+    text, part = operands(element, compiler)
+    return f"strpos({text}, {part})"
+
+
+@compiles(Number, "sqlite")
+def number_on_sqlite(element: Number, compiler: SQLCompiler, **_: object) -> str:
+    (text,) = operands(element, compiler)
+    return f"json_extract({text}, '$')"
+
+
+@compiles(Number, "postgresql")
+def number_on_postgres(element: Number, compiler: SQLCompiler, **_: object) -> str:
+    (text,) = operands(element, compiler)
+    return f"CAST({text} AS numeric)"
+
+
+def on_sqlite(element: FunctionElement[Any], compiler: SQLCompiler) -> tuple[str, str]:
+    """The document and the path into it. The grammar allows no character in a step that would end the quotes."""
+    document, *path = operands(element, compiler)
+    return document, "'$'" + "".join(f" || '.\"' || {step} || '\"'" for step in path)
+
+
+def on_postgres(element: FunctionElement[Any], compiler: SQLCompiler) -> str:
+    """The value at the path. By steps of text, since `#>` would take a number for an index into an array."""
+    document, *path = operands(element, compiler)
+    return f"CAST({document} AS jsonb)" + "".join(f" -> {step}" for step in path)
+
+
+@compiles(Items, "sqlite")
+def items_on_sqlite(element: Items, compiler: SQLCompiler, **_: object) -> str:
+    document, path = on_sqlite(element, compiler)
+    return f"""(
+        SELECT
+            CASE WHEN type = 'text' THEN value END AS text,
+            CASE WHEN type IN ('integer', 'real') THEN value END AS number,
+            CASE WHEN type IN ('true', 'false') THEN value END AS truth
+        FROM json_each({document}, {path})
+        WHERE json_type({document}, {path}) <> 'object'
+    )"""  # noqa: S608  # of compiled parts
+
+
+@compiles(Items, "postgresql")
+def items_on_postgres(element: Items, compiler: SQLCompiler, **_: object) -> str:
+    value = on_postgres(element, compiler)
+    return f"""(
+        SELECT
+            CASE jsonb_typeof(found.value) WHEN 'string' THEN found.value #>> '{{}}' END COLLATE "C" AS text,
+            CASE jsonb_typeof(found.value) WHEN 'number' THEN CAST(found.value #>> '{{}}' AS numeric) END AS number,
+            CASE jsonb_typeof(found.value) WHEN 'boolean' THEN CAST(found.value #>> '{{}}' AS boolean) END AS truth
+        FROM jsonb_array_elements(CAST('[]' AS jsonb) || ({value})) AS found(value)
+    )"""  # noqa: S608  # of compiled parts
+
+
+@compiles(Elements, "sqlite")
+def elements_on_sqlite(element: Elements, compiler: SQLCompiler, **_: object) -> str:
+    document, path = on_sqlite(element, compiler)
+    value = f"{document} -> ({path})"
+    array = f"CASE json_type({document}, {path}) WHEN 'array' THEN {value} ELSE json_array({value}) END"
+    return f"(SELECT value AS item FROM json_each({array}) WHERE type = 'object')"  # noqa: S608  # of compiled parts
+
+
+@compiles(Elements, "postgresql")
+def elements_on_postgres(element: Elements, compiler: SQLCompiler, **_: object) -> str:
+    value = on_postgres(element, compiler)
+    return f"""(
+        SELECT found.value AS item FROM jsonb_array_elements(CAST('[]' AS jsonb) || ({value})) AS found(value)
+        WHERE jsonb_typeof(found.value) = 'object'
+    )"""  # noqa: S608  # of compiled parts
+
+
+@compiles(Member, "sqlite")
+def member_on_sqlite(element: Member, compiler: SQLCompiler, **_: object) -> str:
+    document, path = on_sqlite(element, compiler)
+    return f"(CASE json_type({document}, {path}) WHEN 'text' THEN {document} ->> ({path}) END)"
+
+
+@compiles(Member, "postgresql")
+def member_on_postgres(element: Member, compiler: SQLCompiler, **_: object) -> str:
+    value = on_postgres(element, compiler)
+    return f"(CASE jsonb_typeof({value}) WHEN 'string' THEN ({value}) #>> '{{}}' END COLLATE \"C\")"
+
+
+@compiles(HasMember, "sqlite")
+def has_member_on_sqlite(element: HasMember, compiler: SQLCompiler, **_: object) -> str:
+    document, path = on_sqlite(element, compiler)
+    return f"(({document} -> ({path})) NOT IN ('null', '\"\"', '[]', '{{}}'))"
+
+
+@compiles(HasMember, "postgresql")
+def has_member_on_postgres(element: HasMember, compiler: SQLCompiler, **_: object) -> str:
+    value = on_postgres(element, compiler)
+    return f"""(({value}) NOT IN (
+        CAST('null' AS jsonb), CAST('""' AS jsonb), CAST('[]' AS jsonb), CAST('{{}}' AS jsonb)
+    ))"""

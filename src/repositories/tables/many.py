@@ -1,0 +1,172 @@
+"""Many entities of one kind at once: a few statements, whatever their number.
+
+All rows are one parameter (see `repositories.engines.json_rows`), so that each of these statements is compiled once.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any, Protocol, TypeVar, cast
+
+import sqlalchemy as sa
+
+from domain.entities import Entity
+from domain.errors import NotFound, Stale
+from domain.values import flaw_in, is_id
+from repositories.engines.executors import Executor
+from repositories.engines.json_rows import ROWS, as_parameter, rows_of
+from repositories.engines.statements import Parameters
+from repositories.locks import Locking
+from repositories.units import Writing
+
+E = TypeVar("E", bound=Entity)
+
+
+class Table(Protocol[E]):
+    """What is asked here of a `repositories.tables.table.EntityTable`, which is built on this."""
+
+    entity: type[E]
+    table: sa.Table
+    rows: sa.Select[Any]
+    shown: sa.ColumnElement[bool]
+    unsaved: Sequence[str]
+
+    def __hash__(self) -> int: ...
+    @property
+    def make(self) -> Callable[..., E]: ...
+    def key(self, name: str) -> sa.Column[Any]: ...
+    def key_of(self, name: str, value: str) -> str: ...
+    def values_of(self, entity: E) -> dict[str, Any]: ...
+    def with_keys(self, values: dict[str, Any]) -> dict[str, Any]: ...
+    def meet(self, unit: Writing, entity: E) -> E: ...
+    def know(self, unit: Writing, entity: E) -> E: ...
+
+
+def ids_as_rows(ids: Iterable[int]) -> Parameters:
+    return {ROWS: as_parameter((id,) for id in sorted({*ids}) if is_id(id))}
+
+
+async def get_many(executor: Executor, table: Table[E], ids: Collection[int]) -> Sequence[E]:
+    """The entities of these ids that there are, hidden ones too, in the order of their ids."""
+    return [table.make(*row) for row in await executor.fetch(getting(table).reads, ids_as_rows(ids))]
+
+
+async def lock_many(unit: Writing, table: Table[E], ids: Collection[int]) -> Sequence[E]:
+    """The same, locked."""
+    waits = all(unit.locks.may_wait(table.entity.kind, id) for id in ids)
+    rows = await getting(table).fetch(unit.executor, ids_as_rows(ids), waits=waits)
+    return [table.meet(unit, table.make(*row)) for row in rows]
+
+
+def keys_as_rows(table: Table[Any], field: str, values: Iterable[str]) -> Parameters:
+    keys = {table.key_of(field, value) for value in values}
+    return {ROWS: as_parameter((key,) for key in sorted(keys) if not flaw_in(key))}
+
+
+def by_value(table: Table[E], field: str, values: Iterable[str], found: Sequence[E]) -> Mapping[str, E]:
+    """The entities by the values that they were asked for by: several spellings may be the same key."""
+    by_key = {table.key_of(field, getattr(entity, field)): entity for entity in found}
+    return {value: by_key[key] for value in values if (key := table.key_of(field, value)) in by_key}
+
+
+async def add_many(unit: Writing, table: Table[E], new: Sequence[Any]) -> Sequence[E]:
+    if not new:
+        return []
+    await unit.relations.require_many(unit, table.entity, [(each, None) for each in new])
+    profile = tuple(each.name for each in fields(new[0]))
+    stamps = {"created_at": unit.now, "updated_at": unit.now, "version": 1}
+    values = [{**{name: getattr(each, name) for name in profile}, **stamps} for each in new]
+    columns = [table.with_keys(dict(each)) for each in values]
+    names, rows = tuple(columns[0]), [tuple(each.values()) for each in columns]
+    ids = sorted(row[0] for row in await unit.executor.fetch(inserting(table, names), {ROWS: as_parameter(rows)}))
+    entity: Any = table.entity
+    added = [entity(id=id, **each) for id, each in zip(ids, values, strict=True)]  # ids rise in the order of rows
+    for each in added:
+        unit.journal.added(table.know(unit, each))
+    return added
+
+
+async def save_many(unit: Writing, table: Table[E], entities: Sequence[E]) -> Sequence[E]:
+    befores = await require_versions(unit, table, entities)
+    saved = [next_version(unit, table, each, before) for each, before in zip(entities, befores, strict=True)]
+    pairs = list(zip(saved, befores, strict=True))
+    await unit.relations.require_many(unit, table.entity, pairs)
+    for each, before in pairs:
+        if each.is_hidden and not before.is_hidden:
+            await unit.relations.release(unit, each, erased=False)
+    values = [{"id": each.id, **table.values_of(each)} for each in saved]
+    rows = [tuple(each.values()) for each in values]
+    if rows:
+        await unit.executor.fetch(updating(table, tuple(values[0])), {ROWS: as_parameter(rows)})
+    for each, before in pairs:
+        unit.journal.saved(before, table.know(unit, each))
+        if before.is_hidden and not each.is_hidden:
+            await unit.relations.bring_back(unit, before)
+    return saved
+
+
+def next_version(unit: Writing, table: Table[E], entity: E, before: E) -> E:
+    kept = {name: getattr(before, name) for name in table.unsaved}
+    changed: Any = {"updated_at": unit.now, "version": entity.version + 1, **kept}
+    return replace(cast("Any", entity), **changed)  # type: ignore[no-any-return]
+
+
+async def end_many(unit: Writing, table: Table[E], entities: Sequence[E]) -> None:
+    befores = await require_versions(unit, table, entities)
+    for each in befores:
+        await unit.relations.release(unit, each, erased=True)
+    await unit.executor.fetch(deleting(table), ids_as_rows(each.id for each in befores))
+    for each in befores:
+        unit.known.pop((each.kind, each.id), None)
+        unit.journal.ended(each)
+
+
+async def require_versions(unit: Writing, table: Table[E], entities: Sequence[E]) -> Sequence[E]:
+    """The stored entities, locked. Raises `Stale` and `NotFound`."""
+    kind = table.entity.kind
+    await lock_many(unit, table, [each.id for each in entities if (kind, each.id) not in unit.known])
+    if any((kind, each.id) not in unit.known for each in entities):
+        raise NotFound(f"There is no {kind} with this id.")
+    befores = [cast("E", unit.known[kind, each.id]) for each in entities]
+    if any(each.version != before.version for each, before in zip(entities, befores, strict=True)):
+        raise Stale(f"The {kind} was changed meanwhile.")
+    return befores
+
+
+@cache
+def getting(table: Table[Any]) -> Locking:
+    id = table.table.c.id
+    return Locking.of(table.rows.where(id.in_(rows_of(id))).order_by(id))
+
+
+@cache
+def finding(table: Table[Any], field: str) -> Locking:
+    key = table.key(field)
+    return Locking.of(table.rows.where(table.shown, key.in_(rows_of(key))).order_by(table.table.c.id))
+
+
+@cache
+def sharing(table: Table[Any]) -> Locking:
+    """Those of some ids that are shown."""
+    id = table.table.c.id
+    return Locking.of(sa.select(id).where(table.shown, id.in_(rows_of(id))).order_by(id), shared=True)
+
+
+@cache
+def inserting(table: Table[Any], names: tuple[str, ...]) -> sa.Insert:
+    columns = [table.table.c[name] for name in names]
+    return sa.insert(table.table).from_select(names, rows_of(*columns)).returning(table.table.c.id)
+
+
+@cache
+def updating(table: Table[Any], names: tuple[str, ...]) -> sa.Update:
+    """The first name is the id. The rows are locked, and their versions were compared."""
+    rows = rows_of(*[table.table.c[name] for name in names]).subquery("new")
+    values = {name: rows.c[name] for name in names[1:]}
+    return sa.update(table.table).where(table.table.c.id == rows.c.id).values(values)
+
+
+@cache
+def deleting(table: Table[Any]) -> sa.Delete:
+    id = table.table.c.id
+    return sa.delete(table.table).where(id.in_(rows_of(id)))

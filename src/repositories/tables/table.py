@@ -1,0 +1,120 @@
+"""The tables of entities: declared once for each kind, with the statements of their stores.
+
+The statements are SQLAlchemy Core, composed from the columns once.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import fields, replace
+from typing import Any, Generic, TypeVar, cast
+
+import sqlalchemy as sa
+
+from domain.entities import Entity
+from domain.lists.fields import Fields
+from domain.stores import Hidden
+from domain.values import fold
+from repositories.engines.schema import JOURNALLED
+from repositories.lists.filters import NONE_RELATED, Relationships
+from repositories.lists.pages import Listing
+from repositories.locks import Locking
+from repositories.tables.rows import maker
+from repositories.units import Writing
+
+N = TypeVar("N")
+E = TypeVar("E", bound=Entity)
+
+
+class EntityTable(Generic[N, E]):
+    """The table of one kind of entity, created from an `N`, and the statements on it.
+
+    Each field of the entity has a column of its name. If there is also a column `<field>_key`, it holds the folded form
+    of the field, which is compared instead. Lists are filtered and sorted by `fields`. `save` does not write the
+    `unsaved` fields. `related` says where the fields of ids are.
+    """
+
+    def __init__(
+        self,
+        entity: type[E],
+        table: sa.Table,
+        fields_: Fields,
+        *,
+        unsaved: Sequence[str] = (),
+        related: Relationships = NONE_RELATED,
+    ) -> None:
+        names = [each.name for each in fields(cast("Any", entity))]
+        singles = [only for only, *others in entity.unique if not others]
+        id = table.c.id
+        table.info[JOURNALLED] = "Write it by its store."
+        self.entity = entity
+        self.table = table
+        self.unsaved = unsaved
+        self.make: Callable[..., E] = maker(entity)
+        self.json_fields = [each.name for each in fields_.values() if each.is_json]
+        self._forms = {n: fields_[n].form if n in fields_ else fold for n in names if f"{n}_key" in table.c}
+        self._names = [name for name in names if name != "id" and name not in unsaved]
+
+        self.columns = tuple(table.c[name] for name in names)
+        self.shown: sa.ColumnElement[bool] = (
+            sa.true() if entity.hidden_since is None else table.c[entity.hidden_since].is_(None)
+        )
+        keys = {name: self.key(name) for name in fields_ if name not in related}
+        self.listings = {
+            Hidden.NO: Listing(self.columns, keys, self.shown, [("id",), *entity.unique], related=related),
+            Hidden.ONLY: Listing(self.columns, keys, sa.not_(self.shown), [("id",)], indexed=False, related=related),
+            Hidden.ANY: Listing(self.columns, keys, sa.true(), [("id",)], indexed=False, related=related),
+        }
+
+        self.rows = sa.select(*self.columns)
+        self.get = self.rows.where(id == sa.bindparam("id"))
+        self.get_locked = Locking.of(self.get)
+        self.get_held = Locking.of(self.get, shared=True)
+        self.get_shared = Locking.of(sa.select(self.shown).where(id == sa.bindparam("id")), shared=True)
+        self.find = {name: self.rows.where(self.shown, self.key(name) == sa.bindparam("key")) for name in singles}
+        hidden = sa.not_(self.shown)
+        last = id.desc()
+        self.find_hidden = {
+            name: self.rows.where(hidden, self.key(name) == sa.bindparam("key")).order_by(last).limit(1)
+            for name in singles
+        }
+        self.find_locked = {name: Locking.of(statement) for name, statement in self.find.items()}
+        behind = (self.shown, id > sa.bindparam("after"))
+        self.list_by_id = self.rows.where(*behind).order_by(id).limit(sa.bindparam("limit"))
+
+        this = (id == sa.bindparam("saved_id"), table.c.version == sa.bindparam("saved_version"))
+        self.insert = sa.insert(table).returning(id)
+        self.update = sa.update(table).where(*this).returning(id)
+        self.delete = sa.delete(table).where(*this).returning(id)
+
+    def key(self, name: str) -> sa.Column[Any]:
+        """The column by which a field compares."""
+        folded = f"{name}_key"
+        return self.table.c[folded if folded in self.table.c else name]
+
+    def key_of(self, name: str, value: str) -> str:
+        """A value as that column has it."""
+        return fold(value) if f"{name}_key" in self.table.c else value
+
+    def values_of(self, entity: E) -> dict[str, Any]:
+        """The columns that `save` writes."""
+        return self.with_keys({name: getattr(entity, name) for name in self._names})
+
+    def with_keys(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Columns by their names, with the folded forms beside what was typed."""
+        for name, form in self._forms.items():
+            typed = values[name]
+            values[f"{name}_key"] = None if typed is None else form(typed)
+        return values
+
+    def meet(self, unit: Writing, entity: E) -> E:
+        """Note that a unit has locked this row, and what was in it."""
+        unit.locks.locked(entity.kind, entity.id)
+        self.know(unit, entity)
+        return entity
+
+    def know(self, unit: Writing, entity: E) -> E:
+        """Remember a copy, and return it: callers may alter what the attributes of the entity itself hold."""
+        copies: Any = {name: deepcopy(getattr(entity, name)) for name in self.json_fields}
+        known: E = replace(cast("Any", entity), **copies) if copies else entity
+        unit.known[entity.kind, entity.id] = known
+        return known

@@ -1,0 +1,1 @@
+"""Units of work in SQL, and what goes on between them."""

@@ -1,0 +1,121 @@
+"""Waiting for changes. All who wait together cost one query for each news, and one a few times a second.
+
+The look-out reads what is new and matches it with the filters of all who wait. So a change wakes those whom it is for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from domain.changes import Change
+from domain.limits import Limits
+from domain.lists.filters import Filter, matches
+from repositories.work.places import Places
+
+LOOK_EVERY_S: Final = 0.25
+"""How late a change by another process may be noticed. One by this process is noticed at once."""
+
+READ_AT_ONCE: Final = 100
+"""How many changes the look-out asks for: the most that it has in memory."""
+
+log = logging.getLogger("roster")
+
+
+@dataclass(slots=True, eq=False)
+class Wait:
+    since: int
+    filter: Filter | None
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def is_for(self, change: Change) -> bool:
+        return change.seq > self.since and matches(self.filter, change)
+
+
+class Feed:
+    """Who waits for changes, and the look-out that reads them while anybody does.
+
+    `read` gives up to `READ_AT_ONCE` changes that come after a number, in their order.
+    """
+
+    def __init__(self, read: Callable[[int], Awaitable[Sequence[Change]]], limits: Limits) -> None:
+        self._read = read
+        self._places = Places(
+            limits.waits, limits.waits_per_key, "Too many requests wait for changes. Try again later."
+        )
+        self._waits: dict[Wait, None] = {}  # a set that keeps their order
+        self._seen = 0
+        self._news = asyncio.Event()
+        self._look_out: asyncio.Task[None] | None = None
+        self._released = False
+
+    def committed(self, seq: int) -> None:
+        if seq > self._seen:
+            self._news.set()
+
+    def release(self) -> None:
+        """End all waits, and those that begin later."""
+        self._released = True
+        for wait in self._waits:
+            wait.over.set()
+
+    async def wait_beyond(self, since: int, within_s: float, filter: Filter | None, caller: str) -> float:
+        """Return when there is a change that matches, with a higher number than `since`, or the time is over.
+
+        Returns the seconds that are left then. Raises `Busy` while too many wait.
+        """
+        now = asyncio.get_running_loop().time
+        end = now() + within_s
+        if not self._released:
+            with self._places.one(caller), self._told_of(Wait(since, filter)) as wait, suppress(TimeoutError):
+                async with asyncio.timeout_at(end):
+                    await wait.over.wait()
+        return 0 if self._released else max(0, end - now())
+
+    @contextmanager
+    def _told_of(self, wait: Wait) -> Iterator[Wait]:
+        self._waits[wait] = None
+        if self._look_out is None:
+            self._seen = wait.since
+            self._look_out = asyncio.create_task(self._look())
+        elif wait.since < self._seen:  # a change may have come since the caller looked
+            self._seen = wait.since
+            self._news.set()
+        try:
+            yield wait
+        finally:
+            del self._waits[wait]
+            if not self._waits:
+                self._look_out.cancel()
+                self._look_out = None
+
+    async def _look(self) -> None:
+        """No error ends it: whoever waits gets the news when the database answers again."""
+        failed = False
+        while True:
+            self._news.clear()
+            try:
+                await self._tell_news()
+                failed = False
+            except Exception:
+                if not failed:
+                    log.warning("new changes cannot be read", exc_info=True)
+                failed = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._news.wait()
+
+    async def _tell_news(self) -> None:
+        seen = self._seen
+        while changes := await self._read(seen):
+            if self._seen >= seen:  # else somebody came meanwhile who has seen less
+                self._seen = changes[-1].seq
+                self._tell(changes)
+            seen = self._seen
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for wait in self._waits:
+            if any(wait.is_for(change) for change in changes):
+                wait.over.set()

@@ -1,0 +1,207 @@
+"""Units of work in SQL."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from domain.changes import Change
+from domain.entities import Entity
+from domain.idempotency import IN_FLIGHT, Committed, IdempotencyKey, InFlight, InFlightKeys, shown_by
+from domain.limits import LIMITS, Limits
+from domain.lists.filters import Filter
+from domain.stores import Store
+from domain.work import Clock, RequestContext, utc_now
+from repositories import changes, deliveries
+from repositories.answers import find_answer, forget_answers, keep_answer, remove_old_answers
+from repositories.changes import append
+from repositories.engines.database import Database
+from repositories.engines.executors import Transaction
+from repositories.locks import LockOrder
+from repositories.stores import TABLES, SqlReadStores, SqlStores
+from repositories.tables.relations import Relations
+from repositories.tables.table import EntityTable
+from repositories.units import Reading, Writing
+from repositories.work.background import Background, Scrubbing
+from repositories.work.creation import can_be_alone, create
+from repositories.work.feed import READ_AT_ONCE, Feed
+from repositories.work.places import TOO_MANY_STREAMS, Places
+
+T = TypeVar("T")
+N = TypeVar("N")
+E = TypeVar("E", bound=Entity)
+
+PAUSE_S: Final = 0.04
+"""The longest wait before the second attempt. It doubles with each further one."""
+
+
+CLEARED_EVERY_S: Final = 600
+SCRUBBED_WITHIN_S: Final = 1.0
+"""How long an erasure waits for its traces to be gone from the files."""
+
+
+class SqlUnitOfWork(SqlStores):
+    """One transaction, which begins with the first statement."""
+
+    def __init__(
+        self, database: Database, executor: Transaction, context: RequestContext, now: datetime, relations: Relations
+    ) -> None:
+        locks = LockOrder(relations.ranks, are_needed=database.locks_rows)
+        unit = Writing(
+            executor,
+            now,
+            context.actor,
+            context.request_id,
+            database.commit_order,
+            database=database,
+            relations=relations,
+            locks=locks,
+        )
+        super().__init__(unit)
+        self._relations = relations
+        self.now = now
+        self.seq: int | None = None
+        self.has_erased = False
+        self._database = database
+        self._context = context
+
+    async def commit(self, result: T) -> Committed[T]:
+        self.unit.executor.require_open()  # a dry run without changes would not ask it anything
+        await self.unit.settle()
+        who, executor, journal = self._context, self.unit.executor, self.unit.journal
+        changes = journal.changes(actor=who.actor, request_id=who.request_id, at=self.now)
+        ends = bool(changes) and not (who.dry_run or who.idempotency_key or journal.erased)
+        seq = await append(executor, changes, self._database.commit_order, last=ends) or journal.seq
+        await self._erase()  # in the changes of this unit too
+        if who.dry_run:
+            await executor.rollback()
+            return Committed(result)
+        committed = Committed(result, seq)
+        if who.idempotency_key and seq:
+            await self._keep_answer(who.idempotency_key, committed)
+        if not ends:
+            await executor.commit()
+        self.seq = seq
+        self.has_erased = bool(journal.erased)
+        return committed
+
+    async def commit_new(self, store: Store[N, E], new: N) -> Committed[E]:
+        who = self._context
+        if who.dry_run or who.idempotency_key or not can_be_alone(store, self.unit):
+            return await self.commit(await store.add(new))
+        self.unit.end()
+        added, self.seq = await create(store, self.unit, new)
+        return Committed(added, self.seq)
+
+    async def _keep_answer(self, key: IdempotencyKey, committed: Committed[Any]) -> None:
+        actor, shown, answer = self._context.actor, shown_by(committed), key.answer(committed)
+        await keep_answer(self.unit.executor, actor, key, answer=answer, shows=shown, now=self.now)
+
+    async def _erase(self) -> None:
+        for entity in self.unit.journal.erased:
+            about = self._relations.kinds_about(entity.kind)
+            await forget_answers(self.unit.executor, entity, about)
+            await changes.redact(self.unit.executor, entity, about)
+            await deliveries.redact(self.unit.executor, entity, about)
+
+    async def require_first(self, key: IdempotencyKey) -> None:
+        """Raises `AlreadyDone` or `IdempotencyKeyReused` if the key was used, `InFlight` if it is in use."""
+        if not await self._database.claim(self.unit.executor, f"{self._context.actor} {key.key}"):
+            raise InFlight(IN_FLIGHT)
+        await find_answer(self.unit.executor, self._context.actor, key, self.now)
+
+
+class SqlUnitsOfWork:
+    """The directory in a database. One with more kinds of entities is a subclass with other units and tables."""
+
+    reading_unit = SqlReadStores
+    writing_unit = SqlUnitOfWork
+    tables: Sequence[EntityTable[Any, Any]] = TABLES
+
+    def __init__(self, database: Database, clock: Clock = utc_now, limits: Limits = LIMITS) -> None:
+        self._database = database
+        self._clock = clock
+        self._relations = Relations(self.tables)
+        self._in_flight = InFlightKeys()
+        self._background = Background()
+        self._scrubbing = Scrubbing(database.scrub, self._background)
+        self._is_started = False
+        self._feed = Feed(self._changes_behind, limits)
+        self._snapshots = Places(limits.snapshots, limits.snapshots_per_key, TOO_MANY_STREAMS)
+
+    async def start(self) -> None:
+        if not self._is_started:
+            await self._database.start()
+            self._is_started = True
+            self._background.every(CLEARED_EVERY_S, self.clear_answers, "clearing old answers")
+
+    async def stop(self) -> None:
+        self._is_started = False
+        await self._background.stop()
+        await self._database.stop()
+
+    async def later(self, job: Callable[[], Awaitable[None]], what: str) -> None:
+        self._background.run(job, what)
+
+    async def scrubbed(self) -> bool:
+        return await self._scrubbing.is_over(SCRUBBED_WITHIN_S)
+
+    async def clear_answers(self) -> None:
+        """Remove the stored answers that are too old to be given again, a few at a time."""
+        more = True
+        while more:
+            async with self._database.transaction() as executor:
+                more = await remove_old_answers(executor, self._clock())
+                await executor.commit()
+
+    async def require_ready(self) -> None:
+        await self._database.require_ready()
+
+    async def _changes_behind(self, seq: int) -> Sequence[Change]:
+        async with self.reading() as work:
+            return await work.changes.list(since=seq, limit=READ_AT_ONCE)
+
+    async def changed(
+        self, since: int, within_s: float, context: RequestContext, filter: Filter | None = None
+    ) -> float:
+        return await self._feed.wait_beyond(since, within_s, filter, context.actor)
+
+    def release(self) -> None:
+        self._feed.release()
+
+    def reading(self) -> AbstractAsyncContextManager[SqlReadStores]:
+        return self.reading_unit(Reading(self._database.reader, self._database.scans, database=self._database))
+
+    @asynccontextmanager
+    async def snapshot(self, context: RequestContext) -> AsyncIterator[SqlReadStores]:
+        with self._snapshots.one(context.actor):
+            async with (
+                self._database.snapshot() as executor,
+                self.reading_unit(Reading(executor, executor, database=self._database)) as work,
+            ):
+                yield work
+
+    @asynccontextmanager
+    async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:
+        key = None if context.dry_run else context.idempotency_key
+        with self._in_flight.claim(context.actor, key):
+            async with self._database.transaction() as executor:
+                work = self.writing_unit(self._database, executor, context, self._clock(), self._relations)
+                try:
+                    if key:
+                        await work.require_first(key)
+                    yield work
+                finally:
+                    work.unit.end()
+        if work.has_erased and work.seq is not None:
+            self._scrubbing.erased()
+        if work.seq is not None:
+            self._feed.committed(work.seq)
+
+    async def begin_epoch(self, *, beyond: int = 0) -> int:
+        return await self._database.begin_epoch(self._clock(), beyond=beyond)
+
+    async def pause(self, attempt: int) -> None:
+        await asyncio.sleep(random.uniform(0, PAUSE_S * 2 ** (attempt - 1)))  # noqa: S311  # only spreads the load

@@ -1,0 +1,1 @@
+"""Delivering to webhooks: what the server does by itself, beside the requests."""

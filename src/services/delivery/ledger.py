@@ -1,0 +1,175 @@
+"""What the deliverer of webhooks reads and writes. Each method is one unit of work."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from domain import changes
+from domain.changes import Change, ChangePage
+from domain.deliveries import Delivery
+from domain.errors import Busy, NotFound
+from domain.leases import Lease
+from domain.lists.filters import Filter, equal, every
+from domain.references import Subject
+from domain.webhooks import Progress, Secret, State, Webhook
+from domain.work import RequestContext, UnitsOfWork
+from services.operations import retry
+
+LEASE: Final = "webhooks"
+AT_LEAST_S: Final = 0.2
+WEBHOOKS_AT_ONCE: Final = 100
+
+
+class LeaseLost(Exception):  # not an error: the rule
+    """Another process delivers now. Nothing was stored."""
+
+    def __init__(self) -> None:
+        super().__init__("Another process delivers now.")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """An active webhook, with what is needed to deliver."""
+
+    webhook: Webhook
+    secrets: Sequence[Secret]
+    open: Sequence[Delivery]
+    """The deliveries that are to be tried again."""
+
+
+class Ledger:
+    """`holder` names this process in the lease."""
+
+    def __init__(self, units: UnitsOfWork, holder: str) -> None:
+        self.units = units
+        self.holder = holder
+        self._context = RequestContext(actor="webhooks", request_id="-")
+
+    @retry
+    async def any(self) -> bool:
+        """Whether there is any webhook."""
+        async with self.units.reading() as work:
+            return bool(await work.webhooks.list(limit=1))
+
+    @retry
+    async def subscriptions(self, after: int) -> tuple[Sequence[Subscription], int | None]:
+        """Some active webhooks with ids above `after`, by id, and where to go on; None at the end."""
+        async with self.units.reading() as work:
+            found = await work.webhooks.list(after=(after,), limit=WEBHOOKS_AT_ONCE)
+            active = [each for each in found if each.state is State.ACTIVE]
+            subscriptions = [
+                Subscription(each, await work.webhooks.secrets(each.id), await work.deliveries.open(each.id))
+                for each in active
+            ]
+            return subscriptions, found[-1].id if len(found) == WEBHOOKS_AT_ONCE else None
+
+    @retry
+    async def subscription(self, id: int) -> Subscription | None:
+        """The webhook of this id, if it is active."""
+        async with self.units.reading() as work:
+            try:
+                webhook = await work.webhooks.get(id)
+            except NotFound:
+                return None
+            if webhook.state is not State.ACTIVE:
+                return None
+            return Subscription(webhook, await work.webhooks.secrets(id), await work.deliveries.open(id))
+
+    @retry
+    async def changes(self, since: int, limit: int, filter: Filter | None = None) -> ChangePage:
+        """The changes that match the filter. A reader who continues after the end of the page misses none."""
+        async with self.units.reading() as work:
+            looked_at = since if filter is None else max(since, await work.changes.last())  # before, not after
+            return ChangePage.of(await work.changes.list(filter=filter, since=since, limit=limit), limit, looked_at)
+
+    async def follow(self, since: int, limit: int, within_s: float) -> ChangePage:
+        """The changes after `since`. Without any, wait for one, for a moment at least: a stop ends all waits."""
+        page = await self.changes(since, limit)
+        if not page.changes:
+            try:
+                left_s = await self.units.changed(since, within_s, self._context)
+            except Busy:  # too many others wait
+                left_s = 0
+            if not left_s:
+                await asyncio.sleep(AT_LEAST_S)
+        return page
+
+    @retry
+    async def last(self) -> int:
+        async with self.units.reading() as work:
+            return await work.changes.last()
+
+    @retry
+    async def change(self, seq: int) -> Change | None:
+        """The change of this number, if it is still kept."""
+        async with self.units.reading() as work:
+            found = await work.changes.list(since=seq - 1, limit=1)
+            return found[0] if found and found[0].seq == seq else None
+
+    @retry
+    async def next_of(self, subject: Subject, since: int, filter: Filter | None) -> Change | None:
+        """The first change of an entity after `since` that matches the filter."""
+        kind, id = subject
+        its_own = every([equal(changes.FIELDS["kind"], kind), equal(changes.FIELDS["entity_id"], id), filter])
+        async with self.units.reading() as work:
+            return next(iter(await work.changes.list(filter=its_own, since=since, limit=1)), None)
+
+    @retry
+    async def asked(self) -> Sequence[Delivery]:
+        """The deliveries that somebody asked to try now."""
+        async with self.units.reading() as work:
+            return await work.deliveries.asked()
+
+    @retry
+    async def lease(self) -> Lease | None:
+        async with self.units.reading() as work:
+            return await work.leases.find(LEASE)
+
+    @retry
+    async def take_lease(self, seen: Lease | None) -> bool:
+        """Take the lease, if it still is as it was seen."""
+        async with self.units.writing(self._context) as work:
+            taken = await work.leases.take(LEASE, self.holder, seen)
+            await work.commit(None)
+            return taken
+
+    @retry
+    async def give_lease_back(self) -> None:
+        async with self.units.writing(self._context) as work:
+            await work.leases.give_back(LEASE, self.holder)
+            await work.commit(None)
+
+    @retry
+    async def keep(self, progress: Collection[Progress], deliveries: Sequence[Delivery]) -> None:
+        """Store how far webhooks have come together with what became of changes, and beat. Raises `LeaseLost`."""
+        async with self.units.writing(self._context) as work:
+            if not await work.leases.beat(LEASE, self.holder):
+                raise LeaseLost
+            if deliveries:
+                await work.deliveries.put(deliveries)
+            if progress:
+                await work.webhooks.note_progress(progress)
+            await work.commit(None)
+
+    @retry
+    async def trim(self, webhook_ids: Collection[int], *, keep: int, before: datetime) -> None:
+        """Remove old deliveries: of these webhooks all but the newest, of all those from before this time."""
+        async with self.units.writing(self._context) as work:
+            for id in webhook_ids:
+                await work.deliveries.trim(id, keep=keep)
+            await work.deliveries.forget(before)
+            await work.commit(None)
+
+    @retry
+    async def disable(self, id: int) -> None:
+        """The receiver wants no messages any more."""
+        context = RequestContext(actor=f"webhook:{id}", request_id="-")
+        async with self.units.writing(context) as work:
+            try:
+                webhook = await work.webhooks.get(id)
+            except NotFound:
+                return
+            await work.webhooks.save(webhook.set_to(State.DISABLED))
+            await work.commit(None)
