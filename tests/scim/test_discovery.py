@@ -28,12 +28,6 @@ async def test_5_the_configuration_tells_what_is_supported(scim: Scim) -> None:
     assert config["meta"]["location"] == f"{ADDRESS}/ServiceProviderConfig"
 
 
-async def test_a_strict_server_says_so(scim: Scim, strict: Scim) -> None:
-    profile = (await strict.get("/ServiceProviderConfig"))["documentationUri"]
-    assert "interop" in profile
-    assert "interop" not in (await scim.get("/ServiceProviderConfig"))["documentationUri"]
-
-
 async def test_6_each_resource_type_is_described_alone_and_in_the_list(scim: Scim) -> None:
     listed = await scim.get("/ResourceTypes")
     assert listed["schemas"] == [f"{MESSAGE}ListResponse"]

@@ -304,6 +304,10 @@ async def test_3_4_2_1_the_root_has_users_and_groups(everywhere: Scim) -> None:
     only = await everywhere.get("/", filter='meta.resourceType eq "Group" and displayName sw "g"')
     assert names(only) == ["g"]
     assert names(await everywhere.get("/", filter='userName eq "u2" or displayName eq "h"')) == ["u2", "h"]
+    assert names(await everywhere.get("/", filter="not (userName pr)")) == ["g", "h", "i"]
+    others = await everywhere.get("/", filter='userName ne "u2" and not (emails[type eq "x"])')
+    assert names(others) == ["u1", "u3", "g", "h", "i"]
+    assert names(await everywhere.get("/", filter="not (foo pr)")) == []
 
 
 async def test_a_key_that_may_not_read_groups_sees_users_without_them(directory_with: Any, client_of: Any) -> None:

@@ -264,30 +264,6 @@ def test_operations_apply_one_after_the_other() -> None:
     assert result["emails"] == [{**HOME, "value": "n@x.org", "primary": True}]
 
 
-STRICT: dict[str, dict[str, Any]] = {
-    "op in another case": op("Replace", "title", "CEO"),
-    "a boolean as a string": op("replace", "active", "False"),
-    "a bare id": op("replace", f"{ENTERPRISE}:manager", "8"),
-    "one object for many": op("add", "emails", {"value": "x"}),
-    "a number for a string": op("replace", "title", 5),
-    "a certificate not in base64": op("add", "x509Certificates", [{"value": "no!"}]),
-}
-
-
-@pytest.mark.parametrize("case", STRICT)
-def test_what_is_tolerated_is_refused_if_strict(case: str) -> None:
-    after(STRICT[case])
-    with pytest.raises(Refused):
-        after(STRICT[case], strict=True)
-
-
-def test_a_strict_body_names_its_schema() -> None:
-    body = {"Operations": [op("replace", "title", "CEO")]}
-    assert operations_in(body, USERS, strict=False)
-    with pytest.raises(Refused):
-        operations_in(body, USERS, strict=True)
-
-
 values = st.recursive(
     st.none() | st.booleans() | st.sampled_from(["", "a", "true", "work"]) | st.integers(0, 3),
     lambda inner: (

@@ -46,10 +46,10 @@ class Operation:
     result: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, given: object) -> "Operation":
+    def of(cls, given: object, *, strict: bool) -> "Operation":
         members = {name.lower(): value for name, value in object_of(given).items()}
         method, path = members.get("method"), members.get("path")
-        if not isinstance(method, str) or method.upper() not in METHODS:
+        if not isinstance(method, str) or (method if strict else method.upper()) not in METHODS:
             raise invalid_syntax("The method of an operation is POST, PUT, PATCH or DELETE.")
         if not isinstance(path, str):
             raise invalid_syntax("An operation needs a path.")
@@ -233,7 +233,7 @@ async def bulk(call: Call) -> Response:
     if len(given) > MAX_BULK:
         raise Refused(f"A bulk request has at most {MAX_BULK} operations.", status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     limit = number_in(members, "failOnErrors", 0)
-    operations = [Operation.of(each) for each in given]
+    operations = [Operation.of(each, strict=call.strict) for each in given]
     require_different_ids(operations, strict=call.strict)
     job = Bulk(call, operations, limit if limit > 0 else None)
     await job.run()

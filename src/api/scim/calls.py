@@ -73,7 +73,7 @@ class Call:
 
     @property
     def query(self) -> Query:
-        return Query.of(self.request.query_params if self.part is None else {})
+        return Query.of(self.request.query_params if self.part is None else {}, strict=self.strict)
 
     @property
     def path(self) -> str:

@@ -42,6 +42,7 @@ def config(base: str, *, strict: bool) -> dict[str, Any]:
                 "primary": True,
             }
         ],
+        **({"interopProfileConformant": True} if strict else {}),
         "meta": {"resourceType": CONFIG_SCHEMA.name, "location": f"{base}/{CONFIG_SCHEMA.name}"},
     }
 

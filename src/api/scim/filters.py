@@ -100,6 +100,10 @@ class PartOfSome:
     whole: Member
     inner: Member
 
+    @property
+    def attribute(self) -> Attribute:
+        return self.inner.attribute
+
     def present(self) -> Filter:
         return self.whole.some(self.inner.present())
 

@@ -8,12 +8,13 @@ from api.scim.answers import listed
 from api.scim.errors import Refused, invalid_path, invalid_syntax, invalid_value
 from api.scim.schemas.resources import MESSAGE, ResourceType, Steps
 from api.scim.shown import Projection
+from api.scim.strictness import NamesAmongOthers, parse
 from api.scim.values import object_of, require_schemas
 from api.web.cursors import read_cursor, write_cursor
 from domain.errors import Malformed
 from domain.lists.fields import Field
 from domain.lists.filters import Filter
-from domain.lists.grammar import Names, parse_by
+from domain.lists.grammar import Names
 from domain.lists.pages import BY_ID, DEFAULT_LIMIT, MAX_LIMIT, Order, Page, Position, Sort, sort_by
 from domain.values import MAX_INTEGER
 
@@ -33,15 +34,18 @@ class Query:
     cursor: str | None
     attributes: Sequence[str]
     excluded: Sequence[str]
+    strict: bool
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> "Query":
+    def of(cls, given: Mapping[str, Any], *, strict: bool) -> "Query":
         """From the parameters of a URL, or the body of a search. Unknown ones are ignored. Raises `Refused`."""
         members = {name.lower(): value for name, value in given.items()}
         cursor = text_in(members, "cursor")
         order = text_in(members, "sortOrder") or "ascending"
         if order.lower() not in ORDERS:
             raise invalid_value("sortOrder is ascending or descending.")
+        if strict and members.get("attributes") and members.get("excludedattributes"):
+            raise invalid_syntax("attributes and excludedAttributes exclude each other.")
         return cls(
             filter=text_in(members, "filter"),
             sort_by=text_in(members, "sortBy"),
@@ -51,6 +55,7 @@ class Query:
             cursor=cursor,
             attributes=names_in(members, "attributes"),
             excluded=names_in(members, "excludedAttributes"),
+            strict=strict,
         )
 
     @classmethod
@@ -58,7 +63,7 @@ class Query:
         members = object_of(body)
         if strict:
             require_schemas(members, SEARCH)
-        return cls.of(members)
+        return cls.of(members, strict=strict)
 
 
 def text_in(given: Mapping[str, Any], name: str) -> str | None:
@@ -124,8 +129,12 @@ class Listed:
     service: Lister
     show: Callable[[Sequence[Any], Projection], Awaitable[list[Mapping[str, Any]]]]
 
-    def filter(self, query: Query) -> Filter | None:
-        return None if query.filter is None else parse_by(query.filter, self.names)
+    def filter(self, query: Query, others: Sequence[ResourceType]) -> Filter | None:
+        """The filter, in a list that has resources of other types too."""
+        if query.filter is None:
+            return None
+        names = NamesAmongOthers(self.names, others) if others else self.names
+        return parse(query.filter, names, strict=query.strict and not others)
 
     def sort(self, query: Query) -> Sort | None:
         """None for an attribute that lists of this type are not sorted by."""
@@ -170,7 +179,8 @@ def parts_of(query: Query, path: str, types: Sequence[Listed]) -> Sequence[Part]
         if sort is None and len(types) == 1:
             raise invalid_path("Lists are not sorted by this.")
         list_id = f"{path}?{each.type.name}&{query.filter}&{query.sort_by}&{query.descending}"
-        parts.append(Part(each, each.filter(query), sort or BY_ID, each.projection(query), list_id))
+        others = [other.type for other in types if other is not each]
+        parts.append(Part(each, each.filter(query, others), sort or BY_ID, each.projection(query), list_id))
     return parts
 
 

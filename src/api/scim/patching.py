@@ -17,6 +17,7 @@ from api.scim.values import (
     Resource,
     clean,
     clean_one,
+    ignore_unknown,
     in_order,
     is_not_stored,
     members_of,
@@ -67,14 +68,18 @@ def operations_of(given: object, type_: ResourceType, *, strict: bool) -> Iterat
     path, value = members.get("path"), members.get("value")
     if op is not Op.REMOVE and "value" not in members:
         raise invalid_value(f"The operation {op} needs a value.")
+    if strict and op is Op.REMOVE and "value" in members:
+        raise invalid_syntax("The operation remove has no value: select values by a filter in the path.")
     if path is None or path == "":
         if op is Op.REMOVE:
             raise Refused("The operation remove needs a path.", "noTarget")
+        if strict:
+            raise invalid_syntax("Each operation needs a path.")
         yield from without_path(op, value, type_)
         return
     if not isinstance(path, str):
         raise invalid_path("A path is a string.")
-    target = target_of(path, type_)
+    target = target_of(path, type_, strict=strict)
     require_writable(target)
     yield Operation(op, target, value)
 
@@ -92,7 +97,7 @@ def without_path(op: Op, value: object, type_: ResourceType) -> Iterator[Operati
         raise invalid_value("Without a path, the value must be an object.")
     for name, member in value.items():
         try:
-            target = target_of(name, type_)
+            target = target_of(name, type_, strict=False)
         except Refused:
             continue
         if not any(is_not_stored(each) for each in target.steps):
@@ -164,7 +169,8 @@ class Patch:
         elif self._op is Op.REMOVE:
             owner.pop(attribute.name, None)
         elif attribute.is_complex:
-            put(owner, attribute, self._merged(attribute, owner.get(attribute.name, {})))
+            replaces_all = self._strict and self._op is Op.REPLACE  # so the interoperability profile has it
+            put(owner, attribute, self._merged(attribute, {} if replaces_all else owner.get(attribute.name, {})))
         else:
             put(owner, attribute, clean(attribute, self._value, strict=self._strict))
 
@@ -177,7 +183,9 @@ class Patch:
         given = members_of(attribute, self._only(), strict=self._strict)
         for name, member in given.items():
             part = attribute.parts.get(name.lower())
-            if part is not None and not part.is_read_only:
+            if part is None:
+                ignore_unknown(strict=self._strict)
+            elif not part.is_read_only:
                 inner = Patch(Operation(self._op, Target((part,)), member), Target((part,)), strict=self._strict)
                 inner.apply(merged)
         if merged.get("value") != before.get("value") and "$ref" not in {name.lower() for name in given}:

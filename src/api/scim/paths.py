@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from api.scim.errors import invalid_path
+from api.scim.errors import Refused, invalid_path, invalid_syntax
 from api.scim.filters import ElementNames
 from api.scim.schemas.attributes import Attribute
 from api.scim.schemas.resources import ResourceType, Steps
+from api.scim.strictness import parse
 from domain.lists.filters import Filter
-from domain.lists.grammar import Term, Token, parse_by
+from domain.lists.grammar import Term, Token
 
 
 class KnownNames(ElementNames):
@@ -28,25 +29,31 @@ class Target:
     part: Attribute | None = None
 
 
-def target_of(path: str, type_: ResourceType) -> Target:
+def target_of(path: str, type_: ResourceType, *, strict: bool) -> Target:
     """Raises `Refused` for a path that leads to nothing, `Malformed` for a malformed filter in it."""
     name, opening, rest = path.strip().partition("[")
     steps = type_.steps_to(name.strip())
     if steps is None:
-        raise invalid_path("There is no such attribute.")
+        raise no_such_attribute(strict=strict)
     if not opening:
         return Target(steps)
     selector, behind = up_to_bracket(rest)
     attribute = steps[-1]
     if not attribute.is_complex:
         raise invalid_path(f"{attribute.name} has no values to select from.")
-    filter = parse_by(selector, KnownNames(attribute))
+    filter = parse(selector, KnownNames(attribute), strict=strict)
     if not behind.strip():
         return Target(steps, filter)
     part = attribute.parts.get(behind.strip().removeprefix(".").lower())
     if part is None or not behind.strip().startswith("."):
-        raise invalid_path("There is no such attribute.")
+        raise no_such_attribute(strict=strict)
     return Target(steps, filter, part)
+
+
+def no_such_attribute(*, strict: bool) -> Refused:
+    """The interoperability profile has one keyword for what no schema has, wherever it is."""
+    detail = "There is no such attribute."
+    return invalid_syntax(detail) if strict else invalid_path(detail)
 
 
 def up_to_bracket(text: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Values as their attributes declare them: from what clients send to what is stored.
 
 Clients differ, so a value that can be meant in one way only is taken: "True" for true, an object for a list of one,
-a bare id for an object with a value. With `strict` it is refused. Unknown names are ignored, read-only attributes too.
+a bare id for an object with a value. Unknown names are ignored. With `strict` all of these are refused. Read-only
+attributes are ignored (RFC 7644, sections 3.3 and 3.5.1).
 """
 
 import re
@@ -16,6 +17,7 @@ from domain.values import flaw_in
 Resource = dict[str, Any]
 """A resource by its names as the schemas spell them: what a client can write, without what is unassigned."""
 
+COUNTRY: Final = re.compile("[A-Z]{2}", re.IGNORECASE)
 TRUTHS: Final = {"true": True, "false": False}
 BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
@@ -24,11 +26,14 @@ def resource_in(body: object, type_: ResourceType, *, strict: bool) -> Resource:
     """The resource of the body of a POST or a PUT. Raises `Refused`."""
     members = object_of(body)
     if strict:
-        require_schemas(members, type_.schema.id)
+        require_own_schemas(members, type_)
     resource = {}
     for name, value in members.items():
         attribute = type_.attributes.get(name.lower())
-        if attribute is None or is_not_stored(attribute):
+        if attribute is None:
+            ignore_unknown(strict=strict)
+            continue
+        if is_not_stored(attribute):
             continue
         if attribute.name in resource:
             raise invalid_syntax(f"{attribute.name} is given twice.")
@@ -57,11 +62,31 @@ def object_of(body: object) -> Mapping[str, Any]:
 
 def require_schemas(body: Mapping[str, Any], *wanted: str) -> None:
     """Raises `Refused` unless the body names these schemas. Only asked for by `strict`."""
-    named = body.get("schemas")
-    known = {each.lower() for each in named if isinstance(each, str)} if isinstance(named, list) else set()
+    named = schemas_named_in(body)
     for each in wanted:
-        if each.lower() not in known:
+        if each.lower() not in named:
             raise invalid_syntax(f"schemas must name {each}.")
+
+
+def schemas_named_in(body: Mapping[str, Any]) -> Sequence[str]:
+    """In lower case."""
+    named = next((value for name, value in body.items() if name.lower() == "schemas"), None)
+    return [each.lower() for each in named if isinstance(each, str)] if isinstance(named, list) else []
+
+
+def require_own_schemas(body: Mapping[str, Any], type_: ResourceType) -> None:
+    """Raises `Refused` unless the body names the schemas of its attributes, each once, and no other."""
+    extensions = {each.id.lower(): each.id for each in type_.extensions}
+    require_schemas(body, type_.schema.id, *(id for lower, id in extensions.items() if lower in map(str.lower, body)))
+    given = schemas_named_in(body)
+    if len(set(given)) < len(given) or not {*extensions, type_.schema.id.lower()}.issuperset(given):
+        raise invalid_syntax("schemas must name schemas of this resource type, each once.")
+
+
+def ignore_unknown(*, strict: bool) -> None:
+    """What to do about an attribute that no schema has. Raises `Refused` if that is an error."""
+    if strict:
+        raise invalid_syntax("An attribute is not in the schemas of this resource type.")
 
 
 def clean(attribute: Attribute, value: Any, *, strict: bool) -> Any:
@@ -95,7 +120,10 @@ def clean_parts(attribute: Attribute, value: Any, *, strict: bool) -> Any:
     cleaned: Resource = {}
     for name, member in members_of(attribute, value, strict=strict).items():
         part = attribute.parts.get(name.lower())
-        if part is None or part.is_read_only:
+        if part is None:
+            ignore_unknown(strict=strict)
+            continue
+        if part.is_read_only:
             continue
         if (kept := clean(part, member, strict=strict)) is not None:
             cleaned[part.name] = kept
@@ -133,6 +161,8 @@ def clean_text(attribute: Attribute, value: Any, *, strict: bool) -> str:
         raise invalid_value(f"{attribute.name}: {flaw}")
     if strict and attribute.type == "binary" and not BASE64.fullmatch(value):
         raise invalid_value(f"{attribute.name} must be in base64.")
+    if strict and attribute.name == "country" and not COUNTRY.fullmatch(value):
+        raise invalid_value("country must be a code of two letters (ISO 3166-1 alpha-2).")
     return value
 
 

@@ -37,6 +37,7 @@ CONFIG_SCHEMA: Final = Schema(
             shown("maxPageSize", "The most that one page has.", type="integer"),
             shown("cursorTimeout", "For how many seconds a cursor is valid.", type="integer"),
         ),
+        shown("interopProfileConformant", "Whether the server follows the interoperability profile.", type="boolean"),
         shown(
             "authenticationSchemes", "How callers prove who they are.",
             shown("type", "The scheme.", required=True,

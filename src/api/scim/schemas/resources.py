@@ -66,9 +66,9 @@ USER_SCHEMA: Final = Schema(
             shown("type", "How the user is in it.", canonical=("direct", "indirect")),
             mutability="readOnly",
         ),
-        labelled("entitlements", "What the person is entitled to."),
-        labelled("roles", "What the person is, such as Student."),
-        labelled("x509Certificates", "Certificates, in DER and base64.",
+        labelled("entitlements", "What the person is entitled to.", "other"),
+        labelled("roles", "What the person is, such as Student.", "other"),
+        labelled("x509Certificates", "Certificates, in DER and base64.", "other",
                  value=one("value", "The certificate.", type="binary", exact=True)),
     )),
 )  # fmt: skip
