@@ -43,11 +43,14 @@ class MembersIn(BaseModel):
     role: Annotated[Role | None, Field(description="The role of all who are added. Without it roles stay")] = None
 
     def to_add(self) -> dict[int, JsonObject]:
-        """What is given of each. Raises `Invalid` for one who is named twice."""
+        """What is given of each. Raises `Invalid` for one who is named twice, and for a role that breaks its rule."""
         first = {id: number for number, id in reversed([*enumerate(self.add)])}
         twice = [number for number, id in enumerate(self.add) if first[id] != number]
-        if twice:
-            raise Invalid([Fault(f"/add/{number}", "not_allowed", "Is named twice.") for number in twice])
+        faults = [Fault(f"/add/{number}", "not_allowed", "Is named twice.") for number in twice]
+        if self.role is not None:
+            faults += ROLE.faults("/role", ROLE.clean(self.role))
+        if faults:
+            raise Invalid(faults)
         given = self.model_dump(include={"role"}, exclude_unset=True)
         return dict.fromkeys(self.add, given)
 

@@ -182,7 +182,8 @@ async def test_many_members_change_at_once_or_none(client: AsyncClient) -> None:
     for body, pointers in (
         ({"add": [1, 7, 2, 9]}, ["/body/add/1", "/body/add/3"]), ({"add": [1], "remove": [2, 1]}, ["/body/remove/1"]),
         ({"add": [1, 2, 1]}, ["/body/add/2"]), ({"add": ["1"]}, ["/body/add/0"]), ({"add": [0]}, ["/body/add/0"]),
-        ({"remove": [2**53]}, ["/body/remove/0"]), ({"add": [1], "role": " "}, ["/body/add/0/role"]),
+        ({"remove": [2**53]}, ["/body/remove/0"]), ({"add": [1], "role": " "}, ["/body/role"]),
+        ({"add": [], "role": " "}, ["/body/role"]),
     ):  # fmt: skip
         refused = await client.post("/groups/1/members/", json=body)
         assert (refused.status_code, [each["pointer"] for each in refused.json()["errors"]]) == (422, pointers), body
