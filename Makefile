@@ -8,7 +8,7 @@ PEERS := .venv-bench/.installed
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check simulation kills bench dist image lock openapi docs clean
+.PHONY: help install run test check simulation fuzz kills bench dist image lock openapi docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ check: $(STAMP) ## Check form, types, layers, and that openapi.json is current
 simulation: $(STAMP) ## Run a million simulations, and the model and the history at length, in half an hour; fewer with SEEDS=20000
 	SIMULATION_SEEDS=$(or $(SEEDS),1000000) MODEL_RUNS=500 HISTORY_KILLS=20 \
 		$(BIN)/pytest -q -n auto tests/simulation tests/api/test_model.py tests/e2e/test_history.py
+
+fuzz: $(STAMP) ## Send 100 made-up requests to each operation on each database, in ten minutes
+	SCHEMATHESIS_EXAMPLES=100 $(BIN)/pytest -q -n auto tests/api/web/test_schema.py
 
 kills: $(STAMP) ## Kill servers 50 times on each database while they deliver to a webhook, in some minutes
 	ROSTER_TEST_KILLS=50 $(BIN)/pytest -q tests/e2e/test_webhook_kills.py

@@ -228,15 +228,21 @@ def taken_by(names: tuple[str, ...], id: int) -> tuple[str, int | None]:
     return names[-1], id if len(names) == 1 else None
 
 
+@cache
 def fields_in(entity: Any) -> Mapping[str, Field]:
     return {each.name: field_of(each.name, each.type, sorts=True) for each in fields(entity)}
 
 
 def own(value: T) -> T:
     """A frozen dataclass with JSON of its own. Nothing else in it can be changed."""
-    names = (each.name for each in fields(cast("Any", value)))
-    json = {name: deepcopy(part) for name in names if isinstance(part := getattr(value, name), dict | list)}
+    parts = ((name, getattr(value, name)) for name in names_in(cast("Any", type(value))))
+    json = {name: deepcopy(part) for name, part in parts if isinstance(part, dict | list)}
     return cast("T", replace(cast("Any", value), **json)) if json else value
+
+
+@cache
+def names_in(kind: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
 
 
 def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:

@@ -26,7 +26,7 @@ class Rows:
     last_id: int = 0
 
     def __copy__(self) -> "Rows":
-        return replace(self, by_id=dict(self.by_id))
+        return Rows(dict(self.by_id), self.last_id)
 
 
 @dataclass(frozen=True, slots=True)
