@@ -130,11 +130,15 @@ def create_app(container: Container, *, open_locally: bool = False, delivers: bo
 
 def add_console(app: FastAPI, settings: Settings) -> None:
     """Serve the console, unless it is switched off or its extra is not installed."""
-    if settings.console and all(map(find_spec, CONSOLE_NEEDS)):
+    if serves_console(settings):
         from api.console.app import mount_console  # noqa: PLC0415  # a server without it does not load it
 
         secret = settings.console_secret
         mount_console(app, secrets.token_urlsafe() if secret is None else secret.get_secret_value())
+
+
+def serves_console(settings: Settings) -> bool:
+    return settings.console and all(map(find_spec, CONSOLE_NEEDS))
 
 
 def collections_of(routers: Iterable[APIRouter]) -> list[str]:

@@ -104,7 +104,10 @@ class Settings(BaseSettings):
     ] = ""
     public_url: Annotated[
         str,
-        Field(pattern="^(https?://[^ ]+)?$", description="Where clients reach the server: SCIM's addresses begin so"),
+        Field(
+            pattern="^(https?://[^ ]+)?$",
+            description="Where clients reach the server: SCIM's addresses and links to the console begin so",
+        ),
     ] = ""
     scim: Annotated[bool, Field(description="Serve SCIM 2.0 at /scim/v2")] = True
     scim_strict: Annotated[
@@ -152,6 +155,12 @@ class Settings(BaseSettings):
     def engine(self) -> str:
         """The kind of the database, if the URL is good."""
         return "sqlite" if self.database_url.startswith("sqlite") else "postgresql"
+
+    @property
+    def address(self) -> str:
+        """Where clients reach the server: what is set, or where it listens."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
 
     def is_local(self) -> bool:
         """Whether only this machine can reach the address that is listened on."""

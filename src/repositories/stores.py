@@ -14,11 +14,13 @@ from repositories.deliveries import SqlDeliveries, SqlReadDeliveries
 from repositories.groups import GROUPS
 from repositories.keys import KEYS, SqlKeys, SqlReadKeys
 from repositories.leases import SqlLeases, SqlReadLeases
+from repositories.links import SqlLinks, SqlReadLinks
 from repositories.memberships import MEMBERSHIPS, SqlMemberships, SqlReadMemberships
 from repositories.memory.changes import MemoryChanges
 from repositories.memory.deliveries import MemoryDeliveries
 from repositories.memory.keys import MemoryKeys, MemoryReadKeys
 from repositories.memory.leases import MemoryLeases
+from repositories.memory.links import MemoryLinks, MemoryReadLinks
 from repositories.memory.memberships import MemoryMemberships, MemoryReadMemberships, groups_of, members_of
 from repositories.memory.nestings import MemoryNestings, MemoryReadNestings
 from repositories.memory.table import reading, writing
@@ -73,6 +75,7 @@ class SqlReadStores:
     memberships = store(SqlReadMemberships)
     nestings = store(SqlReadNestings)
     keys = store(SqlReadKeys)
+    links = store(SqlReadLinks)
     webhooks = store(SqlReadWebhooks)
     deliveries = store(SqlReadDeliveries)
     leases = store(SqlReadLeases)
@@ -89,6 +92,7 @@ class SqlStores:
     memberships = store(SqlMemberships)
     nestings = store(SqlNestings)
     keys = store(SqlKeys)
+    links = store(SqlLinks)
     webhooks = store(SqlWebhooks)
     deliveries = store(SqlDeliveries)
     leases = store(SqlLeases)
@@ -104,6 +108,7 @@ class MemoryReadStores:
     memberships = store(MemoryReadMemberships)
     nestings = store(MemoryReadNestings)
     keys = store(MemoryReadKeys)
+    links = store(MemoryReadLinks)
     webhooks = store(MemoryReadWebhooks)
     deliveries = store(MemoryDeliveries)
     leases = store(MemoryLeases)
@@ -119,6 +124,7 @@ class MemoryStores:
     memberships = store(MemoryMemberships)
     nestings = store(MemoryNestings)
     keys = store(MemoryKeys)
+    links = store(MemoryLinks)
     webhooks = store(MemoryWebhooks)
     deliveries = store(MemoryDeliveries)
     leases = store(MemoryLeases)

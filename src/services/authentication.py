@@ -21,6 +21,7 @@ TOUCHED_EVERY: Final = timedelta(minutes=1)
 """How exact `last_used_at` is."""
 
 NOT_VALID: Final = "The key is missing or not valid."
+NO_LINK: Final = "This link is not valid. It works once, for half an hour."
 NO_DIGEST: Final = Digest(bytes(32))
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -82,6 +83,32 @@ class Authenticator:
         if not key.is_valid_at(self._clock()):
             raise Unauthenticated(NOT_VALID)
         return key
+
+    async def redeem(self, token: str) -> Key | None:
+        """The key of a link to the console, which nobody can use again; None if the directory has no keys.
+
+        Raises `Unauthenticated` for a link that is not valid, or if its key is not.
+        """
+        digest = digest_of(token)
+        if not await self._has_link(digest):  # a wrong token takes no turn to write
+            raise Unauthenticated(NO_LINK)
+        return await self._take_link(digest)
+
+    @retry
+    async def _has_link(self, digest: bytes) -> bool:
+        async with self.units.reading() as work:
+            return await work.links.find(digest) is not None
+
+    @retry
+    async def _take_link(self, digest: bytes) -> Key | None:
+        async with self.units.writing(RequestContext(actor="console", request_id="-")) as work:
+            link = await work.links.take(digest)
+            if link is None or work.now >= link.until:
+                raise Unauthenticated(NO_LINK)
+            key = None if link.key_id is None else await work.keys.get(link.key_id, hidden=True)
+            if not (key.is_valid_at(work.now) if key else not await work.keys.any()):
+                raise Unauthenticated(NO_LINK)
+            return (await work.commit(key)).result
 
     async def _look_up(self, secret: str, digest: bytes) -> Key:
         generation, looked_at = self._generation, self._monotonic()

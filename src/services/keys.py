@@ -20,6 +20,7 @@ from domain.keys import (
     require_grantable,
     write_secret,
 )
+from domain.links import VALID_FOR, Link
 from domain.lists.pages import Page, Position
 from domain.work import RequestContext, UnitsOfWork
 from services.operations import Service, operation
@@ -109,6 +110,22 @@ class KeyService(Service):
             committed = await work.commit(revoked)
         self._forget()
         return committed
+
+    @operation(Scope.KEYS_ADMIN)
+    async def link(self, id: int | None) -> Committed[str]:
+        """Create a link that signs in to the console with the scopes of a key, once. Returns its token.
+
+        None is for a directory without keys. Raises `Invalid` if it has some, and `Forbidden` for a key that holds
+        scopes that the caller does not.
+        """
+        async with self.units.writing(self.context) as work:
+            if id is not None:
+                require_grantable(require_valid(await work.keys.get(id, hidden=True)).scopes, self.context.scopes)
+            elif await work.keys.any():
+                raise Invalid([Fault("/key", "required", "Name the key whose scopes the link has.")])
+            token = self._randomness()
+            await work.links.add(Link(digest_of(token), id, work.now + VALID_FOR))
+            return await work.commit(token)
 
 
 async def add_unless_overtaken(keys: Keys, new: NewKey) -> Key:

@@ -5,13 +5,14 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from httpx2 import AsyncClient
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
-from tests.e2e.conftest import database_url, environment, forks, running
+from tests.e2e.conftest import Run, database_url, environment, forks, running
 from tests.e2e.forks import Forks
 
 from api.randomness import random_characters
@@ -61,6 +62,7 @@ class Site:
 
     url: str
     api: AsyncClient
+    run: Run
     secret: str = ADMIN
     cookies: list[Any] = field(default_factory=list)
 
@@ -68,6 +70,12 @@ class Site:
         answer = await self.api.post(path, json=body)
         assert answer.is_success, answer.text
         return dict(answer.json())
+
+    async def command(self, *arguments: str) -> str:
+        """What a command beside the server prints."""
+        command = await self.run(*arguments)
+        assert await command.ended() == 0, command.errors
+        return "\n".join(command.said)
 
     async def user(self, name: str, **profile: object) -> str:
         """The path of the page of a new person."""
@@ -82,7 +90,7 @@ async def served(url: str, folder: Path, environment: Mapping[str, str], forks: 
     async with running(folder, environment, forks) as run:
         server = await run("serve", "--port", "0", database_url=url, bootstrap_key=ADMIN)
         async with AsyncClient(base_url=await server.url(), headers={"Authorization": f"Bearer {ADMIN}"}) as api:
-            yield Site(str(api.base_url).rstrip("/"), api)
+            yield Site(str(api.base_url).rstrip("/"), api, partial(run, database_url=url))
 
 
 @pytest.fixture(scope="module")

@@ -38,3 +38,16 @@ async def test_a_key_sees_what_it_may_and_its_session_ends_with_it(site: Site, v
     await site.api.delete(f"/keys/{key['id']}")
     await page.reload()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+async def test_a_link_from_the_command_line_signs_in_once(site: Site, visit: Visit) -> None:
+    printed = await site.command("keys", "console-link")
+    path = printed.rpartition("/console")[2]
+    visitor = await visit(signed_in=False)
+    page = await visitor.open(path)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+    await visitor.open(path)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("This link is not valid")

@@ -60,3 +60,20 @@ async def test_a_server_on_a_console_says_where_it_is(serve: "Run", http: AsyncC
     line = await roster.line(lambda line: line.startswith("  api "))
 
     assert (await http.get(f"{line.split()[1]}/health/live")).json() == {"status": "ok"}
+
+
+async def test_on_a_terminal_it_prints_a_link_to_the_console_while_there_are_no_keys(
+    serve: "Run", http: AsyncClient, sqlite_url: str
+) -> None:
+    roster = await serve(sqlite_url, log_format="console")
+    link = (await roster.line(lambda line: line.startswith("  console "))).split()[1]
+    url, token = link.rsplit("/", 1)
+    answers = [await http.post(url, data={"link": token}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [303, 401]
+
+
+async def test_no_log_has_a_link_to_the_console(serve: "Run", sqlite_url: str) -> None:
+    roster = await serve(sqlite_url)
+    url = await roster.url()
+    [serving] = [event for event in roster.events if event["event"] == "serving"]
+    assert serving["console"] == f"{url}/console/"

@@ -19,7 +19,8 @@ import services
 from domain.errors import Gone, NotFound, Refusal
 from domain.groups import NewGroup
 from domain.idempotency import Committed
-from domain.keys import FIRST_ID, RANDOM_LENGTH, NewKey, Scope, write_secret
+from domain.keys import FIRST_ID, RANDOM_LENGTH, NewKey, Scope, Unauthenticated, digest_of, write_secret
+from domain.links import VALID_FOR, Link
 from domain.users import NewUser
 from domain.webhooks import NewWebhook, State
 from domain.work import RequestContext, utc_now
@@ -168,8 +169,18 @@ def made(kind: Any, units: MemoryUnitsOfWork) -> Any:
     return MAKERS.get(kind.__name__, of_a_request)(kind, units)
 
 
+async def takes_a_link_once(service: Authenticator, units: MemoryUnitsOfWork) -> None:
+    async with units.writing(CONTEXT) as work:
+        await work.links.add(Link(digest_of("token"), None, work.now + VALID_FOR))
+        await work.commit(None)
+    assert await service.redeem("token") is None
+    with pytest.raises(Unauthenticated):
+        await service.redeem("token")
+
+
 CHECKS: Final[dict[str, Check]] = {
     "services.authentication.Authenticator._note_use": keeps_the_note_of_a_use,
+    "services.authentication.Authenticator._take_link": takes_a_link_once,
     "services.groups.GroupService._put": keeps_what_was_put_of_a_group,
     "services.memberships.MembershipService.put": keeps_a_member,
     "services.keys.KeyService.create": keeps_a_created_key,

@@ -26,8 +26,9 @@ from domain.deliveries import Delivery, DeliveryState
 from domain.errors import Busy, Contended
 from domain.groups import NewGroup
 from domain.idempotency import Committed
-from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, write_secret
+from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, digest_of, write_secret
 from domain.leases import Lease
+from domain.links import VALID_FOR, Link
 from domain.lists.filters import Filter
 from domain.memberships import NewMembership
 from domain.nestings import NewNesting
@@ -64,6 +65,7 @@ DELIVERIES: Final = [
     for change, state in ((1, DeliveryState.DELIVERED), (2, DeliveryState.DELIVERED))
 ]
 RANDOM: Final = "r" * RANDOM_LENGTH
+TOKEN: Final = "t" * RANDOM_LENGTH
 
 NO_SCOPE: Final[Mapping[str, str]] = {}
 """Public methods of services that need no scope, and why not."""
@@ -88,6 +90,7 @@ CALLS: Final[Mapping[str, Call]] = {
     "Authenticator.authenticate": lambda service: service.authenticate(write_secret(USED, RANDOM)),
     "Authenticator.current": lambda service: service.current(USED),
     "Authenticator.needs_key": lambda service: service.needs_key(),
+    "Authenticator.redeem": lambda service: service.redeem(TOKEN),
     "ChangeService.latest": lambda service: service.latest(limit=9),
     "ChangeService.list": lambda service: service.list(since=0, limit=9),
     "ChangeService.list_about": lambda service: service.list_about(User, ALICE, since=0, limit=9),
@@ -129,6 +132,7 @@ CALLS: Final[Mapping[str, Call]] = {
     "GroupService.restore": lambda service: service.restore(GONE),
     "KeyService.create": lambda service: service.create(NewKey(name="new", scopes=(Scope.KEYS_ADMIN,))),
     "KeyService.get": lambda service: service.get(ADMIN),
+    "KeyService.link": lambda service: service.link(USED),
     "KeyService.list": lambda service: service.list(limit=9),
     "KeyService.revoke": lambda service: service.revoke(USED),
     "KeyService.rotate": lambda service: service.rotate(USED),
@@ -249,7 +253,7 @@ class WatchedUnits(MemoryUnitsOfWork):
 
 async def directory_for(method: str) -> WatchedUnits:
     """A directory of Alice, Bob who was deleted, and Carol; of a group with Alice that is a part of another one, of an
-    empty and a deleted group; of two webhooks and two keys that administer keys.
+    empty and a deleted group; of two webhooks, two keys that administer keys, and a link to the console.
     """
     units = WatchedUnits()
     context = RequestContext(actor="tester", request_id="r1")
@@ -270,6 +274,7 @@ async def directory_for(method: str) -> WatchedUnits:
             await work.webhooks.keep_secrets((await work.webhooks.add(each)).id, [Secret(b"s" * 32)])
         await work.deliveries.put(DELIVERIES)
         await work.leases.take("webhooks", HOLDER, None)
+        await work.links.add(Link(digest_of(TOKEN), USED, NOON + VALID_FOR))
         await work.commit(None)
     if method not in WITHOUT_KEYS:
         for _ in (ADMIN, USED):
@@ -285,6 +290,7 @@ async def contents(units: WatchedUnits) -> object:
         (
             {kind: rows.by_id for kind, rows in kept.rows.items()},
             kept.digests,
+            kept.links,
             kept.secrets,
             kept.deliveries,
             kept.leases,

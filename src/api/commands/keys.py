@@ -6,7 +6,17 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from api.commands.console import DatabaseUrl, Json, duration, in_service_of, lawful, reasons, refuse, show
+from api.commands.console import (
+    DatabaseUrl,
+    Json,
+    duration,
+    in_service_of,
+    lawful,
+    reasons,
+    refuse,
+    settings_from,
+    show,
+)
 from api.randomness import random_characters
 from domain.errors import Refusal
 from domain.keys import FIRST_ID, Key, LastAdminKey, NewKey, Scope, write_secret
@@ -26,6 +36,10 @@ Scopes = Annotated[
 ]
 AllScopes = Annotated[bool, typer.Option("--all-scopes", help="The key allows everything")]
 Expires = Annotated[str | None, typer.Option(help="How long the key is valid, as in 90d, 12h or 30m")]
+LinkKey = Annotated[
+    int | None,
+    typer.Option(help="The id of the key whose scopes the session has; the only one if not given", min=1, max=MAX_ID),
+]
 Overlap = Annotated[str, typer.Option(help="How long the previous secret stays valid, as in 24h")]
 Force = Annotated[bool, typer.Option(help="Revoke it even if it is the last one that may administer keys")]
 
@@ -77,6 +91,20 @@ def revoke_key(id: KeyId, force: Force = False, database_url: DatabaseUrl = None
     """Revoke a key. A server that runs notices within 5 seconds."""
     in_service(lambda service: service.revoke(id, force=force), database_url)
     typer.echo(f"Key {id} is revoked.")
+
+
+@keys.command("console-link")
+def create_console_link(key: LinkKey = None, database_url: DatabaseUrl = None) -> None:
+    """Print a link that signs in to the console of a running server. It works once, for half an hour."""
+    settings = settings_from(database_url=database_url)
+
+    async def link(service: KeyService) -> str:
+        found = (await service.list(limit=2)).items
+        id = found[0].id if key is None and len(found) == 1 else key
+        return (await service.link(id)).result
+
+    token = in_service(link, database_url)
+    typer.echo(f"{settings.address}/console/link/{token}")
 
 
 @keys.command("generate")

@@ -1,4 +1,4 @@
-"""Signing in to the console, with an API key, and out."""
+"""Signing in to the console, with an API key or by a link, and out."""
 
 import re
 from typing import Final
@@ -34,6 +34,28 @@ async def sign_in(request: Request) -> Response:
     return response
 
 
+async def show_link(request: Request) -> Response:
+    """Only the button uses the link up: programs look at links before people do."""
+    return link_page(request, request.path_params["token"])
+
+
+def link_page(request: Request, token: str, status: int = 200, fault: str | None = None) -> Response:
+    return render(request, "link.html", status, token=token, fault=fault)
+
+
+async def follow_link(request: Request) -> Response:
+    form = await form_of(request)
+    require_own_form(request, None, "")
+    try:
+        session = new(await request.app.state.container.authenticator().redeem(form.get("link", "")))
+    except Unauthenticated as refusal:
+        request.app.state.failures.note(network_of(request))
+        return link_page(request, "", 401, refusal.detail)
+    response = to(request, "/")
+    request.app.state.sessions.keep(session, request, response)
+    return response
+
+
 async def sign_out(request: Request) -> Response:
     response = to(request, "/sign-in")
     forget(request, response)
@@ -48,5 +70,7 @@ def next_of(path: str) -> str:
 ROUTES: Final = (
     Route("/sign-in", show_sign_in, methods=["GET"], name="console_show_sign_in"),
     Route("/sign-in", sign_in, methods=["POST"], name="console_sign_in"),
+    Route("/link", follow_link, methods=["POST"], name="console_follow_link"),
+    Route("/link/{token}", show_link, methods=["GET"], name="console_show_link"),
     route("/sign-out", sign_out, methods=("POST",)),
 )

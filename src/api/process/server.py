@@ -12,7 +12,7 @@ from dependency_injector import providers
 
 from api.container import Container
 from api.process.logs import configure_logs
-from api.process.startup import announce, config_of, listen, long_lived_app, require_key_unless_local
+from api.process.startup import announce, config_of, console_path, listen, long_lived_app, require_key_unless_local
 from api.process.workers import serve_with_workers
 from api.settings import Settings
 from api.version import VERSION
@@ -51,7 +51,7 @@ async def serve_alone(settings: Settings, fd: int | None = None) -> None:
     try:
         await require_key_unless_local(container)
         with listen(settings, fd) as listener:
-            announce(settings, listener, container.database())
+            announce(settings, listener, container.database(), await console_path(container))
             app = long_lived_app(container, settings)
             await Server(config_of(settings, app)).serve(sockets=[listener])
     finally:

@@ -10,7 +10,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from api.app import create_app
+from api.app import create_app, serves_console
 from api.container import Container, Database
 from api.process.logs import is_for_console
 from api.process.protocol import Protocol
@@ -95,11 +95,22 @@ def inherited(fd: int) -> socket.socket:
     return listener
 
 
-def announce(settings: Settings, listener: socket.socket, database: Database) -> None:
-    """Print where the API is, for people on a console or as a log event."""
+async def console_path(container: Container) -> str:
+    """The way into the console: on a terminal, while there are no keys, a link that works once. No log has one."""
+    settings = container.settings()
+    if not is_for_console(settings) or await container.authenticator().needs_key():
+        return "/console/"
+    token = await container.keys(RequestContext(actor="serve", request_id="-")).link(None)
+    return f"/console/link/{token.result}"
+
+
+def announce(settings: Settings, listener: socket.socket, database: Database, console: str) -> None:
+    """Print where the API is, for people on a terminal or as a log event."""
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     facts = {"api": url, "docs": f"{url}/docs", "database": database.name, "version": VERSION}
+    if serves_console(settings):
+        facts = {"console": url + console, **facts}
     if is_for_console(settings):
         sys.stdout.write("".join(f"  {name:<9} {fact}\n" for name, fact in facts.items()))
     else:

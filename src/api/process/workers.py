@@ -16,7 +16,7 @@ from uvicorn.supervisors import Multiprocess
 from api.container import Container
 from api.metrics import shared_by_workers
 from api.process.logs import configure_logs
-from api.process.startup import announce, config_of, listen, long_lived_app, require_key_unless_local
+from api.process.startup import announce, config_of, console_path, listen, long_lived_app, require_key_unless_local
 from api.settings import Settings
 from domain.errors import NotReady
 
@@ -36,9 +36,9 @@ def serve_with_workers(settings: Settings, fd: int | None = None) -> None:
     os.environ.update(settings.environment())
     os.environ.setdefault("ROSTER_CONSOLE_SECRET", secrets.token_urlsafe())  # one for all workers
     container = Container(settings=providers.Object(settings))
-    uvloop.run(check_start(container))
+    console = uvloop.run(check_start(container))
     listener = listen(settings, fd)
-    announce(settings, listener, container.database())
+    announce(settings, listener, container.database(), console)
     config = config_of(
         settings,
         "api.process.workers:worker",
@@ -69,11 +69,12 @@ class Workers(Multiprocess):
         self._known = alive
 
 
-async def check_start(container: Container) -> None:
-    """Start once here, so that a problem is reported once and not by each worker."""
+async def check_start(container: Container) -> str:
+    """Start once here, so that a problem is reported once and not by each worker. Returns the way into the console."""
     await container.units().start()
     try:
         await require_key_unless_local(container)
+        return await console_path(container)
     finally:
         await container.units().stop()
 

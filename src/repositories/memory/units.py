@@ -14,6 +14,7 @@ from domain.errors import UnitEnded
 from domain.journal import Journal
 from domain.keys import Digest
 from domain.leases import Lease
+from domain.links import Link
 from domain.references import Reference
 from domain.webhooks import Secret
 
@@ -46,7 +47,7 @@ class Referrers(NamedTuple):
     reference: Reference
 
 
-COPIED: Final = ("digests", "secrets", "deliveries", "leases", "changes", "expired", "answers")
+COPIED: Final = ("digests", "links", "secrets", "deliveries", "leases", "changes", "expired", "answers")
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Tables:
     entities: Sequence[type[Entity]]
     rows: dict[str, Rows] = field(default_factory=dict)
     digests: dict[int, Sequence[Digest]] = field(default_factory=dict)
+    links: dict[bytes, Link] = field(default_factory=dict)
     secrets: dict[int, Sequence[Secret]] = field(default_factory=dict)
     deliveries: dict[tuple[int, int], Delivery] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)

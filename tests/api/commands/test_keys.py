@@ -251,3 +251,15 @@ def test_what_is_not_to_be_is_refused_in_one_line(arguments: list[str], line: st
 def test_what_it_does_not_understand_is_refused_and_nothing_is_done(arguments: list[str]) -> None:
     assert keys(*arguments).exit_code == 2
     assert in_json("list") == []
+
+
+def test_a_link_to_the_console_is_of_the_only_key_or_of_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_PORT", "8001")
+    assert done("console-link").startswith("http://127.0.0.1:8001/console/link/")  # there is no key
+    done(*ADMIN)
+    assert done("console-link").startswith("http://127.0.0.1:8001/console/link/")
+    done(*ADMIN)
+    assert complaints("console-link") == ["roster: key: Name the key whose scopes the link has."]
+    monkeypatch.setenv("ROSTER_PUBLIC_URL", "https://people.example/")
+    assert done("console-link", "--key", "2").startswith("https://people.example/console/link/")
+    assert complaints("console-link", "--key", "9") == ["roster: There is no key with this id."]
