@@ -52,11 +52,17 @@ class Group(GroupProfile, Entity, Editable, Deletable):
 MEMBERS: Final = Field("members", Kind.IDS, sorts=False)
 """The ids of the users who are members of a group themselves, and not deleted."""
 
+PARTS: Final = Field("parts", Kind.IDS, sorts=False)
+"""The ids of the groups that are parts of a group themselves, and not deleted."""
+
 FIELDS: Final[Fields] = {
     **fields_of(Group, without={"deleted_at"}, unsorted={"description", "version"}),
     MEMBERS.name: MEMBERS,
 }
 """The fields by which lists of groups are filtered and sorted."""
+
+ALL_FIELDS: Final[Fields] = {**FIELDS, PARTS.name: PARTS}
+"""The same, with that which only SCIM asks for."""
 
 ReadGroups: TypeAlias = ReadStore[Group]
 Groups: TypeAlias = Store[NewGroup, Group]

@@ -4,9 +4,10 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from domain.groups import FIELDS, MEMBERS, Group, NewGroup
+from domain.groups import ALL_FIELDS, MEMBERS, PARTS, Group, NewGroup
 from repositories.engines.schema import BigId, Instant, Json, Key, metadata
-from repositories.memberships import MEMBERS_OF_A_GROUP
+from repositories.lists.filters import Related
+from repositories.memberships import IS_GROUP, MEMBERS_OF_A_GROUP
 from repositories.tables.table import EntityTable
 
 groups: Final = sa.Table(
@@ -32,4 +33,15 @@ for unique in (groups.c.name_key, groups.c.external_id):
 for sorted_by in (groups.c.created_at, groups.c.updated_at):
     sa.Index(f"ix_groups_{sorted_by.name}_id", sorted_by, groups.c.id, sqlite_where=LIVING, postgresql_where=LIVING)
 
-GROUPS: Final = EntityTable[NewGroup, Group](Group, groups, FIELDS, related={MEMBERS.name: MEMBERS_OF_A_GROUP})
+nestings: Final = sa.table("nestings", sa.column("group_id", sa.BigInteger), sa.column("child_id", sa.BigInteger))
+child: Final = groups.alias("child")
+GROUPS_OF_A_GROUP: Final = Related(
+    {"id": child.c.id, "kind": IS_GROUP},
+    sa.select(nestings.c.group_id)
+    .select_from(nestings.join(child, child.c.id == nestings.c.child_id))
+    .where(child.c.deleted_at.is_(None)),
+)
+
+GROUPS: Final = EntityTable[NewGroup, Group](
+    Group, groups, ALL_FIELDS, related={MEMBERS.name: MEMBERS_OF_A_GROUP, PARTS.name: GROUPS_OF_A_GROUP}
+)

@@ -42,13 +42,23 @@ sa.Index(
 
 MEMBERSHIPS: Final = EntityTable[NewMembership, Membership](Membership, memberships, FIELDS)
 
-living_groups: Final = sa.table("groups", sa.column("id", sa.BigInteger), sa.column("deleted_at")).alias("living")
+IS_USER: Final = sa.literal_column("'user'", sa.Text)
+IS_GROUP: Final = sa.literal_column("'group'", sa.Text)
+"""Which kind a member of a group is: users and groups have ids of their own each."""
+
+living_groups: Final = sa.table(
+    "groups", sa.column("id", sa.BigInteger), sa.column("name_key", Key), sa.column("deleted_at")
+).alias("living")
 OF_LIVING_GROUPS: Final = memberships.join(
     living_groups, sa.and_(living_groups.c.id == memberships.c.group_id, living_groups.c.deleted_at.is_(None))
 )
-MEMBERS_OF_A_GROUP: Final = Related(memberships.c.user_id, sa.select(memberships.c.group_id).where(MEMBERSHIPS.shown))
+MEMBERS_OF_A_GROUP: Final = Related(
+    {"id": memberships.c.user_id, "kind": IS_USER},
+    sa.select(memberships.c.group_id).where(MEMBERSHIPS.shown),
+)
 GROUPS_OF_A_USER: Final = Related(
-    memberships.c.group_id, sa.select(memberships.c.user_id).select_from(OF_LIVING_GROUPS).where(MEMBERSHIPS.shown)
+    {"id": memberships.c.group_id, "name": living_groups.c.name_key},
+    sa.select(memberships.c.user_id).select_from(OF_LIVING_GROUPS).where(MEMBERSHIPS.shown),
 )
 
 OF_THE_GROUP: Final = memberships.c.group_id == sa.bindparam("its_group")

@@ -22,7 +22,7 @@ from repositories.memory.keys import MemoryKeys, MemoryReadKeys
 from repositories.memory.leases import MemoryLeases
 from repositories.memory.links import MemoryLinks, MemoryReadLinks
 from repositories.memory.memberships import MemoryMemberships, MemoryReadMemberships, groups_of, members_of
-from repositories.memory.nestings import MemoryNestings, MemoryReadNestings
+from repositories.memory.nestings import MemoryNestings, MemoryReadNestings, parts_of
 from repositories.memory.table import reading, writing
 from repositories.memory.units import MemoryReading, MemoryWriting
 from repositories.memory.webhooks import MemoryReadWebhooks, MemoryWebhooks
@@ -104,7 +104,7 @@ class MemoryReadStores:
         self.unit = unit
 
     users = store(reading(NewUser, User, {"groups": groups_of}))
-    groups = store(reading(NewGroup, Group, {"members": members_of}))
+    groups = store(reading(NewGroup, Group, {"members": members_of, "parts": parts_of}))
     memberships = store(MemoryReadMemberships)
     nestings = store(MemoryReadNestings)
     keys = store(MemoryReadKeys)
@@ -120,7 +120,7 @@ class MemoryStores:
         self.unit = unit
 
     users = store(writing(NewUser, User, {"groups": groups_of}))
-    groups = store(writing(NewGroup, Group, {"members": members_of}))
+    groups = store(writing(NewGroup, Group, {"members": members_of, "parts": parts_of}))
     memberships = store(MemoryMemberships)
     nestings = store(MemoryNestings)
     keys = store(MemoryKeys)

@@ -134,13 +134,12 @@ async def change_members(work: UnitOfWork, group: Group, patch: MembersPatch) ->
 
 
 async def change_users(work: UnitOfWork, group: Group, patch: MembersPatch) -> bool:
-    wanted, unwanted = ids_in(patch.add, User.kind), ids_in(patch.remove, User.kind)
-    if patch.replaces:
+    wanted = ids_in(patch.add, User.kind)
+    if patch.reads_all:
         found = await work.memberships.of_groups([group.id])
-        unwanted = {each.user_id for each in found} - wanted
     else:
-        found = await work.memberships.among(group.id, wanted | unwanted)
-    ended = [each for each in found if each.user_id in unwanted]
+        found = await work.memberships.among(group.id, wanted | ids_in(patch.remove, User.kind))
+    ended = [each for each in found if patch.removes((User.kind, each.user_id))]
     missing = sorted(wanted - {each.user_id for each in found})
     await work.memberships.end_many(ended)
     with contended():
@@ -149,11 +148,11 @@ async def change_users(work: UnitOfWork, group: Group, patch: MembersPatch) -> b
 
 
 async def change_groups(work: UnitOfWork, group: Group, patch: MembersPatch) -> bool:
-    wanted, unwanted = ids_in(patch.add, Group.kind), ids_in(patch.remove, Group.kind)
-    if not (wanted or unwanted or patch.replaces):
+    wanted = ids_in(patch.add, Group.kind)
+    if not (wanted or ids_in(patch.remove, Group.kind) or patch.reads_all):
         return False
     found = {each.child_id: each for each in await work.nestings.of_groups([group.id])}
-    ended = [each for id, each in found.items() if (id not in wanted if patch.replaces else id in unwanted)]
+    ended = [each for id, each in found.items() if patch.removes((Group.kind, id))]
     missing = sorted(wanted - found.keys())
     await work.nestings.end_many(ended)
     with contended():

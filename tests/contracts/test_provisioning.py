@@ -62,6 +62,7 @@ async def test_members_are_added_removed_and_replaced_by_the_difference(
     for patch, expected in (
         (MembersPatch(add=of(b, c), remove=of(a, d)), [b, c]),
         (MembersPatch(add=of(a, c), replaces=True), [a, c]),
+        (MembersPatch(add=of(b), matching=(lambda member: member in of(c, d),)), [a, b]),
         (MembersPatch(replaces=True), []),
         (MembersPatch(add=of(d)), [d]),
     ):

@@ -70,6 +70,29 @@ PATCHES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "remove by a filter of several": ([{"op": "remove", "path": 'members[value eq "2" or value eq "1"]'}], []),
     "remove one who is not there": ([{"op": "remove", "path": 'members[value eq "4"]'}], ["U1", "U2"]),
     "remove what no id is": ([{"op": "remove", "path": 'members[value eq "x"]'}], ["U1", "U2"]),
+    "remove by a type": ([{"op": "remove", "path": 'members[type eq "user"]'}], []),
+    "remove by another type": ([{"op": "remove", "path": 'members[type eq "Group"]'}], ["U1", "U2"]),
+    "remove all but one": ([{"op": "remove", "path": 'members[not (value eq "2")]'}], ["U2"]),
+    "remove by the start of an id": ([{"op": "remove", "path": 'members[value sw "2"]'}], ["U1"]),
+    "remove by an address": (
+        [{"op": "remove", "path": 'members[$ref eq "https://people.example.org/scim/v2/Users/2"]'}], ["U1"],
+    ),
+    "remove by the end of an address": ([{"op": "remove", "path": 'members[$ref ew "/Users/2"]'}], ["U1"]),
+    "remove by another address": ([{"op": "remove", "path": 'members[$ref eq "../Groups/2"]'}], ["U1", "U2"]),
+    "remove by all parts": (
+        [{"op": "remove", "path": 'members[value eq "2" and type eq "User" and $ref co "/Users/"]'}], ["U1"],
+    ),
+    "add and remove all": (
+        [{"op": "add", "path": "members", "value": [user(3)]}, {"op": "remove", "path": "members[value pr]"}], [],
+    ),
+    "remove all by a filter and add": (
+        [{"op": "remove", "path": "members[value pr]"}, {"op": "add", "path": "members", "value": [user(2), user(3)]}],
+        ["U2", "U3"],
+    ),
+    "replace and remove by a type": (
+        [{"op": "replace", "path": "members", "value": [user(3)]},
+         {"op": "remove", "path": 'members[type eq "User"]'}], [],
+    ),
     "remove those of a list": ([{"op": "Remove", "path": "members", "value": [{"value": "1"}]}], ["U2"]),
     "remove all": ([{"op": "remove", "path": "members"}], []),
     "replace all": ([{"op": "replace", "path": "members", "value": [{"value": "3"}, {"value": "1"}]}], ["U1", "U3"]),
@@ -139,7 +162,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "another value": ("mutability", {"op": "replace", "path": 'members[value eq "1"].value', "value": "2"}),
     "another member": ("mutability", {"op": "replace", "path": 'members[value eq "1"]', "value": {"value": "2"}}),
     "a part of all": ("mutability", {"op": "replace", "path": "members.value", "value": "2"}),
-    "a filter that is not by value": ("invalidFilter", {"op": "remove", "path": 'members[type eq "User"]'}),
+    "a filter on an unknown part": ("invalidPath", {"op": "remove", "path": 'members[display eq "x"]'}),
     "a malformed filter": ("invalidFilter", {"op": "remove", "path": "members[value is 1]"}),
 }
 
@@ -269,8 +292,74 @@ async def test_3_4_2_groups_are_listed_filtered_and_sorted(everywhere: Scim) -> 
     assert await everywhere.found('groups[value eq "x"]') == []
 
 
+PARTS = {
+    "members pr": ["users", "both", "whole"],
+    "not (members pr)": ["none"],
+    'members.value eq "1"': ["users", "both", "whole"],
+    'members eq "2"': ["users", "both"],
+    'members.type eq "Group"': ["both", "whole"],
+    'members.type eq "user"': ["users", "both"],
+    'members[type eq "Group" and value eq "1"]': ["both", "whole"],
+    'members[type eq "User" and value eq "1"]': ["users"],
+    'members[value eq "1" and not (type eq "Group")]': ["users"],
+    'members[value eq "1" and value eq "2"]': [],
+    'members[value eq "1"] and members[value eq "2"]': ["users", "both"],
+    'members[not (value eq "1")]': ["users", "both"],
+    'members.$ref eq "http://localhost/scim/v2/Users/1"': ["users"],
+    'members[$ref eq "../Groups/1"]': ["both", "whole"],
+    'members.$ref ne "../Groups/1"': ["users", "none"],
+    "members.$ref pr": ["users", "both", "whole"],
+    'members[type eq "x" or value eq "x"]': [],
+    'members.display eq "x"': [],
+    'not (members.display eq "x")': [],
+    'meta.location eq "/scim/v2/Groups/3"': ["whole"],
+    'meta.location eq "/scim/v2/Users/3"': [],
+}
+
+
+async def test_3_4_2_2_groups_are_found_by_members_of_both_types(everywhere: Scim) -> None:
+    for name in ("u1", "u2"):
+        await everywhere.create(userName=name)
+    await everywhere.create_group(displayName="users", members=[user(1), user(2)])
+    await everywhere.create_group(displayName="both", members=[user(2), group(1)])
+    await everywhere.create_group(displayName="whole", members=[group(1)])
+    await everywhere.create_group(displayName="none")
+    await everywhere.create_group(displayName="deleted")
+    await everywhere.patch("/Groups/4", {"op": "add", "path": "members", "value": [group(5)]})
+    await everywhere.ask("DELETE", "/Groups/5")
+    for text, expected in PARTS.items():
+        assert await everywhere.found(text, "/Groups", "displayName") == expected, text
+
+
+OF_USERS = {
+    "groups pr": ["u1", "u2"],
+    'groups.display eq "ENGINEERS"': ["u1", "u2"],
+    'groups.display sw "o"': ["u2"],
+    'groups[display eq "others" and value eq "2"]': ["u2"],
+    'groups[display eq "others" and value eq "1"]': [],
+    'groups[not (display eq "engineers")]': ["u2"],
+    'groups.type eq "direct"': ["u1", "u2"],
+    'groups.type eq "indirect"': [],
+    'groups.$ref eq "/scim/v2/Groups/2"': ["u2"],
+    'groups.$ref eq "/scim/v2/Users/2"': [],
+    "not (groups.display pr)": ["u3"],
+}
+
+
+async def test_3_4_2_2_users_are_found_by_the_groups_that_they_are_in(everywhere: Scim) -> None:
+    for name in ("u1", "u2", "u3"):
+        await everywhere.create(userName=name)
+    await everywhere.create_group(displayName="Engineers", members=[user(1), user(2)])
+    await everywhere.create_group(displayName="Others", members=[user(2)])
+    await everywhere.create_group(displayName="Deleted", members=[user(3)])
+    await everywhere.ask("DELETE", "/Groups/3")
+    for text, expected in OF_USERS.items():
+        assert await everywhere.found(text) == expected, text
+
+
 @pytest.mark.parametrize(
-    "text", ['meta.lastModified gt "2020-01-01T00:00:00Z"', 'members.$ref eq "x"', 'members gt "1"']
+    "text",
+    ['meta.lastModified gt "2020-01-01T00:00:00Z"', 'meta.version eq "x"', 'members gt "1"', "members.$ref[x pr]"],
 )
 async def test_what_groups_are_not_filtered_by_is_refused(scim: Scim, text: str) -> None:
     answer = await scim.ask("GET", "/Groups", params={"filter": text})

@@ -11,11 +11,14 @@ PEOPLE: list[dict[str, Any]] = [
      "title": "VP", "userType": "Employee", "externalId": "E1",
      "emails": [{"value": "bj@example.com", "type": "work", "primary": True}, {"value": "b@home.org", "type": "home"}],
      "photos": [{"value": "https://x.org/A", "type": "photo"}],
+     "phoneNumbers": [{"value": "1"}, {"value": "5", "primary": True}], "addresses": [{"locality": "M"}],
      ENTERPRISE: {"department": "Sales", "employeeNumber": "10", "manager": {"value": "9"}}},
     {"userName": "Jsmith", "displayName": "John", "name": {"familyName": "O'Malley"}, "userType": "Intern",
      "emails": [{"value": "js@example.org", "type": "work"}, {"value": "js@example.com", "type": "home"}],
+     "phoneNumbers": [{"value": "4"}, {"value": "9"}], "addresses": [{"locality": "z"}, {"locality": "A"}],
      "active": False, "externalId": "e1"},
-    {"userName": "Ångström", "displayName": "Åse", "title": "", "ims": [{"value": "å@foo.com", "type": "xmpp"}]},
+    {"userName": "Ångström", "displayName": "Åse", "title": "", "ims": [{"value": "å@foo.com", "type": "xmpp"}],
+     "addresses": [{"locality": "b"}]},
 ]  # fmt: skip
 REST = {"name": "Rest", "email": "rest@example.com"}
 ONE, TWO, THREE, FOUR = "bjensen", "Jsmith", "Ångström", "4"
@@ -55,6 +58,15 @@ FOUND: dict[str, list[str]] = {
     'displayName ne "john"': [ONE, THREE, FOUR],
     "displayName pr": ALL,
     f"meta.lastModified lt {SOON}": ALL,
+    'meta.version eq "W/\\"1\\""': ALL,
+    'meta.version ne "W/\\"1\\""': [],
+    'meta.version eq "1"': [],
+    'meta.location eq "http://localhost/scim/v2/Users/2"': [TWO],
+    'meta.location eq "/scim/v2/Users/2"': [TWO],
+    'meta.location ne "/scim/v2/Users/2"': [ONE, THREE, FOUR],
+    'meta.location eq "/scim/v2/Groups/2"': [],
+    'meta.location eq "2"': [],
+    "meta.location pr and meta.version pr and meta pr": ALL,
     f"meta.created gt {SOON}": [],
     'meta.created lt "2999-01-01T00:00:00"': ALL,
     'meta.created lt "2999-01-01T00:00:00.5-05:00"': ALL,
@@ -134,8 +146,8 @@ MALFORMED = [
     "", "userName", "userName eq", 'userName regex "x"', 'userName eq "x', "userName eq 5", "userName eq true",
     'active gt "x"', "active gt true", 'active eq "perhaps"', 'id gt "1"', 'meta.created gt "yesterday"',
     f"meta.created co {SOON}", 'x509Certificates.value gt "x"', "title gt null", "(userName pr", "userName pr)",
-    'name eq "x"', 'emails[type eq "work"', "emails[]", 'userName[value eq "x"]', 'meta.version eq "x"',
-    'groups.display eq "x"', "foo eq", "foo is 5", "foo eq x", "a" * 5000,
+    'name eq "x"', 'emails[type eq "work"', "emails[]", 'userName[value eq "x"]', 'meta.version gt "x"',
+    'meta.location sw "x"', 'meta eq "x"', 'groups.value sw "1"', "foo eq", "foo is 5", "foo eq x", "a" * 5000,
 ]  # fmt: skip
 
 
@@ -158,6 +170,12 @@ ORDERS: dict[tuple[str, str | None], list[str]] = {
     ("name.familyName", "descending"): [FOUR, THREE, TWO, ONE],
     ("emails", None): [ONE, TWO, FOUR, THREE],
     ("emails.value", "Descending"): [THREE, FOUR, TWO, ONE],
+    ("emails.type", None): ALL,
+    ("phoneNumbers", None): [TWO, ONE, THREE, FOUR],
+    ("phoneNumbers.value", "descending"): [FOUR, THREE, ONE, TWO],
+    ("photos", None): ALL,
+    ("addresses.locality", None): [THREE, ONE, TWO, FOUR],
+    (f"{ENTERPRISE}:manager.value", None): ALL,
     ("externalId", None): [ONE, TWO, THREE, FOUR],
     ("id", "descending"): [FOUR, THREE, TWO, ONE],
     ("meta.created", None): ALL,
@@ -180,7 +198,9 @@ async def test_3_4_2_3_a_list_is_sorted_what_has_no_value_last(everywhere: Scim)
         assert [each["userName"] for each in await by_cursor(everywhere, 3, **params)] == expected, (by, order)
 
 
-@pytest.mark.parametrize("by", ["foo", "phoneNumbers", "name", "password", "emails.foo"])
+@pytest.mark.parametrize(
+    "by", ["foo", "addresses", "name", "password", "emails.foo", "emails.primary", "groups", "schemas", "meta"]
+)
 async def test_a_list_is_not_sorted_by_what_has_no_order(scim: Scim, by: str) -> None:
     await scim.refused(400, "invalidPath", "GET", f"/Users?sortBy={by}")
 
@@ -279,10 +299,11 @@ ATTRIBUTES: dict[tuple[str, str], set[str]] = {
     ("attributes", "foo"): set(),
     ("attributes", "password"): set(),
     ("excludedAttributes", "id,schemas,userName,emails,photos,meta"): {
-        "displayName", "name", "title", "userType", "externalId", "active", ENTERPRISE,
+        "displayName", "name", "title", "userType", "externalId", "active", "phoneNumbers", "addresses", ENTERPRISE,
     },
     ("excludedAttributes", f"{ENTERPRISE},foo,emails.type"): {
         "userName", "displayName", "name", "title", "userType", "externalId", "active", "emails", "photos", "meta",
+        "phoneNumbers", "addresses",
     },
 }  # fmt: skip
 

@@ -11,7 +11,20 @@ from typing import Final
 from api.scim.schemas.attributes import Attribute
 from domain.errors import Malformed
 from domain.lists.fields import ID, Field, Path
-from domain.lists.filters import ITEM, Comparison, Filter, Not, Nothing, Operator, Present, Some, Value, negated
+from domain.lists.filters import (
+    ITEM,
+    And,
+    Comparison,
+    Filter,
+    Not,
+    Nothing,
+    Operator,
+    Or,
+    Present,
+    Some,
+    Value,
+    negated,
+)
 from domain.lists.grammar import Names, Term, Token
 from domain.lists.terms import CONSTANTS, ORDERED, literal_of, operator_of, operators_of
 from domain.values import fold, instant, is_id
@@ -81,7 +94,7 @@ class Member:
 
     def part(self, part: Attribute) -> Term:
         if self.attribute.multi:
-            return PartOfSome(self, Member(part, ITEM, (part.name,)))
+            return PartOfSome(self, Member(part, ITEM, (part.name,)), part)
         return Member(part, self.field, (*self.path, part.name))
 
     def names_within(self, opening: Token) -> Names:
@@ -97,12 +110,9 @@ class Member:
 class PartOfSome:
     """A part of a multi-valued attribute, as in `emails.type`: that of some value."""
 
-    whole: Member
-    inner: Member
-
-    @property
-    def attribute(self) -> Attribute:
-        return self.inner.attribute
+    whole: Term
+    inner: Term
+    attribute: Attribute
 
     def present(self) -> Filter:
         return self.whole.some(self.inner.present())
@@ -141,6 +151,69 @@ class Column:
             raise Malformed(f"{self.attribute.name} is compared by eq and ne only.", comparing.at)
         value = self.convert(given)
         return NONE if value is None else Comparison(self.field, operator, value)
+
+    def names_within(self, opening: Token) -> Names:
+        raise Malformed(f"{self.attribute.name} has no parts.", opening.at)
+
+    def some(self, part: Filter) -> Filter:
+        return part
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A multi-valued attribute whose values are other resources, such as the members of a group.
+
+    `fields` are those of their ids. `parts` are terms on the fields of one such resource, by lower-case name.
+    """
+
+    attribute: Attribute
+    fields: tuple[Field, ...]
+    parts: Mapping[str, Term]
+
+    def present(self) -> Filter:
+        return any_of(*(Present(field) for field in self.fields))
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        return self.part("value").compared(comparing, literal)
+
+    def part(self, name: str) -> Term:
+        part = self.attribute.parts[name]
+        return PartOfSome(self, self.parts[name], part)
+
+    def names_within(self, opening: Token) -> Names:  # noqa: ARG002
+        return self
+
+    def term(self, name: Token) -> Term:
+        return self.parts.get(name.text.lower(), Unknown())
+
+    def some(self, part: Filter) -> Filter:
+        return any_of(*(Some(field, (), part) for field in self.fields))
+
+
+def any_of(first: Filter, *others: Filter) -> Filter:
+    return Or((first, *others)) if others else first
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The address of a resource: of one of a kind, or of the only kind that it can be of."""
+
+    attribute: Attribute
+    kinds: Mapping[str, Filter]
+    """For each endpoint by its lower-case name, what is so of the resources that it has."""
+
+    def present(self) -> Filter:
+        return EVERY
+
+    def compared(self, comparing: Token, literal: Token) -> Filter:
+        operator, given = read(self.attribute, comparing, literal)
+        if operator is not Operator.EQ:
+            raise Malformed(f"{self.attribute.name} is compared by eq and ne only.", comparing.at)
+        if given is None:
+            return negated(self.present())
+        _, _, endpoint, id = f"///{given}".rsplit("/", 3)
+        kind, known = self.kinds.get(endpoint.lower()), id_of(id)
+        return NONE if kind is None or known is None else And((kind, Comparison(ID, Operator.EQ, known)))
 
     def names_within(self, opening: Token) -> Names:
         raise Malformed(f"{self.attribute.name} has no parts.", opening.at)

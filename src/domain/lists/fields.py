@@ -31,6 +31,8 @@ class Kind(StrEnum):
 
     IDS = "ids"
     """The ids of related entities. A comparison is true if it is for one of them. The entity itself does not have them.
+
+    `Some` asks for one of those entities by its own fields.
     """
 
 
@@ -39,6 +41,7 @@ class Field:
     """One field. `optional`: its value may be None. `sorts`: lists can be sorted by it.
 
     With `path` it stands for a string in a JSON field of this name, which may be missing: lists are sorted by it.
+    If the path leads through an array of objects, the one that is `primary` counts, or else the first.
     `exact` are the paths into a folded JSON field whose strings are not folded.
     """
 
@@ -56,8 +59,10 @@ class Field:
     def key_in(self, entity: object) -> Any:
         """The value by which the entity compares: a `Key` or None, and of a JSON field a document."""
         value: Any = getattr(entity, self.name)
+        if self.kind is Kind.IDS:
+            return [each.id for each in value]
         if self.path:
-            value = member_at(value, self.path)
+            value = chosen_at(value, self.path)
             value = value if isinstance(value, str) else None
         return None if value is None else self.form(value)
 
@@ -72,6 +77,16 @@ def member_at(document: JsonValue, path: Path) -> JsonValue:
     """What a path leads to; None if it leads to nothing."""
     for step in path:
         document = document.get(step) if isinstance(document, Mapping) else None
+    return document
+
+
+def chosen_at(document: JsonValue, path: Path) -> JsonValue:
+    """The same, through arrays: of each, the object that is `primary`, or else the first."""
+    for step in path:
+        if isinstance(document, list):
+            objects = [each for each in document if isinstance(each, Mapping)]
+            document = next((each for each in objects if each.get("primary") is True), next(iter(objects), None))
+        document = member_at(document, (step,))
     return document
 
 

@@ -13,7 +13,8 @@ What a filter means, in memory and in every database:
   An array matches if one of its items does. A path does not lead through arrays, and an object never matches.
 - `attributes.phones[type eq "work" and value sw "+49"]` matches if one object does: an element of the array that the
   path leads to, or the one object that stands there. The names in brackets are its members.
-- A field of ids (`groups` of users, `members` of groups) matches if one of them does.
+- A field of ids (`groups` of users, `members` of groups) matches if one of them does. `Some` on such a field matches if
+  one of those entities does, by its own fields.
 - Strings in JSON compare exactly, in folded JSON by their folded form. Strings are ordered by code point. Numbers are
   ordered by value, so 1 and 1.0 are equal. Booleans are not ordered. Integers beyond 2^53 - 1 cannot be written.
   (SQLite reads decimals with an error in the last bit, so two neighbouring doubles may be equal there.)
@@ -81,7 +82,10 @@ class Or:
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """An object among the elements that a path leads to matches `part`, whose terms are on `ITEM`."""
+    """An object among the elements that a path leads to matches `part`, whose terms are on `ITEM`.
+
+    Of a field of ids, one of the related entities matches `part`, whose terms are on the fields of those.
+    """
 
     field: Field
     path: tuple[str, ...]
@@ -133,14 +137,16 @@ def matches(filter: Filter | None, entity: object) -> bool:
         case Nothing():
             return False
         case term:
-            return holds(term, found(term.field, term.path, entity))
+            return holds(term, entity)
 
 
-def holds(term: Comparison | Present | Some, value: JsonValue) -> bool:
-    """Whether a term is true of the value that it asks about."""
+def holds(term: Comparison | Present | Some, entity: object) -> bool:
+    """Whether a term is true of the entity."""
+    value = found(term.field, term.path, entity)
     match term:
-        case Some(part=part):
-            return any(matches(part, Element(each)) for each in candidates(value) if isinstance(each, Mapping))
+        case Some(field, part=part):
+            elements = getattr(entity, field.name) if field.kind is Kind.IDS else elements_in(value)
+            return any(matches(part, each) for each in elements)
         case Comparison(operator=name, value=literal):
             return any(
                 type_of(each) is type_of(literal) and COMPARES[name](each, literal) for each in candidates(value)
@@ -151,6 +157,10 @@ def holds(term: Comparison | Present | Some, value: JsonValue) -> bool:
 def found(field: Field, path: Path, entity: object) -> Any:
     """The value that a term compares; None if it is missing."""
     return member_at(field.key_in(entity), path) if path else field.key_in(entity)
+
+
+def elements_in(value: JsonValue) -> Iterable[Element]:
+    return (Element(each) for each in candidates(value) if isinstance(each, Mapping))
 
 
 def candidates(value: JsonValue) -> Iterable[Any]:

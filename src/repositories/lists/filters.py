@@ -37,9 +37,12 @@ Condition = sa.ColumnElement[bool]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Related:
-    """Where the `ids` of a field of ids are: in rows of another table. `owners` selects whose they are."""
+    """Where the entities of a field of ids are: in rows of another table.
 
-    ids: sa.ColumnElement[int]
+    `keys` are what filters may ask of one, its id at least. `owners` selects whose they are.
+    """
+
+    keys: Columns
     owners: sa.Select[Any]
 
 
@@ -133,10 +136,16 @@ class Conditions:
     def _term(self, term: Comparison | Present | Some) -> Condition:
         match term:
             case Some(field, path, part):
+                if related := self._related.get(field.name):
+                    return self._one_of(related, part)
                 return self._some(self._columns[field.name], path, part)
             case Comparison(field, name, value, path):
                 return self._comparison(field, name, value, path)
         return self._present(term.field, term.path)
+
+    def _one_of(self, related: Related, part: Filter) -> Condition:
+        matches = Conditions(related.keys, numbers=self._numbers).of(part)
+        return self._columns["id"].in_(related.owners.where(matches))
 
     def _some(self, document: sa.ColumnElement[Any], path: tuple[str, ...], part: Filter) -> Condition:
         elements = Elements(document, *path).table_valued(sa.column("item", document.type))
@@ -152,7 +161,7 @@ class Conditions:
     def _comparison(self, field: Field, name: Operator, value: Value, path: tuple[str, ...]) -> Condition:
         parameter = f"value_{next(self._numbers)}"
         if related := self._related.get(field.name):
-            compared = COMPARES[name](related.ids, sa.bindparam(parameter, type_=sa.BigInteger()))
+            compared = COMPARES[name](related.keys["id"], sa.bindparam(parameter, type_=sa.BigInteger()))
             return self._columns["id"].in_(related.owners.where(compared))
         column = self._columns[field.name]
         if field.is_json:

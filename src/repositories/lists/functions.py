@@ -1,7 +1,7 @@
 """Functions of filters that SQLite and PostgreSQL write differently: on texts, and on members of JSON fields."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -69,6 +69,19 @@ class Member(FunctionElement[str]):
         super().__init__(document, *steps(path))
 
 
+class Chosen(FunctionElement[str]):
+    """The string that a path leads to, by way of the object in an array that is `primary`, or else the first.
+
+    Null if there is none. The array, or the one object in its place, is before the last step.
+    """
+
+    type = sa.Text()
+    inherit_cache = True
+
+    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
+        super().__init__(document, *steps(path))
+
+
 class HasMember(FunctionElement[bool]):
     """Whether a path leads to a value that is not null and not an empty string, array or object."""
 
@@ -114,7 +127,17 @@ def number_on_postgres(element: Number, compiler: SQLCompiler, **_: object) -> s
 def on_sqlite(element: FunctionElement[Any], compiler: SQLCompiler) -> tuple[str, str]:
     """The document and the path into it. The grammar allows no character in a step that would end the quotes."""
     document, *path = operands(element, compiler)
-    return document, "'$'" + "".join(f" || '.\"' || {step} || '\"'" for step in path)
+    return document, in_steps(path)
+
+
+def in_steps(path: Sequence[str]) -> str:
+    return "'$'" + "".join(f" || '.\"' || {step} || '\"'" for step in path)
+
+
+def as_array(document: str, path: str) -> str:
+    """The array that a path leads to on SQLite, or one of what stands there."""
+    value = f"{document} -> ({path})"
+    return f"CASE json_type({document}, {path}) WHEN 'array' THEN {value} ELSE json_array({value}) END"
 
 
 def on_postgres(element: FunctionElement[Any], compiler: SQLCompiler) -> str:
@@ -151,8 +174,7 @@ def items_on_postgres(element: Items, compiler: SQLCompiler, **_: object) -> str
 @compiles(Elements, "sqlite")
 def elements_on_sqlite(element: Elements, compiler: SQLCompiler, **_: object) -> str:
     document, path = on_sqlite(element, compiler)
-    value = f"{document} -> ({path})"
-    array = f"CASE json_type({document}, {path}) WHEN 'array' THEN {value} ELSE json_array({value}) END"
+    array = as_array(document, path)
     return f"(SELECT value AS item FROM json_each({array}) WHERE type = 'object')"  # noqa: S608  # of compiled parts
 
 
@@ -175,6 +197,29 @@ def member_on_sqlite(element: Member, compiler: SQLCompiler, **_: object) -> str
 def member_on_postgres(element: Member, compiler: SQLCompiler, **_: object) -> str:
     value = on_postgres(element, compiler)
     return f"(CASE jsonb_typeof({value}) WHEN 'string' THEN ({value}) #>> '{{}}' END COLLATE \"C\")"
+
+
+@compiles(Chosen, "sqlite")
+def chosen_on_sqlite(element: Chosen, compiler: SQLCompiler, **_: object) -> str:
+    document, *path, last = operands(element, compiler)
+    within, member = in_steps(path), in_steps([last])
+    return f"""(
+        SELECT CASE json_type(value, {member}) WHEN 'text' THEN value ->> ({member}) END
+        FROM json_each({as_array(document, within)}) WHERE type = 'object'
+        ORDER BY coalesce(json_type(value, '$.primary'), '') = 'true' DESC, key LIMIT 1
+    )"""  # noqa: S608  # of compiled parts
+
+
+@compiles(Chosen, "postgresql")
+def chosen_on_postgres(element: Chosen, compiler: SQLCompiler, **_: object) -> str:
+    document, *path, last = operands(element, compiler)
+    value = f"CAST({document} AS jsonb)" + "".join(f" -> {step}" for step in path)
+    return f"""(
+        SELECT CASE jsonb_typeof(found.value -> {last}) WHEN 'string' THEN found.value ->> {last} END COLLATE "C"
+        FROM jsonb_array_elements(CAST('[]' AS jsonb) || ({value})) WITH ORDINALITY AS found(value, at)
+        WHERE jsonb_typeof(found.value) = 'object'
+        ORDER BY coalesce(found.value -> 'primary' = CAST('true' AS jsonb), false) DESC, found.at LIMIT 1
+    )"""  # noqa: S608  # of compiled parts
 
 
 @compiles(HasMember, "sqlite")

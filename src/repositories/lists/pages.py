@@ -15,7 +15,7 @@ from domain.lists.filters import And, Comparison, Filter, Operator
 from domain.lists.pages import Keys, Order, Position, Sort
 from repositories.engines.statements import COMPOSED, bounded
 from repositories.lists.filters import Columns, Condition, Relationships, Shape, condition, parameters_of
-from repositories.lists.functions import Member
+from repositories.lists.functions import Chosen, Member
 
 SHAPES: Final = 256
 """How many statements are kept."""
@@ -46,6 +46,8 @@ class Listing:
     def key(self, field: Field) -> sa.ColumnElement[Any]:
         """The key of a field that sorts."""
         column = self.keys[field.name]
+        if len(field.path) > 1:
+            return Chosen(column, *field.path)
         return Member(column, *field.path) if field.path else column
 
 

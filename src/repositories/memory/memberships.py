@@ -2,20 +2,23 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
+from domain.entities import Entity
 from domain.memberships import Membership, NewMembership
 from repositories.memory.table import MemoryReadStore, MemoryStore
 from repositories.memory.units import MemoryReading, MemoryWriting, Tables
 
 
-def groups_of(tables: Tables, user_id: int) -> Sequence[int]:
+def groups_of(tables: Tables, user_id: int) -> Sequence[Entity]:
     """The groups of a user that are not deleted."""
     groups = tables.rows["group"].by_id
-    return [each.group_id for each in shown(tables) if each.user_id == user_id and not groups[each.group_id].is_hidden]
+    found = (groups[each.group_id] for each in shown(tables) if each.user_id == user_id)
+    return [each for each in found if not each.is_hidden]
 
 
-def members_of(tables: Tables, group_id: int) -> Sequence[int]:
+def members_of(tables: Tables, group_id: int) -> Sequence[Entity]:
     """The members of a group who are not deleted."""
-    return [each.user_id for each in shown(tables) if each.group_id == group_id]
+    users = tables.rows["user"].by_id
+    return [users[each.user_id] for each in shown(tables) if each.group_id == group_id]
 
 
 def shown(tables: Tables) -> Iterator[Membership]:

@@ -11,6 +11,11 @@ from repositories.memory.units import MemoryReading, MemoryWriting, Tables
 from repositories.tables.writes import write
 
 
+def parts_of(tables: Tables, group_id: int) -> Sequence[Group]:
+    """The groups in a group that are not deleted."""
+    return children(tables, group_id, 0)
+
+
 class ReadsByGroup:
     """What both stores read alike."""
 

@@ -20,8 +20,8 @@ N = TypeVar("N")
 T = TypeVar("T")
 E = TypeVar("E", bound=Entity)
 
-Relationships = Mapping[str, Callable[[Tables, int], Sequence[int]]]
-"""For each field of ids, where the ids for an entity's own id are."""
+Relationships = Mapping[str, Callable[[Tables, int], Sequence[Entity]]]
+"""For each field of ids, where the related entities for an entity's own id are."""
 
 NONE_RELATED: Final[Relationships] = {}
 

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api.scim.filters import Column, Constant, Unfiltered, Unknown, id_of, same
-from api.scim.resources.members import MEMBER
-from api.scim.schemas.attributes import Attribute
-from api.scim.schemas.resources import GROUPS, USERS, Steps
-from domain.groups import FIELDS, MEMBERS
-from domain.lists.fields import Field, Path
-from domain.lists.filters import Filter, Present
+from api.scim.filters import EVERY, Address, Column, Constant, Relation, Unfiltered, Unknown, id_of, same
+from api.scim.resources.members import KINDS, MEMBER
+from api.scim.schemas.resources import COMMON, GROUPS, Steps
+from domain.groups import FIELDS, MEMBERS, PARTS
+from domain.lists.fields import ID, Field, Kind, Path
+from domain.lists.filters import Comparison, Filter, Operator
 from domain.lists.grammar import Names, Term, Token
+
+KIND: Final = Field("kind", Kind.EXACT)
+"""Of a member: which kind of entity it is."""
 
 
 def column(name: str, field: str, **options: Any) -> Term:
@@ -24,7 +26,25 @@ COLUMNS: Final[Mapping[Path, Term]] = {
     ("externalId",): column("externalId", "external_id"),
     ("displayName",): column("displayName", "name"),
     ("meta", "created"): column("meta.created", "created_at"),
+    ("meta", "location"): Address(COMMON["meta"].parts["location"], {"groups": EVERY}),
 }
+
+IS_KIND: Final[Mapping[str, Filter]] = {
+    type_.name.lower(): Comparison(KIND, Operator.EQ, kind) for kind, type_ in KINDS.items()
+}
+"""That a member is of this type."""
+
+MEMBERS_IN: Final = Relation(
+    MEMBER,
+    (MEMBERS, PARTS),
+    {
+        "value": Column(MEMBER.parts["value"], ID, id_of, only_equal=True),
+        "$ref": Address(MEMBER.parts["$ref"], {f"{name}s": is_kind for name, is_kind in IS_KIND.items()}),
+        "type": Column(
+            MEMBER.parts["type"], KIND, lambda name: str(name) if name in IS_KIND else None, only_equal=True
+        ),
+    },
+)
 
 SORTED_BY: Final[Mapping[Path, Field]] = {
     ("id",): FIELDS["id"],
@@ -48,36 +68,11 @@ class GroupNames(Names):
         path = tuple(each.name for each in steps)
         if path in COLUMNS:
             return COLUMNS[path]
-        if path in {("members",), ("members", "value")}:
-            return Members(steps[-1].parts.get("value", steps[-1]))
+        if steps[0] is MEMBER:
+            return MEMBERS_IN.part(path[1].lower()) if len(path) > 1 else MEMBERS_IN
         if path in {("meta", "resourceType"), ("schemas",)}:
             return Constant(steps[-1], GROUPS.name if len(path) > 1 else GROUPS.schema.id)
         return Unfiltered(steps[-1])
-
-
-class Members(Column):
-    """The users among the members, by their ids."""
-
-    def __init__(self, value: Attribute) -> None:
-        super().__init__(value, MEMBERS, id_of, only_equal=True)
-
-    def present(self) -> Filter:
-        return Present(MEMBERS)
-
-    def names_within(self, opening: Token) -> Names:  # noqa: ARG002
-        return MemberNames()
-
-
-class MemberNames:
-    def term(self, name: Token) -> Term:
-        match name.text.lower():
-            case "value":
-                return Members(MEMBER.parts["value"])
-            case "type":
-                return Constant(MEMBER.parts["type"], USERS.name)
-            case "$ref":
-                return Unfiltered(MEMBER.parts["$ref"])
-        return Unknown()
 
 
 NAMES: Final = GroupNames()

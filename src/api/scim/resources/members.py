@@ -2,19 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Any, Final
 
 from api.scim.answers import location
-from api.scim.errors import Refused, invalid_value, unchangeable
+from api.scim.errors import invalid_value, unchangeable
 from api.scim.filters import id_of
 from api.scim.patching import Op, Operation
 from api.scim.schemas.resources import GROUPS, USERS
 from api.scim.values import clean
 from domain.groups import Group
-from domain.lists.filters import And, Comparison, Filter, Nothing, Operator, Or
+from domain.lists.filters import ITEM, And, Comparison, Element, Filter, Not, Operator, Or, matches
 from domain.provisioning import MembersPatch
 from domain.references import Subject
 from domain.users import User
+from domain.values import fold
 
 MEMBER: Final = GROUPS.attributes["members"]
 
@@ -64,7 +66,7 @@ def patched_members(before: MembersPatch, operation: Operation, *, strict: bool)
         raise unchangeable(f"members.{target.steps[-1].name if target.part is None else target.part.name}")
     op = Op.REMOVE if operation.value is None else operation.op
     if target.selector is not None:
-        return selected(before, op, selected_by(target.selector))
+        return selected(before, op, target.selector)
     given = members_in(clean(MEMBER, operation.value, strict=strict) or ())
     match op:
         case Op.ADD:
@@ -74,37 +76,57 @@ def patched_members(before: MembersPatch, operation: Operation, *, strict: bool)
     return MembersPatch(add=given, replaces=True)
 
 
-def selected(before: MembersPatch, op: Op, members: AbstractSet[Subject]) -> MembersPatch:
+def selected(before: MembersPatch, op: Op, selector: Filter) -> MembersPatch:
+    """What an operation does to the members that a filter selects. By their ids they are found without the others."""
     if op is Op.REPLACE:
         raise unchangeable("A member")
-    return (
-        before.then_add({each for each in members if each[0] == User.kind})
-        if op is Op.ADD
-        else before.then_remove(members)
-    )
+    selector = without_addresses(selector)
+    named = named_by(selector)
+    if op is Op.ADD:
+        return before.then_add({each for each in named or () if each[0] == User.kind})
+    return before.then_remove_matching(partial(is_selected, selector)) if named is None else before.then_remove(named)
 
 
-def selected_by(selector: Filter) -> set[Subject]:
-    """The members that a filter names by their values: the user and the group of an id, unless it names a type."""
+def without_addresses(selector: Filter) -> Filter:
+    """The same filter, with the type and the id of a member in place of its whole address."""
+    match selector:
+        case Comparison(operator=Operator.EQ, value=value, path=("$ref",)):
+            _, endpoint, id = f"//{value}".rsplit("/", 2)
+            return And((equal("type", endpoint.lower().removesuffix("s")), equal("value", id)))
+        case Not(part):
+            return Not(without_addresses(part))
+        case And(parts):
+            return And(tuple(map(without_addresses, parts)))
+        case Or(parts):
+            return Or(tuple(map(without_addresses, parts)))
+    return selector
+
+
+def equal(part: str, value: str) -> Filter:
+    return Comparison(ITEM, Operator.EQ, value, (part,))
+
+
+def named_by(selector: Filter) -> AbstractSet[Subject] | None:
+    """The members that a filter names by their ids: the user and the group of an id, unless it names a type.
+
+    None if it selects members in another way.
+    """
     match selector:
         case Or(parts):
-            return {each for part in parts for each in selected_by(part)}
+            named = [each for part in parts if (each := named_by(part)) is not None]
+            return frozenset().union(*named) if len(named) == len(parts) else None
         case And(parts):
-            by_value = [part for part in parts if not is_about_type(part)]
-            if len(by_value) == 1:
-                kinds = {type_named(part) for part in parts if is_about_type(part)}
-                return {each for each in selected_by(by_value[0]) if kinds <= {each[0]}}
+            named = [each for part in parts if (each := named_by(part)) is not None]
+            return frozenset(each for each in named[0] if is_selected(selector, each)) if named else None
         case Comparison(operator=Operator.EQ, value=value, path=("value",)):
             id = id_of(value)
-            return set() if id is None else {(User.kind, id), (Group.kind, id)}
-        case Nothing():
-            return set()
-    raise Refused("Members are selected by their value, and by their type beside it.", "invalidFilter")
+            return frozenset() if id is None else frozenset({(User.kind, id), (Group.kind, id)})
+    return None
 
 
-def is_about_type(filter: Filter) -> bool:
-    return isinstance(filter, Comparison) and filter.path == ("type",) and filter.operator is Operator.EQ
-
-
-def type_named(filter: Filter) -> str:
-    return str(filter.value) if isinstance(filter, Comparison) else ""
+def is_selected(selector: Filter, member: Subject) -> bool:
+    """Whether a filter selects a member. Of its address only the end is known: the rest is the caller's."""
+    kind, id = member
+    of_kind = KINDS[kind]
+    element = {"value": str(id), "$ref": location(of_kind, "", id), "type": fold(of_kind.name)}
+    return matches(selector, Element(element))

@@ -1,13 +1,14 @@
 """What lists of users are filtered and sorted by."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from api.scim.filters import Column, Constant, Member, Unfiltered, Unknown, id_of, same
-from api.scim.schemas.attributes import Attribute
-from api.scim.schemas.resources import USER, USERS, Steps
-from domain.lists.fields import Field, Kind, Path
+from api.scim.filters import EVERY, Address, Column, Constant, Member, Relation, Unfiltered, Unknown, id_of, same
+from api.scim.schemas.resources import COMMON, USER, USERS, Steps
+from domain.groups import FIELDS as GROUP_FIELDS
+from domain.lists.fields import ID, Field, Kind, Path
 from domain.lists.filters import ITEM, And, Comparison, Filter, Not, Nothing, Operator, Or, Present, Some, Value
 from domain.lists.grammar import Names, Term, Token
 from domain.users import ALL_FIELDS, FIELDS, Status
@@ -17,6 +18,15 @@ RECORD: Final = ALL_FIELDS["scim"]
 HAS_RECORD: Final = Present(RECORD, ("schemas",))
 
 NO_RECORD: Final = Not(HAS_RECORD)
+
+
+TAG: Final = re.compile(r'W/"([1-9][0-9]{0,15})"')
+
+
+def version_of(tag: Value) -> Value | None:
+    """The version that an entity tag names."""
+    found = TAG.fullmatch(str(tag))
+    return int(found[1]) if found else None
 
 
 def status_of(value: Value) -> Value:
@@ -36,6 +46,8 @@ COLUMNS: Final[Mapping[Path, Term]] = {
     ("active",): column("active", "status", convert=status_of),
     ("meta", "created"): column("meta.created", "created_at"),
     ("meta", "lastModified"): column("meta.lastModified", "updated_at"),
+    ("meta", "location"): Address(COMMON["meta"].parts["location"], {"users": EVERY}),
+    ("meta", "version"): column("meta.version", "version", convert=version_of, only_equal=True),
 }
 
 SORTED_BY: Final[Mapping[Path, Field]] = {
@@ -52,11 +64,21 @@ SORTED_BY: Final[Mapping[Path, Field]] = {
 
 
 def field_of(steps: Steps) -> Field | None:
-    """What lists are sorted by for an attribute: a field of the user, or a string in the record."""
+    """What lists are sorted by for an attribute: a field of the user, or a string in the record.
+
+    Of many values the primary one counts, or else the first (RFC 7644, section 3.4.2.3).
+    """
     path = tuple(each.name for each in steps)
     if path in SORTED_BY:
         return SORTED_BY[path]
-    if any(each.multi or each.mutability != "readWrite" for each in steps) or steps[-1].type in {"complex", "boolean"}:
+    if steps[-1].multi and "value" in steps[-1].parts:
+        steps = (*steps, steps[-1].parts["value"])
+        path = (*path, "value")
+    if (
+        steps[-1].multi
+        or any(each.mutability != "readWrite" for each in steps)
+        or steps[-1].type in {"complex", "boolean"}
+    ):
         return None
     return Field(RECORD.name, Kind.EXACT if steps[-1].exact else Kind.FOLDED, optional=True, path=path)
 
@@ -145,35 +167,24 @@ def emails(steps: Steps) -> Term:
 
 
 def about_it(steps: Steps) -> Term:
-    is_type = steps[-1].name == "resourceType"
-    return Constant(steps[-1], USERS.name) if is_type else Unfiltered(steps[-1])
+    return Constant(steps[-1], USERS.name) if len(steps) > 1 else Unfiltered(steps[0])
 
 
-class InGroups(Column):
-    """The groups of a user, by their ids."""
-
-    def __init__(self, value: Attribute) -> None:
-        super().__init__(value, FIELDS["groups"], id_of, only_equal=True)
-
-    def present(self) -> Filter:
-        return Present(self.field)
-
-    def names_within(self, opening: Token) -> Names:  # noqa: ARG002
-        return GroupNames()
-
-
-class GroupNames:
-    def term(self, name: Token) -> Term:
-        part = USERS.attributes["groups"].parts.get(name.text.lower())
-        if part is None:
-            return Unknown()
-        return InGroups(part) if part.name == "value" else Unfiltered(part)
+OF_USER: Final = USERS.attributes["groups"]
+IN_GROUPS: Final = Relation(
+    OF_USER,
+    (FIELDS["groups"],),
+    {
+        "value": Column(OF_USER.parts["value"], ID, id_of, only_equal=True),
+        "$ref": Address(OF_USER.parts["$ref"], {"groups": EVERY}),
+        "display": Column(OF_USER.parts["display"], GROUP_FIELDS["name"], same),
+        "type": Constant(OF_USER.parts["type"], "direct"),
+    },
+)
 
 
 def in_groups(steps: Steps) -> Term:
-    if len(steps) > 1 and steps[1].name != "value":
-        return Unfiltered(steps[-1])
-    return InGroups(steps[0].parts["value"])
+    return IN_GROUPS.part(steps[1].name.lower()) if len(steps) > 1 else IN_GROUPS
 
 
 SPECIAL: Final[Mapping[str, Callable[[Steps], Term]]] = {
