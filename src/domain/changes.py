@@ -53,6 +53,21 @@ class Change(NewChange):
     seq: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many changes of one kind, with one action, there were on one day in UTC, written 2026-01-31.
+
+    `before` and `after` are the field `status` in these changes, of kinds that have one.
+    """
+
+    day: str
+    kind: str
+    action: Action
+    before: str | None
+    after: str | None
+    changes: int
+
+
 SEQ: Final = Field("seq", Kind.INTEGER)
 
 FIELDS: Final[Fields] = declare(
@@ -118,8 +133,17 @@ class ReadChanges(Protocol):
         """
         ...
 
-    async def latest(self, *, filter: Filter | None = None, before: int, limit: int) -> Sequence[Change]:
-        """At most `limit` changes that match, with sequence numbers below `before`, the newest first."""
+    async def latest(
+        self, *, filter: Filter | None = None, before: int, subject: Subject | None = None, limit: int
+    ) -> Sequence[Change]:
+        """At most `limit` changes with sequence numbers below `before`, the newest first.
+
+        Which ones these are is as in `list`.
+        """
+        ...
+
+    async def tally(self, *, since: datetime, most: int) -> Sequence[Tally]:
+        """What happened on each day from this time on, as the newest `most` changes have it, in no order."""
         ...
 
     async def last(self) -> int:

@@ -86,8 +86,11 @@ class ReadStore(Protocol[E_co]):
         """
         ...
 
-    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO) -> int:
-        """How many entities match the filter. It takes as long as reading them all."""
+    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
+        """How many entities match the filter. It takes as long as reading them all.
+
+        With `most`, it stops there: that many means that or more.
+        """
         ...
 
 

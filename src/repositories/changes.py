@@ -1,24 +1,24 @@
-"""The record of changes in SQL: its tables, its store, and how a unit of work appends to it."""
+"""The record of changes in SQL: its tables, and its store. How it is written is in `repositories.journal`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from functools import cache
 from itertools import takewhile
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.sql.functions import FunctionElement
 
-from domain.changes import BY_SEQ, NEWEST_FIRST, Action, Change, NewChange
-from domain.entities import Entity
+from domain.changes import BY_SEQ, NEWEST_FIRST, Action, Change, NewChange, Tally
 from domain.lists.filters import Filter
 from domain.references import Subject
 from domain.values import is_id
 from repositories.engines.epochs import expired_positions
-from repositories.engines.executors import Transaction
+from repositories.engines.functions import spelled
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
 from repositories.engines.schema import BigId, Instant, Json, Key, metadata
 from repositories.engines.statements import Row, Rows, bounded
+from repositories.lists.functions import Member
 from repositories.lists.pages import Listing, Query, page
 from repositories.units import Reading, Writing
 
@@ -76,24 +76,56 @@ LIST: Final = sa.select(*CHANGE).where(changes.c.seq > SINCE).order_by(changes.c
 
 IS_OF: Final = (changes.c.kind == sa.bindparam("its_kind"), changes.c.entity_id == sa.bindparam("its_id"))
 IS_ABOUT: Final = (change_subjects.c.kind == sa.bindparam("its_kind"), change_subjects.c.id == sa.bindparam("its_id"))
-ITS_OWN: Final = LIST.where(*IS_OF)
-ABOUT_IT: Final = (
-    sa.select(*CHANGE)
-    .join_from(change_subjects, changes, changes.c.seq == change_subjects.c.seq)
-    .where(*IS_ABOUT, change_subjects.c.seq > SINCE)
-    .order_by(change_subjects.c.seq)
-    .limit(LIMIT)
-)
-ALL: Final = sa.union_all(ITS_OWN.subquery().select(), ABOUT_IT.subquery().select()).subquery()
-LIST_OF_SUBJECT: Final = sa.select(*[ALL.c[column.name] for column in CHANGE]).order_by(ALL.c.seq).limit(LIMIT)
 
-ABOUT: Final = changes.alias()
-SEQS_ABOUT: Final = (
-    sa.select(change_subjects.c.seq)
-    .join_from(change_subjects, ABOUT, ABOUT.c.seq == change_subjects.c.seq)
-    .where(*IS_ABOUT, ABOUT.c.kind == sa.bindparam("other_kind"))
+
+@spelled(sqlite="substr({}, 1, 10)", postgresql="to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD')")
+class Day(FunctionElement[str]):
+    """The day of a time, in UTC."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+BEFORE: Final = sa.bindparam("before", type_=sa.BigInteger())
+
+
+def of_subject(*, newest_first: bool) -> sa.Select[Any]:
+    """The changes of an entity and those of others that are about it. Each part ends where an index says."""
+
+    def beyond(seq: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+        return seq < BEFORE if newest_first else seq > SINCE
+
+    def ordered(rows: sa.Select[Any], seq: sa.ColumnElement[int]) -> sa.Select[Any]:
+        return rows.order_by(seq.desc() if newest_first else seq).limit(LIMIT)
+
+    its_own = sa.select(*CHANGE).where(*IS_OF, beyond(changes.c.seq))
+    joined = sa.select(*CHANGE).join_from(change_subjects, changes, changes.c.seq == change_subjects.c.seq)
+    about_it = joined.where(*IS_ABOUT, beyond(change_subjects.c.seq))
+    parts = (ordered(its_own, changes.c.seq), ordered(about_it, change_subjects.c.seq))
+    all = sa.union_all(*[part.subquery().select() for part in parts]).subquery()
+    return ordered(sa.select(*[all.c[column.name] for column in CHANGE]), all.c.seq)
+
+
+LIST_OF_SUBJECT: Final = of_subject(newest_first=False)
+LATEST_OF_SUBJECT: Final = of_subject(newest_first=True)
+
+NEWEST: Final = (
+    sa.select(
+        Day(changes.c.at).label("day"),
+        changes.c.at,
+        changes.c.kind,
+        changes.c.action,
+        Member(changes.c.before, "status").label("status_before"),
+        Member(changes.c.after, "status").label("status_after"),
+    )
+    .order_by(changes.c.seq.desc())
+    .limit(LIMIT)
+    .subquery()
 )
-"""The kind is compared here, not where it is used: SQLite would read all changes of the kind by its index."""
+ALIKE: Final = (NEWEST.c.day, NEWEST.c.kind, NEWEST.c.action, NEWEST.c.status_before, NEWEST.c.status_after)
+TALLY: Final = (
+    sa.select(*ALIKE, sa.func.count()).where(NEWEST.c.at >= sa.bindparam("start", type_=Instant)).group_by(*ALIKE)
+)
 
 ASKED: Final = rows_of(change_subjects.c.id).subquery("asked")
 LAST_OWN: Final = sa.select(sa.func.max(changes.c.seq)).where(
@@ -108,11 +140,6 @@ LAST_ABOUT: Final = sa.select(
 """Each maximum is the end of an index."""
 
 TIMES: Final = sa.select(changes.c.seq, changes.c.at).where(changes.c.seq.in_(rows_of(changes.c.seq)))
-
-EMPTY: Final = sa.update(changes).values(before=None, after=None)
-REDACT_ITS_OWN: Final = EMPTY.where(*IS_OF)
-REDACT_ABOUT_IT: Final = EMPTY.where(changes.c.seq.in_(SEQS_ABOUT))
-
 
 OLDEST: Final = sa.select(changes.c.seq, changes.c.at, changes.c.subjects).order_by(changes.c.seq).limit(LIMIT)
 REMOVE: Final = sa.delete(changes).where(changes.c.seq <= sa.bindparam("up_to"))
@@ -152,9 +179,20 @@ class SqlReadChanges:
             found = await self._executor.fetch(LIST, window)
         return [change_of(row) for row in found]
 
-    async def latest(self, *, filter: Filter | None = None, before: int, limit: int) -> Sequence[Change]:
-        found = await self._ask(page(LISTING, filter, NEWEST_FIRST, (bounded(before),), bounded(limit)))
+    async def latest(
+        self, *, filter: Filter | None = None, before: int, subject: Subject | None = None, limit: int
+    ) -> Sequence[Change]:
+        if subject is None:
+            found = await self._ask(page(LISTING, filter, NEWEST_FIRST, (bounded(before),), bounded(limit)))
+        else:
+            (kind, id), window = subject, {"before": bounded(before), "limit": bounded(limit)}
+            asked = {**window, "its_kind": kind, "its_id": id}
+            found = await self._executor.fetch(LATEST_OF_SUBJECT, asked) if is_id(id) else ()
         return [change_of(row) for row in found]
+
+    async def tally(self, *, since: datetime, most: int) -> Sequence[Tally]:
+        rows = await self._scans.fetch(TALLY, {"limit": bounded(most), "start": since})
+        return [Tally(day, kind, Action(action), *rest) for day, kind, action, *rest in rows]
 
     async def last(self) -> int:
         ((seq,),) = await self._executor.fetch(LAST_SEQ)
@@ -191,75 +229,6 @@ class SqlChanges(SqlReadChanges):
             await self._executor.fetch(FORGET_EXPIRED, {"up_to": last})
             await self._executor.fetch(EXPIRE, {"first": 0, "last": last, "at": self._now})
         return len(old)
-
-
-async def append(
-    executor: Transaction, new: Sequence[NewChange], order: sa.Select[Any] | None, *, last: bool
-) -> int | None:
-    """Number and store these changes in one statement. Returns the number of the last one, if there are any.
-
-    `order` runs before the numbers are drawn, on a database whose commits could overtake each other. With `last` the
-    transaction is committed too, if there are any changes.
-    """
-    if len(new) == 1 and len(new[0].subjects) == 1:
-        ((seq,),) = await executor.fetch(inserting_one(order), row_of(new[0]), last=last)
-        return int(seq)
-    if not new:
-        return None
-    rows = [list(row_of(change).values()) for change in new]
-    seqs = [row[0] for row in await executor.fetch(inserting_many(order), {ROWS: as_parameter(rows)})]
-    named = [(kind, id, seq) for change, seq in zip(new, seqs, strict=True) for kind, id in change.subjects[1:]]
-    if named:
-        await executor.fetch(NAME_SUBJECTS, {ROWS: as_parameter(named)})
-    if last:
-        await executor.commit()
-    return int(seqs[-1])
-
-
-NAME_SUBJECTS: Final = sa.insert(change_subjects).from_select(
-    ["kind", "id", "seq"], rows_of(change_subjects.c.kind, change_subjects.c.id, change_subjects.c.seq)
-)
-
-
-@cache
-def inserting_one(order: sa.Select[Any] | None) -> sa.Insert:
-    if order is None:
-        return sa.insert(changes).returning(changes.c.seq)
-    columns = [changes.c[name] for name in COLUMNS]
-    return inserting(sa.select(*[sa.bindparam(column.name, type_=column.type) for column in columns]), order)
-
-
-@cache
-def inserting_many(order: sa.Select[Any] | None) -> sa.Insert:
-    return inserting(rows_of(*[changes.c[name] for name in COLUMNS]), order)
-
-
-def inserting(rows: sa.Select[Any], order: sa.Select[Any] | None) -> sa.Insert:
-    """Store these rows. Their numbers are drawn after the statement that orders commits."""
-    ordered = rows if order is None else in_commit_order(rows, order)
-    return sa.insert(changes).from_select(COLUMNS, ordered).returning(changes.c.seq)
-
-
-def in_commit_order(rows: sa.Select[Any], order: sa.Select[Any]) -> sa.Select[Any]:
-    """These rows, once the statement that orders commits has run."""
-    return rows.select_from(order.cte("commit_order").prefix_with("MATERIALIZED", dialect="postgresql"))
-
-
-def row_of(change: NewChange) -> Mapping[str, Any]:
-    row = {name: getattr(change, name) for name in COLUMNS}
-    row["subjects"] = change.subjects if len(change.subjects) > 1 else None
-    return row
-
-
-async def redact(executor: Transaction, entity: Entity, kinds_about: Sequence[str]) -> None:
-    """Erase the values of an entity in its changes, and in those of the kinds whose values are personal to it.
-
-    The rows stay, with their times and actors.
-    """
-    it = {"its_kind": entity.kind, "its_id": entity.id}
-    await executor.fetch(REDACT_ITS_OWN, it)
-    for kind in kinds_about:
-        await executor.fetch(REDACT_ABOUT_IT, {**it, "other_kind": kind})
 
 
 def change_of(row: Row) -> Change:

@@ -1,8 +1,9 @@
 """Operations on the record of changes."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from domain.changes import Change, ChangePage, ReadChanges
+from domain.changes import Change, ChangePage, ReadChanges, Tally
 from domain.entities import Entity
 from domain.errors import Malformed, NotFound, PositionExpired
 from domain.keys import Scope
@@ -44,6 +45,20 @@ class ChangeService(Service):
         """The newest changes that match the filter first, of those with numbers below `before`."""
         async with self.units.reading() as work:
             return await work.changes.latest(filter=filter, before=before, limit=limit)
+
+    @operation(Scope.CHANGES_READ)
+    async def latest_about(
+        self, kind: type[Entity], id: int, *, before: int = MAX_INTEGER, limit: int
+    ) -> Sequence[Change]:
+        """The newest changes about one entity first, of those with numbers below `before`."""
+        async with self.units.reading() as work:
+            return await work.changes.latest(before=before, subject=(kind.kind, id), limit=limit)
+
+    @operation(Scope.CHANGES_READ)
+    async def tally(self, *, since: datetime, most: int) -> Sequence[Tally]:
+        """What happened on each day from this time on, as the newest `most` changes have it."""
+        async with self.units.reading() as work:
+            return await work.changes.tally(since=since, most=most)
 
     @operation(Scope.CHANGES_READ)
     async def list_about(self, kind: type[Entity], id: int, *, since: int, limit: int) -> ChangePage:

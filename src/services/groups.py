@@ -66,9 +66,9 @@ class GroupService:
                 yield page
 
     @operation(Scope.GROUPS_READ)
-    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO) -> int:
+    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
         async with self.units.reading() as work:
-            return await work.groups.count(filter, hidden=hidden)
+            return await work.groups.count(filter, hidden=hidden, most=most)
 
     @operation(Scope.GROUPS_WRITE, retries=False)
     async def put(

@@ -69,10 +69,10 @@ class MembershipService:
                 yield page
 
     @operation(Scope.GROUPS_READ)
-    async def count(self, group_id: int, filter: Filter | None = None) -> int:
+    async def count(self, group_id: int, filter: Filter | None = None, *, most: int | None = None) -> int:
         async with self.units.reading() as work:
             await work.groups.get(group_id)
-            return await work.memberships.count(of_group(group_id, filter))
+            return await work.memberships.count(of_group(group_id, filter), most=most)
 
     @operation(Scope.GROUPS_READ)
     async def list_nested(self, group_id: int, *, after: int = 0, limit: int) -> Page[Member]:

@@ -97,9 +97,9 @@ class UserService(Service):
                 yield page
 
     @operation(Scope.USERS_READ)
-    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO) -> int:
+    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
         async with self.units.reading() as work:
-            return await work.users.count(filter, hidden=hidden)
+            return await work.users.count(filter, hidden=hidden, most=most)
 
     @operation(Scope.USERS_WRITE, retries=False)
     async def put(

@@ -2,15 +2,17 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Final
 
 import pytest
 
-from domain.changes import FIELDS, Action, Change
+from domain.changes import FIELDS, Action, Change, Tally
 from domain.errors import Conflict, Refusal
+from domain.groups import NewGroup
 from domain.idempotency import Committed
 from domain.lists.terms import parse_filter
+from domain.memberships import NewMembership
 from domain.users import NewUser, Status
 from domain.values import MAX_INTEGER, JsonObject
 from domain.work import RequestContext, UnitsOfWork
@@ -350,3 +352,50 @@ async def test_gives_the_newest_changes_first_below_a_number_and_those_that_matc
     assert await latest(before=seqs[0]) == []
     assert await latest('action eq "created"', limit=2) == [seqs[2], seqs[1]]
     assert await latest("entity_id eq 2") == [seqs[3], seqs[1]]
+
+
+async def test_the_newest_changes_about_an_entity_come_in_pages_those_of_others_included(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
+    async with units.writing(context) as work:
+        group, alice = await work.groups.add(NewGroup(name="G")), await work.users.add(NewUser(name="Alice"))
+        await work.users.add(NewUser(name="Bob"))
+        await work.memberships.add(NewMembership(group_id=group.id, user_id=alice.id))
+        await work.commit(None)
+    for number in range(3):
+        async with units.writing(context) as work:
+            await work.users.save((await work.users.get(alice.id)).revised(name=f"Alice {number}"))
+            await work.commit(None)
+    subject = ("user", alice.id)
+    async with units.reading() as work:
+        oldest_first = await work.changes.list(subject=subject, limit=9)
+        newest = await work.changes.latest(before=MAX_INTEGER, subject=subject, limit=2)
+        older = await work.changes.latest(before=newest[-1].seq, subject=subject, limit=9)
+        assert await work.changes.latest(before=MAX_INTEGER, subject=("user", MAX_INTEGER), limit=9) == []
+    assert [*newest, *older] == oldest_first[::-1]
+    assert {change.kind for change in older} == {"user", "membership"}
+
+
+async def test_a_tally_says_what_happened_on_each_day_and_stops_where_it_is_told(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
+    async with units.writing(context) as work:
+        alice, bob = await work.users.add(NewUser(name="Alice")), await work.users.add(NewUser(name="Bob"))
+        await work.groups.add(NewGroup(name="G"))
+        await work.commit(None)
+    async with units.writing(context) as work:
+        await work.users.save(alice.revised(status=Status.SUSPENDED))
+        await work.users.save(bob.revised(name="Robert"))
+        await work.commit(None)
+    day, created, updated = f"{work.now:%Y-%m-%d}", Action.CREATED, Action.UPDATED
+    async with units.reading() as reading:
+        tally = await reading.changes.tally(since=work.now - timedelta(days=1), most=99)
+        newest = await reading.changes.tally(since=work.now - timedelta(days=1), most=2)
+        assert await reading.changes.tally(since=work.now + timedelta(days=1), most=99) == []
+    assert set(tally) == {
+        Tally(day, "user", created, None, "active", 2),
+        Tally(day, "group", created, None, None, 1),
+        Tally(day, "user", updated, "active", "suspended", 1),
+        Tally(day, "user", updated, None, None, 1),
+    }
+    assert set(newest) == {each for each in tally if each.action is updated}

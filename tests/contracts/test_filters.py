@@ -318,6 +318,7 @@ async def require_the_same(stores: Stores[Any], filter: Filter, text: str) -> No
     found = {name: await ids(store, filter) for name, store in stores.all().items()}
     assert found == dict.fromkeys(stores.all(), expected), text
     assert {await store.count(filter) for store in stores.all().values()} == {len(expected)}, text
+    assert {await store.count(filter, most=2) for store in stores.all().values()} == {min(2, len(expected))}, text
 
 
 MEANS: Mapping[str, tuple[Sequence[JsonValue], Sequence[JsonValue]]] = {
@@ -432,6 +433,7 @@ async def test_a_writing_unit_filters_and_sorts_what_it_wrote_itself(units: Unit
         found = await work.users.list(filter=filter, sort=parse_sort("-name", FIELDS), limit=9)
         assert [user.name for user in found] == ["C", "a"]
         assert await work.users.count(filter) == 2
+        assert [await work.users.count(most=most) for most in (0, 2, 3, 4)] == [0, 2, 3, 3]
 
 
 async def test_a_position_of_another_sort_is_malformed(units: UnitsOfWork) -> None:

@@ -14,12 +14,13 @@ from domain.lists.terms import parse_filter
 from domain.stores import Hidden
 from domain.users import FIELDS
 from repositories.answers import FORGET, FORGET_ABOUT_IT
-from repositories.changes import LIST_OF_SUBJECT, REDACT_ABOUT_IT, REDACT_ITS_OWN
+from repositories.changes import LATEST_OF_SUBJECT, LIST_OF_SUBJECT
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.postgres.executors import DIALECT as POSTGRES
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.executors import DIALECT as SQLITE
 from repositories.engines.statements import Parameters, Result, Rows, compiled_written, prepare
+from repositories.journal import REDACT_ABOUT_IT, REDACT_ITS_OWN
 from repositories.lists.pages import Query, page
 from repositories.tables.set_wise import deleting, naming_subjects, recording
 from repositories.tables.store import SqlReadStore
@@ -214,6 +215,7 @@ HER_PARTICIPATIONS: Final = {**ALICE, "other_kind": "participation"}
 
 BY_SUBJECT: Final[dict[str, tuple[sa.Executable, dict[str, Any]]]] = {
     "list": (LIST_OF_SUBJECT, {**ALICE, "since": 5, "limit": 100}),
+    "list the newest": (LATEST_OF_SUBJECT, {**ALICE, "before": 10**6, "limit": 100}),
     "redact its own": (REDACT_ITS_OWN, ALICE),
     "redact about it": (REDACT_ABOUT_IT, HER_PARTICIPATIONS),
     "forget": (FORGET, ALICE),
@@ -230,6 +232,11 @@ SEARCHES_ON_SQLITE: Final[dict[str, list[str]]] = {
         f"{ITS_SUBJECTS} AND seq>?)",
         "SEARCH changes USING INTEGER PRIMARY KEY (rowid=?)",
     ],
+    "list the newest": [
+        f"{ITS_CHANGES} AND seq<?)",
+        f"{ITS_SUBJECTS} AND seq<?)",
+        "SEARCH changes USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
     "redact its own": [f"{ITS_CHANGES})"],
     "redact about it": [
         "SEARCH changes USING INTEGER PRIMARY KEY (rowid=?)",
@@ -242,6 +249,7 @@ SEARCHES_ON_SQLITE: Final[dict[str, list[str]]] = {
 
 INDEXES_ON_POSTGRES: Final[dict[str, set[str]]] = {
     "list": {"ix_changes_kind_entity_id_seq", "pk_change_subjects", "pk_changes"},
+    "list the newest": {"ix_changes_kind_entity_id_seq", "pk_change_subjects", "pk_changes"},
     "redact its own": {"ix_changes_kind_entity_id_seq"},
     "redact about it": {"pk_change_subjects", "pk_changes"},
     "forget": {"ix_answers_kind_entity_id"},

@@ -92,6 +92,8 @@ CALLS: Final[Mapping[str, Call]] = {
     "Authenticator.needs_key": lambda service: service.needs_key(),
     "Authenticator.redeem": lambda service: service.redeem(TOKEN),
     "ChangeService.latest": lambda service: service.latest(limit=9),
+    "ChangeService.latest_about": lambda service: service.latest_about(User, ALICE, limit=9),
+    "ChangeService.tally": lambda service: service.tally(since=NOON, most=9),
     "ChangeService.list": lambda service: service.list(since=0, limit=9),
     "ChangeService.list_about": lambda service: service.list_about(User, ALICE, since=0, limit=9),
     "ChangeService.wait": lambda service: service.wait(since=None, limit=9, within_s=1),

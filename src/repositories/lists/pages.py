@@ -72,11 +72,11 @@ def page(
     return Query(statement, parameters, scans=not is_quick)
 
 
-def total(listing: Listing, filter: Filter | None) -> Query:
-    """How many rows there are."""
-    return Query(
-        total_statement(listing, shape_of(filter)), parameters_of(filter), scans=not finds_one(filter, listing)
-    )
+def total(listing: Listing, filter: Filter | None, most: int | None = None) -> Query:
+    """How many rows there are; with `most`, no more than these are read."""
+    statement = total_statement(listing, shape_of(filter), stops=most is not None)
+    parameters = parameters_of(filter) if most is None else {**parameters_of(filter), "limit": bounded(most)}
+    return Query(statement, parameters, scans=not finds_one(filter, listing))
 
 
 def finds_one(filter: Filter | None, listing: Listing) -> bool:
@@ -123,7 +123,11 @@ def parameters_at(keys: Keys | None) -> Mapping[str, object]:
 
 
 @lru_cache(maxsize=SHAPES)
-def total_statement(listing: Listing, shape: Shape | None) -> sa.Select[Any]:
+def total_statement(listing: Listing, shape: Shape | None, *, stops: bool) -> sa.Select[Any]:
+    if stops:
+        some: sa.Select[Any] = sa.select(sa.literal_column("1").label("one")).select_from(listing.columns[0].table)
+        rows = some.where(*shown(listing, shape)).limit(LIMIT).subquery()
+        return composed(sa.select(sa.func.count()).select_from(rows))
     return composed(sa.select(sa.func.count()).where(*shown(listing, shape)))
 
 

@@ -1,12 +1,14 @@
 """The record of changes in memory."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import takewhile
 
-from domain.changes import Change
+from domain.changes import Change, Tally
 from domain.lists.filters import Filter, matches
 from domain.references import Subject
+from domain.values import JsonObject
 from repositories.memory.table import own
 from repositories.memory.units import MemoryReading, MemoryWriting
 
@@ -24,10 +26,23 @@ class MemoryChanges:
         found = [change for change in self._unit.tables.changes if change.seq > since and asked_for(change)]
         return [own(change) for change in found[: max(0, limit)]]
 
-    async def latest(self, *, filter: Filter | None = None, before: int, limit: int) -> Sequence[Change]:
-        changes = reversed(self._unit.tables.changes)
-        found = [change for change in changes if change.seq < before and matches(filter, change)]
-        return [own(change) for change in found[: max(0, limit)]]
+    async def latest(
+        self, *, filter: Filter | None = None, before: int, subject: Subject | None = None, limit: int
+    ) -> Sequence[Change]:
+        def asked_for(change: Change) -> bool:
+            return matches(filter, change) if subject is None else subject in change.subjects
+
+        found = [change for change in self._unit.tables.changes if change.seq < before and asked_for(change)]
+        return [own(change) for change in found[::-1][: max(0, limit)]]
+
+    async def tally(self, *, since: datetime, most: int) -> Sequence[Tally]:
+        newest = self._unit.tables.changes[::-1][: max(0, most)]
+        counts = Counter(
+            (f"{change.at:%Y-%m-%d}", change.kind, change.action, status_in(change.before), status_in(change.after))
+            for change in newest
+            if change.at >= since
+        )
+        return [Tally(*each, changes) for each, changes in counts.items()]
 
     async def last(self) -> int:
         return self._unit.tables.last_change
@@ -48,3 +63,8 @@ class MemoryChanges:
             expired = [each for each in tables.expired if each.start and each.stop > old[-1].seq]
             tables.expired = [range(old[-1].seq), *expired]
         return len(old)
+
+
+def status_in(values: JsonObject | None) -> str | None:
+    status = None if values is None else values.get("status")
+    return status if isinstance(status, str) else None

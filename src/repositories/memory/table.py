@@ -97,8 +97,9 @@ class MemoryReadStore(Generic[N, E]):
         following = [row for keys, row in rows if last is None or sort.compare(keys, last) > 0]
         return [own(row) for row in following[max(0, skip) :][: max(0, limit)]]
 
-    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO) -> int:
-        return len(self._shown(filter, hidden))
+    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
+        found = len(self._shown(filter, hidden))
+        return found if most is None else min(found, max(0, most))
 
     @property
     def _rows(self) -> dict[int, E]:

@@ -13,9 +13,10 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from domain.changes import Action
 from domain.journal import recorded_fields
-from repositories.changes import COLUMNS, change_subjects, changes, inserting
+from repositories.changes import COLUMNS, change_subjects, changes
 from repositories.engines.functions import spelled
 from repositories.engines.schema import Choice
+from repositories.journal import inserting
 from repositories.tables.table import EntityTable
 from repositories.units import Writing
 

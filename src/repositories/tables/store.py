@@ -78,8 +78,8 @@ class SqlReadStore(Generic[N, E]):
         make = self._table.make
         return [make(*row) for row in rows]
 
-    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO) -> int:
-        rows = await self._ask(total(self._table.listings[hidden], filter))
+    async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
+        rows = await self._ask(total(self._table.listings[hidden], filter, most))
         return int(rows[0][0])
 
     async def _ask(self, query: Query) -> Rows:

@@ -15,7 +15,8 @@ from domain.entities import Entity
 from domain.errors import Conflict
 from domain.journal import Journal
 from domain.stores import Store
-from repositories.changes import COLUMNS, changes, in_commit_order, row_of
+from repositories.changes import COLUMNS, changes
+from repositories.journal import in_commit_order, row_of
 from repositories.tables.store import SqlStore
 from repositories.tables.table import EntityTable
 from repositories.units import Writing

@@ -14,11 +14,11 @@ from domain.limits import LIMITS, Limits
 from domain.lists.filters import Filter
 from domain.stores import Store
 from domain.work import Clock, RequestContext, utc_now
-from repositories import changes, deliveries
+from repositories import deliveries
 from repositories.answers import find_answer, forget_answers, keep_answer, remove_old_answers
-from repositories.changes import append
 from repositories.engines.database import Database
 from repositories.engines.executors import Transaction
+from repositories.journal import append, redact
 from repositories.locks import LockOrder
 from repositories.stores import TABLES, SqlReadStores, SqlStores
 from repositories.tables.relations import Relations
@@ -103,7 +103,7 @@ class SqlUnitOfWork(SqlStores):
         for entity in self.unit.journal.erased:
             about = self._relations.kinds_about(entity.kind)
             await forget_answers(self.unit.executor, entity, about)
-            await changes.redact(self.unit.executor, entity, about)
+            await redact(self.unit.executor, entity, about)
             await deliveries.redact(self.unit.executor, entity, about)
 
     async def require_first(self, key: IdempotencyKey) -> None:
