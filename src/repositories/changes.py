@@ -206,7 +206,7 @@ class SqlReadChanges:
         rows = await self._executor.fetch(LAST_ABOUT, asked)
         seqs = {id: max(own or 0, named or 0) for id, own, named in rows if own or named}
         times = dict(await self._executor.fetch(TIMES, {ROWS: as_parameter((seq,) for seq in {*seqs.values()})}))
-        return {id: (seq, times[seq]) for id, seq in seqs.items()}
+        return {id: (seq, times[seq]) for id, seq in seqs.items() if seq in times}  # a trim may come between
 
     async def _ask(self, query: Query) -> Rows:
         executor = self._scans if query.scans else self._executor

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 
 from domain.groups import Group, NewGroup
 from domain.idempotency import Committed
@@ -86,7 +87,7 @@ class ProvisioningService:
             before = await work.groups.hold(id)
             if expected is not None or differ(before, change(before)):
                 before = await work.groups.get(id)  # others wait
-            await require_revision(work, id, expected)
+            await require_revision(work, before, expected)
             revised = change(before)
             after = await work.groups.save(revised) if differ(before, revised) else before
             has_changed = await change_members(work, before, members) or after is not before
@@ -97,22 +98,36 @@ class ProvisioningService:
         """Hide a group and free its name. `expected` are revisions."""
         async with self.units.writing(self.context) as work:
             group = await work.groups.get(id)
-            await require_revision(work, id, expected)
+            await require_revision(work, group, expected)
             deleted = await work.groups.save(group.deleted(work.now))
             return await work.commit(deleted)
 
 
 async def with_members(work: ReadingUnit, groups: Sequence[Group], *, members: bool) -> Sequence[GroupWithMembers]:
     ids = [each.id for each in groups]
-    last = await work.changes.last_about(Group.kind, ids)
+    last = await last_changes_of(work, groups)
     inside = await members_of(work, ids) if members else {}
     return [GroupWithMembers(each, *last[each.id], inside.get(each.id, ()) if members else None) for each in groups]
 
 
-async def require_revision(work: UnitOfWork, id: int, expected: Expected) -> None:
+async def last_changes_of(work: ReadingUnit, groups: Sequence[Group]) -> Mapping[int, tuple[int, datetime]]:
+    """The number and the time of the last change about each group, or about who is in it.
+
+    If it is kept no longer, the highest number that is not kept stands for it: no client has seen it as that of another
+    state of the group.
+    """
+    last = await work.changes.last_about(Group.kind, [each.id for each in groups])
+    if all(each.id in last for each in groups):
+        return last
+    oldest = await work.changes.list(limit=1)
+    removed = oldest[0].seq - 1 if oldest else await work.changes.last()
+    return {each.id: last.get(each.id, (removed, each.updated_at)) for each in groups}
+
+
+async def require_revision(work: UnitOfWork, group: Group, expected: Expected) -> None:
     """Raises `Stale` unless the last change about a group is an expected one."""
     if expected is not None:
-        revision, _ = (await work.changes.last_about(Group.kind, [id]))[id]
+        revision, _ = (await last_changes_of(work, [group]))[group.id]
         require_version(revision, expected)
 
 

@@ -1,6 +1,7 @@
 """Groups with their members as one thing, and what it asks of the stores: the same on memory, SQLite and PostgreSQL."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 
@@ -125,6 +126,24 @@ async def test_the_revision_is_that_of_the_last_change_of_the_group_and_of_who_i
         await provisioning.delete(group.id, expected=seen[:3])
     await provisioning.change(group.id, same, MembersPatch(replaces=True), expected=[seen[4]])
     await provisioning.delete(group.id, expected=[(await provisioning.get(group.id)).revision])
+
+
+async def test_a_group_whose_changes_are_kept_no_longer_is_at_the_last_of_those_that_are_not(
+    units: UnitsOfWork, context: RequestContext, provisioning: ProvisioningService, people: list[int]
+) -> None:
+    old = (await provisioning.create(NewGroup(name="old"), of(*people[:2]))).result
+    new = (await provisioning.create(NewGroup(name="new"))).result
+    async with units.writing(context) as work:
+        last = await work.changes.last()
+        await work.changes.trim(before=datetime(2999, 1, 1, tzinfo=UTC), up_to=last - 1, limit=1000)
+        await work.commit(None)
+    found = await provisioning.get(old.id)
+    assert (found.revision, found.changed_at, len(found.members or ())) == (last - 1, old.updated_at, 2)
+    assert [each.revision for each in await provisioning.with_members([old, new], members=False)] == [last - 1, last]
+    with pytest.raises(Stale):
+        await provisioning.change(old.id, same, MembersPatch(replaces=True), expected=[last])
+    changed = await provisioning.change(old.id, same, MembersPatch(replaces=True), expected=[last - 1])
+    assert changed.seq == (await provisioning.get(old.id)).revision == last + 2
 
 
 async def test_the_groups_of_many_users_are_those_that_are_not_deleted(
