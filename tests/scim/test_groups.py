@@ -37,6 +37,8 @@ async def test_3_3_a_group_is_created_with_its_members(everywhere: Scim) -> None
     created = answer.json()
     assert answer.status_code == 201
     assert answer.headers["location"] == created["meta"]["location"] == f"{ADDRESS}/Groups/1"
+    shown = await everywhere.ask("GET", "/Groups/1")
+    assert shown.headers["content-location"] == shown.json()["meta"]["location"] == f"{ADDRESS}/Groups/1"
     assert answer.headers["etag"] == created["meta"]["version"]
     assert created["members"] == [user(1), user(2)]
     assert (created["displayName"], created["externalId"], created["id"]) == ("Guides", "x", "1")
@@ -397,6 +399,32 @@ async def test_3_4_2_1_the_root_has_users_and_groups(everywhere: Scim) -> None:
     others = await everywhere.get("/", filter='userName ne "u2" and not (emails[type eq "x"])')
     assert names(others) == ["u1", "u3", "g", "h", "i"]
     assert names(await everywhere.get("/", filter="not (foo pr)")) == []
+
+
+async def test_3_4_2_3_users_and_groups_are_sorted_together(everywhere: Scim) -> None:
+    for number, name in enumerate((None, "E", "c"), 1):
+        title = {} if name else {"title": ""}
+        await everywhere.create(userName=f"u{number}", **({"displayName": name} if name else {}), **title)
+    for name in ("d", "B"):
+        await everywhere.create_group(displayName=name)
+
+    async def names(**search: Any) -> list[str]:
+        body = (await everywhere.ask("POST", "/.search", search)).json()
+        assert (body["totalResults"], body["itemsPerPage"]) == (5, len(body["Resources"]))
+        return [each.get("displayName") or each["userName"] for each in body["Resources"]]
+
+    expected = ["B", "c", "d", "E", "u1"]
+    assert await names(sortBy="displayName") == expected
+    assert await names(sortBy="displayName", sortOrder="descending") == expected[::-1]
+    for start in range(1, 7):
+        assert await names(sortBy="displayName", startIndex=start, count=2) == expected[start - 1 :][:2]
+    assert await names(sortBy="displayName", count=0) == []
+    assert await names(sortBy="title") == ["u1", "E", "c", "d", "B"]
+    assert await names(sortBy="userName", sortOrder="descending") == ["d", "B", "c", "E", "u1"]
+    assert (await everywhere.get("/", sortBy="id", count=3))["Resources"][1]["meta"]["resourceType"] == "Group"
+    await everywhere.refused(400, "tooMany", "GET", "/?sortBy=displayName&startIndex=10001&count=1")
+    await everywhere.refused(400, "invalidPath", "GET", "/?sortBy=displayName&cursor=")
+    await everywhere.refused(400, "invalidPath", "GET", "/?sortBy=foo")
 
 
 async def test_a_key_that_may_not_read_groups_sees_users_without_them(directory_with: Any, client_of: Any) -> None:

@@ -66,6 +66,8 @@ async def test_3_3_a_created_user_is_answered_whole_with_its_address_and_version
     assert created["schemas"] == [USER, ENTERPRISE]
     assert created["id"] == "1"
     assert answer.headers["location"] == created["meta"]["location"] == f"{ADDRESS}/Users/1"
+    shown = await everywhere.ask("GET", "/Users/1")
+    assert shown.headers["content-location"] == shown.json()["meta"]["location"] == f"{ADDRESS}/Users/1"
     assert answer.headers["etag"] == created["meta"]["version"] == 'W/"1"'
     assert created["meta"]["resourceType"] == "User"
     assert created["meta"]["created"] == created["meta"]["lastModified"]

@@ -12,13 +12,16 @@ from api.scim.strictness import NamesAmongOthers, parse
 from api.scim.values import object_of, require_schemas
 from api.web.cursors import read_cursor, write_cursor
 from domain.errors import Malformed
-from domain.lists.fields import Field
+from domain.lists.fields import Field, Key
 from domain.lists.filters import Filter
 from domain.lists.grammar import Names
 from domain.lists.pages import BY_ID, DEFAULT_LIMIT, MAX_LIMIT, Order, Page, Position, Sort, sort_by
 from domain.values import MAX_INTEGER
 
 SEARCH: Final = f"{MESSAGE}SearchRequest"
+MAX_REACH: Final = 10_000
+"""How far into a sorted list of several resource types a page may reach: all before it are read for it."""
+
 ORDERS: Final = {"ascending": False, "descending": True}
 
 
@@ -171,13 +174,17 @@ class Part:
     def cursor(self, position: Position) -> str:
         return write_cursor(position, self.list_id)
 
+    def key_of(self, entity: Any) -> Key | None:
+        """What an entity is sorted by; None if its type has no such attribute."""
+        return None if self.sort is BY_ID else self.sort.keys_of(entity)[0]
+
 
 def parts_of(query: Query, path: str, types: Sequence[Listed]) -> Sequence[Part]:
     parts = []
-    for each in types:
-        sort = each.sort(query)
-        if sort is None and len(types) == 1:
-            raise invalid_path("Lists are not sorted by this.")
+    sorts = [each.sort(query) for each in types]
+    if not any(sorts):
+        raise invalid_path("Lists are not sorted by this.")
+    for each, sort in zip(types, sorts, strict=True):
         list_id = f"{path}?{each.type.name}&{query.filter}&{query.sort_by}&{query.descending}"
         others = [other.type for other in types if other is not each]
         parts.append(Part(each, each.filter(query, others), sort or BY_ID, each.projection(query), list_id))
@@ -185,8 +192,10 @@ def parts_of(query: Query, path: str, types: Sequence[Listed]) -> Sequence[Part]
 
 
 async def answer_query(query: Query, path: str, types: Sequence[Listed]) -> dict[str, Any]:
-    """The body of the answer. With several resource types, their resources follow one type after the other."""
+    """The body of the answer. If no order is asked for, resources follow one type after the other."""
     parts = parts_of(query, path, types)
+    if query.sort_by and len(parts) > 1:
+        return await in_one_order(query, parts)
     if query.cursor is not None:
         return await by_cursor(query, query.cursor, parts)
     return await by_index(query, parts)
@@ -202,6 +211,28 @@ async def by_index(query: Query, parts: Sequence[Part]) -> dict[str, Any]:
         if page is not None:
             resources += await part.shown(page)
     return listed(resources, total, startIndex=query.start)
+
+
+async def in_one_order(query: Query, parts: Sequence[Part]) -> dict[str, Any]:
+    """A page by index of resources of several types, in the order of an attribute. Those without it are last."""
+    if query.cursor is not None:
+        raise invalid_path("Pages by cursor are sorted in lists of one resource type only.")
+    end = query.start - 1 + query.count
+    if end > MAX_REACH:
+        raise Refused(f"Sorted lists of several resource types end after {MAX_REACH} resources.", "tooMany")
+    found = [
+        (part.key_of(entity), number, entity)
+        for number, part in enumerate(parts)
+        for entity in (await part.page(end) if query.count else ())
+    ]
+    found.sort(key=lambda each: (each[0] is None, 0 if each[0] is None else each[0]), reverse=query.descending)
+    chosen = found[query.start - 1 :][: query.count]
+    shown = [
+        iter(await part.of.show([entity for _, of, entity in chosen if of == number], part.projection))
+        for number, part in enumerate(parts)
+    ]
+    resources = [next(shown[number]) for _, number, _ in chosen]
+    return listed(resources, sum([await part.total() for part in parts]), startIndex=query.start)
 
 
 async def total_of(part: Part, page: Page[Any] | None, skip: int) -> int:

@@ -74,7 +74,13 @@ def headers_of(call: Call, id: int, revision: int) -> dict[str, str]:
 async def one(call: Call, id: int, status: int = 200) -> Response:
     projection = projection_of(call)
     whole = await call.groups.get(id, members=projection.shows("members"))
-    return answer(shown(whole, call.base, projection), status, headers_of(call, id, whole.revision))
+    return whole_answer(call, whole, projection, status)
+
+
+def whole_answer(call: Call, whole: GroupWithMembers, projection: Projection, status: int = 200) -> Response:
+    address = location(GROUPS, call.base, whole.group.id)
+    headers = {**headers_of(call, whole.group.id, whole.revision), "Content-Location": address}
+    return answer(shown(whole, call.base, projection), status, headers)
 
 
 async def list_groups(call: Call) -> Response:
@@ -95,10 +101,9 @@ async def create_group(call: Call) -> Response:
 async def get_group(call: Call) -> Response:
     projection = projection_of(call)
     whole = await call.groups.get(call.id, members=projection.shows("members"))
-    headers = headers_of(call, whole.group.id, whole.revision)
     if call.has(whole.revision):
-        return Response(status_code=304, headers=headers)
-    return answer(shown(whole, call.base, projection), 200, headers)
+        return Response(status_code=304, headers=headers_of(call, whole.group.id, whole.revision))
+    return whole_answer(call, whole, projection)
 
 
 async def replace_group(call: Call) -> Response:

@@ -53,7 +53,8 @@ def users_listed(call: Call) -> Listed:
 async def one(call: Call, user: User, status: int = 200) -> Response:
     query = call.query
     (body,) = await all_shown(call, [user], Projection.of(query.attributes, query.excluded, USERS))
-    headers = {**validators(user, user.version), "Location": location(USERS, call.base, user.id)}
+    address = location(USERS, call.base, user.id)
+    headers = {**validators(user, user.version), "Location": address, "Content-Location": address}
     return answer(body, status, headers)
 
 
