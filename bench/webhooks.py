@@ -1,6 +1,7 @@
-"""What delivering to webhooks costs: `python -m bench.webhooks`, on SQLite, in two minutes.
+"""What delivering to webhooks costs: `python -m bench.webhooks`, on SQLite, in three minutes.
 
-Rounds with and without an active webhook alternate, on one server: their ratio says something on a busy machine too.
+Rounds with and without webhooks alternate, on one server: their ratio says something on a busy machine too. Server,
+deliveries, receiver and clients are four processes, so on two cores they take each other's time.
 """
 
 import asyncio
@@ -10,67 +11,68 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.request import Request, urlopen
 
-ROUNDS: Final = 5
-SECONDS: Final = 4.0
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+ROUNDS: Final = 8
+SECONDS: Final = 3.0
 CLIENTS: Final = 4
 PAUSE_S: Final = 0.004
-BACKLOG: Final = 3000
+BACKLOG: Final = 4000
 IDLE: Final = 1000
+USERS: Final = 'kind eq "user"'
 HEAD: Final = (
     b"POST /users/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n"
 )
 CREATE: Final = HEAD + b'{"name":"Alice"}'
 
 
-class Receiver(asyncio.Protocol):
-    """Answers 204 to every request, and counts."""
+class Receiver:
+    def __init__(self) -> None:
+        program = [sys.executable, "-m", "bench.receiver"]
+        self._process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipes: Any = self._process
+        self._input = pipes.stdin
+        self._output = pipes.stdout
+        self.url = f"http://127.0.0.1:{int(self._output.readline())}/"
 
-    taken = 0
+    def taken(self) -> int:
+        self._input.write("\n")
+        self._input.flush()
+        return int(self._output.readline())
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
-        self.left = b""
-
-    def data_received(self, data: bytes) -> None:
-        self.left += data
-        while (end := self.left.find(b"\r\n\r\n")) >= 0:
-            length = int(self.left[:end].lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-            if len(self.left) < end + 4 + length:
-                return
-            self.left = self.left[end + 4 + length :]
-            Receiver.taken += 1
-            self.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-
-
-async def client(port: int, until: float, took: list[float]) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while (began := time.perf_counter()) < until:
-        writer.write(CREATE)
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
-        took.append(time.perf_counter() - began)
-        await asyncio.sleep(PAUSE_S)
-    writer.close()
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()
 
 
-async def round_of(port: int) -> tuple[float, float, float]:
-    """Creates per second, the 99th percentile in ms, deliveries per second."""
-    took: list[float] = []
-    before, until = Receiver.taken, time.perf_counter() + SECONDS
-    await asyncio.gather(*[client(port, until, took) for _ in range(CLIENTS)])
-    took.sort()
-    return len(took) / SECONDS, took[int(len(took) * 0.99)] * 1000, (Receiver.taken - before) / SECONDS
+@dataclass
+class Server:
+    port: int
+    pid: int
 
+    async def ask(self, method: str, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        url, headers = f"http://127.0.0.1:{self.port}{path}", {"Content-Type": "application/json"}
+        request = Request(url, data, headers, method=method)
+        text = await asyncio.to_thread(lambda: urlopen(request, timeout=60).read())  # noqa: S310
+        return json.loads(text) if text else None
 
-async def ask(port: int, path: str, body: object = None) -> None:
-    data = b"" if body is None else json.dumps(body).encode()
-    request = Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"}, method="POST")
-    await asyncio.to_thread(lambda: urlopen(request, timeout=60).read())  # noqa: S310
+    async def subscribe(self, url: str, filter: str = USERS) -> int:
+        return int((await self.ask("POST", "/webhooks/", {"url": url, "filter": filter}))["id"])
+
+    def processes(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [self.pid, *map(int, children)]
+
+    def cpu_s(self) -> list[float]:
+        return [cpu_s(pid) for pid in self.processes()]
 
 
 def cpu_s(pid: int) -> float:
@@ -78,66 +80,133 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def measure(port: int, pid: int, hooks: str) -> None:
-    without, active = [], []
-    everything = {"url": hooks, "filter": 'kind eq "user"'}
-    await ask(port, "/webhooks/", everything)
-    for _ in range(ROUNDS):
-        await ask(port, "/webhooks/1/pause")
-        without.append(await round_of(port))
-        await ask(port, "/webhooks/1/resume")
-        active.append(await round_of(port))
-    tell("a webhook", without, active)
+@dataclass
+class Rounds:
+    """Of each round: creates per second, their 99th percentile in ms, deliveries per second."""
 
-    await ask(port, "/webhooks/1/pause")
-    until, took = time.perf_counter() + 60, list[float]()
-    while len(took) < BACKLOG:
-        await client(port, min(until, time.perf_counter() + 0.5), took)
-    taken, began, cpu = Receiver.taken, time.perf_counter(), cpu_s(pid)
-    await ask(port, "/webhooks/1/resume")
-    while Receiver.taken < taken + BACKLOG:  # noqa: ASYNC110  # another process delivers
-        await asyncio.sleep(0.02)
-    count, wall = Receiver.taken - taken, time.perf_counter() - began
-    print(f"a backlog: {count / wall:.0f} deliveries/s, {(cpu_s(pid) - cpu) / count * 1000:.2f} ms of CPU each")
+    each: list[tuple[float, float, float]] = field(default_factory=list)
 
-    await ask(port, "/webhooks/1/pause")
-    alone = [await round_of(port) for _ in range(ROUNDS)]
-    for number in range(IDLE):
-        await ask(port, "/webhooks/", {"url": hooks, "filter": f'kind eq "key" and entity_id eq {number % 10}'})
-    await asyncio.sleep(3)
-    tell(f"{IDLE} idle webhooks", alone, [await round_of(port) for _ in range(ROUNDS)])
+    async def run(self, server: Server, receiver: Receiver) -> None:
+        took: list[float] = []
+        before, until = receiver.taken(), time.perf_counter() + SECONDS
+        await asyncio.gather(*[client(server.port, until, took) for _ in range(CLIENTS)])
+        delivered = receiver.taken() - before
+        took.sort()
+        self.each.append((len(took) / SECONDS, took[int(len(took) * 0.99)] * 1000, delivered / SECONDS))
 
 
-def tell(what: str, without: list[tuple[float, float, float]], active: list[tuple[float, float, float]]) -> None:
-    rate, p99, _ = [median(each) for each in zip(*without, strict=True)]
-    rate_with, p99_with, delivered = [median(each) for each in zip(*active, strict=True)]
+async def client(port: int, until: float, took: list[float], pause_s: float = PAUSE_S) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    while (began := time.perf_counter()) < until:
+        writer.write(CREATE)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+        took.append(time.perf_counter() - began)
+        await asyncio.sleep(pause_s)
+    writer.close()
+
+
+def tell(what: str, without: Rounds, active: Rounds) -> None:
+    rate, p99, _ = [median(each) for each in zip(*without.each, strict=True)]
+    rate_with, p99_with, delivered = [median(each) for each in zip(*active.each, strict=True)]
+    ratio = median(b[1] / a[1] for a, b in zip(without.each, active.each, strict=True))
     print(
         f"{what}: creates {rate:.0f}/s to {rate_with:.0f}/s, p99 {p99:.1f} ms to {p99_with:.1f} ms "
-        f"(x {p99_with / p99:.2f}), {delivered:.0f} deliveries/s"
+        f"(median of the ratios {ratio:.2f}), {delivered:.0f} deliveries/s"
     )
 
 
+async def measure_active(server: Server, receiver: Receiver, number: int) -> None:
+    """Each change goes to so many webhooks."""
+    without, active = Rounds(), Rounds()
+    for _ in range(ROUNDS):
+        await without.run(server, receiver)
+        ids = [await server.subscribe(receiver.url) for _ in range(number)]
+        await server.ask("POST", f"/webhooks/{ids[0]}/test")  # the process that sends is there
+        await active.run(server, receiver)
+        await asyncio.sleep(1)
+        for id in ids:
+            await server.ask("DELETE", f"/webhooks/{id}")
+    tell(f"{number} active", without, active)
+
+
+async def measure_backlog(server: Server, receiver: Receiver) -> None:
+    id = await server.subscribe(receiver.url)
+    await server.ask("POST", f"/webhooks/{id}/test")
+    await server.ask("POST", f"/webhooks/{id}/pause")
+    took: list[float] = []
+    while len(took) < BACKLOG:
+        until = time.perf_counter() + 0.5
+        await asyncio.gather(*[client(server.port, until, took, 0) for _ in range(CLIENTS)])
+    taken, cpu, began = receiver.taken(), server.cpu_s(), time.perf_counter()
+    await server.ask("POST", f"/webhooks/{id}/resume")
+    await until_taken(receiver, taken + BACKLOG)
+    count, wall = receiver.taken() - taken, time.perf_counter() - began
+    each = [(after - before) / count * 1e6 for before, after in zip(cpu, server.cpu_s(), strict=True)]
+    await server.ask("DELETE", f"/webhooks/{id}")
+    print(f"a backlog: {count / wall:.0f} deliveries/s, CPU each: server {each[0]:.0f} µs, sending {each[1]:.0f} µs")
+
+
+async def until_taken(receiver: Receiver, number: int) -> None:
+    while receiver.taken() < number:  # noqa: ASYNC110  # another process counts
+        await asyncio.sleep(0.02)
+
+
+async def measure_idle(server: Server, receiver: Receiver) -> None:
+    """Idle ones match nothing. They are paused in every other round."""
+    without, idle = Rounds(), Rounds()
+    ids = [await server.subscribe(receiver.url, f'kind eq "key" and entity_id eq {n % 10}') for n in range(IDLE)]
+    for _ in range(ROUNDS):
+        await toggle(server, ids, "pause")
+        await without.run(server, receiver)
+        await toggle(server, ids, "resume")
+        await idle.run(server, receiver)
+    tell(f"{IDLE} idle", without, idle)
+
+
+async def toggle(server: Server, ids: list[int], action: str) -> None:
+    for id in ids:
+        await server.ask("POST", f"/webhooks/{id}/{action}")
+    await asyncio.sleep(1)
+
+
+async def measure(server: Server, receiver: Receiver, wanted: list[str]) -> None:
+    parts: dict[str, Callable[[], Awaitable[None]]] = {
+        "one": lambda: measure_active(server, receiver, 1),
+        "two": lambda: measure_active(server, receiver, 2),
+        "backlog": lambda: measure_backlog(server, receiver),
+        "idle": lambda: measure_idle(server, receiver),
+    }
+    for name in wanted or parts:
+        await parts[name]()
+
+
+async def until_open(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
+
+
 async def main() -> None:
-    receiver = await asyncio.get_running_loop().create_server(Receiver, "127.0.0.1", 0)
-    hooks = f"http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}/"
+    receiver = Receiver()
     with tempfile.TemporaryDirectory(prefix="roster-bench-") as folder:
         settings = {"ROSTER_LOG_FORMAT": "json", "ROSTER_WEBHOOKS_ALLOW_PRIVATE": "true", "ROSTER_LOG_LEVEL": "warning"}
-        server = subprocess.Popen(  # noqa: ASYNC220  # before anything else runs
+        process = subprocess.Popen(  # noqa: ASYNC220  # before anything else runs
             [str(Path(sys.executable).with_name("roster")), "serve", "--port", "18765"],
             cwd=folder, env={**os.environ, **settings}, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", 18765)
-                    break
-                except OSError:
-                    await asyncio.sleep(0.1)
-            writer.close()
-            await measure(18765, server.pid, hooks)
+            await until_open(18765)
+            await measure(Server(18765, process.pid), receiver, sys.argv[1:])
         finally:
-            server.terminate()
-            server.wait()
+            process.terminate()
+            process.wait()
+            receiver.stop()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ for a while, by its own clock.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+LOST: Final = "Another process holds the lease."
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,11 @@ class Leases(ReadLeases, Protocol):
         """Take the lease, if it still is as it was seen. False if another process came first."""
         ...
 
-    async def beat(self, name: str, holder: str) -> bool:
-        """Beat once. False if somebody else holds the lease. No other unit can take it before this one ends."""
+    async def beat(self, name: str, holder: str) -> None:
+        """Beat once. No other unit can take the lease before this one ends.
+
+        Raises `Stale`, by the commit at the latest, if somebody else holds it.
+        """
         ...
 
     async def give_back(self, name: str, holder: str) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from domain.entities import Entity
 from domain.idempotency import REMEMBERED_FOR, IdempotencyKey, replay
 from repositories.changes import IS_ABOUT, change_subjects, changes
-from repositories.engines.executors import Executor
+from repositories.engines.executors import Executor, Transaction
 from repositories.engines.schema import Instant, Key, metadata
 
 answers: Final = sa.Table(
@@ -69,7 +69,7 @@ async def find_answer(executor: Executor, actor: str, key: IdempotencyKey, now: 
 
 
 async def keep_answer(
-    executor: Executor, actor: str, key: IdempotencyKey, *, answer: str, shows: Entity, now: datetime
+    executor: Transaction, actor: str, key: IdempotencyKey, *, answer: str, shows: Entity, now: datetime
 ) -> None:
     values: dict[str, Any] = {
         "actor": actor,
@@ -80,7 +80,7 @@ async def keep_answer(
         "entity_id": shows.id,
         "at": now,
     }
-    await executor.fetch(KEEP, values)
+    await executor.write(KEEP, values)
 
 
 async def remove_old_answers(executor: Executor, now: datetime) -> bool:

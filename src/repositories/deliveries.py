@@ -148,18 +148,20 @@ class SqlReadDeliveries:
 
 
 class SqlDeliveries(SqlReadDeliveries):
+    def __init__(self, unit: Writing) -> None:
+        super().__init__(unit)
+        self._write = unit.executor.write
+
     async def put(self, deliveries: Sequence[Delivery]) -> None:
-        await self._executor.fetch(
-            REMOVE, {ROWS: as_parameter([(each.webhook_id, each.change) for each in deliveries])}
-        )
-        await self._executor.fetch(PUT, {ROWS: as_parameter([row_of(each) for each in deliveries])})
+        await self._write(REMOVE, {ROWS: as_parameter([(each.webhook_id, each.change) for each in deliveries])})
+        await self._write(PUT, {ROWS: as_parameter([row_of(each) for each in deliveries])})
 
     async def trim(self, webhook_id: int, *, keep: int) -> None:
         for state in (DeliveryState.DELIVERED, DeliveryState.SET_ASIDE):
-            await self._executor.fetch(TRIM, {"of": bounded(webhook_id), "in_state": state, "keep": keep})
+            await self._write(TRIM, {"of": bounded(webhook_id), "in_state": state, "keep": keep})
 
     async def forget(self, before: datetime) -> None:
-        await self._executor.fetch(FORGET, {"tried_before": before})
+        await self._write(FORGET, {"tried_before": before})
 
 
 async def redact(executor: Transaction, entity: Entity, kinds_about: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ async def append(
     seqs = [row[0] for row in await executor.fetch(inserting_many(order), {ROWS: as_parameter(rows)})]
     named = [(kind, id, seq) for change, seq in zip(new, seqs, strict=True) for kind, id in change.subjects[1:]]
     if named:
-        await executor.fetch(NAME_SUBJECTS, {ROWS: as_parameter(named)})
+        await executor.write(NAME_SUBJECTS, {ROWS: as_parameter(named)})
     if last:
         await executor.commit()
     return int(seqs[-1])

@@ -103,11 +103,11 @@ class SqlKeys(SqlStore[NewKey, Key]):
         new, *old = digests
         old_hash, old_until = (old[0].hash, old[0].until) if old else (None, None)
         values = {"hash": new.hash, "old_hash": old_hash, "old_until": old_until, "kept_id": id}
-        await self._executor.fetch(KEEP_DIGESTS, values)
+        await self.unit.executor.write(KEEP_DIGESTS, values)
 
     @write
     async def touch(self, id: int, at: datetime) -> None:
-        await self._executor.fetch(TOUCH, {"kept_id": id, "used_at": at})
+        await self.unit.executor.write(TOUCH, {"kept_id": id, "used_at": at})
 
     async def has_other_admin(self, than: int, at: datetime) -> bool:
         others = [KEYS.make(*row) for row in await self._executor.fetch(UNREVOKED_LOCKED)]

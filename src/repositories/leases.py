@@ -4,7 +4,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from domain.leases import Lease
+from domain.errors import Stale
+from domain.leases import LOST, Lease
 from repositories.engines.schema import Key, metadata
 from repositories.units import Reading, Writing
 
@@ -43,6 +44,10 @@ class SqlReadLeases:
 
 
 class SqlLeases(SqlReadLeases):
+    def __init__(self, unit: Writing) -> None:
+        super().__init__(unit)
+        self._write = unit.executor.write
+
     async def take(self, name: str, holder: str, seen: Lease | None) -> bool:
         rows = await self._executor.fetch(LOCK, {"lease": name})
         if [Lease(*row) for row in rows] != ([] if seen is None else [seen]):
@@ -53,8 +58,8 @@ class SqlLeases(SqlReadLeases):
             await self._executor.fetch(TAKE, {"lease": name, "taker": holder})
         return True
 
-    async def beat(self, name: str, holder: str) -> bool:
-        return bool(await self._executor.fetch(BEAT, {"lease": name, "by": holder}))
+    async def beat(self, name: str, holder: str) -> None:
+        await self._write(BEAT, {"lease": name, "by": holder}, otherwise=Stale(LOST))
 
     async def give_back(self, name: str, holder: str) -> None:
         await self._executor.fetch(GIVE_BACK, {"lease": name, "by": holder})

@@ -68,12 +68,12 @@ class SqlWebhooks(SqlStore[NewWebhook, Webhook]):
         new, *old = secrets
         old_secret, old_until = (old[0].value, old[0].until) if old else (None, None)
         values = {"secret": new.value, "old_secret": old_secret, "old_until": old_until, "kept_id": id}
-        await self._executor.fetch(KEEP_SECRETS, values)
+        await self.unit.executor.write(KEEP_SECRETS, values)
 
     @write
     async def note_progress(self, progress: Collection[Progress]) -> None:
         rows = [(each.webhook_id, each.position, each.failing_since) for each in progress]
-        await self._executor.fetch(NOTE, {ROWS: as_parameter(rows)})
+        await self.unit.executor.write(NOTE, {ROWS: as_parameter(rows)})
 
 
 async def secrets_of(executor: Executor, id: int) -> Sequence[Secret]:

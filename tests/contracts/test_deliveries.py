@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from domain.deliveries import BY_CHANGE, Delivery, DeliveryState
-from domain.errors import Malformed, NotFound
+from domain.errors import Malformed, NotFound, Stale
 from domain.leases import Lease
 from domain.users import NewUser
 from domain.webhooks import NewWebhook
@@ -164,8 +164,9 @@ async def test_a_lease_is_taken_as_it_was_seen_and_by_nobody_else(units: UnitsOf
     assert await take("a", None)
     assert not await take("b", None)
     assert await found() == Lease("a", 1)
-    assert await do(units, context, lambda work: work.leases.beat("w", "a"))
-    assert not await do(units, context, lambda work: work.leases.beat("w", "b"))
+    await do(units, context, lambda work: work.leases.beat("w", "a"))
+    with pytest.raises(Stale):
+        await do(units, context, lambda work: work.leases.beat("w", "b"))
     assert not await take("b", Lease("a", 1))
     assert await take("b", Lease("a", 2))
     assert await found() == Lease("b", 3)

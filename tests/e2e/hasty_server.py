@@ -15,6 +15,7 @@ from dependency_injector import providers
 import api.process.server
 from api.commands.main import app
 from api.container import Container
+from domain.errors import Refusal
 from domain.work import RequestContext
 from repositories.engines.executors import Companion, Transaction
 from repositories.engines.statements import Parameters, Result, Rows
@@ -36,6 +37,11 @@ class Hasty:
         self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
     ) -> Rows:
         return await self._executor.fetch(statement, parameters or {})
+
+    async def write(
+        self, statement: sa.Executable, parameters: Parameters | None = None, *, otherwise: Refusal | None = None
+    ) -> None:
+        await self._executor.write(statement, parameters or {}, otherwise=otherwise)
 
     async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
         raise NotImplementedError

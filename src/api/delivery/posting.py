@@ -1,36 +1,135 @@
-"""The poster, made with the first message: a server without webhooks does not load an HTTP client."""
+"""Posting by a process of its own (`process.py`). It is started with the first message, and replaced if it ends."""
 
+import asyncio
+import os
+import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from importlib.util import find_spec
+from itertools import count
+from typing import Any, Final
 
+import structlog
+
+from api.delivery.frames import ALLOW_PRIVATE, frame, read_frame
 from domain.deliveries import Answer
 
-if TYPE_CHECKING:
-    from api.delivery.poster import Poster
+log = structlog.get_logger("roster")
 
 NOT_INSTALLED: Final = "Roster was installed without the extra webhooks, so it has no HTTP client."
+NO_PROCESS: Final = "The process that sends messages ends again and again."
+
+PROCESSES: Final = 3
+"""How many processes are given a message, one after the other, until one of them answers."""
+
+ANSWERS_WITHIN_S: Final = 30.0
+"""How long a process may take for an answer. It gives a receiver half of that, so a later one is not to come."""
+
+ENDS_WITHIN_S: Final = 5.0
+
+
+class Ended(Exception):  # not an error: the rule
+    """The process has ended without an answer."""
+
+
+class Process:
+    """A process that sends, and the answers that it owes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018  # both are pipes
+        self._process = process
+        self._input = process.stdin
+        self._output = process.stdout
+        self._numbers = count(1)
+        self._owed: dict[int, asyncio.Future[Answer]] = {}
+        self.pid = process.pid
+        self.has_ended = False
+        self._reading = asyncio.create_task(self._read())
+
+    async def send(self, *message: Any) -> Answer:
+        """Raises `Ended`. A message is not sent any longer if the task that waits for its answer is cancelled."""
+        if self.has_ended:
+            raise Ended
+        number = next(self._numbers)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._owed[number] = answer
+        self._input.write(frame(number, *message))
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                return await answer
+        except TimeoutError:
+            self._kill()
+            raise Ended from None
+        except asyncio.CancelledError:
+            self._input.write(frame(number))
+            raise
+        finally:
+            del self._owed[number]
+
+    async def _read(self) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                number, answer = await read_frame(self._output)
+                if number in self._owed and not self._owed[number].done():
+                    self._owed[number].set_result(Answer(**answer))
+                    await asyncio.sleep(0)  # one turn of the event loop for each: requests come between
+        self.has_ended = True
+        for owed in self._owed.values():
+            if not owed.done():
+                owed.set_exception(Ended())
+        await self._process.wait()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def close(self) -> None:
+        self._input.close()
+        try:
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                await asyncio.shield(self._reading)
+        except TimeoutError:
+            self._kill()
+            await self._reading
 
 
 class Posting:
+    """Posts, as a process does that is started when there is none. It raises nothing but a cancellation."""
+
     def __init__(self, allow_private: bool) -> None:
-        self._allow_private = allow_private
-        self._poster: Poster | None = None
+        self._options = [ALLOW_PRIVATE] if allow_private else []
+        self._process: Process | None = None
+        self._starting = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
 
     async def __call__(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        if self._poster is None:
-            try:
-                self._poster = self._make()
-            except ModuleNotFoundError:
-                return Answer(milliseconds=0, error=NOT_INSTALLED)
-        return await self._poster(url, headers, body)
+        if self._process is None and find_spec("httpcore2") is None:
+            return Answer(milliseconds=0, error=NOT_INSTALLED)
+        for _ in range(PROCESSES):
+            with suppress(Ended, OSError):
+                process = await self._running()
+                return await process.send(url, dict(headers), body.decode())
+        log.error(NO_PROCESS)
+        return Answer(milliseconds=0, error=NO_PROCESS)
 
-    def _make(self) -> "Poster":
-        from api.delivery.network import PublicNetwork  # noqa: PLC0415
-        from api.delivery.poster import Poster  # noqa: PLC0415
-
-        return Poster(PublicNetwork(allow_private=self._allow_private), allow_http=self._allow_private)
+    async def _running(self) -> Process:
+        """Raises `OSError` if none can be started."""
+        async with self._starting:
+            if self._process is None or self._process.has_ended:
+                self._process = Process(
+                    await asyncio.create_subprocess_exec(
+                        *(sys.executable, "-P", "-m", "api.delivery.process", *self._options),
+                        stdin=asyncio.subprocess.PIPE,
+                        stdout=asyncio.subprocess.PIPE,
+                        env={name: value for name, value in os.environ.items() if not name.startswith("ROSTER_")},
+                    )
+                )
+            return self._process
 
     async def close(self) -> None:
-        if self._poster is not None:
-            await self._poster.close()
-            self._poster = None
+        if self._process is not None:
+            await self._process.close()
+            self._process = None

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from domain.errors import UnitEnded
+from domain.errors import Refusal, UnitEnded
 from repositories.engines.statements import Parameters, Result, Rows
 
 
@@ -43,11 +43,20 @@ class Transaction(Executor, Protocol):
         """As `Executor.fetch`. The `last` statement also commits, which saves SQLite a job."""
         ...
 
+    async def write(
+        self, statement: sa.Executable, parameters: Parameters = ..., *, otherwise: Refusal | None = None
+    ) -> None:
+        """Run a statement whose rows nobody reads. SQLite runs it with the next one that is fetched, or the commit.
+
+        So what it raises may be raised there: what `fetch` raises, and `otherwise` if there are no rows.
+        """
+        ...
+
     async def commit(self) -> None: ...
 
     @property
     def has_begun(self) -> bool:
-        """Whether a statement was run."""
+        """Whether there was a statement."""
         ...
 
     async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:

@@ -1,6 +1,7 @@
 """Leases in memory."""
 
-from domain.leases import Lease
+from domain.errors import Stale
+from domain.leases import LOST, Lease
 from repositories.memory.units import MemoryReading, MemoryWriting
 
 
@@ -17,12 +18,11 @@ class MemoryLeases:
         self._unit.tables.leases[name] = Lease(holder, seen.beats + 1 if seen else 1)
         return True
 
-    async def beat(self, name: str, holder: str) -> bool:
+    async def beat(self, name: str, holder: str) -> None:
         held = await self.find(name)
         if held is None or held.holder != holder:
-            return False
+            raise Stale(LOST)
         self._unit.tables.leases[name] = Lease(holder, held.beats + 1)
-        return True
 
     async def give_back(self, name: str, holder: str) -> None:
         held = await self.find(name)

@@ -21,8 +21,11 @@ from services.delivery.ledger import LeaseLost, Subscription
 from services.delivery.outbox import Outbox
 from services.delivery.sender import PAGE, Means, Sender, Spawn, seconds_between
 
-STORE_EVERY_S: Final = 0.2
+STORE_EVERY_S: Final = 0.05
 WAIT_S: Final = 30.0
+GATHER_S: Final = 0.01
+"""How long changes gather before the next are read: one read for each write would cost as much as the writes."""
+
 IDLE_EVERY_S: Final = 60.0
 """How often it is stored that a webhook has come far without sending anything."""
 
@@ -136,6 +139,7 @@ class Deliverer:
                 await self._close(id)
                 if (subscription := await self._ledger.subscription(id)) is not None:
                     self._open(subscription, spawn, at_once=True)
+            await asyncio.sleep(GATHER_S)
 
     def _share(self, changes: Sequence[Change], end: int) -> None:
         for senders in self._following.values():

@@ -9,7 +9,7 @@ from typing import Final
 from domain import changes
 from domain.changes import Change, ChangePage
 from domain.deliveries import Delivery
-from domain.errors import Busy, NotFound
+from domain.errors import Busy, NotFound, Stale
 from domain.leases import Lease
 from domain.lists.filters import Filter, equal, every
 from domain.references import Subject
@@ -145,13 +145,15 @@ class Ledger:
     async def keep(self, progress: Collection[Progress], deliveries: Sequence[Delivery]) -> None:
         """Store how far webhooks have come together with what became of changes, and beat. Raises `LeaseLost`."""
         async with self.units.writing(self._context) as work:
-            if not await work.leases.beat(LEASE, self.holder):
-                raise LeaseLost
-            if deliveries:
-                await work.deliveries.put(deliveries)
-            if progress:
-                await work.webhooks.note_progress(progress)
-            await work.commit(None)
+            try:
+                await work.leases.beat(LEASE, self.holder)
+                if deliveries:
+                    await work.deliveries.put(deliveries)
+                if progress:
+                    await work.webhooks.note_progress(progress)
+                await work.commit(None)
+            except Stale:
+                raise LeaseLost from None
 
     @retry
     async def trim(self, webhook_ids: Collection[int], *, keep: int, before: datetime) -> None:

@@ -105,6 +105,7 @@ class Sender:
                 await self._read_more()
             while (attempt := self.outbox.take(self._means.clock())) is not None:
                 self._send_in_background(attempt)
+                await asyncio.sleep(0)  # requests come between
             if self.follows and self.outbox.is_idle:
                 break
             await self._signalled()

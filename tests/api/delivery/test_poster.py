@@ -9,7 +9,6 @@ import trustme
 from tests.api.delivery.conftest import Receiver, posting, receiving
 
 from api.delivery import poster
-from api.delivery.posting import NOT_INSTALLED, Posting
 from domain.deliveries import Verdict
 
 
@@ -147,18 +146,3 @@ async def test_no_proxy_of_the_environment_is_asked(receiver: Receiver, monkeypa
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with posting() as post:
         assert (await post(receiver.url, {}, b"{}")).status == 204
-
-
-async def test_the_client_is_made_with_the_first_message(receiver: Receiver) -> None:
-    posting = Posting(allow_private=True)
-    await posting.close()
-    assert (await posting(receiver.url, {}, b"{}")).status == 204
-    await posting.close()
-    refused = await Posting(allow_private=False)(receiver.url.replace("http:", "https:"), {}, b"{}")
-    assert refused.error == "The host has an address that is not public."
-
-
-async def test_without_the_extra_each_attempt_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "api.delivery.network", None)
-    answer = await Posting(allow_private=True)("http://127.0.0.1:1/", {}, b"{}")
-    assert (answer.status, answer.error) == (None, NOT_INSTALLED)

@@ -11,13 +11,14 @@ import sqlalchemy as sa
 from tests.repositories.engines.test_cancellation import Halt, next_writer_proceeds
 
 import repositories.engines.sqlite.commits
-from domain.errors import Busy, Conflict, NoSpace, Refusal, Uncertain
+from domain.errors import Busy, Conflict, NoSpace, Refusal, Stale, Uncertain
 from domain.idempotency import Committed
 from domain.users import NewUser, User
 from domain.work import RequestContext
 from repositories.engines.database import Database
 from repositories.engines.sqlite.connection import run
 from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.leases import BEAT, leases
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
@@ -95,6 +96,63 @@ async def test_those_who_come_while_a_commit_is_under_way_share_the_next(
     assert held.commits == 2
     assert [(each.result.name, each.seq) for each in committed] == [("a", 1), ("b", 2), ("c", 3), ("d", 4)]
     assert await what_is_there(sqlite) == (["a", "b", "c", "d"], [1, 2, 3, 4])
+
+
+async def write(sqlite: SqliteDatabase, *names: str, otherwise: Refusal | None = None) -> None:
+    """A unit that only writes; with `otherwise` its last statement finds nothing."""
+    async with sqlite.transaction() as executor:
+        for name in names:
+            await executor.write(sa.insert(leases), {"name": name, "holder": "a", "beats": 1})
+        if otherwise is not None:
+            await executor.write(BEAT, {"lease": "nobody's", "by": "a"}, otherwise=otherwise)
+        await executor.commit()
+
+
+async def lease_names(sqlite: SqliteDatabase) -> list[str]:
+    return [name for (name,) in await sqlite.reader.fetch(sa.select(leases.c.name).order_by(leases.c.name))]
+
+
+async def test_a_unit_that_only_writes_is_one_job_and_shares_a_commit(
+    sqlite: SqliteDatabase, users: UserService, held: Held
+) -> None:
+    creations = await create_behind(held, users, "a", "b")
+    writes = asyncio.ensure_future(write(sqlite, "one", "two"))
+    await asyncio.sleep(0)
+    held.halt.go_on()
+    await asyncio.gather(*creations, writes)
+    assert held.commits == 2
+    assert await lease_names(sqlite) == ["one", "two"]
+
+
+async def test_a_write_that_finds_nothing_undoes_its_unit_alone(
+    sqlite: SqliteDatabase, users: UserService, held: Held
+) -> None:
+    creations = await create_behind(held, users, "a", "b")
+    writes = asyncio.ensure_future(write(sqlite, "one", otherwise=Stale("Nobody has it.")))
+    await asyncio.sleep(0)
+    held.halt.go_on()
+    await asyncio.gather(*creations)
+    with pytest.raises(Stale):
+        await writes
+    assert await lease_names(sqlite) == []
+    assert (await what_is_there(sqlite))[0] == ["a", "b"]
+
+
+async def test_what_is_fetched_sees_what_was_written_before_it(sqlite: SqliteDatabase) -> None:
+    async with sqlite.transaction() as executor:
+        await executor.write(sa.insert(leases), {"name": "one", "holder": "a", "beats": 1})
+        assert await executor.fetch(sa.select(leases.c.name)) == [("one",)]
+        await executor.write(sa.insert(leases), {"name": "two", "holder": "a", "beats": 1})
+        await executor.commit()
+    assert await lease_names(sqlite) == ["one", "two"]
+
+
+async def test_what_was_written_and_not_committed_is_not_there(sqlite: SqliteDatabase) -> None:
+    async with sqlite.transaction() as executor:
+        await executor.write(sa.insert(leases), {"name": "one", "holder": "a", "beats": 1})
+    async with sqlite.transaction() as executor:
+        await executor.commit()
+    assert await lease_names(sqlite) == []
 
 
 async def test_one_that_is_refused_is_undone_alone(sqlite: SqliteDatabase, users: UserService, held: Held) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import pytest
 from tests.services.virtual_time import VirtualTimeLoop, clock, monotonic
 
+from domain.changes import ChangePage
 from domain.deliveries import Answer, Delivery, DeliveryState
 from domain.errors import Busy
 from domain.leases import Lease
@@ -607,3 +608,25 @@ async def test_whatever_fails_every_change_arrives_and_each_entity_in_order(
             if each.seq not in firsts[each.entity]:
                 firsts[each.entity].append(each.seq)
         assert all(seqs == sorted(seqs) for seqs in firsts.values())
+
+
+@in_virtual_time
+async def test_changes_that_come_one_by_one_are_read_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.hook()
+    deliverer_ = world.start()
+    await world.user()
+    await world.until(lambda: len(world.receiver.taken) == 1)
+    reads = []
+    read = deliverer_._ledger.changes
+
+    async def counted(since: int, limit: int, filter: Filter | None = None) -> ChangePage:
+        reads.append(since)
+        return await read(since, limit, filter)
+
+    monkeypatch.setattr(deliverer_._ledger, "changes", counted)
+    for _ in range(200):
+        await world.user()
+        await asyncio.sleep(0.001)
+    await world.until(lambda: len(world.receiver.taken) == 201)
+
+    assert len(reads) < 100

@@ -116,6 +116,13 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
             await self.commit()
         return rows
 
+    async def write(
+        self, statement: sa.Executable, parameters: Parameters | None = None, *, otherwise: Refusal | None = None
+    ) -> None:
+        if not await self.fetch(statement, parameters) and otherwise is not None:
+            self.fail()
+            raise otherwise
+
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
         await self._begin()
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import aiosqlite
 
@@ -192,12 +192,27 @@ def fetch(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) ->
         cursor.close()
 
 
-def run_all(steps: Iterable[tuple[str, Sequence[Any]]], connection: sqlite3.Connection) -> list[Any]:
+class Step(NamedTuple):
+    """A statement. If it gives no rows, `otherwise` is raised."""
+
+    sql: str
+    arguments: Sequence[Any]
+    otherwise: Exception | None = None
+
+
+def run_all(steps: Iterable[Step], connection: sqlite3.Connection) -> list[Any]:
     """Run these statements in order. Gives the rows of the last one."""
     rows: list[Any] = []
-    for sql, arguments in steps:
+    for sql, arguments, otherwise in steps:
         rows = fetch(sql, arguments, connection)
+        if otherwise is not None and not rows:
+            raise otherwise
     return rows
+
+
+def run_then(steps: Iterable[Step], work: Work[T], connection: sqlite3.Connection) -> T:
+    run_all(steps, connection)
+    return work(connection)
 
 
 def execute(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) -> Result:
@@ -233,14 +248,6 @@ def step_and_commit(work: Work[T], begins: bool, connection: sqlite3.Connection)
     finally:
         undo(connection)
     return result
-
-
-def commit(connection: sqlite3.Connection) -> None:
-    """No transaction is left behind, even after an error."""
-    try:
-        run("COMMIT", connection)
-    finally:
-        undo(connection)
 
 
 def undo(connection: sqlite3.Connection) -> None:

@@ -17,12 +17,13 @@ from repositories.engines.schema import read_json
 from repositories.engines.sqlite.commits import GroupCommit
 from repositories.engines.sqlite.connection import (
     Connection,
+    Step,
     Work,
-    commit,
     execute,
     execute_many,
     fetch,
     run_all,
+    run_then,
     step,
     step_and_commit,
     undo,
@@ -134,6 +135,7 @@ class SqliteTransaction(TransactionState):
         self._meter = meter
         self._has_lock = False
         self._begun = False
+        self._waiting: list[Step] = []
 
     async def fetch(
         self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
@@ -143,18 +145,26 @@ class SqliteTransaction(TransactionState):
         await self.make_way(statement)
         return prepared.read(await (self._last_step(work) if last else self._step(work)))
 
+    async def write(
+        self, statement: sa.Executable, parameters: Parameters | None = None, *, otherwise: Refusal | None = None
+    ) -> None:
+        self.require_open()
+        prepared = prepare(statement, DIALECT, parameters)
+        await self.make_way(statement)
+        self._waiting.append(Step(prepared.sql, prepared.arguments(parameters), otherwise))
+
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
         return await self._step(partial(execute_many if many else execute, sql, arguments))
 
     @property
     def has_begun(self) -> bool:
-        return self._has_lock
+        return self._has_lock or bool(self._waiting)
 
     async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
         self.require_open()
         self.has_ended = True
         prepared = [prepare(statement, DIALECT, parameters) for statement in statements]
-        steps = [(each.sql, each.arguments(parameters)) for each in prepared]
+        steps = [Step(each.sql, each.arguments(parameters)) for each in prepared]
         with refusing():
             return prepared[-1].read(await self._commits.run(partial(run_all, steps)))
 
@@ -162,7 +172,7 @@ class SqliteTransaction(TransactionState):
         await self._lock()
         try:
             with timed(self._meter, "write"), refusing():
-                result = await self._connection.run(partial(step, work, not self._begun))
+                result = await self._connection.run(partial(step, self._with_waiting(work), not self._begun))
         except Refusal:
             self.fail()
             raise
@@ -171,7 +181,11 @@ class SqliteTransaction(TransactionState):
 
     async def _last_step(self, work: Work[T]) -> T:
         await self._lock()
-        return await self._end(partial(step_and_commit, work, not self._begun), "commit")
+        return await self._end(partial(step_and_commit, self._with_waiting(work), not self._begun), "commit")
+
+    def _with_waiting(self, work: Work[T]) -> Work[T]:
+        steps, self._waiting = self._waiting, []
+        return partial(run_then, steps, work) if steps else work
 
     async def _lock(self) -> None:
         self.require_open()
@@ -180,9 +194,15 @@ class SqliteTransaction(TransactionState):
             self._has_lock = True
 
     async def commit(self) -> None:
+        """A unit that has only written shares its COMMIT with others."""
         self.require_open()
+        steps, self._waiting = self._waiting, []
         if self._begun:
-            await self._end(commit, "commit")
+            await self._end(partial(step_and_commit, partial(run_all, steps), False), "commit")
+        elif steps:
+            self.has_ended = True
+            with refusing():
+                await self._commits.run(partial(run_all, steps))
         self.has_ended = True
 
     async def rollback(self) -> None:
