@@ -102,6 +102,7 @@ class WebhookOut(BaseModel):
     ]
     position: Annotated[int, Field(description="Up to this change everything was delivered or tried", ge=0)]
     failing_since: Annotated[datetime | None, Field(description="Since when no attempt has succeeded, if it fails")]
+    silent_until: Annotated[datetime | None, Field(description="Until when its receiver has asked for no messages")]
     created_at: Annotated[datetime, Field(description="When it was created")]
     rotated_at: Annotated[datetime | None, Field(description="When it got its present secret, if not its first")]
 

@@ -132,8 +132,8 @@ class NewWebhook(WebhookProfile, Checked):
 class Webhook(WebhookProfile, Entity, Editable):
     """A stored webhook, without its secret.
 
-    Every change up to `position` was delivered, or has a delivery that says what became of it. `position` and
-    `failing_since` are noted by the deliverer, and are no change of the webhook.
+    Every change up to `position` was delivered, or has a delivery that says what became of it. Until `silent_until` the
+    receiver wants no messages. The deliverer notes these and `failing_since`, and they are no change of the webhook.
     """
 
     kind: ClassVar[str] = "webhook"
@@ -145,6 +145,7 @@ class Webhook(WebhookProfile, Entity, Editable):
     version: int
     rotated_at: datetime | None = None
     failing_since: datetime | None = None
+    silent_until: datetime | None = None
 
     @property
     def shown_state(self) -> State:
@@ -199,11 +200,12 @@ def headers_of(id: str, at: datetime, body: bytes, secrets: Sequence[Secret]) ->
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a webhook has come, and since when its attempts fail."""
+    """How far a webhook has come, since when its attempts fail, and until when its receiver wants none."""
 
     webhook_id: int
     position: int
     failing_since: datetime | None = None
+    silent_until: datetime | None = None
 
 
 class ReadWebhooks(ReadStore[Webhook], Protocol):
@@ -215,7 +217,7 @@ class ReadWebhooks(ReadStore[Webhook], Protocol):
 class Webhooks(ReadWebhooks, Store[NewWebhook, Webhook], Protocol):
     """A store of webhooks within one unit of work. A new one has no secret yet.
 
-    `save` changes neither the position nor since when it fails. With a webhook its secrets and deliveries end.
+    `save` does not change what the deliverer notes. With a webhook its secrets and deliveries end.
     """
 
     async def keep_secrets(self, id: int, secrets: Sequence[Secret]) -> None:

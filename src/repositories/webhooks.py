@@ -26,13 +26,14 @@ webhooks: Final = sa.Table(
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("rotated_at", Instant),
     sa.Column("failing_since", Instant),
+    sa.Column("silent_until", Instant),
     sa.Column("secret", sa.LargeBinary),
     sa.Column("old_secret", sa.LargeBinary),
     sa.Column("old_until", Instant),
     sqlite_autoincrement=True,
 )
 
-UNSAVED: Final = ("position", "failing_since")
+UNSAVED: Final = ("position", "failing_since", "silent_until")
 WEBHOOKS: Final = EntityTable[NewWebhook, Webhook](Webhook, webhooks, declare(ID), unsaved=UNSAVED)
 
 SECRETS: Final = sa.select(webhooks.c.secret, webhooks.c.old_secret, webhooks.c.old_until).where(
@@ -40,12 +41,8 @@ SECRETS: Final = sa.select(webhooks.c.secret, webhooks.c.old_secret, webhooks.c.
 )
 KEEP_SECRETS: Final = sa.update(webhooks).where(webhooks.c.id == sa.bindparam("kept_id"))
 
-NOTED: Final = rows_of(webhooks.c.id, webhooks.c.position, webhooks.c.failing_since).cte("noted")
-NOTE: Final = (
-    sa.update(webhooks)
-    .where(webhooks.c.id == NOTED.c.id)
-    .values(position=NOTED.c.position, failing_since=NOTED.c.failing_since)
-)
+NOTED: Final = rows_of(webhooks.c.id, *[webhooks.c[name] for name in UNSAVED]).cte("noted")
+NOTE: Final = sa.update(webhooks).where(webhooks.c.id == NOTED.c.id).values({name: NOTED.c[name] for name in UNSAVED})
 
 
 class SqlReadWebhooks(SqlReadStore[NewWebhook, Webhook]):
@@ -72,7 +69,7 @@ class SqlWebhooks(SqlStore[NewWebhook, Webhook]):
 
     @write
     async def note_progress(self, progress: Collection[Progress]) -> None:
-        rows = [(each.webhook_id, each.position, each.failing_since) for each in progress]
+        rows = [(each.webhook_id, *[getattr(each, name) for name in UNSAVED]) for each in progress]
         await self.unit.executor.write(NOTE, {ROWS: as_parameter(rows)})
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.api.conftest import Directory
 
 URL = "https://example.org/hooks"
-FIELDS = {"id", "url", "filter", "state", "position", "failing_since", "created_at", "rotated_at"}
+FIELDS = {"id", "url", "filter", "state", "position", "failing_since", "silent_until", "created_at", "rotated_at"}
 
 
 async def test_a_created_webhook_is_shown_with_its_secret(database_client: AsyncClient) -> None:

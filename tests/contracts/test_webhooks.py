@@ -89,21 +89,23 @@ async def test_notes_progress_of_many_at_once_and_as_no_change(units: UnitsOfWor
     one, other, third = [await add(units, context) for _ in range(3)]
     written = len(await feed(units))
 
-    await note(units, context, Progress(one.id, 5, NOON), Progress(other.id, 2**53 - 1), Progress(99, 1))
+    later = NOON + timedelta(hours=1)
+    await note(units, context, Progress(one.id, 5, NOON, later), Progress(other.id, 2**53 - 1), Progress(99, 1))
 
     assert [
-        (each.position, each.failing_since, each.version)
+        (each.position, each.failing_since, each.silent_until, each.version)
         for each in [await kept(units, id) for id in (one.id, other.id, third.id)]
-    ] == [(5, NOON, 1), (2**53 - 1, None, 1), (0, None, 1)]
+    ] == [(5, NOON, later, 1), (2**53 - 1, None, None, 1), (0, None, None, 1)]
     assert len(await feed(units)) == written
     await note(units, context)
     await note(units, context, Progress(one.id, 6))
-    assert (await kept(units, one.id)).failing_since is None
+    again = await kept(units, one.id)
+    assert (again.failing_since, again.silent_until) == (None, None)
 
 
 async def test_saving_keeps_the_progress(units: UnitsOfWork, context: RequestContext) -> None:
     seen = await add(units, context)
-    await note(units, context, Progress(seen.id, 5, NOON))
+    await note(units, context, Progress(seen.id, 5, NOON, NOON))
 
     async with units.writing(context) as work:
         saved = await work.webhooks.save(seen.set_to(State.PAUSED))

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import pytest
 from dependency_injector import providers
-from httpx2 import ASGITransport, AsyncClient, RemoteProtocolError
+from httpx2 import ASGITransport, AsyncClient
 
 from api.app import create_app
 from api.container import Container
@@ -18,7 +17,7 @@ from repositories.fake import MemoryUnitsOfWork
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "webhooks.md"
 DEADLINE_S: Final = 60
-LINES: Final = 16
+LINES: Final = 10
 """How many lines of the receiver are not blank."""
 
 
@@ -42,6 +41,14 @@ async def receiver_of(folder: Path, secret: str, port: int) -> asyncio.subproces
                 return process
 
 
+async def told(process: asyncio.subprocess.Process) -> bytes:
+    """What it prints next, without the log of its requests."""
+    assert process.stdout is not None
+    while (line := await process.stdout.readline()).startswith(b"INFO:"):
+        pass
+    return line
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -63,9 +70,8 @@ async def test_the_receiver_of_the_page_verifies_and_is_idempotent(tmp_path: Pat
         secret = (await client.post("/webhooks/", json=hook)).json()["secret"]
         process = await receiver_of(tmp_path, secret, port)
         try:
-            assert process.stdout is not None
             await client.post("/users/", json={"name": "Alice"})
-            assert await process.stdout.readline() == b"user.created 1\n"
+            assert await told(process) == b"user.created 1\n"
             while not (await client.get("/webhooks/1/deliveries/")).json():  # noqa: ASYNC110  # another task delivers
                 await asyncio.sleep(0.02)
             await client.post("/webhooks/1/deliveries/2/retry")
@@ -74,10 +80,10 @@ async def test_the_receiver_of_the_page_verifies_and_is_idempotent(tmp_path: Pat
 
             async with AsyncClient() as stranger:
                 forged = {"webhook-id": "msg_9", "webhook-timestamp": "1795954721", "webhook-signature": "v1,AAAA"}
-                with pytest.raises(RemoteProtocolError):  # it drops the connection
-                    await stranger.post(hook["url"], content=b"{}", headers=forged)
+                refused = await stranger.post(hook["url"], content=b"{}", headers=forged)
+                assert refused.status_code == 500
             await client.post("/users/", json={"name": "Bob"})
-            assert await process.stdout.readline() == b"user.created 2\n"  # and nothing between the two
+            assert await told(process) == b"user.created 2\n"  # and nothing between the two
         finally:
             process.kill()
             await process.wait()

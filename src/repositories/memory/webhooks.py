@@ -2,11 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Final
 
 from domain.webhooks import NewWebhook, Progress, Secret, Webhook
 from repositories.memory.table import MemoryReadStore, MemoryStore
 from repositories.memory.units import MemoryReading, MemoryWriting
 from repositories.tables.writes import write
+
+NOTED: Final = ("position", "failing_since", "silent_until")
+"""What the deliverer notes."""
 
 
 class MemoryReadWebhooks(MemoryReadStore[NewWebhook, Webhook]):
@@ -27,7 +31,7 @@ class MemoryWebhooks(MemoryStore[NewWebhook, Webhook]):
     @write
     async def save(self, entity: Webhook) -> Webhook:
         kept = self._row(entity.id)
-        return await super().save(replace(entity, position=kept.position, failing_since=kept.failing_since))
+        return await super().save(replace(entity, **{name: getattr(kept, name) for name in NOTED}))
 
     def _delete(self, entity: Webhook) -> Webhook:
         tables = self.unit.tables
@@ -43,5 +47,4 @@ class MemoryWebhooks(MemoryStore[NewWebhook, Webhook]):
     async def note_progress(self, progress: Collection[Progress]) -> None:
         for each in progress:
             if (row := self._rows.get(each.webhook_id)) is not None:
-                noted = replace(row, position=each.position, failing_since=each.failing_since)
-                self._rows[each.webhook_id] = noted
+                self._rows[each.webhook_id] = replace(row, **{name: getattr(each, name) for name in NOTED})

@@ -26,10 +26,14 @@ WAIT_S: Final = 30.0
 GATHER_S: Final = 0.01
 """How long changes gather before the next are read: one read for each write would cost as much as the writes."""
 
+GATHER_UNWANTED_S: Final = 0.1
+"""The same after changes that no webhook wants."""
+
 IDLE_EVERY_S: Final = 60.0
 """How often it is stored that a webhook has come far without sending anything."""
 
 TRIM_EVERY_S: Final = 300.0
+TRIMMED_AT_ONCE: Final = 20
 KEPT_DELIVERIES: Final = 1000
 KEPT_FOR: Final = timedelta(days=30)
 
@@ -134,23 +138,27 @@ class Deliverer:
             page = await self._ledger.follow(self._head, PAGE, WAIT_S)
             if not page.changes:
                 continue
-            self._share(page.changes, page.end)
+            wanted = self._share(page.changes, page.end)
             for id in {change.entity_id for change in page.changes if change.kind == Webhook.kind}:
                 await self._close(id)
                 if (subscription := await self._ledger.subscription(id)) is not None:
                     self._open(subscription, spawn, at_once=True)
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(GATHER_S if wanted else GATHER_UNWANTED_S)
 
-    def _share(self, changes: Sequence[Change], end: int) -> None:
+    def _share(self, changes: Sequence[Change], end: int) -> bool:
+        """Whether anybody who follows wants any of them."""
+        any_matching = False
         for senders in self._following.values():
             wanted = next((sender.outbox.wanted for sender in senders), None)
             matching = [change for change in changes if matches(wanted, change)]
+            any_matching = any_matching or bool(matching)
             for sender in list(senders) if matching else ():
                 sender.offer(matching, self._head, end)
                 if not sender.follows:
                     senders.discard(sender)
         self._following = {filter: senders for filter, senders in self._following.items() if senders}
         self._head = end
+        return any_matching
 
     async def _keep(self) -> None:
         """Store what was done, keep the lease, and see to all that is done now and then."""
@@ -167,8 +175,14 @@ class Deliverer:
                 await self._take_what_is_asked()
                 self._means.meter.lag(self._lag())
             if self._is_time("trim", TRIM_EVERY_S):
-                before = self._means.clock() - KEPT_FOR
-                await self._ledger.trim(list(self._senders), keep=KEPT_DELIVERIES, before=before)
+                await self._trim()
+
+    async def _trim(self) -> None:
+        """Remove old deliveries, of a few webhooks at a time: other writers have their turn in between."""
+        ids = list(self._senders)
+        for first in range(0, len(ids), TRIMMED_AT_ONCE):
+            await self._ledger.trim(ids[first : first + TRIMMED_AT_ONCE], keep=KEPT_DELIVERIES)
+        await self._ledger.forget(self._means.clock() - KEPT_FOR)
 
     def _advance_idle(self) -> None:
         for sender in self._senders.values():

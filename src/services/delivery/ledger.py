@@ -156,11 +156,17 @@ class Ledger:
                 raise LeaseLost from None
 
     @retry
-    async def trim(self, webhook_ids: Collection[int], *, keep: int, before: datetime) -> None:
-        """Remove old deliveries: of these webhooks all but the newest, of all those from before this time."""
+    async def trim(self, webhook_ids: Collection[int], *, keep: int) -> None:
+        """Remove all but the newest deliveries of these webhooks."""
         async with self.units.writing(self._context) as work:
             for id in webhook_ids:
                 await work.deliveries.trim(id, keep=keep)
+            await work.commit(None)
+
+    @retry
+    async def forget(self, before: datetime) -> None:
+        """Remove the deliveries from before this time, of all webhooks."""
+        async with self.units.writing(self._context) as work:
             await work.deliveries.forget(before)
             await work.commit(None)
 

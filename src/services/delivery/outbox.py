@@ -12,7 +12,7 @@ import heapq
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from domain.changes import Change
@@ -39,6 +39,7 @@ MAX_HELD: Final = 100
 BACK_AFTER: Final = timedelta(minutes=1)
 """After failing for so long, the first success says that the receiver is back: all that waits is tried at once."""
 
+ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 NOT_KEPT: Final = "The change is not kept any more."
 
 
@@ -51,7 +52,8 @@ class Attempt(NamedTuple):
 
 class Outbox:
     def __init__(self, subscription: Subscription, now: datetime, *, at_once: bool = False) -> None:
-        """With `at_once` all that is to be tried again is due now: somebody has changed the webhook."""
+        """With `at_once` all that is to be tried again is due now, whatever the receiver has asked for: somebody has
+        changed the webhook."""
         self.webhook: Webhook = subscription.webhook
         self.secrets: Sequence[Secret] = subscription.secrets
         self.wanted = self.webhook.wanted
@@ -67,7 +69,7 @@ class Outbox:
         self._due: list[tuple[datetime, int]] = []
         self._blocked: dict[Subject, list[int]] = {}
         self._unsaved: dict[int, Delivery] = {}
-        self._silent_until = now
+        self._silent_until = None if at_once else self.webhook.silent_until
         self.has_news = True
         """Whether there is something to store."""
 
@@ -139,7 +141,7 @@ class Outbox:
     def take(self, now: datetime) -> Attempt | None:
         """What to send next; None if there is nothing now."""
         at_once = AT_ONCE if self.failing_since is None else AT_ONCE_WHILE_FAILING
-        if self.has_ended or len(self._under_way) >= at_once or now < self._silent_until:
+        if self.has_ended or len(self._under_way) >= at_once or now < self._not_before:
             return None
         return self._take_due(now) or self._take_fresh()
 
@@ -169,15 +171,22 @@ class Outbox:
     def wakes_at(self) -> datetime | None:
         """When the next message is due. None if there is none, or not before an answer to one that is under way."""
         if self._ready and not self._is_refused:
-            return self._silent_until
-        return max(self._due[0][0], self._silent_until) if self._due else None
+            return self._not_before
+        return max(self._due[0][0], self._not_before) if self._due else None
+
+    @property
+    def _not_before(self) -> datetime:
+        return self._silent_until or ALWAYS
 
     def answered(self, attempt: Attempt, answer: Answer, at: datetime, random: Random) -> bool:
         """Note what came of an attempt. True if the next change of the entity has to be looked up, for `go_on`."""
         outcome = attempt.delivery.answered(answer, at, random)
         if answer.verdict is Verdict.GONE:
             self.has_ended = True
-        self._silent_until = max(self._silent_until, answer.leaves_alone_until(at) or at)
+        if (asked := answer.leaves_alone_until(at)) is not None:
+            self._silent_until = max(self._not_before, asked)
+        elif at >= self._not_before:
+            self._silent_until = None
         self._note_health(answer.verdict is Verdict.DELIVERED, at)
         if attempt.change is not None:
             self._settle_fresh(attempt.change, outcome)
@@ -268,7 +277,7 @@ class Outbox:
         """What has to be stored, in one transaction: how far it has come, and what became of changes since."""
         self.has_news = False
         noted, self._unsaved = list(self._unsaved.values()), {}
-        return Progress(self.webhook.id, self.position, self.failing_since), noted
+        return Progress(self.webhook.id, self.position, self.failing_since, self._silent_until), noted
 
     def not_stored(self, deliveries: Iterable[Delivery]) -> None:
         """What `news` gave could not be stored: give it again, unless there is newer."""

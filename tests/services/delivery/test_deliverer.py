@@ -352,6 +352,28 @@ async def test_obeys_a_receiver_that_says_when(world: World, status: int, retry_
 
 
 @in_virtual_time
+async def test_a_receiver_that_said_when_is_left_alone_after_a_restart_but_not_after_a_change(world: World) -> None:
+    hook = await world.hook()
+    world.receiver.answer = lambda m: (
+        OK if len(world.receiver.got) > 1 else Answer(milliseconds=1, status=503, retry_after="1200")
+    )
+    world.start()
+    await world.user()
+    await asyncio.sleep(1)
+    await world.kill()
+    world.start("two")
+    await world.user()
+    await asyncio.sleep(600)
+    assert len(world.receiver.got) == 1
+    assert (await world.kept(hook.id)).silent_until is not None
+
+    await world.webhooks.patch(hook.id, {"url": f"{URL}/new"})
+    await world.until(lambda: sorted(world.receiver.seqs()) == [2, 3])
+    await asyncio.sleep(1)
+    assert (await world.kept(hook.id)).silent_until is None
+
+
+@in_virtual_time
 async def test_410_disables_until_somebody_resumes(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda message: Answer(milliseconds=1, status=410)
