@@ -18,6 +18,7 @@ from api import (
     exports,
     groups,
     health,
+    imports,
     keys,
     memberships,
     nestings,
@@ -49,6 +50,7 @@ have at most 64 KiB."""
 TAGS = [
     {"name": "users", "description": "The people of the directory."},
     {"name": "groups", "description": "Groups of users, and who is in them, in which role."},
+    {"name": "imports", "description": "Many at once, from a file."},
     {"name": "changes", "description": "The record of every write, and the feed to follow it."},
     {"name": "keys", "description": "Who may call, with which scopes. From the first key on, every call needs one."},
     {"name": "webhooks", "description": "The feed of changes, pushed to a URL by Standard Webhooks."},
@@ -58,6 +60,7 @@ TAGS = [
 ROUTERS: Final = (
     users.router,
     exports.router,
+    imports.router,
     groups.router,
     memberships.router,
     nestings.router,

@@ -16,9 +16,11 @@ from api.emails import form_of
 from api.randomness import random_characters
 from api.settings import Settings
 from domain.deliveries import Post
+from domain.limits import Limits
 from domain.work import Clock, UnitsOfWork, utc_now
 from repositories.engines.database import Database, database_at
 from repositories.engines.meter import NO_METER, Meter
+from repositories.work.places import Places
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.authentication import Authenticator
 from services.changes import ChangeService
@@ -28,6 +30,7 @@ from services.delivery.ledger import Ledger
 from services.delivery.sender import Means
 from services.exports import ExportService
 from services.groups import GroupService
+from services.imports.service import ImportService
 from services.keys import KeyService
 from services.memberships import MembershipService
 from services.provisioning import ProvisioningService
@@ -62,6 +65,10 @@ def deliverer_of(settings: Settings, units: UnitsOfWork, post: Post, metrics: "M
         random=random.random,
     )
     return Deliverer(means, time.monotonic, alone=settings.engine == "sqlite")
+
+
+def places_for_imports(limits: Limits) -> Places:
+    return Places(limits.imports, limits.imports, "Too many imports are under way. Try again later.")
 
 
 class Container(containers.DeclarativeContainer):
@@ -99,3 +106,5 @@ class Container(containers.DeclarativeContainer):
     retention = providers.Singleton(Retention, units)
     deliverer = providers.Singleton(deliverer_of, settings, units, post, metrics, clock)
     exports = providers.Factory(ExportService, units)
+    import_places = providers.Singleton(places_for_imports, settings.provided.limits)
+    imports = providers.Factory(ImportService, units, is_email=is_email)

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from domain.entities import Entity
 from domain.errors import Refusal
+from domain.references import Subject
 
 REMEMBERED_FOR: Final = timedelta(hours=24)
 IN_FLIGHT: Final = "A request with this idempotency key is under way. Ask again shortly."
@@ -44,12 +45,18 @@ class IdempotencyKey:
     answer: Callable[[Committed[Any]], str]
 
 
-def shown_by(committed: Committed[Any]) -> Entity:
+NOBODY: Final[Subject] = ("nobody", 0)
+"""What an answer is `about` that has no value of any entity. It is not erased before its time."""
+
+
+def shown_by(committed: Committed[Any]) -> Subject:
     """The entity that an answer shows, or is `about`. The answer is erased with it. Raises `TypeError` without one."""
-    shown = getattr(committed.result, "about", committed.result)
+    shown: object = getattr(committed.result, "about", committed.result)
+    if shown is NOBODY:
+        return NOBODY
     if not isinstance(shown, Entity):
         raise TypeError("A unit of work with an idempotency key is committed with an entity.")
-    return shown
+    return shown.kind, shown.id
 
 
 class AlreadyDone(Exception):  # not an error: the answer

@@ -41,6 +41,15 @@ class Limits:
     stream_patience_s: float = 20
     """How far a client may fall behind that rate."""
 
+    imports: int = 2
+    """How many imports one process carries out at a time over HTTP, with a file on its disk for each."""
+
+    import_bytes: int = 1024**3
+    """How long the file of an import may be over HTTP."""
+
+    import_s: float = 3600
+    """How long an import over HTTP may take from when its file has arrived."""
+
     log_bytes: int = 1024**3
     """How long SQLite's log may be while a stream reads: it cannot be emptied then, and every write makes it longer."""
 

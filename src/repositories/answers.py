@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from domain.entities import Entity
 from domain.idempotency import REMEMBERED_FOR, IdempotencyKey, replay
+from domain.references import Subject
 from repositories.changes import IS_ABOUT, change_subjects, changes
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.schema import Instant, Key, metadata
@@ -69,15 +70,16 @@ async def find_answer(executor: Executor, actor: str, key: IdempotencyKey, now: 
 
 
 async def keep_answer(
-    executor: Transaction, actor: str, key: IdempotencyKey, *, answer: str, shows: Entity, now: datetime
+    executor: Transaction, actor: str, key: IdempotencyKey, *, answer: str, shows: Subject, now: datetime
 ) -> None:
+    kind, entity_id = shows
     values: dict[str, Any] = {
         "actor": actor,
         "key": key.key,
         "fingerprint": key.fingerprint,
         "answer": answer,
-        "kind": shows.kind,
-        "entity_id": shows.id,
+        "kind": kind,
+        "entity_id": entity_id,
         "at": now,
     }
     await executor.write(KEEP, values)

@@ -69,8 +69,7 @@ class MemoryUnitOfWork(MemoryStores):
         return await self.commit(await store.add(new))
 
     def _keep_answer(self, tables: Tables, key: IdempotencyKey, committed: Committed[Any]) -> None:
-        shown = shown_by(committed)
-        answer = Answer((shown.kind, shown.id), key.fingerprint, key.answer(committed), self.now)
+        answer = Answer(shown_by(committed), key.fingerprint, key.answer(committed), self.now)
         tables.answers[self._context.actor, key.key] = answer
 
     def _forget(self, entity: Entity) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from domain.errors import Busy, Conflict, Contended, Unreachable
+from domain.errors import Busy, Conflict, Contended, Stale, Unreachable
 from domain.keys import Scope, require_scopes
 from domain.work import RequestContext, UnitsOfWork
 
@@ -118,8 +118,8 @@ def retry(
 
 @contextmanager
 def contended() -> Iterator[None]:
-    """A value that another unit has taken just now means: run again, and find what that unit stored."""
+    """What another unit has taken or changed just now means: run again, and find what that unit stored."""
     try:
         yield
-    except Conflict as taken:
-        raise Contended("Another request is adding the same.") from taken
+    except (Conflict, Stale) as taken:
+        raise Contended("Another request is changing the same.") from taken

@@ -32,15 +32,9 @@ class UserService(Service):
         super().__init__(units, context)
         self._is_email = is_email
 
-    def _require_email(self, new: NewUser | User, before: User | None = None) -> None:
-        """Raises `Invalid`. An address that a user has already stays good."""
-        had = None if before is None else before.email
-        if new.email is not None and new.email != had and not self._is_email(new.email):
-            raise Invalid([Fault("/email", "invalid", "Must have the form of an e-mail address.")])
-
     @operation(Scope.USERS_WRITE)
     async def create(self, new: NewUser) -> Committed[User]:
-        self._require_email(new)
+        require_email(self._is_email, new)
         async with self.units.writing(self.context) as work:
             return await work.commit_new(work.users, new)
 
@@ -127,7 +121,7 @@ class UserService(Service):
         async with self.units.writing(self.context) as work:
             user = await find_or_none(work.users, external_id, restore=restore)
             require_version(NOT_THERE if user is None else user.version, expected, unwanted)
-            self._require_email(new, user)
+            require_email(self._is_email, new, user)
             if user is None:
                 created = await work.users.add(new)
                 return await work.commit((created, True))
@@ -152,7 +146,7 @@ class UserService(Service):
             user = await named(work.users, who)
             require_version(user.version, expected)
             changed = change(user)
-            self._require_email(changed, user)
+            require_email(self._is_email, changed, user)
             if not differ(user, changed):
                 return Committed(user)
             saved = await work.users.save(changed)
@@ -186,6 +180,13 @@ class UserService(Service):
             await work.users.remove(user)
             committed = await work.commit(None)
         return committed if committed.seq is None else replace(committed, is_pending=not await self.units.scrubbed())
+
+
+def require_email(is_email: Callable[[str], bool], new: NewUser | User, before: User | None = None) -> None:
+    """Raises `Invalid`. An address that a user has already stays good."""
+    had = None if before is None else before.email
+    if new.email is not None and new.email != had and not is_email(new.email):
+        raise Invalid([Fault("/email", "invalid", "Must have the form of an e-mail address.")])
 
 
 async def named(users: ReadUsers, who: Who, *, hidden: bool = False) -> User:

@@ -145,9 +145,9 @@ ALTERED: Final = {"RequestContext": "A route adds the idempotency key, which it 
 """What is not frozen, and why."""
 
 BY_NAME: Final = {
-    "Answer", "Change", "Delivery", "Group", "GroupProfile", "Key", "KeyProfile", "Limits", "Membership",
+    "Answer", "Change", "Counts", "Delivery", "Group", "GroupProfile", "Key", "KeyProfile", "Limits", "Membership",
     "MembershipProfile", "Nesting", "NestingProfile", "NewChange", "NewGroup", "NewKey", "NewMembership",
-    "NewNesting", "NewUser", "NewWebhook",
+    "NewNesting", "NewUser", "NewWebhook", "Options", "Outcome",
     "RequestContext", "User", "UserProfile", "Webhook", "WebhookProfile",
 }  # fmt: skip
 """What has many fields, so that each is given by its name."""

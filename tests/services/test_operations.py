@@ -26,6 +26,7 @@ from domain.deliveries import Delivery, DeliveryState
 from domain.errors import Busy, Contended
 from domain.groups import NewGroup
 from domain.idempotency import Committed
+from domain.imports import Match, Options, Row
 from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, digest_of, write_secret
 from domain.leases import Lease
 from domain.links import VALID_FOR, Link
@@ -133,6 +134,9 @@ CALLS: Final[Mapping[str, Call]] = {
     "GroupService.purge": lambda service: service.purge(GONE),
     "GroupService.put": lambda service: service.put(NewGroup(name="Coders", external_id="engineers")),
     "GroupService.restore": lambda service: service.restore(GONE),
+    "ImportService.delete": lambda service: service.delete({ALICE: "alice"}, Match.EXTERNAL_ID),
+    "ImportService.matched": lambda service: service.matched(Match.EXTERNAL_ID),
+    "ImportService.store": lambda service: service.store([Row(1, {"name": "Dora"})], Options()),
     "KeyService.create": lambda service: service.create(NewKey(name="new", scopes=(Scope.KEYS_ADMIN,))),
     "KeyService.get": lambda service: service.get(ADMIN),
     "KeyService.link": lambda service: service.link(USED),

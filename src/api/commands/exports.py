@@ -4,23 +4,18 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
 
 from api.commands.console import DatabaseUrl, in_service_of, lawful, refuse
+from api.files.reading import Format
+from api.files.writing import csv_lines, write_csv, write_ndjson
 from domain.entities import profile_of
 from domain.lists.terms import parse_filter
 from domain.users import FIELDS, NewUser, User
 from services.users import UserService
-
-
-class Format(StrEnum):
-    NDJSON = "ndjson"
-    CSV = "csv"
-
 
 FilterText = Annotated[str | None, typer.Option("--filter", help="Only users that match, as in GET /users/")]
 FileFormat = Annotated[Format, typer.Option("--format", help="One JSON object a line, or a table")]
@@ -40,8 +35,6 @@ def export(
     Each line has what is set of a user, with the record of SCIM: ids, versions and times are not in it. In CSV a cell
     that a spreadsheet would run as a formula begins with an apostrophe, one more than the value has.
     """
-    from api.web.streams import csv_lines, write_csv, write_ndjson  # noqa: PLC0415  # it loads FastAPI
-
     wanted = None if filter is None else lawful(lambda: parse_filter(filter, FIELDS))
     columns = tuple(profile_of(NewUser))
     write = write_csv if format is Format.CSV else write_ndjson

@@ -11,6 +11,7 @@ from api.commands.database import db
 from api.commands.doctor import doctor
 from api.commands.exports import export
 from api.commands.groups import groups
+from api.commands.imports import import_file
 from api.commands.keys import keys
 from api.commands.serve import serve
 from api.commands.settings import settings
@@ -23,6 +24,7 @@ app.command()(serve)
 app.command()(backup)
 app.command()(restore)
 app.command()(export)
+app.command("import")(import_file)
 app.command()(settings)
 app.command()(changes)
 app.command()(config)

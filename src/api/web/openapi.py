@@ -10,6 +10,7 @@ from api.web.access import NO_KEY, SECURITY_SCHEME
 from api.web.problems import CHALLENGE, DETAILS, MEDIA_TYPE, Problem, name_of, title_of
 from api.web.requests import BODY_TIMEOUT_S, MAX_BODY_BYTES
 from domain.errors import Damaged, NoSpace, PositionExpired, Unreachable
+from domain.imports import Share, TooManyDeletions
 
 REQUEST_ID: Final = "8d1f5a0c6b7e4f0d9a3c2b1e0f9d8c7b"
 
@@ -56,6 +57,7 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
             409, "broken_reference", "It refers to something that is not there, or something refers to it."
         ),
         "Under way": example(409, "in_flight", "A request with this idempotency key is under way. Ask again shortly."),
+        "A sync": example(409, "too_many_deletions", TooManyDeletions(5, 9, Share(10, is_percent=True)).detail),
         "A cycle": example(409, "cycle", "The group would be a part of itself."),
         "The last key": example(409, "last_admin_key", "This is the last key that may administer keys."),
     },

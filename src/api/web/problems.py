@@ -35,6 +35,7 @@ from domain.errors import (
     Unreachable,
 )
 from domain.idempotency import IdempotencyKeyReused, InFlight
+from domain.imports import TooManyDeletions
 from domain.keys import Forbidden, Key, LastAdminKey, TooManyFailures, Unauthenticated
 from domain.nestings import Cycle
 from domain.values import escape
@@ -54,6 +55,7 @@ STATUS: Final[Mapping[type[Refusal], int]] = {
     InFlight: 409,
     LastAdminKey: 409,
     Cycle: 409,
+    TooManyDeletions: 409,
     Stale: 412,
     IdempotencyKeyReused: 422,
     TooManyFailures: 429,

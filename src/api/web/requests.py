@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import re
 from datetime import timedelta
 from typing import Any, Final
@@ -13,14 +12,12 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticKnownError
 from starlette.exceptions import HTTPException
 
+from api.strict_json import OddJsonError, no_deeper, read_json
 from domain.values import DURATION, duration
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 BODY_TIMEOUT_S: Final = 20
 """How long a body may take to arrive in full."""
-
-MAX_DEPTH: Final = 64
-"""How many levels a body may nest; the domain allows fewer where it knows more."""
 
 JSON_TYPE: Final = "application/json"
 MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
@@ -69,14 +66,7 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         """The body as JSON, as RFC 8259 has it: UTF-8, without NaN and Infinity, no name twice in an object."""
         try:
-            return no_deeper(
-                json.loads(
-                    (await self.body()).decode(),
-                    object_pairs_hook=unique_members,
-                    parse_constant=refuse_constant,
-                    parse_float=finite,
-                )
-            )
+            return no_deeper(read_json((await self.body()).decode()))
         except json.JSONDecodeError as error:
             raise HTTPException(400, f"The body is not JSON: {error.msg} at character {error.pos}.") from error
         except UnicodeDecodeError as error:
@@ -87,38 +77,6 @@ class StrictRequest(Request):
             raise HTTPException(400, str(error)) from error
         except ValueError as error:  # an integer of thousands of digits
             raise HTTPException(400, "The body holds a number that is too long.") from error
-
-
-class OddJsonError(ValueError):
-    """JSON that Python accepts, and that other parsers refuse or read differently."""
-
-
-def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise OddJsonError("An object of the body has a member twice.")
-    return members
-
-
-def refuse_constant(name: str) -> float:
-    raise OddJsonError(f"The body holds {name}, which is not JSON.")
-
-
-def finite(digits: str) -> float:
-    if not math.isfinite(number := float(digits)):
-        raise OddJsonError("The body has a number that is out of range.")
-    return number
-
-
-def no_deeper(document: Any) -> Any:
-    """The document, if recursive code can work on it."""
-    level = [document]
-    for _ in range(MAX_DEPTH + 1):
-        nested = [each for each in level if isinstance(each, dict | list)]
-        if not nested:
-            return document
-        level = [member for each in nested for member in (each.values() if isinstance(each, dict) else each)]
-    raise OddJsonError("The body nests too deep.")
 
 
 def overlap_query(description: str) -> Any:

@@ -1,21 +1,18 @@
 """Whole lists as streams: newline-delimited JSON, or CSV in which a spreadsheet runs no formula."""
 
 import asyncio
-import csv
-import io
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
+from api.files.writing import csv_lines, write_csv, write_ndjson
 from api.web.dependencies import container_of
 from domain.limits import Limits
 from domain.lists.pages import Page
@@ -26,9 +23,6 @@ Body = Mapping[str, Any]
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
-
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
-"""What a spreadsheet takes for the start of a formula (OWASP, CSV injection)."""
 
 PIECE_BYTES: Final = 64 * 1024
 
@@ -161,45 +155,3 @@ def few_at_a_time(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def cut(data: bytes) -> Iterator[bytes]:
     """Cut into pieces with a time limit each, so that a client that reads slowly is not disconnected."""
     return (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
-
-
-def write_ndjson(items: Iterable[Body], _: Sequence[str]) -> bytes:
-    return b"".join(to_json(item) + b"\n" for item in items)
-
-
-def write_csv(items: Iterable[Body], columns: Sequence[str], *, escapes: bool = True) -> bytes:
-    return csv_lines([cell(item.get(column), escapes=escapes) for column in columns] for item in items)
-
-
-def csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
-    """RFC 4180: lines end in CRLF, and quotes are only where they are needed."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
-
-
-def cell(value: object, *, escapes: bool = True) -> str:
-    """None is an empty cell, attributes are JSON. What a spreadsheet would run gets an apostrophe before it.
-
-    So does what has apostrophes before that already: `unescaped` then gives back each value as it was.
-    """
-    match value:
-        case None:
-            return ""
-        case datetime():
-            return value.isoformat().replace("+00:00", "Z")
-        case str():
-            return f"'{value}" if escapes and would_run(value) else str(value)
-        case int():
-            return str(value)
-        case _:
-            return to_json(value).decode()
-
-
-def would_run(value: str) -> bool:
-    return value.lstrip("'").startswith(FORMULA_STARTS)
-
-
-def unescaped(text: str) -> str:
-    """What `cell` made of a string, undone: for whoever reads such a CSV."""
-    return text[1:] if text.startswith("'") and would_run(text) else text

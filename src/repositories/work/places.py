@@ -19,10 +19,15 @@ class Places:
         self._refusal = refusal
         self._taken: Counter[str] = Counter()
 
+    @property
+    def taken(self) -> int:
+        """How many are taken."""
+        return self._taken.total()
+
     @contextmanager
     def one(self, caller: str) -> Iterator[None]:
         """Raises `Busy` while all are taken, or all that one caller may have."""
-        if self._taken.total() >= self._number or self._taken[caller] >= self._per_caller:
+        if self.taken >= self._number or self._taken[caller] >= self._per_caller:
             raise Busy(self._refusal)
         self._taken[caller] += 1
         try:

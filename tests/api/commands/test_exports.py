@@ -10,7 +10,7 @@ from tests.conftest import database_for_tests
 from typer.testing import CliRunner, Result
 
 from api.commands.main import app
-from api.web.streams import unescaped
+from api.files.writing import unescaped
 from domain.users import NewUser, Status
 from domain.work import RequestContext
 from repositories.work.units_of_work import SqlUnitsOfWork
@@ -76,7 +76,7 @@ class TestExport:
         assert users_in(file.read_text()) == list(PEOPLE[:-1])
 
         whole = file.read_bytes()
-        monkeypatch.setattr("api.web.streams.write_ndjson", lambda items, columns: 1 / 0)
+        monkeypatch.setattr("api.commands.exports.write_ndjson", lambda items, columns: 1 / 0)
         assert run("-o", str(file)).exit_code == 1
         assert file.read_bytes() == whole
         assert not list(tmp_path.glob("*.part"))

@@ -9,8 +9,8 @@ from httpx2 import ASGITransport, AsyncClient
 
 from api.app import create_app
 from api.container import Container
+from api.files.writing import FORMULA_STARTS, cell, unescaped
 from api.settings import EmailForm, Settings
-from api.web.streams import FORMULA_STARTS, cell, unescaped
 from repositories.fake import MemoryUnitsOfWork
 
 

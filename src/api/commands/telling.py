@@ -1,0 +1,142 @@
+"""How far a command is: a bar on a terminal, plain lines elsewhere; what it did; and which rows were rejected."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import typer
+
+from api.commands.console import readable, refuse
+from api.files import reports
+from domain.imports import Counts, Done, Outcome
+from services.imports.runs import Step
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Teller = Callable[[Step, Counts], None]
+Share = Callable[[], float]
+"""Returns how much of a file was read, from 0 to 1."""
+
+SHOWN: Final = 10
+"""How many rejected rows are shown, if they go to no file."""
+
+EVERY_S: Final = 5.0
+SAID_OF: Final = (Done.CREATED, Done.UPDATED, Done.UNCHANGED, Done.DELETED, Done.REJECTED, Done.WITHHELD)
+
+
+@contextmanager
+def telling(errors: Path | None, share: Share, *, each_row: bool, as_json: bool) -> Iterator[Teller]:
+    """Tells of an import step by step, and at its end what came of it all."""
+    rejected: list[Outcome] = []
+    last: Counts | None = None
+    with ExitStack() as stack:
+        file = None if errors is None else stack.enter_context(private(errors))
+        show = stack.enter_context(bar(share)) if sys.stderr.isatty() else lines(share)
+
+        def tell(step: Step, counts: Counts) -> None:
+            nonlocal last
+            last = counts
+            bad = [each for each in step.outcomes if each.done is Done.REJECTED]
+            if file is None:
+                rejected.extend(bad[: SHOWN - len(rejected)])
+            else:
+                file.writelines(reports.as_line(reports.row(each)) for each in bad)
+            if each_row:
+                print_rows(step.outcomes, as_json=as_json)
+            show(counts)
+
+        try:
+            yield tell
+        finally:
+            stack.close()
+            for each in rejected:
+                typer.echo(f"roster: {as_text(each)}", err=True)
+            typer.echo(f"roster: {summary(last or Counts())}", err=True)
+
+
+@contextmanager
+def private(path: Path) -> Iterator[BinaryIO]:
+    """Reasons have no values, but where a person stands in a file is nobody else's business either."""
+    try:
+        file = os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb")
+    except OSError as error:
+        refuse(f"{path} cannot be written: {error.strerror}.")
+    with file:
+        yield file
+
+
+def lines(share: Share) -> Callable[[Counts], None]:
+    started = told_at = time.monotonic()
+
+    def show(counts: Counts) -> None:
+        nonlocal told_at
+        now = time.monotonic()
+        if now - told_at >= EVERY_S:
+            told_at = now
+            rate = counts.rows / (now - started)
+            typer.echo(
+                f"roster: {counts.rows:,} rows, {share():.0%}, {rate:,.0f} rows/s, {counts.rejected:,} rejected",
+                err=True,
+            )
+
+    return show
+
+
+@contextmanager
+def bar(share: Share) -> Iterator[Callable[[Counts], None]]:
+    with progress() as shown:
+        task = shown.add_task("", total=1, rows=0, rejected=0, rate=0)
+        started = time.monotonic()
+
+        def show(counts: Counts) -> None:
+            rate = counts.rows / max(time.monotonic() - started, 0.001)
+            shown.update(task, completed=share(), rows=counts.rows, rejected=counts.rejected, rate=rate)
+
+        yield show
+
+
+def progress() -> "Progress":
+    from rich.console import Console  # noqa: PLC0415  # it takes a while to load
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    rows = "{task.fields[rows]:,} rows  {task.fields[rate]:,.0f}/s  {task.fields[rejected]:,} rejected"
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn(rows), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def print_rows(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.buffer.writelines(reports.as_line(reports.row(each)) for each in outcomes)
+        sys.stdout.buffer.flush()
+        return
+    for each in outcomes:
+        if each.done not in {Done.UNCHANGED, Done.REJECTED}:
+            typer.echo(as_text(each))
+
+
+def as_text(outcome: Outcome) -> str:
+    """A row in one line: where, what, and which fields differ."""
+    where = f"{outcome.kind} {outcome.id}" if outcome.line is None else f"line {outcome.line}"
+    if outcome.done is Done.REJECTED:
+        reasons = ((each.pointer.removeprefix("/"), each.detail) for each in outcome.faults)
+        return f"{where}: {' '.join(f'{name}: {detail}' if name else detail for name, detail in reasons)}"
+    before, after = outcome.difference()
+    was, now = before or {}, after or {}
+    fields = [f"{name} {shown(was.get(name))} → {shown(now.get(name))}" for name in now or was]
+    groups = [f"joins {name}" for name in outcome.joined] + [f"leaves {name}" for name in outcome.left]
+    return readable(f"{where}: {outcome.done} {outcome.kind}: {', '.join([*fields, *groups])}")
+
+
+def shown(value: object) -> str:
+    return "nothing" if value is None else repr(value)
+
+
+def summary(counts: Counts) -> str:
+    said = [f"{number:,} {done}" for done in SAID_OF if (number := getattr(counts, done))]
+    again = f" ({counts.again:,} of them by an earlier run: --again imports them anew)" if counts.again else ""
+    return f"{counts.rows:,} rows{': ' if said else ''}{', '.join(said)}{again}"

@@ -1,0 +1,1 @@
+"""Imports: many rows at once, by the rules that hold for one."""

@@ -1,0 +1,455 @@
+"""Imports on the fake: what becomes of each row."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from domain.errors import Conflict, Fault, Malformed, Refusal
+from domain.imports import MOST_AT_ONCE, Counts, Done, Match, Mode, Options, Outcome, Row, Share, TooManyDeletions
+from domain.keys import Scope
+from domain.stores import Hidden
+from domain.users import NewUser, User
+from domain.values import JsonObject
+from domain.work import RequestContext
+from repositories.fake import MemoryUnitsOfWork
+from services.groups import GroupService
+from services.imports import runs
+from services.imports.runs import Import
+from services.imports.service import ImportService
+from services.memberships import MembershipService
+from services.users import UserService
+
+FAULT = Fault("", "not_json", "Is not JSON.")
+BATCH = 5
+CREATE = Options()
+UPSERT = Options(mode=Mode.UPSERT)
+
+
+def rows_of(*values: JsonObject) -> list[Row]:
+    return [Row(line, each) for line, each in enumerate(values, 1)]
+
+
+@pytest.fixture(autouse=True)
+def batches_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "BATCH", BATCH)
+
+
+class Importing:
+    """A directory, and imports into it."""
+
+    def __init__(self, units: MemoryUnitsOfWork, users: UserService) -> None:
+        self.units = units
+        self.users = users
+        self.counts = Counts()
+
+    async def run(self, *values: JsonObject, options: Options = CREATE, **context: Any) -> list[Outcome]:
+        return await self.run_rows(rows_of(*values), options, **context)
+
+    async def run_rows(self, rows: Sequence[Row], options: Options, **context: Any) -> list[Outcome]:
+        service = ImportService(self.units, RequestContext(actor="importer", request_id="r9", **context))
+        one = Import(service, rows, options)
+        outcomes = [outcome async for step in one.steps() for outcome in step.outcomes]
+        self.counts = one.counts
+        return outcomes
+
+    async def people(self, hidden: Hidden = Hidden.NO) -> list[User]:
+        return [user async for page in self.users.export(hidden=hidden) for user in page.items]
+
+
+@pytest.fixture
+def directory(units: MemoryUnitsOfWork, users: UserService) -> Importing:
+    return Importing(units, users)
+
+
+def ends(outcomes: Sequence[Outcome]) -> list[str]:
+    return [each.done for each in outcomes]
+
+
+def faults(outcome: Outcome) -> list[tuple[str, str]]:
+    return [(fault.pointer, fault.code) for fault in outcome.faults]
+
+
+ALICE: JsonObject = {"name": "Alice", "external_id": "a", "email": "alice@x.org"}
+BOB: JsonObject = {"name": "Bob", "external_id": "b"}
+
+
+class TestCreate:
+    async def test_each_good_row_is_a_user_with_a_change_of_its_own(self, directory: Importing, changes: Any) -> None:
+        outcomes = await directory.run(ALICE, {"name": " Bob ", "status": "suspended", "attributes": {"floor": 3}})
+        alice, bob = await directory.people()
+        assert ends(outcomes) == ["created", "created"]
+        assert [each.id for each in outcomes] == [alice.id, bob.id]
+        assert (bob.name, bob.status, bob.attributes) == ("Bob", "suspended", {"floor": 3})
+        found = (await changes.list(since=0, limit=9)).changes
+        assert [(each.entity_id, each.actor, each.request_id) for each in found] == [
+            (alice.id, "importer", "r9"),
+            (bob.id, "importer", "r9"),
+        ]
+
+    async def test_a_row_that_breaks_rules_is_rejected_with_each_of_them_and_the_others_go_on(
+        self, directory: Importing
+    ) -> None:
+        outcomes = await directory.run(
+            {"name": " ", "email": 3, "status": "gone", "attributes": []}, BOB, {"email": "x@x.org"}, {"nmae": "x"}
+        )
+        assert ends(outcomes) == ["rejected", "created", "rejected", "rejected"]
+        assert faults(outcomes[0]) == [
+            ("/name", "too_short"),
+            ("/email", "wrong_type"),
+            ("/status", "not_allowed"),
+            ("/attributes", "wrong_type"),
+        ]
+        assert faults(outcomes[2]) == [("/name", "missing")]
+        assert faults(outcomes[3]) == [("/nmae", "unknown")]
+        assert directory.counts == Counts(rows=4, created=1, rejected=3)
+
+    async def test_null_is_as_if_the_field_was_not_there(self, directory: Importing) -> None:
+        await directory.run({**BOB, "email": None, "status": None, "attributes": None})
+        (bob,) = await directory.people()
+        assert (bob.email, bob.status, bob.attributes) == (None, "active", {})
+
+    async def test_a_value_that_another_user_has_is_a_conflict_and_says_nothing_of_it(
+        self, directory: Importing
+    ) -> None:
+        await directory.run(ALICE)
+        outcomes = await directory.run({"name": "Al", "email": "ALICE@x.org", "external_id": "a"}, BOB)
+        assert faults(outcomes[0]) == [("/external_id", "conflict"), ("/email", "conflict")]
+        assert "alice" not in str(outcomes[0].faults).lower()
+        assert outcomes[1].done is Done.CREATED
+
+    async def test_the_second_row_with_a_value_is_told_the_line_of_the_first(self, directory: Importing) -> None:
+        outcomes = await directory.run(ALICE, {"name": "Al", "email": "ALICE@x.org"}, {"name": "B", "external_id": "A"})
+        assert ends(outcomes) == ["created", "rejected", "created"]
+        assert outcomes[1].faults[0].detail == "Line 1 of the file has the same."
+
+    async def test_a_rejected_row_takes_no_value_from_a_later_one(self, directory: Importing) -> None:
+        outcomes = await directory.run({"name": "", "email": "b@x.org"}, {"name": "Bob", "email": "b@x.org"})
+        assert ends(outcomes) == ["rejected", "created"]
+
+    async def test_rows_that_cannot_be_read_are_rejected_with_their_reasons(self, directory: Importing) -> None:
+        outcomes = await directory.run_rows([Row(1, {}, [FAULT]), Row(2, {"kind": "cat"})], Options())
+        assert [faults(each) for each in outcomes] == [[("", "not_json")], [("/kind", "not_allowed")]]
+
+    async def test_no_address_is_stored_that_the_operator_does_not_take(self, units: MemoryUnitsOfWork) -> None:
+        service = ImportService(
+            units, RequestContext(actor="a", request_id="r"), is_email=lambda text: text.endswith(".org")
+        )
+        stored = (await service.store(rows_of(ALICE, {"name": "C", "email": "c"}), Options())).result
+        assert ends(stored.outcomes) == ["created", "rejected"]
+
+    async def test_more_rows_than_a_batch_are_all_stored(self, directory: Importing) -> None:
+        many = [{"name": f"User {n}", "external_id": f"x{n}"} for n in range(2 * BATCH + 3)]
+        outcomes = await directory.run(*many, {"name": "Last", "external_id": "x0"})
+        assert len(await directory.people()) == len(many)
+        assert faults(outcomes[-1]) == [("/external_id", "conflict")]
+
+
+class TestUpsert:
+    async def test_a_row_changes_the_fields_that_it_has_and_leaves_the_others(self, directory: Importing) -> None:
+        await directory.run({**ALICE, "attributes": {"floor": 3, "desk": 1}})
+        outcomes = await directory.run(
+            {"external_id": "a", "email": None, "attributes": {"desk": None, "car": True}},
+            BOB,
+            options=UPSERT,
+        )
+        alice, bob = await directory.people()
+        assert ends(outcomes) == ["updated", "created"]
+        assert (alice.name, alice.email, alice.attributes) == ("Alice", None, {"floor": 3, "car": True})
+        assert bob.name == "Bob"
+
+    async def test_the_same_file_again_changes_nothing(self, directory: Importing) -> None:
+        await directory.run(ALICE, BOB, options=UPSERT)
+        before = await directory.people()
+        assert ends(await directory.run(ALICE, BOB, options=UPSERT)) == ["unchanged", "unchanged"]
+        assert await directory.people() == before
+
+    @pytest.mark.parametrize(("match", "value"), [(Match.EMAIL, "ALICE@X.org"), (Match.USERNAME, "ALICE")])
+    async def test_users_are_matched_by_the_field_that_is_asked_for(
+        self, directory: Importing, match: Match, value: str
+    ) -> None:
+        await directory.run({"name": "Alice", "email": "alice@x.org", "username": "alice"})
+        (outcome,) = await directory.run(
+            {match.value: value, "name": "Alicia"}, options=Options(mode=Mode.UPSERT, match=match)
+        )
+        assert outcome.difference() == (
+            {"name": "Alice", match.value: value.lower()} | ({"email": "alice@x.org"} if match is Match.EMAIL else {}),
+            {"name": "Alicia", match.value: value},
+        )
+
+    async def test_a_row_without_the_identifier_is_rejected(self, directory: Importing) -> None:
+        (outcome,) = await directory.run({"name": "Bob"}, options=UPSERT)
+        assert faults(outcome) == [("/external_id", "missing")]
+
+    @pytest.mark.parametrize("between", [0, BATCH])
+    async def test_a_second_row_of_the_same_user_is_rejected_however_far_it_is(
+        self, directory: Importing, between: int
+    ) -> None:
+        others = [{"name": f"U{n}", "external_id": f"x{n}"} for n in range(between)]
+        outcomes = await directory.run(ALICE, *others, {"external_id": "a", "name": "Al"}, options=UPSERT)
+        assert faults(outcomes[-1]) == [("/external_id", "duplicate")]
+        assert (await directory.people())[0].name == "Alice"
+
+    async def test_a_value_of_another_user_is_a_conflict(self, directory: Importing) -> None:
+        await directory.run(ALICE, BOB)
+        (outcome,) = await directory.run({"external_id": "b", "email": "alice@x.org"}, options=UPSERT)
+        assert faults(outcome) == [("/email", "conflict")]
+
+    async def test_a_deleted_user_is_not_brought_back(self, directory: Importing, users: UserService) -> None:
+        await directory.run(ALICE)
+        await users.delete(1)
+        assert ends(await directory.run(ALICE, options=UPSERT)) == ["created"]
+        assert [user.id for user in await directory.people(Hidden.ONLY)] == [1]
+
+
+class TestSync:
+    SYNC = Options(mode=Mode.SYNC, max_delete=Share(50, is_percent=True))
+
+    async def test_users_who_have_the_identifier_and_are_not_in_the_file_are_deleted(
+        self, directory: Importing
+    ) -> None:
+        await directory.run(ALICE, BOB, {"name": "Without"})
+        outcomes = await directory.run({**ALICE, "name": "Alicia"}, options=self.SYNC)
+        assert [(each.line, each.done, each.id) for each in outcomes] == [(1, "updated", 1), (None, "deleted", 2)]
+        assert [user.name for user in await directory.people()] == ["Alicia", "Without"]
+        assert directory.counts == Counts(rows=1, updated=1, deleted=1)
+
+    async def test_a_file_that_lacks_too_many_is_refused_before_anything_is_stored(self, directory: Importing) -> None:
+        await directory.run(ALICE, BOB, {"name": "Carol", "external_id": "c"})
+        before = await directory.people()
+        with pytest.raises(TooManyDeletions, match="2 of the 3 users"):
+            await directory.run({**ALICE, "name": "Alicia"}, options=self.SYNC)
+        assert await directory.people() == before
+
+    @pytest.mark.parametrize(("allowed", "stays"), [(Share(1, is_percent=False), 2), (Share(0, is_percent=False), 3)])
+    async def test_a_number_may_be_allowed(self, directory: Importing, allowed: Share, stays: int) -> None:
+        await directory.run(ALICE, BOB, {"name": "Carol", "external_id": "c"})
+        options = Options(mode=Mode.SYNC, max_delete=allowed)
+        if stays == 3:
+            with pytest.raises(TooManyDeletions):
+                await directory.run(ALICE, BOB, options=options)
+        else:
+            await directory.run(ALICE, BOB, options=options)
+        assert len(await directory.people()) == stays
+
+    async def test_a_tenth_may_be_deleted_unless_it_is_told_otherwise(self, directory: Importing) -> None:
+        many = [{"name": f"U{n}", "external_id": f"x{n}"} for n in range(20)]
+        await directory.run(*many)
+        with pytest.raises(TooManyDeletions):
+            await directory.run(*many[3:], options=Options(mode=Mode.SYNC))
+        await directory.run(*many[2:], options=Options(mode=Mode.SYNC))
+        assert len(await directory.people()) == 18
+
+    async def test_a_row_whose_user_nobody_knows_deletes_nobody(self, directory: Importing) -> None:
+        await directory.run(ALICE, BOB)
+        for unreadable in (Row(2, {}, [FAULT]), Row(2, {"name": "Bob"})):
+            with pytest.raises(Malformed, match="line 2"):
+                await directory.run_rows([Row(1, ALICE), unreadable], self.SYNC)
+        assert len(await directory.people()) == 2
+
+    async def test_the_user_of_a_rejected_row_stays(self, directory: Importing) -> None:
+        await directory.run(ALICE, BOB)
+        outcomes = await directory.run(ALICE, {**BOB, "name": ""}, options=self.SYNC)
+        assert ends(outcomes) == ["unchanged", "rejected"]
+        assert len(await directory.people()) == 2
+
+    async def test_a_dry_run_deletes_nobody_and_says_whom_it_would(self, directory: Importing) -> None:
+        await directory.run(ALICE, BOB)
+        outcomes = await directory.run(ALICE, options=self.SYNC, dry_run=True)
+        assert [(each.done, each.id) for each in outcomes] == [("unchanged", 1), ("deleted", 2)]
+        assert len(await directory.people()) == 2
+
+
+class TestDryRun:
+    async def test_nothing_is_stored_and_the_difference_of_each_row_is_told(self, directory: Importing) -> None:
+        await directory.run(ALICE)
+        before = await directory.people()
+        outcomes = await directory.run({**ALICE, "name": "Alicia"}, BOB, options=UPSERT, dry_run=True)
+        assert outcomes[0].difference() == ({"name": "Alice"}, {"name": "Alicia"})
+        assert outcomes[1].difference() == (
+            None,
+            {"name": "Bob", "external_id": "b", "status": "active", "attributes": {}},
+        )
+        assert await directory.people() == before
+
+    async def test_it_finds_what_the_true_one_would_whatever_batch_it_is_in(self, directory: Importing) -> None:
+        rows: list[JsonObject] = [
+            {"kind": "group", "name": "Engineers"},
+            {"kind": "group", "name": "Staff"},
+            {**ALICE, "groups": ["Engineers"]},
+            *[{"name": f"U{n}", "external_id": f"x{n}"} for n in range(BATCH)],
+            {"name": "Al", "email": "ALICE@x.org"},
+            {"kind": "group", "name": "engineers"},
+            {"name": "Bob", "external_id": "b", "groups": ["Engineers"]},
+            {"kind": "membership", "user": "x1", "group": "engineers"},
+            {"kind": "membership", "user": "nobody", "group": "engineers"},
+            {"kind": "nesting", "group": "Staff", "child": "engineers"},
+            {"name": "Carol", "groups": ["Pilots"]},
+        ]
+        dry = await directory.run(*rows, dry_run=True)
+        true = await directory.run(*rows)
+        assert [each.done for each in dry] == [each.done for each in true]
+        assert ends(true[-7:]) == ["rejected", "rejected", "created", "created", "rejected", "created", "rejected"]
+
+
+class TestAllOrNothing:
+    ATOMIC = Options(atomic=True)
+
+    async def test_one_bad_row_withholds_all(self, directory: Importing) -> None:
+        outcomes = await directory.run(ALICE, {"name": ""}, BOB, options=self.ATOMIC)
+        assert ends(outcomes) == ["withheld", "rejected", "withheld"]
+        assert await directory.people() == []
+
+    async def test_good_rows_are_one_unit_of_work(self, directory: Importing) -> None:
+        many = [{"name": f"U{n}"} for n in range(BATCH + 1)]
+        assert set(ends(await directory.run(*many, options=self.ATOMIC))) == {"created"}
+        assert len({user.created_at for user in await directory.people()}) == 1
+
+    async def test_it_has_a_bound(self, directory: Importing) -> None:
+        rows = [Row(line, {"name": "x"}) for line in range(MOST_AT_ONCE + 1)]
+        with pytest.raises(Malformed, match=str(MOST_AT_ONCE)):
+            await directory.run_rows(rows, self.ATOMIC)
+        assert await directory.people() == []
+
+
+class TestGroups:
+    async def test_groups_and_who_is_in_them_come_from_one_file(
+        self, directory: Importing, memberships: MembershipService, groups: GroupService
+    ) -> None:
+        outcomes = await directory.run(
+            {"kind": "group", "name": "Engineers", "description": "Those who build it"},
+            {"kind": "group", "name": "Staff"},
+            {"kind": "nesting", "group": "Staff", "child": "engineers"},
+            {**ALICE, "groups": [{"name": "engineers", "role": "lead"}, "Staff"]},
+            BOB,
+            {"kind": "membership", "user": "b", "group": "Engineers", "role": "dev"},
+        )
+        assert set(ends(outcomes)) == {"created"}
+        assert outcomes[3].joined == ["engineers", "Staff"]
+        members = (await memberships.list(1, limit=9)).items
+        assert [(each.user_id, each.role) for each in members] == [(1, "lead"), (2, "dev")]
+        assert [group.name for group in (await groups.list_children(2, limit=9)).items] == ["Engineers"]
+
+    async def test_the_groups_of_a_row_are_all_that_the_user_is_in_then(
+        self, directory: Importing, groups: GroupService
+    ) -> None:
+        for name in ("A", "B", "C"):
+            await directory.run({"kind": "group", "name": name})
+        await directory.run({**ALICE, "groups": ["A", {"name": "B", "role": "lead"}]})
+        (outcome,) = await directory.run({"external_id": "a", "groups": ["B", "C"]}, options=UPSERT)
+        assert (outcome.done, outcome.joined, outcome.left) == ("updated", ["C", "B"], ["A"])
+        assert [each.name for each in (await groups.list_of_user(1, limit=9)).items] == ["B", "C"]
+        (outcome,) = await directory.run({"external_id": "a", "groups": ["b", "c"]}, options=UPSERT)
+        assert outcome.done is Done.UNCHANGED
+        (outcome,) = await directory.run({"external_id": "a", "name": "Alice"}, options=UPSERT)
+        assert len((await groups.list_of_user(1, limit=9)).items) == 2
+
+    async def test_a_row_with_a_group_that_is_not_there_stores_nothing_of_the_user(self, directory: Importing) -> None:
+        (outcome,) = await directory.run({**ALICE, "groups": ["Pilots", "", {"role": "x"}, 3]})
+        assert faults(outcome) == [("/groups/2", "wrong_type"), ("/groups/3", "wrong_type")]
+        (outcome,) = await directory.run({**ALICE, "groups": ["Pilots"]})
+        assert faults(outcome) == [("/groups/0", "not_found")]
+        assert await directory.people() == []
+
+    async def test_a_circle_rejects_the_row_that_closes_it_and_no_other(self, directory: Importing) -> None:
+        outcomes = await directory.run(
+            {"kind": "group", "name": "A"},
+            {"kind": "group", "name": "B"},
+            {"kind": "nesting", "group": "A", "child": "B"},
+            {"kind": "nesting", "group": "B", "child": "A"},
+            {"kind": "nesting", "group": "A", "child": "B"},
+            ALICE,
+        )
+        assert ends(outcomes) == ["created", "created", "created", "rejected", "rejected", "created"]
+        assert [faults(each) for each in outcomes[3:5]] == [[("", "cycle")], [("", "conflict")]]
+
+    async def test_a_membership_that_is_there_gets_the_role_of_its_row(self, directory: Importing) -> None:
+        await directory.run({"kind": "group", "name": "A"}, {**ALICE, "groups": ["A"]})
+        row: JsonObject = {"kind": "membership", "user": "a", "group": "a"}
+        assert ends(await directory.run(row)) == ["rejected"]
+        for role, done in (("lead", "updated"), ("lead", "unchanged"), (None, "updated")):
+            assert ends(await directory.run({**row, "role": role}, options=UPSERT)) == [done]
+        assert ends(await directory.run(row, {**row, "role": "x"}, options=UPSERT)) == ["unchanged", "rejected"]
+
+    async def test_a_group_is_matched_by_its_external_id_and_else_by_its_name(
+        self, directory: Importing, groups: GroupService
+    ) -> None:
+        await directory.run({"kind": "group", "name": "A", "external_id": "x"}, {"kind": "group", "name": "B"})
+        outcomes = await directory.run(
+            {"kind": "group", "external_id": "x", "name": "Aa"},
+            {"kind": "group", "name": "b", "description": "Bees"},
+            options=UPSERT,
+        )
+        assert ends(outcomes) == ["updated", "updated"]
+        assert [group.name for group in (await groups.list(limit=9)).items] == ["Aa", "b"]
+
+
+class TestScopes:
+    async def test_rows_of_groups_need_their_scope_and_records_of_scim_theirs(self, directory: Importing) -> None:
+        outcomes = await directory.run(
+            {"kind": "group", "name": "A"},
+            {**ALICE, "groups": []},
+            {**BOB, "scim": {}},
+            {"name": "Carol"},
+            scopes={Scope.USERS_WRITE},
+        )
+        assert ends(outcomes) == ["rejected", "rejected", "rejected", "created"]
+        assert [each.faults[0].detail for each in outcomes[:3]] == [
+            "This needs the scope groups:write.",
+            "This needs the scope groups:write.",
+            "This needs the scope scim.",
+        ]
+
+
+class TestGoingOn:
+    """An import with a key that ended early is run again, and stores what it had not stored yet."""
+
+    KEYED = Options(key="nightly")
+    ROWS: Sequence[JsonObject] = [*[{"name": f"U{n}"} for n in range(BATCH)], {"name": ""}, {"name": "Last"}]
+
+    async def test_no_row_is_stored_twice_and_the_report_is_the_same(self, directory: Importing) -> None:
+        first = await directory.run(*self.ROWS, options=self.KEYED)
+        again = await directory.run(*self.ROWS, options=self.KEYED)
+        assert [(each.line, each.done, each.id, each.faults) for each in again] == [
+            (each.line, each.done, each.id, each.faults) for each in first
+        ]
+        assert len(await directory.people()) == BATCH + 1
+        assert directory.counts == Counts(rows=BATCH + 2, created=BATCH + 1, rejected=1, again=BATCH + 2)
+
+    async def test_what_was_not_reached_is_stored(self, directory: Importing) -> None:
+        service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
+        steps = Import(service, rows_of(*self.ROWS), self.KEYED).steps()
+        await anext(steps)
+        await steps.aclose()
+        assert len(await directory.people()) == BATCH
+        await directory.run(*self.ROWS, options=self.KEYED)
+        assert (len(await directory.people()), directory.counts.again) == (BATCH + 1, BATCH)
+
+    async def test_another_file_with_the_same_key_is_refused(self, directory: Importing) -> None:
+        await directory.run(ALICE, options=self.KEYED)
+        with pytest.raises(Refusal, match="another request"):
+            await directory.run(BOB, options=self.KEYED)
+
+    async def test_without_a_key_rows_are_stored_again(self, directory: Importing) -> None:
+        for _ in range(2):
+            await directory.run({"name": "Alice"})
+        assert len(await directory.people()) == 2
+
+
+async def test_what_another_request_takes_meanwhile_is_looked_at_again(
+    directory: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at unique values and the store of the rows, where the database lets others write."""
+    taken: list[Sequence[NewUser]] = []
+    service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
+    store = type(directory.units.writing_unit(directory.units._tables, service.context, directory.units._clock).users)
+    add_many = store.add_many
+
+    async def add_late(self: Any, new: Sequence[NewUser]) -> Any:
+        if not taken:
+            taken.append(new)
+            raise Conflict("external_id")
+        return await add_many(self, new)
+
+    monkeypatch.setattr(store, "add_many", add_late)
+    assert ends((await service.store(rows_of(ALICE), Options())).result.outcomes) == ["created"]
