@@ -1,7 +1,8 @@
 """Operations on users."""
 
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from domain.errors import Conflict, Fault, Invalid, NotFound
 from domain.idempotency import Committed
@@ -58,6 +59,12 @@ class UserService(Service):
         """With `hidden`, a deleted user too."""
         async with self.units.reading() as work:
             return await work.users.get(id, hidden=hidden)
+
+    @operation(Scope.USERS_READ)
+    async def get_many(self, ids: Collection[int]) -> Sequence[User]:
+        """Those of these users that there are, deleted ones too, in the order of their ids."""
+        async with self.units.reading() as work:
+            return await work.users.get_many(ids)
 
     @operation(Scope.USERS_READ)
     async def find(self, field: str, value: str) -> User:
@@ -151,6 +158,23 @@ class UserService(Service):
                 return Committed(user)
             saved = await work.users.save(changed)
             return await work.commit(saved)
+
+    @operation(Scope.USERS_WRITE)
+    async def patch_many(self, ids: Collection[int], patch: JsonObject) -> Committed[int]:
+        """Apply a JSON merge patch to these users, but not to deleted ones. Returns how many were changed."""
+        return await self._change_many(ids, lambda user, _: user.patched(patch))
+
+    @operation(Scope.USERS_WRITE)
+    async def delete_many(self, ids: Collection[int]) -> Committed[int]:
+        """Delete these users. Returns how many were not deleted before."""
+        return await self._change_many(ids, lambda user, now: user.deleted(now))
+
+    async def _change_many(self, ids: Collection[int], change: Callable[[User, datetime], User]) -> Committed[int]:
+        async with self.units.writing(self.context) as work:
+            users = [user for user in await work.users.get_many(ids) if not user.is_hidden]
+            pairs = [(user, change(user, work.now)) for user in users]
+            saved = await work.users.save_many([changed for user, changed in pairs if differ(user, changed)])
+            return await work.commit(len(saved))
 
     @operation(Scope.USERS_WRITE)
     async def delete(self, who: Who, *, expected: Expected = None) -> Committed[User]:

@@ -32,7 +32,7 @@ async def test_a_mess_is_found_mended_and_taken_back(site: Site, visit: Visit) -
     await expect(page.locator(".timeline")).to_contain_text("wrong@x.org")
     await expect(follower.page.get_by_role("row").nth(1)).to_contain_text("updated")
 
-    await page.get_by_role("button", name="Bring back the values from before").click()
+    await page.get_by_role("button", name="Undo this change").click()
     await expect(page.locator("dl").first).to_contain_text("wrong@x.org")
 
     await page.goto(f"{site.url}/console{group}")

@@ -36,7 +36,7 @@ async def test_a_person_is_added_edited_and_brought_back(site: Site, visitor: Vi
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Ada Wrong")
     await expect(page.locator(".timeline")).to_contain_text("console:key:1")
 
-    await page.get_by_role("button", name="Bring back the values from before").click()
+    await page.get_by_role("button", name="Undo this change").click()
     await expect(page.get_by_role("heading", level=1)).not_to_contain_text("Wrong")
 
 
@@ -92,3 +92,41 @@ async def test_to_erase_a_person_one_types_the_name(site: Site, visitor: Visitor
     await page.get_by_role("button", name="Erase").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Users")
     assert (await site.api.get(path)).status_code == 404
+
+
+async def test_many_are_chosen_and_suspended_at_once(site: Site, visitor: Visitor) -> None:
+    for number in range(3):
+        await site.user(f"Bulk {number}", attributes={"team": "Moved"})
+    page = await visitor.open("/users")
+    await page.get_by_label("Attribute", exact=True).fill("team=Moved")
+    await expect(page.get_by_role("row")).to_have_count(4)
+    await page.get_by_label("Choose all that are shown").check()
+    await page.get_by_label("Choose Bulk 1").uncheck()
+    await page.get_by_role("button", name="Suspend chosen").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Suspend 2 people?")
+    await page.get_by_role("button", name="Suspend 2").click()
+    await expect(page.get_by_role("status").first).to_have_text("2 suspended.")
+
+    await page.locator("select[name=status]").select_option("suspended")
+    await page.get_by_label("Attribute", exact=True).fill("team=Moved")
+    await expect(page.get_by_role("row")).to_have_count(3)
+
+
+async def test_columns_come_and_go_without_a_reload(site: Site, visitor: Visitor) -> None:
+    await site.user("Columns", attributes={"floor": 17})
+    page = await visitor.open("/users?q=columns")
+    await page.locator("summary").filter(has_text="Columns").click()
+    await page.get_by_label("Username").uncheck()
+    await page.get_by_label("Attributes").fill("floor")
+    await expect(page.get_by_role("columnheader", name="floor")).to_be_visible()
+    await expect(page.get_by_role("columnheader", name="Username")).to_have_count(0)
+    await expect(page.get_by_role("cell", name="17", exact=True)).to_be_visible()
+
+
+async def test_what_is_found_is_downloaded(site: Site, visitor: Visitor) -> None:
+    await site.user("Downloaded", external_id="d-1")
+    page = await visitor.open("/users?q=downloaded")
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="CSV", exact=True).click()
+    file = await (await download.value).path()
+    assert "d-1" in file.read_text()

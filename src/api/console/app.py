@@ -9,8 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from api.console import changes, groups, home, keys, signing_in, users
+from api.console import changes, groups, home, keys, signing_in
 from api.console.pages import not_served, refused
+from api.console.people import bulk, listing, person
 from api.console.sessions import Sessions
 from domain.errors import Refusal
 
@@ -20,7 +21,9 @@ ASSETS: Final = Path(__file__).with_name("assets")
 ROUTES: Final = (
     *signing_in.ROUTES,
     *home.ROUTES,
-    *users.ROUTES,
+    *listing.ROUTES,
+    *bulk.ROUTES,
+    *person.ROUTES,
     *groups.ROUTES,
     *changes.ROUTES,
     *keys.ROUTES,

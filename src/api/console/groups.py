@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.console.pages import Form, faults_in, number, render, route, service, to
-from api.console.users import search, users_of
+from api.console.forms import Fields
+from api.console.pages import COUNTED, Form, faults_in, number, render, route, service, to
+from api.console.people.listing import users_of
+from api.console.people.search import matching
 from api.web.cursors import read_cursor, write_cursor
 from domain.errors import Conflict, Invalid, Malformed, Stale
 from domain.groups import FIELDS, Group, NewGroup
@@ -20,16 +22,17 @@ from domain.users import GROUPS, User
 from services.groups import GroupService
 from services.memberships import MembershipService
 
-if TYPE_CHECKING:
-    from domain.values import JsonObject
-
 SHOWN: Final = 50
 SUGGESTED: Final = 8
 MAX_DEPTH: Final = 4
 """How deep the tree of nested groups is shown. Each group has a page of its own."""
 
 BY_NAME: Final = parse_sort("name", FIELDS)
-TEXTS: Final[Mapping[str, str]] = {"name": "Name", "description": "Description", "external_id": "External id"}
+FORM: Final = Fields(
+    noun="group",
+    path="/groups",
+    texts={"name": "Name", "description": "Description", "external_id": "External id"},
+)
 
 
 def groups_of(request: Request) -> GroupService:
@@ -51,7 +54,7 @@ async def list_groups(request: Request) -> Response:
         request,
         "group_rows.html" if "rows" in request.query_params else "groups.html",
         groups=found.items,
-        counts={group.id: await members.count(group.id) for group in found.items},
+        counts={group.id: await members.count(group.id, most=COUNTED + 1) for group in found.items},
         asked=asked,
         next=write_cursor(BY_NAME.position(found.items[-1]), of) if found.more else None,
     )
@@ -87,7 +90,7 @@ async def group_page(request: Request, id: int, status: int = 200, reason: str =
         group=group,
         members=found.items,
         names=names,
-        count=await members_of(request).count(id),
+        count=await members_of(request).count(id, most=COUNTED + 1),
         next=write_cursor((found.items[-1].user_id,), of) if found.more else None,
         tree=await tree_of(groups, id),
         asked=add_in(request),
@@ -104,7 +107,7 @@ async def suggestions(request: Request, id: int) -> Sequence[User]:
     """Those who match what is searched for, and are not in the group itself yet."""
     if not (text := add_in(request)):
         return ()
-    outside = every([search(text, ""), negated(equal(GROUPS, id))])
+    outside = every([matching(text), negated(equal(GROUPS, id))])
     return (await users_of(request).list(filter=outside, limit=SUGGESTED)).items
 
 
@@ -114,34 +117,34 @@ async def tree_of(groups: GroupService, id: int, depth: int = 1) -> list[tuple[G
 
 
 async def new_group(request: Request) -> Response:
-    return form_page(request, None, {})
+    return FORM.page(request, None, {})
 
 
 async def create_group(request: Request) -> Response:
+    form: Form = request.state.form
     try:
-        created = await groups_of(request).create(NewGroup(**profile_in(request.state.form)))
+        created = await groups_of(request).create(NewGroup(**FORM.texts_in(form)))
     except (Invalid, Conflict) as refusal:
-        return form_page(request, None, request.state.form, faults_in(refusal), status=422)
+        return FORM.page(request, None, form, faults_in(refusal), status=422)
     return to(request, f"/groups/{created.result.id}")
 
 
 async def edit_group(request: Request) -> Response:
     group = await groups_of(request).get(number(request.path_params["id"], 0))
-    texts = {name: getattr(group, name) or "" for name in TEXTS}
-    return form_page(request, group, {**texts, "version": str(group.version)})
+    return FORM.page(request, group, FORM.texts_of(group))
 
 
 async def save_group(request: Request) -> Response:
+    """An edit of an older version is not stored: both are shown, to choose."""
     form: Form = request.state.form
     group = await groups_of(request).get(number(request.path_params["id"], 0))
-    patch: JsonObject = profile_in(form)
     try:
-        await groups_of(request).patch(group.id, patch, expected=(number(form.get("version"), 0),))
+        await groups_of(request).patch(group.id, FORM.texts_in(form), expected=(number(form.get("version"), 0),))
     except Stale:
-        reason = "Somebody changed this group while you edited. Load the page again to see what is stored."
-        return form_page(request, group, form, {"": reason}, status=409)
+        group = await groups_of(request).get(group.id)
+        return FORM.page(request, group, form, stored=FORM.texts_of(group), status=409)
     except (Invalid, Conflict) as refusal:
-        return form_page(request, group, form, faults_in(refusal), status=422)
+        return FORM.page(request, group, form, faults_in(refusal), status=422)
     return to(request, f"/groups/{group.id}")
 
 
@@ -185,16 +188,6 @@ ACTIONS: Final[Mapping[str, Callable[[Request, int, Form], Awaitable[None]]]] = 
     "unnest": unnest,
     "delete": delete,
 }
-
-
-def profile_in(form: Form) -> dict[str, Any]:
-    return {name: form.get(name, "") or (None if name != "name" else "") for name in TEXTS}
-
-
-def form_page(
-    request: Request, group: Group | None, form: Form, faults: Mapping[str, str] | None = None, *, status: int = 200
-) -> Response:
-    return render(request, "group_form.html", status, group=group, form=form, faults=faults or {}, texts=TEXTS)
 
 
 ROUTES: Final = (

@@ -35,6 +35,9 @@ POLICY: Final = (
 HEADERS: Final = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 """Without a referrer, browsers send a form with the origin `null`: no form would be known as this server's own."""
 
+COUNTED: Final = 10_000
+"""Where counting stops."""
+
 MAX_FORM: Final = 64 * 1024
 """Bytes of a form."""
 
@@ -47,6 +50,11 @@ def time_of(at: datetime | None) -> str:
     return "never" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
 
 
+def many(count: int) -> str:
+    """A count for people. Counting stops somewhere: from there on it has a plus."""
+    return f"{COUNTED:,}+" if count > COUNTED else f"{count:,}"
+
+
 templates = Environment(
     loader=PackageLoader("api.console"),
     autoescape=True,
@@ -55,6 +63,7 @@ templates = Environment(
     lstrip_blocks=True,
 )
 templates.filters["time"] = time_of
+templates.filters["many"] = many
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
@@ -62,6 +71,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     text = templates.get_template(template).render(
         root=request.scope.get("root_path", ""),
         session=getattr(request.state, "session", None),
+        here=request.scope["path"].removeprefix(request.scope.get("root_path", "")).split("/")[1],
         request_id=request.state.request_id,
         **values,
     )

@@ -1,6 +1,6 @@
 "use strict";
 
-// Search while one types: the rows of the answer take the place of those that are shown.
+// Search while one types: what is found takes the place of what is shown.
 for (const form of document.querySelectorAll("form[data-search]")) {
   const rows = document.getElementById(form.dataset.search);
   let waiting, asked = 0;
@@ -42,3 +42,9 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     button.textContent = "Copied";
   });
 }
+
+// Choose all that are shown. The list may have been replaced since the page was loaded.
+document.addEventListener("change", (event) => {
+  if (!event.target.matches("[data-all]")) return;
+  for (const box of event.target.closest("table").querySelectorAll("td input[type=checkbox]")) box.checked = event.target.checked;
+});

@@ -1,0 +1,130 @@
+"""What somebody searches for among people: by a text, by status, by an attribute; and what is shown of them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from starlette.datastructures import QueryParams
+
+from domain.errors import Malformed
+from domain.lists.filters import Filter, every
+from domain.lists.terms import parse_filter
+from domain.stores import Hidden
+from domain.users import FIELDS, Status, User
+
+if TYPE_CHECKING:
+    from domain.values import JsonValue
+
+SEARCHED: Final = ("name", "email", "username", "external_id")
+DELETED: Final = "deleted"
+STATUSES: Final = (*Status, DELETED)
+SORTS: Final[Mapping[str, str]] = {
+    "id": "Oldest first",
+    "-created_at": "Newest first",
+    "-updated_at": "Last changed first",
+    "name": "By name",
+    "email": "By e-mail",
+}
+COLUMNS: Final[Mapping[str, str]] = {
+    "email": "E-mail",
+    "username": "Username",
+    "external_id": "External id",
+    "status": "Status",
+    "created_at": "Created (UTC)",
+    "updated_at": "Changed (UTC)",
+}
+SHOWN_AT_FIRST: Final = ("email", "username", "status", "updated_at")
+ATTRIBUTES: Final = "attributes."
+
+
+def matching(text: str) -> Filter:
+    """Whoever has this text in a name or an identifier."""
+    return parse_filter(" or ".join(f"{field} co {json.dumps(text)}" for field in SEARCHED), FIELDS)
+
+
+def with_attribute(text: str) -> Filter:
+    """Whoever has an attribute such as `team=Sales` or `team.floor=3`; with any value, if none is named.
+
+    Raises `Malformed`.
+    """
+    path, names_value, value = (part.strip() for part in text.partition("="))
+    field = ATTRIBUTES + path
+    try:
+        if not names_value:
+            return parse_filter(f"{field} pr", FIELDS)
+        literals = {json.dumps(value), *([value] if is_scalar(value) else [])}
+        return parse_filter(" or ".join(f"{field} eq {literal}" for literal in sorted(literals)), FIELDS)
+    except Malformed:
+        raise Malformed("Write an attribute as in team=Sales, or team.floor=3 for one inside another.") from None
+
+
+def is_scalar(text: str) -> bool:
+    """Whether this is a number, true or false: then it may be meant so, or as the text that it is."""
+    try:
+        return isinstance(json.loads(text), bool | int | float)
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    q: str
+    status: str
+    attribute: str
+    sort: str
+    columns: tuple[str, ...]
+    """Fields, and attributes by their paths."""
+
+    @classmethod
+    def of(cls, asked: QueryParams) -> Self:
+        texts = {name: asked.get(name, "").strip() for name in ("q", "status", "attribute", "sort", "attributes")}
+        chosen = [name for name in asked.getlist("column") if name in COLUMNS]
+        paths = [ATTRIBUTES + path.strip() for path in texts.pop("attributes").split(",") if path.strip()]
+        texts["sort"] = texts["sort"] or "id"
+        return cls(**texts, columns=(*(chosen or SHOWN_AT_FIRST), *paths))
+
+    @property
+    def filter(self) -> Filter | None:
+        """Raises `Malformed`."""
+        status = self.status if self.status in tuple(Status) else None
+        return every(
+            [
+                matching(self.q) if self.q else None,
+                parse_filter(f"status eq {json.dumps(status)}", FIELDS) if status else None,
+                with_attribute(self.attribute) if self.attribute else None,
+            ]
+        )
+
+    @property
+    def hidden(self) -> Hidden:
+        return Hidden.ONLY if self.status == DELETED else Hidden.NO
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it leaves anybody out, but for the deleted."""
+        return bool(self.q or self.status or self.attribute)
+
+    @property
+    def attributes(self) -> str:
+        return ", ".join(name.removeprefix(ATTRIBUTES) for name in self.columns if name.startswith(ATTRIBUTES))
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The parameters of a link to the same list."""
+        texts = [(name, getattr(self, name)) for name in ("q", "status", "attribute", "sort", "attributes")]
+        return [(n, v) for n, v in texts if v] + [("column", name) for name in self.columns if name in COLUMNS]
+
+
+def label_of(column: str) -> str:
+    return COLUMNS.get(column, column.removeprefix(ATTRIBUTES))
+
+
+def cell_of(user: User, column: str) -> object:
+    """What a column shows of a user."""
+    if not column.startswith(ATTRIBUTES):
+        return getattr(user, column)
+    value: JsonValue = user.attributes
+    for name in column.removeprefix(ATTRIBUTES).split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,150 @@
+"""People in the console over HTTP: the list as it is filtered, many at once, and the ways back."""
+
+import csv
+import json
+from typing import Any
+
+import pytest
+from tests.api.conftest import Directory
+from tests.api.console.conftest import add, get, signed_in
+
+from domain.keys import Scope
+from domain.work import RequestContext
+
+
+async def crowd(directory: Directory, many: int, **profile: Any) -> list[int]:
+    return [(await add(directory, name=f"P{number:03}", **profile)).id for number in range(many)]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("q=p001", ["P001"]),
+        ("status=suspended", ["Carol"]),
+        ("status=deleted", ["Gone"]),
+        ("attribute=team=Sales", ["Alice"]),
+        ("attribute=team.floor=3", ["Bob"]),
+        ("attribute=team.floor%20=%203&q=ali", []),
+        ("attribute=level=true", ["Carol"]),
+        ("attribute=team", ["Alice", "Bob"]),
+    ],
+)
+async def test_people_are_filtered_by_text_status_and_attribute(
+    directory: Directory, query: str, found: list[str]
+) -> None:
+    await add(directory, attributes={"team": "Sales"})
+    await add(directory, name="Bob", attributes={"team": {"floor": 3}})
+    await add(directory, name="Carol", status="suspended", attributes={"level": True})
+    await crowd(directory, 2)
+    gone = await add(directory, name="Gone")
+    await directory.container.users(RequestContext(actor="t", request_id="r")).delete(gone.id)
+    browser = await signed_in(directory, *Scope)
+    page = (await browser.see(f"/users?rows&{query}")).text
+    assert [name for name in ("Alice", "Bob", "Carol", "P000", "P001", "Gone") if f">{name}<" in page] == found
+
+
+async def test_a_wrong_attribute_is_explained_in_place(directory: Directory) -> None:
+    browser = await signed_in(directory, *Scope)
+    page = await browser.see('/users?attribute=te"am=1')
+    assert page.status_code == 200
+    assert "Write an attribute as in team=Sales" in page.text
+
+
+async def test_columns_are_chosen_attributes_too(directory: Directory) -> None:
+    await add(directory, email="a@x.org", external_id="e-1", attributes={"team": {"floor": 3}})
+    browser = await signed_in(directory, *Scope)
+    page = (await browser.see("/users?column=external_id&attributes=team.floor")).text
+    assert "e-1" in page
+    assert "<code>3</code>" in page
+    assert "a@x.org" not in page
+
+
+async def test_what_is_filtered_is_exported(directory: Directory) -> None:
+    await add(directory, attributes={"team": "Sales"})
+    await add(directory, name="=Bob")
+    browser = await signed_in(directory, Scope.USERS_READ)
+    found = await browser.see("/users/export/csv?attribute=team=Sales")
+    assert found.headers["content-disposition"] == 'attachment; filename="users.csv"'
+    assert [row["name"] for row in csv.DictReader(found.text.splitlines())] == ["Alice"]
+    everybody = (await browser.see("/users/export/ndjson?sort=-created_at")).text
+    assert [json.loads(line)["name"] for line in everybody.splitlines()] == ["=Bob", "Alice"]
+    assert (await browser.see("/users/export/xml")).status_code == 400
+
+
+async def test_many_are_suspended_activated_and_deleted_once_it_is_confirmed(directory: Directory) -> None:
+    one, two, three = await crowd(directory, 3)
+    browser = await signed_in(directory, *Scope)
+    for action, status in (("suspend", "suspended"), ("activate", "active")):
+        chosen = {f"user {id}": "on" for id in (one, two)}
+        asked = await browser.send("/users/bulk", on="/users", action=action, **chosen)
+        assert "2 people?" in asked.text
+        assert (await get(directory, one)).status != status
+        done = await browser.send("/users/bulk/confirmed", on="/users", action=action, ids=f"{one} {two}")
+        assert f"2 {'suspended' if action == 'suspend' else 'activated'}." in done.text
+        assert [(await get(directory, id)).status for id in (one, two, three)] == [status, status, "active"]
+
+    await browser.send("/users/bulk/confirmed", on="/users", action="delete", ids=f"{one} {two} 99")
+    assert [(await get(directory, id)).is_hidden for id in (one, two, three)] == [True, True, False]
+
+
+async def test_all_who_match_are_as_many_as_was_said_or_none(directory: Directory) -> None:
+    await crowd(directory, 60)
+    other = await add(directory, name="Other")
+    browser = await signed_in(directory, *Scope)
+    fields = {"action": "suspend", "everyone": "on", "search": "q=P0"}
+
+    asked = await browser.send("/users/bulk", on="/users", **fields)
+    assert "Suspend 60 people?" in asked.text
+    await add(directory, name="P099")
+    refused = await browser.send("/users/bulk/confirmed", on="/users", count="60", **fields)
+    assert refused.status_code == 400
+    assert (await get(directory, 1)).status == "active"
+
+    done = await browser.send("/users/bulk/confirmed", on="/users", count="61", **fields)
+    assert "61 suspended." in done.text
+    assert (await get(directory, other.id)).status == "active"
+
+
+async def test_nothing_is_done_to_nobody_nor_by_who_may_not(directory: Directory) -> None:
+    [one] = await crowd(directory, 1)
+    browser = await signed_in(directory, *Scope)
+    assert (await browser.send("/users/bulk", on="/users", action="suspend")).status_code == 400
+    assert (await browser.send("/users/bulk", on="/users", action="explode")).status_code == 400
+    reader = await signed_in(directory, Scope.USERS_READ)
+    assert "Suspend" not in (await reader.see("/users")).text
+    refused = await reader.send("/users/bulk/confirmed", on="/", action="suspend", ids=str(one))
+    assert refused.status_code == 403
+    assert (await get(directory, one)).status == "active"
+
+
+async def test_a_version_is_restored_whatever_came_after_it(directory: Directory) -> None:
+    alice = await add(directory, email="a@x.org", attributes={"floor": 1})
+    users = directory.container.users(RequestContext(actor="other", request_id="r2"))
+    second = await users.patch(alice.id, {"name": "Second", "attributes": {"floor": 2}})
+    await users.patch(alice.id, {"email": "b@x.org"})
+    await users.patch(alice.id, {"name": "Fourth", "username": "late"})
+    browser, on = await signed_in(directory, *Scope), f"/users/{alice.id}"
+
+    page = await browser.send(f"{on}/restore-version", on=on, seq=str(second.seq))
+    back = await get(directory, alice.id)
+    assert (back.name, back.email, back.username, back.attributes) == ("Second", "a@x.org", None, {"floor": 2})
+    assert page.text.count(f"{on}/restore-version") == 4  # of five, the newest is how it is
+
+    await add(directory, name="Heir", username="late")
+    refused = await browser.send(f"{on}/restore-version", on=on, seq="4")
+    assert refused.status_code == 409
+    assert "Username: Another one has this value." in refused.text
+    assert (await browser.send(f"{on}/restore-version", on=on, seq="99")).status_code == 400
+
+
+async def test_a_long_history_goes_on(directory: Directory) -> None:
+    alice = await add(directory)
+    users = directory.container.users(RequestContext(actor="other", request_id="r2"))
+    for number in range(40):
+        await users.patch(alice.id, {"name": f"Name {number}"})
+    browser = await signed_in(directory, *Scope)
+    page = (await browser.see(f"/users/{alice.id}")).text
+    assert "Name 39" in page
+    assert "created" not in page.partition("What happened")[2]
+    older = page.partition('href="?before=')[2].partition('"')[0]
+    assert "created" in (await browser.see(f"/users/{alice.id}?before={older}")).text
