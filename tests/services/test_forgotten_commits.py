@@ -178,6 +178,13 @@ async def takes_a_link_once(service: Authenticator, units: MemoryUnitsOfWork) ->
         await service.redeem("token")
 
 
+async def keeps_many_suspensions(service: UserService, units: MemoryUnitsOfWork) -> None:
+    others = UserService(units, CONTEXT)
+    ids = [(await others.create(NewUser(name=name))).result.id for name in ("Alice", "Bob")]
+    assert (await service.patch_many(ids, {"status": "suspended"})).result == 2
+    assert {user.status for user in await others.get_many(ids)} == {"suspended"}
+
+
 CHECKS: Final[dict[str, Check]] = {
     "services.authentication.Authenticator._note_use": keeps_the_note_of_a_use,
     "services.authentication.Authenticator._take_link": takes_a_link_once,
@@ -189,6 +196,7 @@ CHECKS: Final[dict[str, Check]] = {
     "services.keys.KeyService.revoke": keeps_a_revocation,
     "services.users.UserService.create": keeps_a_created_user,
     "services.users.UserService._change": keeps_a_patch,
+    "services.users.UserService._change_many": keeps_many_suspensions,
     "services.users.UserService.delete": keeps_a_deletion,
     "services.users.UserService._put": keeps_what_was_put,
     "services.users.UserService.restore": keeps_a_restoration,
