@@ -1,7 +1,7 @@
 """Broken twins: each has one fault that is easily made, and the simulation has to find it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -206,10 +206,10 @@ FAULTS: Final[tuple[Fault, ...]] = (
 )
 
 
-def found(fault: Fault) -> Failure | None:
+def found(fault: Fault, seeds: Iterable[int] = range(SEEDS)) -> Failure | None:
     with pytest.MonkeyPatch.context() as patch:
         fault(patch)
-        return first_failure(range(SEEDS))
+        return first_failure(seeds)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.__name__))

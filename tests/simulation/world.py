@@ -39,11 +39,24 @@ class World:
     is_quiet: bool = False
     """Nothing goes wrong any more."""
 
+    _serve: "Callable[[Process, int], None] | None" = None
+    _started: int = 0
     _clock_is_off_by: timedelta = timedelta()
     _deaths: int = 0
 
     def __post_init__(self) -> None:
         self.processes = [self.process(self) for _ in range(PROCESSES)]
+
+    def serve_with(self, serve: "Callable[[Process, int], None]") -> None:
+        """What each process does beside its requests, and each that takes the place of one that died."""
+        self._serve = serve
+        for process in self.processes:
+            self._begin(process)
+
+    def _begin(self, process: "Process") -> None:
+        if self._serve is not None:
+            self._started += 1
+            self._serve(process, self._started)
 
     def clock(self) -> datetime:
         """The time of day. It jumps back and forth."""
@@ -54,7 +67,7 @@ class World:
     async def step(self, process: "Process", what: str) -> None:
         """Let others run, and perhaps let something go wrong.
 
-        Raises `Contended` or `Busy`, or cancels the task: because its client went away, or because its process died.
+        Raises `Contended` or `Busy`, or cancels the request: its client went away, or the process died.
         """
         if self.tell:
             self.tell(what)
@@ -74,21 +87,23 @@ class World:
             raise Busy("simulated")
         elif fault < 8:
             current = asyncio.current_task()
-            assert current is not None
-            current.cancel()
-            await asyncio.sleep(0)
+            if current in process.requests:
+                current.cancel()
+                await asyncio.sleep(0)
         else:
             self._die(process)
             await asyncio.sleep(0)
 
     def _die(self, process: "Process") -> None:
+        if self._deaths < MAX_DEATHS and process in self.processes:
+            self._deaths += 1
+            self.kill(process)
+
+    def kill(self, process: "Process") -> None:
         """All that a process had in hand is gone. Another one takes its place."""
-        if self._deaths == MAX_DEATHS or process not in self.processes:
-            return
-        self._deaths += 1
-        self.processes[self.processes.index(process)] = self.process(self)
-        for each in process.requests:
-            each.cancel()
+        self.processes[self.processes.index(process)] = new = self.process(self)
+        process.die()
+        self._begin(new)
 
     async def ask(self, call: "Callable[[Process], Coroutine[Any, Any, T]]", what: str) -> T:
         """A request of a client to some process. Raises `Lost` if its answer is lost."""
@@ -119,12 +134,21 @@ class Process(MemoryUnitsOfWork):
     def __init__(self, world: World) -> None:
         super().__init__(world.clock)
         self.requests: dict[asyncio.Task[Any], None] = {}  # in their order: that of a set is another in each run
+        self._jobs: list[asyncio.Task[Any]] = []
         self._world = world
         self._tables = world.database._tables
         self._write_lock = world.database._write_lock
 
     async def step(self, what: str) -> None:
         await self._world.step(self, what)
+
+    def run_beside(self, job: Coroutine[Any, Any, None]) -> None:
+        """Begin what it does beside its requests, until it dies."""
+        self._jobs.append(asyncio.get_running_loop().create_task(job))
+
+    def die(self) -> None:
+        for each in (*self.requests, *self._jobs):
+            each.cancel()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[ReadingUnit]:  # type: ignore[override]  # the stores, a step at a time

@@ -1,0 +1,128 @@
+"""A webhook of the world of a simulation: every process may deliver, and the receiver fails now and then."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from tests.simulation.world import EPOCH, Process, World
+
+from domain.changes import Change
+from domain.deliveries import Answer
+from domain.lists.filters import matches
+from domain.references import Subject
+from domain.webhooks import NewWebhook, Webhook
+from domain.work import RequestContext
+from services.delivery.deliverer import Deliverer
+from services.delivery.ledger import Ledger
+from services.delivery.sender import Means
+from services.webhooks import WebhookService
+
+MAX_FAILURES: Final = 2
+"""How often a message fails at most: the third wait would be half an hour."""
+
+PATIENCE_S: Final = 3600
+"""When nothing goes wrong any more, all must have been delivered after so much of the world's time."""
+
+LOOK_EVERY_S: Final = 5
+DEATHS: Final = 2
+
+
+class NoMeter:
+    def attempted(self, outcome: str) -> None:
+        """Nobody counts."""
+
+    def lag(self, seconds: float) -> None:
+        """Nobody measures."""
+
+
+@dataclass(slots=True)
+class Receiver:
+    """Who gets the messages of one webhook."""
+
+    world: World
+    taken: list[tuple[Subject, int]] = field(default_factory=list)
+    """What it has got, in order: the entity and the number of the change."""
+
+    _failures: Counter[int] = field(default_factory=Counter)
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        data = json.loads(body)["data"]
+        random, seq = self.world.random, data["seq"]
+        await asyncio.sleep(random.random())
+        fails = random.random() < self.world.fault_rate and self._failures[seq] < MAX_FAILURES
+        if fails:
+            self._failures[seq] += 1
+            if random.random() < 1 / 2:
+                return Answer(milliseconds=1, status=500)
+        self.taken.append(((data["kind"], data["entity_id"]), seq))
+        if self.world.tell:
+            self.world.tell(f"the receiver takes change {seq}")
+        return Answer(milliseconds=1, error="The answer was lost.") if fails else Answer(milliseconds=1, status=200)
+
+
+async def open_webhook(world: World) -> tuple[Webhook, Receiver]:
+    """A webhook for all changes of users. All processes, and those that take their places, deliver to it."""
+    context = RequestContext(actor="first", request_id="webhook")
+    webhooks = WebhookService(world.database, bytes, False, context)
+    new = NewWebhook(url="https://example.org/", filter='kind eq "user"')
+    webhook, _ = (await webhooks.create(new, since=0)).result
+    receiver = Receiver(world)
+
+    def clock() -> datetime:
+        """A steady one: of jumps by days, a thousand looks of each process would be made."""
+        return EPOCH + timedelta(seconds=monotonic())
+
+    def deliver(process: Process, number: int) -> None:
+        means = Means(
+            ledger=Ledger(process, f"process {number}"),
+            post=receiver.post,
+            meter=NoMeter(),
+            clock=clock,
+            random=lambda: 0.5,
+        )
+        process.run_beside(Deliverer(means, monotonic, alone=False).run())
+
+    monotonic = asyncio.get_running_loop().time
+    world.serve_with(deliver)
+    return webhook, receiver
+
+
+async def kill_some(world: World) -> None:
+    """Processes die while messages are under way, or wait to be sent again."""
+    for _ in range(DEATHS):
+        await asyncio.sleep(2 * world.random.random())
+        for process in list(world.processes):
+            world.kill(process)
+
+
+async def all_is_delivered(world: World, webhook: Webhook, receiver: Receiver) -> None:
+    """Wait for it, but not for ever."""
+    for _ in range(PATIENCE_S // LOOK_EVERY_S):
+        if not missing(wanted_by(webhook, world.database._tables.changes), receiver):
+            return
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def wanted_by(webhook: Webhook, record: Sequence[Change]) -> Sequence[Change]:
+    return [change for change in record if change.seq > webhook.position and matches(webhook.wanted, change)]
+
+
+def missing(wanted: Sequence[Change], receiver: Receiver) -> set[int]:
+    return {change.seq for change in wanted} - {seq for _, seq in receiver.taken}
+
+
+def broken_delivery(webhook: Webhook, receiver: Receiver, record: Sequence[Change]) -> Iterator[str]:
+    """Every change arrives, and no change of an entity before the ones in front of it."""
+    wanted = wanted_by(webhook, record)
+    for seq in sorted(missing(wanted, receiver)):
+        yield f"change {seq} was not delivered"
+    seen: dict[Subject, set[int]] = {}
+    for subject, seq in receiver.taken:
+        before = {each.seq for each in wanted if (each.kind, each.entity_id) == subject and each.seq < seq}
+        if not before <= seen.setdefault(subject, set()):
+            yield f"change {seq} was delivered before another one of the same entity"
+        seen[subject].add(seq)
