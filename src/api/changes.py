@@ -114,7 +114,7 @@ async def list_changes(
     and follows from the number in its `Roster-Seq`.
 
     After the directory was restored from a backup, a reader who has seen changes that are not in it gets a 410. It has
-    to begin anew, as a mirror does.
+    to begin again, as a mirror does.
     """
     wanted, after = narrowed(FIELDS, filter), since_in(since)
     return followed(request, await changes.wait(filter=wanted, since=after, limit=limit, within_s=wait))

@@ -1,4 +1,4 @@
-"""Everything out, over HTTP: what the directory holds on one person."""
+"""Exports over HTTP: what the directory holds on one person."""
 
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Final
@@ -39,7 +39,7 @@ EXPORTED: Final[dict[int | str, dict[str, Any]]] = {**documented(404, 422)}
 @router.get("/{id}/export", response_model=PersonOut, responses=EXPORTED)
 @calls(ExportService.person)
 async def export_user(request: Request, exports: Exports, id: UserId) -> Response:
-    """Everything that the directory holds on one person, in the state of one moment, to answer a request for access.
+    """Everything that the directory holds on one person, as it was at one moment, to answer a request for access.
 
     It is there for a deleted user too. Of an erased one nothing is held but that there was a user: see its changes.
     """

@@ -81,7 +81,7 @@ async def metrics(request: Request) -> Response:
     """Figures for monitoring, in the text format of Prometheus, or as OpenMetrics if Accept prefers that.
 
     They show how many requests there are and how long they take, and nothing of the directory. With several server
-    processes they are the sums of all.
+    processes they are the totals of all of them.
     """
     write, media_type = WRITERS[media_type_for(request.headers.getlist("accept"), tuple(WRITERS))]
     text = await asyncio.to_thread(write, container_of(request).metrics().shown)  # so that no request waits for it

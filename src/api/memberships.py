@@ -122,7 +122,8 @@ async def change_members(
     body: MembersIn,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
-    """Add users to a group and remove others, all or none. Who is a member already, or is none, is no error.
+    """Add users to a group and remove others, all or none. To add a member again, or to remove a user who is not one,
+    is not an error.
 
     A 422 names each user to be added who is not there.
     """

@@ -135,7 +135,7 @@ def register_build_info(registry: CollectorRegistry, engine: str) -> None:
 
 
 def shown(own: CollectorRegistry) -> CollectorRegistry:
-    """The registry that is shown. For a worker it has the sums of all, as the next request may reach another one."""
+    """The registry that is shown. For a worker it has the totals of all: the next request may reach another one."""
     if folder := os.environ.get(SHARED_FOLDER):
         everyone = CollectorRegistry()
         everyone.register(FiguresOfWorkers(folder))

@@ -99,8 +99,8 @@ async def list_users(
 ) -> Response:
     """List users, by default those that are not deleted in the order of ids. A page costs the same at any depth.
 
-    With `Accept: application/x-ndjson` or `text/csv` the answer is the whole list as a stream, in the state of one
-    moment. Programs read NDJSON. In CSV, attributes are a cell of JSON.
+    With `Accept: application/x-ndjson` or `text/csv` the answer is the whole list as a stream, as it was at one moment.
+    Programs read NDJSON. In CSV, attributes are a cell of JSON.
 
     To keep a mirror, read this as NDJSON with `deleted=any`, then follow `/changes/` from the number in `Roster-Seq`.
     """

@@ -1,4 +1,4 @@
-"""The version of Roster. The package takes it from here, and so does a checkout that was not installed anew."""
+"""The version of Roster. The package takes it from here, and so does a checkout that was not installed again."""
 
 from typing import Final
 

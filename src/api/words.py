@@ -1,4 +1,4 @@
-"""What is said of a value of the wrong form: one voice for bodies, parameters and settings, whoever finds the fault."""
+"""What is said about a value of the wrong form: the same for bodies, parameters and settings."""
 
 from collections.abc import Mapping
 from typing import Any, Final

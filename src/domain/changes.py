@@ -153,14 +153,14 @@ class ReadChanges(Protocol):
     async def has_expired(self, position: int) -> bool:
         """Whether the feed cannot be followed from this number on.
 
-        Who has seen the changes up to it has seen some that a restore undid, or misses some that are kept no longer.
+        A reader at this position has seen changes that a restore undid, or misses changes that are no longer kept.
         """
         ...
 
     async def last_about(self, kind: str, ids: Collection[int]) -> Mapping[int, tuple[int, datetime]]:
         """The number and the time of the last change that is about each of these entities, if there is one.
 
-        It takes two statements, and for each entity as long whatever the number of its changes.
+        It takes two statements. Their cost does not depend on how many changes an entity has.
         """
         ...
 

@@ -17,7 +17,7 @@ RETRIED_AFTER_S: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 
 """How long after each failed attempt the next one follows, by Standard Webhooks; the last one again and again."""
 
 JITTER: Final = 0.1
-"""By which part a wait is longer or shorter, so that what failed together does not come back together."""
+"""The largest random part of a wait, up or down, so that messages that failed together are not sent together."""
 
 MAX_RETRY_AFTER: Final = timedelta(hours=24)
 """The longest that a receiver can ask to be left alone."""
@@ -102,7 +102,7 @@ class Answer:
 
 
 Post = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
-"""Sends a body with these headers to a URL. It raises nothing: that there was no answer is an answer."""
+"""Sends a body with these headers to a URL. It raises nothing: it reports that there was no answer as an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,14 +73,14 @@ class Gone(Refusal):
 
 
 class PositionExpired(Refusal):
-    """`last` is the number of the last change: who reads everything anew can continue from there."""
+    """`last` is the number of the last change: a reader who reads everything again can continue from there."""
 
     code = "position_expired"
 
     def __init__(self, last: int) -> None:
         super().__init__(
             "The feed cannot be followed from this number on: the directory was restored from a backup, or the changes "
-            f"after it are kept no longer. Read everything anew that you keep a copy of, then follow since={last}."
+            f"after it are no longer kept. Read everything again that you keep a copy of, then follow since={last}."
         )
         self.last = last
 
@@ -119,7 +119,7 @@ class InUse(Refusal):
 
 
 class BrokenReference(Refusal):
-    """A foreign key was violated. Stores check references first, so this is for statements that are not theirs."""
+    """A foreign key was violated. Stores check references first, so only statements of others raise this."""
 
     code = "broken_reference"
 

@@ -12,7 +12,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: how it is, and the command or setting that mends it."""
+    """One thing that was looked at: how it is, and the command or setting that helps."""
 
     what: str
     level: Level

@@ -62,7 +62,7 @@ FIELDS: Final[Fields] = {
 """The fields by which lists of groups are filtered and sorted."""
 
 ALL_FIELDS: Final[Fields] = {**FIELDS, PARTS.name: PARTS}
-"""The same, with that which only SCIM asks for."""
+"""The same, with the fields that only SCIM filters by."""
 
 ReadGroups: TypeAlias = ReadStore[Group]
 Groups: TypeAlias = Store[NewGroup, Group]

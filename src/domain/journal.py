@@ -25,7 +25,7 @@ class Line(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What a journal had at some moment."""
+    """The state of a journal at some moment."""
 
     lines: Mapping[Subject, Line]
     seq: int | None

@@ -1,4 +1,4 @@
-"""Leases: what one process at a time does, whatever the number of processes.
+"""Leases: with one, a process does what only one process at a time may do.
 
 Nobody compares clocks. A holder beats again and again. Another process takes the lease over when it has seen no beat
 for a while, by its own clock.

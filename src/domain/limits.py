@@ -9,7 +9,7 @@ class Limits:
     """Seconds, bytes and numbers, each above 0. Raises ValueError for others."""
 
     statement_s: float = 15
-    """How long a statement may take. A PostgreSQL server that does not even refuse it then is given up soon after."""
+    """How long a statement may take. A PostgreSQL server that goes on after that loses its connection."""
 
     end_s: float = 0.5
     """How long PostgreSQL may take to undo a transaction or to give up a statement, before its connection is cut."""

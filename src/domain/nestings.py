@@ -58,8 +58,8 @@ class Nesting(NestingProfile, Entity):
 class Member:
     """A user who is in a group itself, or in one that is a part of it.
 
-    `via` are those of these groups of which it is a member itself, in rising order. `role` is that of its membership of
-    the group itself, if it has one.
+    `via` are the ids of those groups of which the user is a direct member, in rising order. `role` is that of its
+    membership of the group itself, if it has one.
     """
 
     group_id: int

@@ -15,8 +15,8 @@ NOBODY: AbstractSet[Subject] = frozenset()
 class MembersPatch:
     """Users and groups, by kind and id, to be added and removed.
 
-    If it `replaces`, all others are removed. Those that one of `matching` is true of are removed too: to find them, all
-    members are read.
+    If it `replaces`, all others are removed. Members for which one of `matching` is true are removed too: to find them,
+    all members are read.
     """
 
     add: AbstractSet[Subject] = NOBODY

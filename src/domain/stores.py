@@ -58,7 +58,8 @@ class ReadStore(Protocol[E_co]):
         ...
 
     async def get_many(self, ids: Collection[int]) -> Sequence[E_co]:
-        """Those of these entities that there are, hidden ones too, in the order of their ids. Else as `get`.
+        """The entities with these ids, hidden ones too, in the order of their ids. Ids without an entity are left out.
+        Otherwise as `get`.
 
         It takes one statement, whatever their number. All methods for many take a few.
         """
@@ -89,7 +90,7 @@ class ReadStore(Protocol[E_co]):
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
         """How many entities match the filter. It takes as long as reading them all.
 
-        With `most`, it stops there: that many means that or more.
+        With `most` it stops counting there, so that number means that many or more.
         """
         ...
 

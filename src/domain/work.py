@@ -137,7 +137,7 @@ class UnitsOfWork(Protocol):
     def reading(self) -> AbstractAsyncContextManager[ReadingUnit]: ...
 
     def snapshot(self, context: RequestContext) -> AbstractAsyncContextManager[ReadingUnit]:
-        """Stores whose answers are all of one moment, for a long list.
+        """Stores that all show the state of one moment, for a long list.
 
         Raises `Busy` while there are too many, in all or of this actor.
         """
@@ -174,7 +174,7 @@ class UnitsOfWork(Protocol):
         ...
 
     async def begin_epoch(self, *, beyond: int = 0) -> int:
-        """Count on beyond all numbers that may have been given out, after the directory was restored from a backup.
+        """Continue counting above all numbers that may have been given out, after a restore from a backup.
 
         `beyond` is the highest one that is known. Returns the number after which all ids and changes are counted now.
         Those after the last change up to this one are positions that have expired (see `ReadChanges.has_expired`).

@@ -44,7 +44,7 @@ MEMBERSHIPS: Final = EntityTable[NewMembership, Membership](Membership, membersh
 
 IS_USER: Final = sa.literal_column("'user'", sa.Text)
 IS_GROUP: Final = sa.literal_column("'group'", sa.Text)
-"""Which kind a member of a group is: users and groups have ids of their own each."""
+"""Of which kind a member of a group is: a user and a group may have the same id."""
 
 living_groups: Final = sa.table(
     "groups", sa.column("id", sa.BigInteger), sa.column("name_key", Key), sa.column("deleted_at")

@@ -1,4 +1,4 @@
-"""Everything out: what the directory holds on one person."""
+"""Exports: what the directory holds on one person."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class ExportService:
 
     @streaming(Scope.USERS_READ, Scope.GROUPS_READ, Scope.CHANGES_READ)
     async def person(self, id: int) -> AsyncGenerator[PersonPart]:
-        """The user, deleted or not, its memberships, and all changes about it, in the state of one moment.
+        """The user, deleted or not, its memberships, and all changes about it, as they were at one moment.
 
         The first part has no changes.
         Raises `NotFound` if there never was one, or if it was erased.

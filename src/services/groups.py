@@ -60,7 +60,7 @@ class GroupService:
     async def export(
         self, *, filter: Filter | None = None, sort: Sort = BY_ID, hidden: Hidden = Hidden.NO
     ) -> AsyncGenerator[Page[Group]]:
-        """The whole list in the state of one moment, in pages, of which there is at least one."""
+        """The whole list as it was at one moment, in pages, of which there is at least one."""
         async with self.units.snapshot(self.context) as work:
             async for page in pages_of(work.groups, work.changes, filter=filter, sort=sort, hidden=hidden):
                 yield page

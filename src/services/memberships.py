@@ -61,7 +61,7 @@ class MembershipService:
     async def export(
         self, group_id: int, *, filter: Filter | None = None, sort: Sort = BY_USER
     ) -> AsyncGenerator[Page[Membership]]:
-        """All members in the state of one moment, in pages, of which there is at least one."""
+        """All members as they were at one moment, in pages, of which there is at least one."""
         async with self.units.snapshot(self.context) as work:
             await work.groups.get(group_id)
             its = of_group(group_id, filter)
@@ -84,7 +84,7 @@ class MembershipService:
 
     @streaming(Scope.GROUPS_READ)
     async def export_nested(self, group_id: int) -> AsyncGenerator[Page[Member]]:
-        """All of them in the state of one moment, in pages, of which there is at least one."""
+        """All of them as they were at one moment, in pages, of which there is at least one."""
         async with self.units.snapshot(self.context) as work:
             await work.groups.get(group_id)
             seq, after, more = await work.changes.last(), 0, True

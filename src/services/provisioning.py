@@ -113,8 +113,8 @@ async def with_members(work: ReadingUnit, groups: Sequence[Group], *, members: b
 async def last_changes_of(work: ReadingUnit, groups: Sequence[Group]) -> Mapping[int, tuple[int, datetime]]:
     """The number and the time of the last change about each group, or about who is in it.
 
-    If it is kept no longer, the highest number that is not kept stands for it: no client has seen it as that of another
-    state of the group.
+    If that change is no longer kept, the highest number that was removed stands for it: no client has seen that number
+    with another state of the group.
     """
     last = await work.changes.last_about(Group.kind, [each.id for each in groups])
     if all(each.id in last for each in groups):

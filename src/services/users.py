@@ -92,7 +92,7 @@ class UserService(Service):
     async def export(
         self, *, filter: Filter | None = None, sort: Sort = BY_ID, hidden: Hidden = Hidden.NO
     ) -> AsyncGenerator[Page[User]]:
-        """The whole list in the state of one moment, in pages, of which there is at least one."""
+        """The whole list as it was at one moment, in pages, of which there is at least one."""
         async with self.units.snapshot(self.context) as work:
             async for page in pages_of(work.users, work.changes, filter=filter, sort=sort, hidden=hidden):
                 yield page
@@ -207,7 +207,7 @@ class UserService(Service):
 
 
 def require_email(is_email: Callable[[str], bool], new: NewUser | User, before: User | None = None) -> None:
-    """Raises `Invalid`. An address that a user has already stays good."""
+    """Raises `Invalid`. An address that a user already has stays valid."""
     had = None if before is None else before.email
     if new.email is not None and new.email != had and not is_email(new.email):
         raise Invalid([Fault("/email", "invalid", "Must have the form of an e-mail address.")])

@@ -20,7 +20,7 @@ MARKS: Final = {Level.OK: "ok", Level.WARN: "warn", Level.FAIL: "FAIL"}
 
 
 def doctor(json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """Look at everything that a server needs, and say what mends what is wrong. Nothing is changed.
+    """Look at everything that a server needs, and say what to do about what is wrong. Nothing is changed.
 
     Exits with 0 if nothing fails, with 1 otherwise. Warnings do not fail.
     """

@@ -30,7 +30,7 @@ def export(
     output: Output = None,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Write the users that are not deleted, in the state of one moment.
+    """Write the users that are not deleted, as they were at one moment.
 
     Each line has what is set of a user, with the record of SCIM: ids, versions and times are not in it. In CSV a cell
     that a spreadsheet would run as a formula begins with an apostrophe, one more than the value has.

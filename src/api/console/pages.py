@@ -129,7 +129,7 @@ async def form_of(request: Request) -> Form:
 
 
 def service(request: Request, provider: "Callable[[Container], Callable[[RequestContext], S]]") -> S:
-    """A service for the context of a page. It checks the scopes of whoever is signed in."""
+    """A service for the context of a page. It checks the scopes of the person who is signed in."""
     session: Session = request.state.session
     context = RequestContext(actor=session.actor, request_id=request.state.request_id, scopes=session.scopes)
     return provider(request.app.state.container)(context)

@@ -55,7 +55,7 @@ class PublicNetwork(httpcore2.AsyncNetworkBackend):
         raise failure
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
-        """Raises `NotPublic` if one of them is not: whoever mixes them has nothing good in mind."""
+        """Raises `NotPublic` if one of them is not: a host that has both kinds is not to be trusted."""
         try:
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError):

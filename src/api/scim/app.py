@@ -41,7 +41,7 @@ log = structlog.get_logger("roster.access")
 
 
 def scim_routes(settings: Settings) -> Sequence[BaseRoute]:
-    """What the app serves. The mount itself is not under the mount."""
+    """What the app serves. A `Mount` does not answer at its own path, so that is a route of its own."""
     routes = [route(path, actions, settings) for path, actions in ACTIONS.items()]
     app = answering_errors(InBothSpellings(Router(routes, redirect_slashes=False, default=nothing_there)))
     return [Mount(MOUNT, app=app, name="scim"), of_any_method(Route(MOUNT, AtTheMount(app), name="scim"))]

@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`base` is the address of the mount, absolute if the operator has set one."""
+    """`base` is the address of the mount: see `api.scim.app.base_of`."""
 
     request: Request
     base: str

@@ -12,7 +12,7 @@ from domain.lists.terms import CONSTANTS, operator_of
 
 
 def parse(text: str, names: Names, *, strict: bool) -> Filter:
-    """The filter of a text. With `strict`, all names are known, and it has no form that the grammar has not.
+    """The filter of a text. With `strict` all names are known, and the text keeps to the grammar to the letter.
 
     Raises `Malformed`.
     """

@@ -67,7 +67,7 @@ async def another_host(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def error_for(request: Request, status: int, code: str, detail: str) -> Response:
-    """A problem document, or what the protocol has for it whose mount the request is for."""
+    """A problem document; under the mount of another protocol, the error of that one."""
     for mount, error in request.app.state.errors_under.items():
         if f"{request.scope['path']}/".startswith(f"{mount}/"):
             answer: Response = error(status, detail)

@@ -117,7 +117,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     409: "Others have these identifiers: `errors` names each, with the `id` of who has it if the key may read it; or "
     "something still refers to it; or a request with this idempotency key is under way; or this is the last key that "
     "may administer keys.",
-    410: "It is deleted, and can be restored. Or, in the feed: begin anew.",
+    410: "It is deleted, and can be restored. Or, in the feed: begin again.",
     412: "It is not at a version that If-Match or If-None-Match allows.",
     413: f"The body is larger than {MAX_BODY_BYTES} bytes.",
     415: "The media type of the body is not one of those listed here.",

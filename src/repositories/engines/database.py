@@ -76,12 +76,12 @@ class Database(Protocol):
     async def scrub(self, rewrite: bool) -> bool:
         """Remove erased rows from the files, as far as this engine can. Returns whether none is left.
 
-        Without `rewrite` only what an earlier call had to leave.
+        Without `rewrite` it removes only what an earlier call had to leave.
         """
         ...
 
     async def start(self) -> None:
-        """Get ready to serve; nothing, if it is. Raises `NotReady`, for an operator, if that cannot be."""
+        """Get ready to serve. Does nothing if it is ready. Raises `NotReady`, for the operator, if it cannot be."""
         ...
 
     async def stop(self) -> None: ...

@@ -40,7 +40,7 @@ class Transaction(Executor, Protocol):
     companion: Companion | None
 
     async def fetch(self, statement: sa.Executable, parameters: Parameters = ..., *, last: bool = False) -> Rows:
-        """As `Executor.fetch`. The `last` statement also commits, which saves SQLite a job."""
+        """As `Executor.fetch`. The `last` statement also commits, which saves SQLite a trip to the driver's thread."""
         ...
 
     async def write(

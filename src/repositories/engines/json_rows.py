@@ -1,7 +1,7 @@
 """Many rows as one parameter: a JSON array of arrays, which both databases read as a table.
 
 A statement for 5,000 rows then has the text of a statement for one. With IN, or with VALUES for each row, it would be
-compiled anew for each number of rows, and end at some 32,000 values.
+compiled again for each number of rows, and could have 32,000 values at the most.
 """
 
 import json

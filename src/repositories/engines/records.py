@@ -112,7 +112,7 @@ def stored_entity(target: Record, session: SyncSession) -> Entity:
 
 
 def read(target: Record, names: Sequence[str], session: SyncSession) -> Mapping[str, Any]:
-    """Some attributes of an object from its row. One that was set unseen, or changed in place, does not know them."""
+    """Some attributes of an object, from its row: it does not know those that were set unseen or changed in place."""
     state = sa.inspect(target)
     columns = [getattr(type(target), name).label(name) for name in names]
     key = [column == value for column, value in zip(state.mapper.primary_key, state.identity or (), strict=True)]
@@ -128,6 +128,6 @@ def names_of(target: Record) -> Sequence[str]:
 
 
 def make(target: Record, values: Mapping[str, Any]) -> Entity:
-    """An entity of copies: what an attribute holds may change in place later."""
+    """An entity made of copies: the value of an attribute may change in place later."""
     assert target.__entity__ is not None  # noqa: S101
     return target.__entity__(**deepcopy(dict(values)))

@@ -20,7 +20,7 @@ metadata: Final = sa.MetaData(
 
 
 JOURNALLED: Final = "journalled"
-"""In the `info` of a table whose every write has a change row: how to write to it, for who tries another way."""
+"""In the `info` of a table whose every write has a change row: how to write to it, for those who try another way."""
 
 
 class Iso(sa.types.UserDefinedType[datetime]):
@@ -72,7 +72,7 @@ class Choice(sa.types.TypeDecorator[StrEnum]):
 
 
 Json: Final = sa.JSON(none_as_null=True)
-"""JSON as text on both: what was put in comes out, numbers and the order of members included."""
+"""JSON as text on both: what was stored comes back as it was, with its numbers and the order of its members."""
 
 
 def entity_columns() -> list[sa.Column[Any]]:

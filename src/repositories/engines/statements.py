@@ -36,7 +36,7 @@ class Unsupported(TypeError):
 
 
 def bounded(number: int) -> int:
-    """The number, or the nearest from 0 to the largest id: a driver fails on one of more than 64 bits."""
+    """The number, or the nearest one from 0 to the largest id: a driver fails on a number of more than 64 bits."""
     return max(0, min(number, MAX_ID))
 
 

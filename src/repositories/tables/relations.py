@@ -171,7 +171,7 @@ async def clear_all(unit: Writing, table: AnyTable, field: str, id: int, *, hidd
 
 
 def note_saved(unit: Writing, before: Any, after: Any) -> None:
-    """A statement has changed this entity. `before` is told but for its version."""
+    """A statement has changed this entity. `before` has all but its version."""
     unit.journal.saved(replace(before, version=after.version - 1), after)
     unit.known.pop((after.kind, after.id), None)
 

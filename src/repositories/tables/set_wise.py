@@ -1,4 +1,4 @@
-"""Ending many entities at once: the database writes their changes itself, and no row of them comes to Python.
+"""Ending many entities at once: the database writes their changes itself, so their rows are not read into Python.
 
 For 5,000 memberships this takes a tenth of the time, during which no other unit can write on SQLite. It is used for
 entities whose values the database writes as the same JSON as Python (`can_end`). All others go through the journal.

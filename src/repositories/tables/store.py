@@ -214,7 +214,7 @@ class SqlStore(SqlReadStore[N, E]):
     async def in_full(self, conflict: Conflict, columns: Parameters, id: int | None = None) -> Conflict:
         """The conflict with all fields that are taken. The database names one, and ends the transaction for it.
 
-        So the others are looked up outside of it. If that is not possible now, the one has to do.
+        So the others are looked up outside of it. If that is not possible now, only that one is named.
         """
         taken: dict[str, int | None] = {}
         with suppress(Refusal):

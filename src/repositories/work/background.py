@@ -54,8 +54,8 @@ async def guarded(job: Callable[[], Awaitable[None]], what: str) -> None:
 class Scrubbing:
     """Removes what was erased from the database's files. Several erasures share one pass, repeated until it is done.
 
-    `scrub` is asked whether the rows themselves have to be removed, or only what an earlier pass had to leave. It says
-    whether nothing is left.
+    `scrub` is asked whether the rows themselves have to be removed, or only what an earlier pass had to leave. It
+    returns whether nothing is left.
     """
 
     def __init__(self, scrub: Callable[[bool], Awaitable[bool]], background: Background) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for changes. All who wait together cost one query for each news, and one a few times a second.
+"""Waiting for changes. All who wait share one query for each new change, and one a few times a second.
 
 The look-out reads what is new and matches it with the filters of all who wait. So a change wakes those whom it is for.
 """
@@ -92,7 +92,7 @@ class Feed:
                 self._look_out = None
 
     async def _look(self) -> None:
-        """No error ends it: whoever waits gets the news when the database answers again."""
+        """No error ends it: those who wait get the change when the database answers again."""
         failed = False
         while True:
             self._news.clear()

@@ -120,7 +120,7 @@ class Deliverer:
             sender.wake()
 
     def _follow(self, sender: Sender) -> bool:
-        """Whether the sender has read all that the reader of all has: from now on it gets what that one reads."""
+        """Whether the sender has caught up with the shared reader: from now on it gets what that one reads."""
         if sender.outbox.read_to < self._head:
             return False
         self._following.setdefault(sender.outbox.webhook.filter, set()).add(sender)
@@ -133,7 +133,7 @@ class Deliverer:
             await self._store([sender])
 
     async def _read(self, spawn: Spawn) -> None:
-        """Follow the feed. Webhooks that were changed are opened anew."""
+        """Follow the feed. Webhooks that were changed are opened again."""
         while True:
             page = await self._ledger.follow(self._head, PAGE, WAIT_S)
             if not page.changes:

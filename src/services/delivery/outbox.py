@@ -1,4 +1,4 @@
-"""What one webhook has to deliver, in which order, and when. All of it is in memory and nothing waits here.
+"""What one webhook has to deliver, in which order, and when. All of it is in memory, and nothing here waits.
 
 Changes that were read are *fresh*. Fresh changes of one entity are delivered in order and one at a time, those of
 different entities side by side. When an attempt fails, its change becomes a delivery that is tried again by a

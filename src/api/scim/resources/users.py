@@ -1,4 +1,4 @@
-"""/Users: the endpoint, and what lists of users are filtered and sorted by."""
+"""/Users: the users of the directory (RFC 7643, section 4.1)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -49,7 +49,7 @@ class ConnectionExecutor:
 
 
 async def execute(connection: "Connection", sql: str, arguments: Sequence[Any]) -> Result:
-    """As the driver's `fetch`, with what a session asks besides."""
+    """As the driver's `fetch`, with what a session needs besides the rows."""
     prepare: Any = connection._prepare  # type: ignore[attr-defined]  # noqa: SLF001  # the public one prepares anew each time
     try:
         statement = await prepare(sql, use_cache=True)

@@ -2,7 +2,7 @@
 
 A server that is frozen, or behind a network that is gone, answers nothing and refuses nothing. asyncpg then waits for
 ever in three places: for the answer to a statement, unless there is a command time-out; for the end of a statement that
-was given up, before the connection is used or released; and for the farewell of a connection that is closed.
+was given up, before the connection is used or released; and for the end of a connection that is closed.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Connections:
         meter.size(name, pool.get_max_size())
 
     async def close(self) -> None:
-        """Say farewell to the server, or cut the connections if it does not answer in time."""
+        """Close the connections, or cut them if the server does not answer in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.stop_s):
                 await self._pool.close()
@@ -61,7 +61,7 @@ class Connections:
             await self._release(connection)
 
     async def _release(self, connection: "Connection") -> None:
-        """One that does not come to rest in time is cut by the pool, which makes another one when it is needed."""
+        """If a connection does not become idle in time, the pool cuts it, and makes another one when one is needed."""
         with suppress(*DRIVER_ERRORS):
             await self._pool.release(connection, timeout=self._limits.end_s)
 
@@ -95,7 +95,7 @@ def cut(connection: "Connection") -> None:
 
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-"""After how many seconds of silence a peer is asked whether it lives, how often, and how many times in vain."""
+"""TCP keep-alive: after how many seconds of silence a peer is probed, how often, and how many probes may fail."""
 
 
 async def prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

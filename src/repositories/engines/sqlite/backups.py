@@ -137,7 +137,7 @@ def replace(path: Path, by: Path) -> Path | None:
 
 
 def settle(path: Path) -> None:
-    """Put all that is in the log into the file, as far as it can be read. Raises `NotReady` if it is in use."""
+    """Move the contents of the log into the file, as far as it can be read. Raises `NotReady` if it is in use."""
     try:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as connection:
             connection.execute("PRAGMA journal_mode=DELETE").fetchall()  # fails unless it is the only connection

@@ -1,6 +1,6 @@
 """Commits in groups: small units that come while one COMMIT is under way share the next one.
 
-A COMMIT costs a sync of the disk, and each trip to the driver's thread two fights for the interpreter's lock. Among
+A COMMIT costs a sync of the disk. Each trip to the driver's thread costs two waits for the interpreter's lock. Among
 sixteen clients both are shared by most units. Each unit has a savepoint: one that is refused is undone alone.
 """
 
@@ -78,7 +78,7 @@ class GroupCommit:
 
 
 def alarm_in(outcomes: Sequence[Outcome]) -> Refusal | None:
-    """What an operator is told of: one unit may meet it, or all."""
+    """Errors that the operator is told of. They may come from one unit, or end all."""
     refusals = (refuse(error) for _, error in outcomes if isinstance(error, sqlite3.Error))
     return next((refusal for refusal in refusals if isinstance(refusal, ALARMS)), None)
 

@@ -106,7 +106,7 @@ def lock(path: Path, advice: str = ONE_PROCESS) -> int:
 def remove_traces(rewrite: bool, connection: sqlite3.Connection) -> tuple[bool, bool]:
     """Remove erased rows from the file, if asked to, and from its log. Returns whether each was done.
 
-    It waits for nobody: other writers wait meanwhile, and who reads an old state may do so for minutes.
+    It does not wait for readers of an old state, which may take minutes while other writers wait.
     """
     ((patience_ms,),) = connection.execute("PRAGMA busy_timeout").fetchall()
     try:
