@@ -52,5 +52,5 @@ def would_run(value: str) -> bool:
 
 
 def unescaped(text: str) -> str:
-    """What `cell` made of a string, undone: for whoever reads such a CSV."""
+    """Undo what `cell` made of a string: for programs that read such a CSV."""
     return text[1:] if text.startswith("'") and would_run(text) else text
