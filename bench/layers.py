@@ -34,6 +34,7 @@ from bench.results import write_section
 from bench.tables import table
 from domain.idempotency import Committed
 from domain.keys import NewKey, Scope
+from domain.lists.pages import Page
 from domain.users import NewUser, User
 from domain.work import RequestContext
 
@@ -132,8 +133,8 @@ class Ready:
     async def get(self, id: int) -> User:
         return self._users[id - 1]
 
-    async def list(self, **_: object) -> Sequence[User]:
-        return self._users
+    async def page(self, **_: object) -> Page[User]:
+        return Page.of(self._users, PAGE)
 
     async def add(self, new: NewUser) -> User:
         return User(id=1, name=new.name, created_at=self.now, updated_at=self.now, version=1, email=new.email)

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from domain.entities import Entity
 from domain.lists.filters import Filter
-from domain.lists.pages import BY_ID, Position, Sort
+from domain.lists.pages import BY_ID, Page, Position, Sort
 
 N_contra = TypeVar("N_contra", contravariant=True)
 E = TypeVar("E", bound=Entity)
@@ -85,6 +85,19 @@ class ReadStore(Protocol[E_co]):
         With `after`, those that follow this position (`sort.position(entity)`), whether or not an entity still has it.
         Raises `Malformed` if it is not a position of this sort.
         """
+        ...
+
+    async def page(
+        self,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
+        after: Position | None = None,
+        skip: int = 0,
+        limit: int,
+    ) -> Page[E_co]:
+        """The same with the number of the last change of the state that it shows, and whether more follow."""
         ...
 
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:

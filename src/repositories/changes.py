@@ -64,6 +64,7 @@ LISTING: Final = Listing(
     unique=[("seq",)],
 )
 LAST_SEQ: Final = sa.select(sa.func.coalesce(sa.func.max(changes.c.seq), 0))
+LAST_CHANGE: Final = LAST_SEQ.scalar_subquery().label("last_change")
 POSITION: Final = sa.bindparam("position", type_=sa.BigInteger())
 EXPIRED: Final = (
     sa.select(expired_positions.c.last)

@@ -14,7 +14,7 @@ from domain.stores import Hidden
 from domain.values import JsonObject
 from domain.versions import NOT_THERE, Expected, require_version
 from domain.work import RequestContext, UnitsOfWork
-from services.lists import page_of, pages_of
+from services.lists import pages_of
 from services.operations import contended, operation, retry, streaming
 
 
@@ -52,9 +52,7 @@ class GroupService:
         limit: int,
     ) -> Page[Group]:
         async with self.units.reading() as work:
-            return await page_of(
-                work.groups, work.changes, filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit
-            )
+            return await work.groups.page(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit)
 
     @streaming(Scope.GROUPS_READ)
     async def export(
@@ -62,7 +60,7 @@ class GroupService:
     ) -> AsyncGenerator[Page[Group]]:
         """The whole list as it was at one moment, in pages, of which there is at least one."""
         async with self.units.snapshot(self.context) as work:
-            async for page in pages_of(work.groups, work.changes, filter=filter, sort=sort, hidden=hidden):
+            async for page in pages_of(work.groups, filter=filter, sort=sort, hidden=hidden):
                 yield page
 
     @operation(Scope.GROUPS_READ)
@@ -156,9 +154,7 @@ class GroupService:
         async with self.units.reading() as work:
             await work.users.get(user_id)
             its = every([equal(MEMBERS, user_id), filter])
-            return await page_of(
-                work.groups, work.changes, filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit
-            )
+            return await work.groups.page(filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit)
 
     @operation(Scope.GROUPS_READ)
     async def list_reached(self, user_id: int, *, after: int = 0, limit: int) -> Page[Reached]:

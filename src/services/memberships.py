@@ -16,7 +16,7 @@ from domain.nestings import Member
 from domain.stores import Hidden
 from domain.values import JsonObject
 from domain.work import RequestContext, UnitsOfWork
-from services.lists import page_of, pages_of
+from services.lists import pages_of
 from services.operations import contended, operation, streaming
 
 BOTH: Final = "Is to be added as well."
@@ -53,9 +53,7 @@ class MembershipService:
         async with self.units.reading() as work:
             await work.groups.get(group_id)
             its = of_group(group_id, filter)
-            return await page_of(
-                work.memberships, work.changes, filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit
-            )
+            return await work.memberships.page(filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit)
 
     @streaming(Scope.GROUPS_READ)
     async def export(
@@ -65,7 +63,7 @@ class MembershipService:
         async with self.units.snapshot(self.context) as work:
             await work.groups.get(group_id)
             its = of_group(group_id, filter)
-            async for page in pages_of(work.memberships, work.changes, filter=its, sort=sort, hidden=Hidden.NO):
+            async for page in pages_of(work.memberships, filter=its, sort=sort, hidden=Hidden.NO):
                 yield page
 
     @operation(Scope.GROUPS_READ)

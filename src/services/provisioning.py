@@ -42,8 +42,7 @@ class ProvisioningService:
         limit: int,
     ) -> Page[Group]:
         async with self.units.reading() as work:
-            groups = await work.groups.list(filter=filter, sort=sort, after=after, skip=skip, limit=limit + 1)
-            return Page.of(groups, limit)
+            return await work.groups.page(filter=filter, sort=sort, after=after, skip=skip, limit=limit)
 
     @operation(Scope.GROUPS_READ)
     async def count(self, filter: Filter | None = None) -> int:

@@ -15,7 +15,7 @@ from domain.users import NewUser, ReadUsers, Status, User, Users
 from domain.values import JsonObject
 from domain.versions import NOT_THERE, Expected, require_version
 from domain.work import RequestContext, UnitsOfWork
-from services.lists import page_of, pages_of
+from services.lists import pages_of
 from services.operations import Service, operation, retry, streaming
 
 
@@ -84,9 +84,7 @@ class UserService(Service):
         limit: int,
     ) -> Page[User]:
         async with self.units.reading() as work:
-            return await page_of(
-                work.users, work.changes, filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit
-            )
+            return await work.users.page(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit)
 
     @streaming(Scope.USERS_READ)
     async def export(
@@ -94,7 +92,7 @@ class UserService(Service):
     ) -> AsyncGenerator[Page[User]]:
         """The whole list as it was at one moment, in pages, of which there is at least one."""
         async with self.units.snapshot(self.context) as work:
-            async for page in pages_of(work.users, work.changes, filter=filter, sort=sort, hidden=hidden):
+            async for page in pages_of(work.users, filter=filter, sort=sort, hidden=hidden):
                 yield page
 
     @operation(Scope.USERS_READ)

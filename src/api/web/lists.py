@@ -25,6 +25,7 @@ from domain.stores import Hidden
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Versioned)
+E_co = TypeVar("E_co", bound=Versioned, covariant=True)
 
 LISTED: Final[dict[str, Any]] = {
     "content": {
@@ -123,13 +124,13 @@ def refuse_parameters(request: Request, names: Sequence[str], detail: str) -> No
         )
 
 
-class Lister(Protocol[E]):
+class Lister(Protocol[E_co]):
     """A service whose list can be asked for in pages, as a whole, and counted."""
 
     def list(
         self, *, filter: Filter | None, sort: Sort, hidden: Hidden, after: Position | None, limit: int
-    ) -> Awaitable[Page[E]]: ...
-    def export(self, *, filter: Filter | None, sort: Sort, hidden: Hidden) -> AsyncGenerator[Page[E]]: ...
+    ) -> Awaitable[Page[E_co]]: ...
+    def export(self, *, filter: Filter | None, sort: Sort, hidden: Hidden) -> AsyncGenerator[Page[E_co]]: ...
     def count(self, filter: Filter | None, *, hidden: Hidden) -> Awaitable[int]: ...
 
 
@@ -166,9 +167,9 @@ async def answer_list(
     return page.answer(request, total)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ListRequest(Generic[E]):
-    """What a request asks of a list, by the parameters that all lists have."""
+    """What a request asks of a list, by the parameters that all lists have. It is not frozen: that takes time."""
 
     request: Request
     shown: Shown[E]
@@ -225,11 +226,12 @@ def lists(
     ) -> None: ...
 
     common = signature(parameters).parameters
+    defaults = [(name, each.default) for name, each in common.items()]
 
     def declare(endpoint: Callable[..., Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
         @wraps(endpoint)
         async def ask(**given: Any) -> Response:
-            asked = {name: given.pop(name, each.default) for name, each in common.items()}  # not all are sent
+            asked = {name: given.pop(name, default) for name, default in defaults}  # not all are sent
             return await endpoint(asked=ListRequest(shown=shown, searched=searched, **asked), **given)
 
         own = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in signature(endpoint).parameters.values()]

@@ -15,6 +15,7 @@ from domain.lists.fields import ID, Field, Fields, Key, Kind
 from domain.values import MAX_INTEGER, flaw_in, instant
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 MAX_LIMIT: Final = 1000
 """The most items that one page holds."""
@@ -128,23 +129,23 @@ def sort_by(orders: Sequence[Order]) -> Sort:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class Page(Generic[T_co]):
     """Consecutive items of a list, and whether more follow.
 
     `seq` says which state it shows: all changes up to that number, and perhaps later ones.
     """
 
-    items: Sequence[T]
+    items: Sequence[T_co]
     more: bool
     seq: int | None = None
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[T_co]:
         return iter(self.items)
 
     def __len__(self) -> int:
         return len(self.items)
 
-    @classmethod
-    def of(cls, items: Sequence[T], limit: int, seq: int | None = None) -> "Page[T]":
+    @staticmethod
+    def of(items: Sequence[T], limit: int, seq: int | None = None) -> "Page[T]":
         """A page of `limit` items out of up to one more than that, which shows whether more follow."""
-        return cls(items[:limit], more=len(items) > limit, seq=seq)
+        return Page(items[:limit], more=len(items) > limit, seq=seq)

@@ -6,13 +6,16 @@ This is not all of SQLAlchemy. What would need more than compiled text and type 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.values import MAX_ID
+from repositories.engines.schema import Iso, read_json
 
 Parameters = Mapping[str, Any]
 Row = Any
@@ -40,6 +43,9 @@ def bounded(number: int) -> int:
     return max(0, min(number, MAX_ID))
 
 
+LARGE: Final = 64 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """The text of a statement for a driver, the order and binders of its parameters, and the readers of its columns."""
@@ -48,6 +54,8 @@ class Prepared:
     defaults: Mapping[str, Any]
     order: Sequence[tuple[str, Processor | None]]
     readers: Sequence[tuple[int, Processor]]
+    documents: Sequence[int]
+    """Which columns have JSON."""
 
     def arguments(self, parameters: Parameters | None) -> list[Any]:
         values = {**self.defaults, **parameters} if parameters else self.defaults
@@ -59,8 +67,13 @@ class Prepared:
             return rows
         columns = list(zip(*rows, strict=True))
         for index, reader in self.readers:
-            columns[index] = tuple([None if value is None else reader(value) for value in columns[index]])
+            if columns[index].count(None) < len(rows):
+                columns[index] = tuple([None if value is None else reader(value) for value in columns[index]])
         return list(zip(*columns, strict=True))
+
+    def is_large(self, rows: Rows) -> bool:
+        """Whether the rows have so much JSON that it takes a millisecond or more to read."""
+        return any(sum(map(len, filter(None, map(itemgetter(each), rows)))) > LARGE for each in self.documents)
 
 
 COMPOSED: Final = "composed"
@@ -91,17 +104,29 @@ def compiled(statement: Any, dialect: sa.Dialect, columns: Sequence[str] | None 
     binders = {
         name: parameter.type.dialect_impl(dialect).bind_processor(dialect) for name, parameter in result.binds.items()
     }
-    readers = [
-        (index, reader)
-        for index, column in enumerate(returned)
-        if (reader := column.type.dialect_impl(dialect).result_processor(dialect, None))
-    ]
+    readers = [(index, reader) for index, column in enumerate(returned) if (reader := reader_of(column.type, dialect))]
     return Prepared(
         sql=result.string,
         defaults=result.params,
         order=[(name, binders[name]) for name in result.positiontup or ()],
         readers=readers,
+        documents=[index for index, reader in readers if reader is read_json],
     )
+
+
+def reader_of(type: Any, dialect: sa.Dialect) -> Processor | None:
+    """What makes a Python value of a driver's, which is not null.
+
+    JSON and times are read at once. The types' own processors look for null too, and are one to three more calls for
+    each value: over a page of a hundred users, a twentieth of the request's CPU.
+    """
+    own = type.dialect_impl(dialect)
+    if isinstance(own, sa.JSON):
+        return read_json
+    if isinstance(own, Iso):
+        return datetime.fromisoformat
+    processor: Processor | None = own.result_processor(dialect, None)
+    return processor
 
 
 compiled_written: Final = lru_cache(maxsize=512)(compiled)

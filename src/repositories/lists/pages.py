@@ -33,7 +33,7 @@ class Listing:
     `keys` are the columns that filters and sorts compare, by field. A column that sorts begins an index of shown rows.
     `unique` are the fields, and groups of fields, of which no two shown rows have the same keys.
     `indexed` says whether the columns have those indexes.
-    `related` are the fields of ids.
+    `related` are the fields of ids. `state` is a column that each row of a page ends with, the same in all of them.
     """
 
     columns: Sequence[sa.Column[Any]]
@@ -42,6 +42,7 @@ class Listing:
     unique: Sequence[Sequence[str]]
     indexed: bool = True
     related: Relationships = field(default_factory=dict)
+    state: sa.ColumnElement[Any] | None = None
 
     def key(self, field: Field) -> sa.ColumnElement[Any]:
         """The key of a field that sorts."""
@@ -136,9 +137,11 @@ def page_statement(listing: Listing, shape: Shape | None, sort: Sort, nulls: Nul
     keys = [SortKey.of(order, listing, number) for number, order in enumerate(sort.orders)]
     rows = sa.select(*listing.columns).where(*shown(listing, shape))
     if len(keys) > 1 and is_indexed(sort):
-        return composed(in_parts(listing, parts(rows, keys[0], keys[1], nulls), keys[0], skips=skips))
-    following = rows if nulls is None else rows.where(beyond(keys, nulls))
-    return composed(cut(following.order_by(*[key.order_with_nulls for key in keys]), skips=skips))
+        found = in_parts(listing, parts(rows, keys[0], keys[1], nulls), keys[0], skips=skips)
+    else:
+        following = rows if nulls is None else rows.where(beyond(keys, nulls))
+        found = cut(following.order_by(*[key.order_with_nulls for key in keys]), skips=skips)
+    return composed(found if listing.state is None else found.add_columns(listing.state))
 
 
 def cut(rows: sa.Select[Any], *, skips: bool) -> sa.Select[Any]:

@@ -10,7 +10,7 @@ from domain.entities import Entity
 from domain.errors import Conflict, Gone, NotFound, Stale
 from domain.lists.fields import Field, field_of
 from domain.lists.filters import Filter, matches
-from domain.lists.pages import BY_ID, Keys, Position, Sort
+from domain.lists.pages import BY_ID, Keys, Page, Position, Sort
 from domain.stores import Hidden
 from repositories.memory.relations import MemoryRelations
 from repositories.memory.units import MemoryReading, MemoryWriting, Tables
@@ -96,6 +96,19 @@ class MemoryReadStore(Generic[N, E]):
         last = None if after is None else sort.keys_at(after)
         following = [row for keys, row in rows if last is None or sort.compare(keys, last) > 0]
         return [own(row) for row in following[max(0, skip) :][: max(0, limit)]]
+
+    async def page(
+        self,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
+        after: Position | None = None,
+        skip: int = 0,
+        limit: int,
+    ) -> Page[E]:
+        found = await self.list(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit + 1)
+        return Page.of(found, limit, self._unit.tables.last_change)
 
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
         found = len(self._shown(filter, hidden))

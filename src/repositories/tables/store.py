@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from domain.entities import Entity
 from domain.errors import Conflict, Gone, NotFound, Refusal, Stale
 from domain.lists.filters import Filter
-from domain.lists.pages import BY_ID, Position, Sort
+from domain.lists.pages import BY_ID, Page, Position, Sort
 from domain.stores import Hidden
 from domain.values import flaw_in, is_id
+from repositories.changes import SqlReadChanges
 from repositories.engines.statements import Parameters, Rows, bounded
 from repositories.lists.pages import Query, page, total
 from repositories.tables import many
@@ -36,6 +37,7 @@ class SqlReadStore(Generic[N, E]):
         self._kind = table.entity.kind
         self._executor = unit.executor
         self._scans = unit.scans
+        self._unit = unit
 
     async def get(self, id: int, *, hidden: bool = False) -> E:
         rows = await self._executor.fetch(self._table.get, {"id": id}) if is_id(id) else ()
@@ -69,12 +71,38 @@ class SqlReadStore(Generic[N, E]):
         skip: int = 0,
         limit: int,
     ) -> Sequence[E]:
+        return self._made(
+            await self._listed(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit)
+        )
+
+    async def page(
+        self,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
+        after: Position | None = None,
+        skip: int = 0,
+        limit: int,
+    ) -> Page[E]:
+        rows = await self._listed(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit + 1)
+        if rows:
+            return Page.of(self._made(rows), limit, rows[0][-1])
+        seq = await SqlReadChanges(self._unit).last()  # before the list, so that it shows all changes up to that one
+        found = await self.list(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit + 1)
+        return Page.of(found, limit, seq)
+
+    async def _listed(
+        self, *, filter: Filter | None, sort: Sort, hidden: Hidden, after: Position | None, skip: int, limit: int
+    ) -> Rows:
+        """Each row ends with the number of the last change: one statement shows one state."""
         if filter is None and sort == BY_ID and hidden is Hidden.NO and skip <= 0:
             (last,) = (0,) if after is None else sort.keys_at(after)
-            rows = await self._executor.fetch(self._table.list_by_id, {"after": last, "limit": bounded(limit)})
-        else:
-            listing = self._table.listings[hidden]
-            rows = await self._ask(page(listing, filter, sort, after, bounded(limit), skip=bounded(skip)))
+            return await self._executor.fetch(self._table.list_by_id, {"after": last, "limit": bounded(limit)})
+        listing = self._table.listings[hidden]
+        return await self._ask(page(listing, filter, sort, after, bounded(limit), skip=bounded(skip)))
+
+    def _made(self, rows: Rows) -> Sequence[E]:
         make = self._table.make
         return [make(*row) for row in rows]
 
@@ -166,11 +194,11 @@ class SqlStore(SqlReadStore[N, E]):
             await self.unit.relations.require(self.unit, self._table.entity, saved, before)
         if saved.is_hidden and not before.is_hidden:
             await self.unit.relations.release(self.unit, saved, erased=False)
-        values = {**self._table.values_of(saved), "saved_id": entity.id, "saved_version": entity.version}
+        this = {"saved_id": entity.id, "saved_version": entity.version}
         try:
-            await self._require_one(self._table.update, values)
+            await self._require_one(self._table.update, {**self._table.differing(before, saved), **this})
         except Conflict as conflict:
-            raise await self.in_full(conflict, values, entity.id) from conflict
+            raise await self.in_full(conflict, self._table.values_of(saved), entity.id) from conflict
         self.unit.journal.saved(before, self._table.know(self.unit, saved))
         if before.is_hidden and not saved.is_hidden:
             await self.unit.relations.bring_back(self.unit, before)

@@ -6,6 +6,7 @@ The statements are SQLAlchemy Core, composed from the columns once.
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from domain.entities import Entity
 from domain.lists.fields import Fields
 from domain.stores import Hidden
 from domain.values import fold
+from repositories.changes import LAST_CHANGE
 from repositories.engines.schema import JOURNALLED
 from repositories.lists.filters import NONE_RELATED, Relationships
 from repositories.lists.pages import Listing
@@ -59,10 +61,11 @@ class EntityTable(Generic[N, E]):
             sa.true() if entity.hidden_since is None else table.c[entity.hidden_since].is_(None)
         )
         keys = {name: self.key(name) for name in fields_ if name not in related}
+        listing = partial(Listing, self.columns, keys, related=related, state=LAST_CHANGE)
         self.listings = {
-            Hidden.NO: Listing(self.columns, keys, self.shown, [("id",), *entity.unique], related=related),
-            Hidden.ONLY: Listing(self.columns, keys, sa.not_(self.shown), [("id",)], indexed=False, related=related),
-            Hidden.ANY: Listing(self.columns, keys, sa.true(), [("id",)], indexed=False, related=related),
+            Hidden.NO: listing(shown=self.shown, unique=[("id",), *entity.unique]),
+            Hidden.ONLY: listing(shown=sa.not_(self.shown), unique=[("id",)], indexed=False),
+            Hidden.ANY: listing(shown=sa.true(), unique=[("id",)], indexed=False),
         }
 
         self.rows = sa.select(*self.columns)
@@ -79,7 +82,7 @@ class EntityTable(Generic[N, E]):
         }
         self.find_locked = {name: Locking.of(statement) for name, statement in self.find.items()}
         behind = (self.shown, id > sa.bindparam("after"))
-        self.list_by_id = self.rows.where(*behind).order_by(id).limit(sa.bindparam("limit"))
+        self.list_by_id = self.rows.add_columns(LAST_CHANGE).where(*behind).order_by(id).limit(sa.bindparam("limit"))
 
         this = (id == sa.bindparam("saved_id"), table.c.version == sa.bindparam("saved_version"))
         self.insert = sa.insert(table).returning(id)
@@ -96,14 +99,27 @@ class EntityTable(Generic[N, E]):
         return fold(value) if f"{name}_key" in self.table.c else value
 
     def values_of(self, entity: E) -> dict[str, Any]:
-        """The columns that `save` writes."""
+        """The columns that `save` may write."""
         return self.with_keys({name: getattr(entity, name) for name in self._names})
+
+    def differing(self, before: E, entity: E) -> dict[str, Any]:
+        """The columns that `save` does write: an index whose columns are not among them is left alone."""
+        pairs = [(name, getattr(before, name), getattr(entity, name)) for name in self._names]
+        return self.with_keys(
+            {
+                name: value
+                for name, was, value in pairs
+                if value is not was
+                and (name in self.json_fields or value != was)  # JSON compares by `same`, which is slow
+            }
+        )
 
     def with_keys(self, values: dict[str, Any]) -> dict[str, Any]:
         """Columns by their names, with the folded forms beside what was typed."""
         for name, form in self._forms.items():
-            typed = values[name]
-            values[f"{name}_key"] = None if typed is None else form(typed)
+            if name in values:
+                typed = values[name]
+                values[f"{name}_key"] = None if typed is None else form(typed)
         return values
 
     def meet(self, unit: Writing, entity: E) -> E:

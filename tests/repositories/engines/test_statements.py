@@ -1,7 +1,9 @@
 """An executor refuses loudly what it cannot run as SQLAlchemy would, and names the way to go."""
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
 from typing import Any, Final
@@ -16,7 +18,8 @@ from repositories.engines.json_rows import ROWS, as_parameter, rows_of
 from repositories.engines.postgres.executors import DIALECT as POSTGRES
 from repositories.engines.schema import BigId, Choice, Instant, Json, Key
 from repositories.engines.sqlite.executors import DIALECT as SQLITE
-from repositories.engines.statements import Unsupported, prepare
+from repositories.engines.sqlite.executors import fetch_rows
+from repositories.engines.statements import LARGE, Unsupported, prepare
 
 DIALECTS: Final = pytest.mark.parametrize("dialect", [SQLITE, POSTGRES], ids=["sqlite", "postgres"])
 
@@ -312,3 +315,38 @@ def test_an_enumeration_is_kept_as_its_text(dialect: sa.Dialect) -> None:
     column = sa.column("status", Choice(Status))
     prepared = prepare(sa.select(column), dialect, None)
     assert prepared.read([("suspended",), (None,)]) == [(Status.SUSPENDED,), (None,)]
+
+
+documents = table("documents", sa.Column("document", Json))
+
+
+def test_rows_with_much_json_are_large() -> None:
+    prepared = prepare(sa.select(documents.c.id, documents.c.document), SQLITE, None)
+
+    assert prepared.is_large([(1, "x" * LARGE), (2, "y"), (3, None)])
+    assert not prepared.is_large([(1, "x" * (LARGE - 1)), (2, "y"), (3, None)])
+    assert not prepared.is_large([])
+
+
+@pytest.mark.parametrize("size", [1, LARGE], ids=["small", "large"])
+def test_large_rows_get_their_values_on_the_drivers_thread(size: int) -> None:
+    prepared = prepare(sa.select(documents.c.document), SQLITE, None)
+    document = json.dumps({"a": "x" * size})
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE documents (document JSON)")
+        connection.execute("INSERT INTO documents VALUES (?)", (document,))
+        rows, are_values = fetch_rows(prepared, [], connection)
+
+    assert rows == [({"a": "x" * size},)] if are_values else [(document,)]
+    assert are_values is (size == LARGE)
+
+
+def test_a_number_by_itself_is_json_too() -> None:
+    """SQLite gives it as a number."""
+    prepared = prepare(sa.select(documents.c.document), SQLITE, None)
+    assert prepared.read([(5,), ("[5]",), ("{}",), (None,)]) == [(5,), ([5],), ({},), (None,)]
+
+
+def test_columns_of_nulls_stay_so() -> None:
+    prepared = prepare(sa.select(documents.c.id, documents.c.document), SQLITE, None)
+    assert prepared.read([(1, None), (2, None)]) == [(1, None), (2, None)]

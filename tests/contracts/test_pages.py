@@ -1,0 +1,79 @@
+"""Pages of lists: they say which state they show, and whether more follow."""
+
+import pytest
+import sqlalchemy as sa
+
+from domain.lists.terms import parse_filter
+from domain.users import FIELDS, NewUser
+from domain.work import RequestContext, UnitsOfWork
+from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.engines.statements import Parameters, Rows
+from repositories.tables.store import SqlReadStore
+from repositories.units import Reading
+from repositories.users import USERS
+from repositories.work.units_of_work import SqlUnitsOfWork
+from services.users import UserService
+
+
+async def last(units: UnitsOfWork) -> int:
+    async with units.reading() as work:
+        return await work.changes.last()
+
+
+async def test_a_page_has_the_number_of_the_last_change(units: UnitsOfWork, users: UserService) -> None:
+    for name in ("Alice", "Bob", "Carol"):
+        await users.create(NewUser(name=name))
+    await users.patch(1, {"name": "Alicia"})
+    async with units.reading() as work:
+        whole = await work.users.page(limit=2)
+        found = await work.users.page(filter=parse_filter('name sw "b"', FIELDS), limit=2)
+    assert ([each.name for each in whole], whole.more, whole.seq) == (["Alicia", "Bob"], True, await last(units))
+    assert ([each.name for each in found], found.more, found.seq) == (["Bob"], False, await last(units))
+
+
+async def test_so_has_an_empty_page(units: UnitsOfWork, users: UserService) -> None:
+    async with units.reading() as work:
+        assert ((await work.users.page(limit=2)).seq, (await work.groups.page(limit=2)).seq) == (0, 0)
+    await users.create(NewUser(name="Alice"))
+    async with units.reading() as work:
+        empty = await work.groups.page(limit=2)
+        assert (list(empty), empty.more, empty.seq) == ([], False, await last(units))
+
+
+async def test_a_page_in_a_unit_has_what_it_wrote_and_the_last_change_before(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
+    await users.create(NewUser(name="Alice"))
+    before = await last(units)
+    async with units.writing(context) as work:
+        await work.users.add(NewUser(name="Bob"))
+        page = await work.users.page(limit=9)
+    assert ([each.name for each in page], page.seq) == (["Alice", "Bob"], before)
+
+
+class Counting:
+    """An executor that counts what it is asked."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self.asked = 0
+
+    async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        self.asked += 1
+        return await self._database.reader.fetch(statement, parameters)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._database.reader, name)
+
+
+@pytest.mark.parametrize("text", [None, 'email eq "a"'])
+async def test_a_page_takes_one_statement(sqlite: SqliteDatabase, text: str | None) -> None:
+    await UserService(SqlUnitsOfWork(sqlite), RequestContext(actor="a", request_id="r")).create(
+        NewUser(name="A", email="a")
+    )
+    executor = Counting(sqlite)
+    store = SqlReadStore(USERS, Reading(executor, executor, database=sqlite))  # type: ignore[arg-type]
+
+    page = await store.page(filter=None if text is None else parse_filter(text, FIELDS), limit=9)
+
+    assert (len(page), page.seq, executor.asked) == (1, 1, 1)
