@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 from httpx2 import AsyncClient
 
-import repositories.engines.sqlite.files
+import repositories.engines.sqlite.database
+import repositories.engines.sqlite.scrubbing
 import repositories.work.background
 import repositories.work.units_of_work
 from api.container import Container
@@ -56,13 +57,13 @@ async def client(
 
 
 @pytest.mark.parametrize(
-    "rewritten_bytes", [repositories.engines.sqlite.files.REWRITTEN_BYTES, 0], ids=["rewritten", "not"]
+    "rewritten_bytes", [repositories.engines.sqlite.scrubbing.REWRITTEN_BYTES, 0], ids=["rewritten", "not"]
 )
 @pytest.mark.parametrize("deleted", [False, True], ids=["living", "deleted"])
 async def test_no_file_holds_what_was_erased(
     client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool, rewritten_bytes: int
 ) -> None:
-    monkeypatch.setattr(repositories.engines.sqlite.files, "REWRITTEN_BYTES", rewritten_bytes)
+    monkeypatch.setattr(repositories.engines.sqlite.scrubbing, "REWRITTEN_BYTES", rewritten_bytes)
     await client.post("/users/", json={"name": "Bob Kept", "email": "bob.kept@example.org"})
     await client.post("/users/", json=ALICE, headers={"idempotency-key": "create-alice"})
     await client.patch("/users/2", json=LATER)
@@ -104,9 +105,9 @@ async def test_erasures_at_once_share_a_pass(
     database, passes = container.database(), []
     scrub = database.scrub
 
-    async def counted(rewrite: bool) -> bool:
-        passes.append(rewrite)
-        return await scrub(rewrite)
+    async def counted(*, gives_way: bool) -> bool:
+        passes.append(gives_way)
+        return await scrub(gives_way=gives_way)
 
     monkeypatch.setattr(container.units()._scrubbing, "_scrub", counted)
     for number in range(8):
@@ -120,16 +121,16 @@ async def test_a_rewrite_that_fails_is_tried_again(
     container: Container, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories.work.background, "AGAIN_AFTER_S", 0.01)
-    vacuum = repositories.engines.sqlite.files.vacuum
+    rewrite = repositories.engines.sqlite.scrubbing.rewrite
     failed: list[bool] = []
 
-    def fail_twice(connection: sqlite3.Connection) -> bool:
+    def fail_twice(gives_way: Callable[[], bool], connection: sqlite3.Connection) -> None:
         if len(failed) < 2:
             failed.append(True)
-            return False
-        return vacuum(connection)
+            raise sqlite3.OperationalError("database or disk is full")
+        rewrite(gives_way, connection)
 
-    monkeypatch.setattr(repositories.engines.sqlite.files, "vacuum", fail_twice)
+    monkeypatch.setattr(repositories.engines.sqlite.database, "rewrite", fail_twice)
     await client.post("/users/", json=ALICE)
     assert (await client.delete("/users/1?purge=true")).status_code in (202, 204)
     async with asyncio.timeout(30):
@@ -187,7 +188,7 @@ async def test_no_file_holds_a_copy_that_a_split_page_left(
 async def test_without_rewriting_the_file_a_copy_stays(
     container: Container, client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repositories.engines.sqlite.files, "REWRITTEN_BYTES", 0)
+    monkeypatch.setattr(repositories.engines.sqlite.scrubbing, "REWRITTEN_BYTES", 0)
     username = await someone_with_a_copy(container, tmp_path)
     await erase(client, username)
     assert traces(tmp_path, username)

@@ -73,10 +73,18 @@ class Database(Protocol):
         """Hold a name until the transaction ends, and wait for another one that holds it."""
         ...
 
-    async def scrub(self, rewrite: bool) -> bool:
+    async def note_erasure(self, executor: Transaction) -> None:
+        """Note, within the transaction that erases, that the files are to be scrubbed."""
+        ...
+
+    async def has_traces(self) -> bool:
+        """Whether this process is to scrub the files: what was noted is not done, by whoever was to do it."""
+        ...
+
+    async def scrub(self, *, gives_way: bool = True) -> bool:
         """Remove erased rows from the files, as far as this engine can. Returns whether none is left.
 
-        Without `rewrite` it removes only what an earlier call had to leave.
+        If it gives way to other writers, it may have to be called again.
         """
         ...
 

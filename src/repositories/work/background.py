@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ AGAIN_AFTER_S: Final = 0.5
 """How long to wait before a job that is not done is tried again. It doubles each time, up to `SELDOM_S`."""
 
 SELDOM_S: Final = 30
+GIVES_WAY_FOR_S: Final = 60
 
 
 class Background:
@@ -22,10 +24,12 @@ class Background:
     def run(self, job: Callable[[], Awaitable[None]], what: str) -> None:
         self._start(guarded(job, what))
 
-    def every(self, seconds: float, job: Callable[[], Awaitable[None]], what: str) -> None:
-        """Run it again and again, first after so many seconds."""
+    def every(self, seconds: float, job: Callable[[], Awaitable[None]], what: str, *, at_once: bool = False) -> None:
+        """Run it again and again, first after so many seconds, or at once."""
 
         async def again_and_again() -> None:
+            if at_once:
+                await guarded(job, what)
             while True:
                 await asyncio.sleep(seconds)
                 await guarded(job, what)
@@ -54,16 +58,20 @@ async def guarded(job: Callable[[], Awaitable[None]], what: str) -> None:
 class Scrubbing:
     """Removes what was erased from the database's files. Several erasures share one pass, repeated until it is done.
 
-    `scrub` is asked whether the rows themselves have to be removed, or only what an earlier pass had to leave. It
-    returns whether nothing is left.
+    `scrub` returns whether nothing is left. It gives way to other writers for `GIVES_WAY_FOR_S`, then no longer: among
+    writers that never pause it would never be done.
     """
 
-    def __init__(self, scrub: Callable[[bool], Awaitable[bool]], background: Background) -> None:
+    def __init__(self, scrub: Callable[..., Awaitable[bool]], background: Background) -> None:
         self._scrub = scrub
         self._background = background
         self._erased = 0
         self._removed = 0
         self._over = asyncio.Event()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._removed == self._erased
 
     def erased(self) -> None:
         """Something was erased just now."""
@@ -74,13 +82,12 @@ class Scrubbing:
 
     async def _scrub_all(self) -> None:
         wait_s = AGAIN_AFTER_S
-        rewritten = 0
+        began = time.monotonic()
         while self._removed < self._erased:
             aim = self._erased
-            if await self._scrub(aim > rewritten):
+            if await self._scrub(gives_way=time.monotonic() - began < GIVES_WAY_FOR_S):
                 self._removed = aim
             else:
-                rewritten = aim
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, SELDOM_S)
         self._over.set()

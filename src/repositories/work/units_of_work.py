@@ -38,6 +38,7 @@ PAUSE_S: Final = 0.04
 
 
 CLEARED_EVERY_S: Final = 600
+LEFT_EVERY_S: Final = 10.0
 SCRUBBED_WITHIN_S: Final = 1.0
 """How long an erasure waits for its traces to be gone from the files."""
 
@@ -100,6 +101,8 @@ class SqlUnitOfWork(SqlStores):
         await keep_answer(self.unit.executor, actor, key, answer=answer, shows=shown, now=self.now)
 
     async def _erase(self) -> None:
+        if self.unit.journal.erased:
+            await self._database.note_erasure(self.unit.executor)
         for entity in self.unit.journal.erased:
             about = self._relations.kinds_about(entity.kind)
             await forget_answers(self.unit.executor, entity, about)
@@ -136,6 +139,7 @@ class SqlUnitsOfWork:
             await self._database.start()
             self._is_started = True
             self._background.every(CLEARED_EVERY_S, self.clear_answers, "clearing old answers")
+            self._background.every(LEFT_EVERY_S, self._scrub_what_is_left, "looking for erased rows", at_once=True)
 
     async def stop(self) -> None:
         self._is_started = False
@@ -144,6 +148,11 @@ class SqlUnitsOfWork:
 
     async def later(self, job: Callable[[], Awaitable[None]], what: str) -> None:
         self._background.run(job, what)
+
+    async def _scrub_what_is_left(self) -> None:
+        """By a process that was killed before it was done, or by a command beside the server, which leaves it to it."""
+        if self._scrubbing.is_idle and await self._database.has_traces():
+            self._scrubbing.erased()
 
     async def scrubbed(self) -> bool:
         return await self._scrubbing.is_over(SCRUBBED_WITHIN_S)

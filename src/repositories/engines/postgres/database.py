@@ -20,7 +20,7 @@ from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
 from repositories.engines.backups import Backup, Restored
 from repositories.engines.epochs import begin_epoch
-from repositories.engines.executors import Executor
+from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter, Pool
 from repositories.engines.postgres.errors import refusing
 from repositories.engines.postgres.examination import examine
@@ -218,8 +218,13 @@ class PostgresDatabase:
     async def hold(self, executor: Executor, name: str) -> None:
         await executor.fetch(HOLD, {"name": name})
 
-    async def scrub(self, rewrite: bool) -> bool:  # noqa: ARG002
+    async def note_erasure(self, executor: Transaction) -> None:
         """Autovacuum removes dead rows."""
+
+    async def has_traces(self) -> bool:
+        return False
+
+    async def scrub(self, *, gives_way: bool = True) -> bool:  # noqa: ARG002
         return True
 
     async def require_ready(self) -> None:

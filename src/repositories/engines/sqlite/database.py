@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from domain.errors import Busy, Unreachable
 from domain.findings import Finding, Level, finding
@@ -22,13 +22,13 @@ from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
 from repositories.engines.backups import Backup, Restored
-from repositories.engines.executors import Executor
+from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.backups import back_up, restore
 from repositories.engines.sqlite.commits import GroupCommit
-from repositories.engines.sqlite.connection import Connection, run
+from repositories.engines.sqlite.connection import Connection, Work, run
 from repositories.engines.sqlite.examination import examine
 from repositories.engines.sqlite.executors import (
     SqliteExecutor,
@@ -38,15 +38,18 @@ from repositories.engines.sqlite.executors import (
 )
 from repositories.engines.sqlite.files import (
     create_private,
+    is_locked,
     lock,
-    remove_traces,
     require_file,
 )
+from repositories.engines.sqlite.scrubbing import NOTE_ERASURE, Left, empty_log, rewrite, what_is_left
 from repositories.engines.sqlite.turns import Turns
 from repositories.engines.sqlite.upgrades import SchemaFile
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+T = TypeVar("T")
 
 DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
 """FULL: with NORMAL, a power cut loses every write since the last checkpoint."""
@@ -57,6 +60,9 @@ ERASING: Final = ("PRAGMA secure_delete=ON",)
 EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
 NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
 READING: Final = (*EVERYWHERE, *NO_CHECKPOINTS, "PRAGMA query_only=ON")
+
+GIVES_WAY_S: Final = 0.03
+"""For how long others may wait to write before a rewrite of the file is given up, and tried again later."""
 
 NOT_STARTED: Final = "the database was not started"
 
@@ -88,7 +94,6 @@ class SqliteDatabase:
         self._serving = serving
         self._auto_upgrade = auto_upgrade
         self._lock: int | None = None
-        self._to_rewrite = False
         self._writing: Connection | None = None
         self._commits: GroupCommit | None = None
         self._reading: Connection | None = None
@@ -237,23 +242,31 @@ class SqliteDatabase:
     async def hold(self, executor: Executor, name: str) -> None:
         """One unit writes at a time."""
 
-    async def scrub(self, rewrite: bool) -> bool:
-        """Rewrite the file if it is not too large, and empty its log, which still holds erased rows.
+    async def note_erasure(self, executor: Transaction) -> None:
+        await executor.run(NOTE_ERASURE, ())
 
-        The log cannot be emptied while somebody reads an older state.
-        """
+    async def has_traces(self) -> bool:
         assert self._writing is not None, NOT_STARTED  # noqa: S101
-        self._to_rewrite = self._to_rewrite or rewrite
-        try:
-            await self._write_lock.acquire()
-        except Busy:
+        return self._serving and await self._writing.read(what_is_left) is not Left.NOTHING
+
+    async def scrub(self, *, gives_way: bool = True) -> bool:
+        """Rewrite the file, if it is not too large, and empty its log. A command leaves both to the server."""
+        if not self._serving and is_locked(self._path):
             return False
         try:
-            rewritten, emptied = await self._writing.run(partial(remove_traces, self._to_rewrite))
+            await self._in_turn(partial(rewrite, lambda: gives_way and self._write_lock.has_waited(GIVES_WAY_S)))
+            return await self._in_turn(empty_log)
+        except (Busy, sqlite3.Error):  # somebody else writes, or waited to, or the disk is full
+            return False
+
+    async def _in_turn(self, work: Work[T]) -> T:
+        """Run it on the writing connection when nobody writes. Raises `Busy`."""
+        assert self._writing is not None, NOT_STARTED  # noqa: S101
+        await self._write_lock.acquire()
+        try:
+            return await self._writing.run(work)
         finally:
             self._write_lock.release()
-        self._to_rewrite = not rewritten
-        return rewritten and emptied
 
     async def require_ready(self) -> None:
         self._meter.require_undamaged()

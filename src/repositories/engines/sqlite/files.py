@@ -16,11 +16,6 @@ from repositories.engines.sqlite.connection import UPGRADE_TIMEOUT_MS, when_free
 APPLICATION_ID: Final = int.from_bytes(b"Rost")
 """What the header of a file says of the program that it belongs to (SQLite's `application_id`)."""
 
-REWRITTEN_BYTES: Final = 64 * 1024 * 1024
-"""Up to this size the file is rewritten after an erasure. When SQLite splits a page, it leaves copies of the rows that
-it moved, and `secure_delete` does not overwrite them. A larger file would block writes for too long: its operator runs
-VACUUM."""
-
 
 def create_private(path: Path, *, new: bool = False) -> None:
     """Create an empty file that only its owner can read, unless there is one. SQLite's other files take its mode.
@@ -103,28 +98,10 @@ def lock(path: Path, advice: str = ONE_PROCESS) -> int:
     return descriptor
 
 
-def remove_traces(rewrite: bool, connection: sqlite3.Connection) -> tuple[bool, bool]:
-    """Remove erased rows from the file, if asked to, and from its log. Returns whether each was done.
-
-    It does not wait for readers of an old state, which may take minutes while other writers wait.
-    """
-    ((patience_ms,),) = connection.execute("PRAGMA busy_timeout").fetchall()
+def is_locked(path: Path) -> bool:
+    """Whether a server has the lock of this file."""
     try:
-        connection.execute("PRAGMA busy_timeout=0").close()
-        rewritten = not rewrite or vacuum(connection)
-        ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    finally:
-        connection.execute(f"PRAGMA busy_timeout={patience_ms}").close()
-    return rewritten, not busy
-
-
-def vacuum(connection: sqlite3.Connection) -> bool:
-    """Rewrite the file, unless it is too large. Returns False if that fails, as it does on a full disk."""
-    ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
-    ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
-    if pages * page_bytes <= REWRITTEN_BYTES:
-        try:
-            connection.execute("VACUUM").close()
-        except sqlite3.Error:
-            return False
-    return True
+        os.close(lock(path))
+    except NotReady:
+        return True
+    return False

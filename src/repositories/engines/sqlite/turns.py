@@ -16,16 +16,26 @@ class Turns:
         self._meter = meter
         self._refusal = refusal
         self._lock = asyncio.Lock()
+        self._waiting = 0
+        self._waiting_since = 0.0
+
+    def has_waited(self, seconds: float) -> bool:
+        """Whether somebody has waited for so long while one had the turn. Any thread may ask."""
+        return self._waiting > 0 and time.perf_counter() - self._waiting_since > seconds
 
     async def acquire(self) -> None:
         """Raises `Busy` after the time-out."""
         started = time.perf_counter()
+        if not self._waiting:
+            self._waiting_since = started
+        self._waiting += 1
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._lock.acquire()
         except TimeoutError:
             raise Busy(self._refusal) from None
         finally:
+            self._waiting -= 1
             self._meter.waited(self._pool, time.perf_counter() - started)
         self._meter.in_use(self._pool, 1)
 

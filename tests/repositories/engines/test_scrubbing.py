@@ -1,0 +1,159 @@
+"""Removing what was erased from SQLite's files: it gives way to writers, and goes on after a kill."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.repositories.engines.test_cancellation import Halt
+from tests.repositories.engines.test_sqlite import database
+
+from domain.users import NewUser
+from domain.work import RequestContext
+from repositories.engines.sqlite import database as engine
+from repositories.engines.sqlite import scrubbing
+from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.engines.sqlite.scrubbing import Left
+from repositories.work import background, units_of_work
+from repositories.work.units_of_work import SqlUnitsOfWork
+from services.users import UserService
+
+CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
+
+
+@pytest.fixture(autouse=True)
+async def bound() -> AsyncIterator[None]:
+    async with asyncio.timeout(60):
+        yield
+
+
+@pytest.fixture
+def file(sqlite_url: str) -> Path:
+    return Path(sqlite_url.removeprefix("sqlite:///"))
+
+
+def left_in(file: Path) -> Left:
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        return scrubbing.what_is_left(connection)
+
+
+async def until_scrubbed(file: Path) -> None:
+    while left_in(file) is not Left.NOTHING:  # noqa: ASYNC110  # another task scrubs
+        await asyncio.sleep(0.02)
+
+
+def traces(file: Path) -> int:
+    return sum(each.read_bytes().count(b"Alice Wonderland") for each in file.parent.glob(f"{file.name}*"))
+
+
+async def erase_alice(units: SqlUnitsOfWork) -> bool:
+    """Whether something is pending."""
+    users = UserService(units, CONTEXT)
+    alice = (await users.create(NewUser(name="Alice Wonderland"))).result
+    return bool((await users.purge(alice.id)).is_pending)
+
+
+def never(gives_way: Callable[[], bool], connection: sqlite3.Connection) -> None:
+    raise sqlite3.OperationalError("planted: this process never comes to it")
+
+
+async def test_a_writer_that_comes_meanwhile_goes_first_and_the_rewrite_is_done_later(
+    sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrubbing, "STEPS_BETWEEN_LOOKS", 10)
+    monkeypatch.setattr(engine, "GIVES_WAY_S", 0)
+    users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
+    for number in range(50):
+        await users.create(NewUser(name=f"User {number}"))
+    async with sqlite.transaction() as executor:
+        await sqlite.note_erasure(executor)
+        await executor.commit()
+    rewriting = Halt(holds=True, at="VACUUM")
+    assert sqlite._writing is not None
+    await sqlite._writing.set_trace_callback(rewriting)
+
+    scrub = asyncio.ensure_future(sqlite.scrub())
+    await rewriting.reached.wait()
+    creation = asyncio.ensure_future(users.create(NewUser(name="In between")))
+    while not sqlite._write_lock.has_waited(0):  # noqa: ASYNC110  # until it waits
+        await asyncio.sleep(0)
+    rewriting.go_on()
+
+    assert not await scrub
+    await creation
+    assert left_in(file) is Left.ROWS
+    assert await sqlite.scrub()
+    assert left_in(file) is Left.NOTHING
+
+
+async def test_among_writers_that_never_pause_it_gives_way_no_longer_after_a_while(
+    sqlite_url: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(background, "GIVES_WAY_FOR_S", 0.05)
+    monkeypatch.setattr(scrubbing, "STEPS_BETWEEN_LOOKS", 10)
+    served = database(sqlite_url)
+    monkeypatch.setattr(served._write_lock, "has_waited", lambda seconds: True)
+    units = SqlUnitsOfWork(served)
+    await units.start()
+    await erase_alice(units)
+    await until_scrubbed(file)
+    assert not traces(file)
+    await units.stop()
+
+
+@pytest.mark.parametrize("job", ["rewrite", "empty_log"])
+async def test_what_a_process_that_was_killed_has_left_the_next_one_does(
+    sqlite_url: str, file: Path, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    monkeypatch.setattr(units_of_work, "SCRUBBED_WITHIN_S", 0.01)
+    first = SqlUnitsOfWork(database(sqlite_url))
+    await first.start()
+    with monkeypatch.context() as planted:
+        planted.setattr(engine, job, never if job == "rewrite" else lambda connection: False)
+        assert await erase_alice(first)
+        await first.stop()
+    assert left_in(file) is (Left.ROWS if job == "rewrite" else Left.LOG)
+
+    second = SqlUnitsOfWork(database(sqlite_url))
+    await second.start()
+    await until_scrubbed(file)
+    assert not traces(file)
+    await second.stop()
+
+
+async def test_a_command_leaves_it_to_the_server(sqlite_url: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units_of_work, "SCRUBBED_WITHIN_S", 0.01)
+    monkeypatch.setattr(units_of_work, "LEFT_EVERY_S", 0.02)
+    server, command = SqlUnitsOfWork(database(sqlite_url)), SqlUnitsOfWork(database(sqlite_url, serving=False))
+    await server.start()
+    await command.start()
+    monkeypatch.setattr(background, "AGAIN_AFTER_S", 60)  # the command would try again
+
+    await erase_alice(command)
+    await until_scrubbed(file)
+
+    assert not traces(file)
+    await command.stop()
+    await server.stop()
+
+
+async def test_a_command_without_a_server_does_it_itself(sqlite_url: str, file: Path) -> None:
+    before = SqlUnitsOfWork(database(sqlite_url))
+    await before.start()
+    await before.stop()
+    command = SqlUnitsOfWork(database(sqlite_url, serving=False))
+    await command.start()
+    assert not await erase_alice(command)
+    assert left_in(file) is Left.NOTHING
+    assert not traces(file)
+    await command.stop()
+
+
+async def test_an_erasure_that_is_undone_leaves_nothing_to_do(sqlite: SqliteDatabase, file: Path) -> None:
+    async with sqlite.transaction() as executor:
+        await sqlite.note_erasure(executor)
+    assert left_in(file) is Left.NOTHING
