@@ -123,7 +123,7 @@ class Ready:
         self._users = users
         self.now = users[0].created_at
 
-    def reading(self) -> AbstractAsyncContextManager[Any]:
+    def reading(self, _: RequestContext | None = None) -> AbstractAsyncContextManager[Any]:
         return nullcontext(ReadyUnit(self, self._units))
 
     @asynccontextmanager

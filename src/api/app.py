@@ -81,6 +81,11 @@ EXPOSED: Final = (
 )  # fmt: skip
 """The headers of an answer that pages of allowed origins may read, beside those that every page may read."""
 
+ALLOWED: Final = (
+    "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Roster-Min-Seq", REQUEST_ID,
+)  # fmt: skip
+"""The headers that pages of allowed origins may send."""
+
 
 def create_app(container: Container, *, open_locally: bool = False, delivers: bool = False) -> FastAPI:
     """An app on the parts of this container. Several apps in one process share nothing.
@@ -165,7 +170,7 @@ def web_pages(origins: list[str]) -> Iterator[Middleware]:
             WebPages,
             allow_origins=origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", REQUEST_ID],
+            allow_headers=ALLOWED,
             expose_headers=EXPOSED,
         )
 

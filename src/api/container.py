@@ -85,6 +85,8 @@ class Container(containers.DeclarativeContainer):
         pool_size=settings.provided.pool_size,
         pool_timeout_s=settings.provided.pool_timeout_s,
         auto_upgrade=settings.provided.auto_upgrade,
+        replica_url=settings.provided.replica_url,
+        replica_lag_s=settings.provided.replica_lag_s,
         limits=settings.provided.limits,
         meter=meter,
     )

@@ -81,9 +81,9 @@ async def list_deliveries(
     state: InState = None,
 ) -> Response:
     """What became of changes, the newest first. Kept for 30 days, and about the newest thousand of each outcome."""
-    after = position_in(request, cursor, BY_CHANGE)
+    after = position_in(request, deliveries, cursor, BY_CHANGE)
     page = await deliveries.list(id, state=state, after=after, limit=limit)
-    return listed(request, page, shown, BY_CHANGE, None)
+    return listed(request, deliveries, page, shown, BY_CHANGE)
 
 
 @router.post("/deliveries/{change}/retry", status_code=202, response_model=DeliveryOut, responses=documented(404, 422))

@@ -132,7 +132,7 @@ async def list_groups(
 async def get_group(groups: Groups, id: GroupId, fields: Fields = None, if_none_match: IfNoneMatch = None) -> Response:
     """One group. For a deleted one the answer is a 410; for one that never existed, or was erased, a 404."""
     show = SHOWN.by(fields)
-    return one(await groups.get(id), show, if_none_match)
+    return one(groups, await groups.get(id), show, if_none_match)
 
 
 FOUND: Final[dict[int | str, dict[str, Any]]] = {200: ONE, **UNCHANGED, **documented(404, 422)}
@@ -145,7 +145,7 @@ async def get_group_by_external_id(
 ) -> Response:
     """The group with this external id that is not deleted."""
     show = SHOWN.by(fields)
-    return one(await groups.find("external_id", key), show, if_none_match)
+    return one(groups, await groups.find("external_id", key), show, if_none_match)
 
 
 @router.get("/by/name/{key:path}", response_model=GroupOut, responses=FOUND)
@@ -155,7 +155,7 @@ async def get_group_by_name(
 ) -> Response:
     """The group with this name that is not deleted."""
     show = SHOWN.by(fields)
-    return one(await groups.find("name", key), show, if_none_match)
+    return one(groups, await groups.find("name", key), show, if_none_match)
 
 
 @router.put(

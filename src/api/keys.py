@@ -113,8 +113,8 @@ async def create_key(request: Request, keys: KeysToWrite, body: KeyIn) -> Respon
 @calls(KeyService.list)
 async def list_keys(request: Request, keys: Keys, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
     """List the keys that are not revoked, by id."""
-    after = position_in(request, cursor, BY_ID)
-    return listed(request, await keys.list(after=after, limit=limit), shown, BY_ID, None)
+    after = position_in(request, keys, cursor, BY_ID)
+    return listed(request, keys, await keys.list(after=after, limit=limit), shown, BY_ID)
 
 
 @router.get("/{id}", response_model=KeyOut, responses=documented(404, 422))

@@ -42,6 +42,7 @@ from domain.lists.filters import Filter
 from domain.lists.pages import BY_ID, DEFAULT_LIMIT, Page, Position, Sort
 from domain.memberships import BY_USER, FIELDS, MembersChanged
 from domain.stores import Hidden
+from domain.work import RequestContext
 from services.groups import GroupService
 from services.memberships import MembershipService
 
@@ -93,7 +94,7 @@ async def get_member(
 ) -> Response:
     """Whether a user is a member of a group itself: its membership, or a 404."""
     show = SHOWN.by(fields)
-    return one(await memberships.get(id, user_id), show, if_none_match)
+    return one(memberships, await memberships.get(id, user_id), show, if_none_match)
 
 
 @router.delete(
@@ -146,6 +147,10 @@ class NestedMembersOf(NamedTuple):
     service: MembershipService
     group_id: int
 
+    @property
+    def context(self) -> RequestContext:
+        return self.service.context
+
     def list(self, *, after: Position | None, limit: int, **_: object) -> Awaitable[Page[Any]]:
         (last,) = after or (0,)
         return self.service.list_nested(self.group_id, after=cast("int", last), limit=limit)
@@ -162,6 +167,10 @@ class MembersOf(NamedTuple):
 
     service: MembershipService
     group_id: int
+
+    @property
+    def context(self) -> RequestContext:
+        return self.service.context
 
     def list(
         self,
@@ -251,14 +260,14 @@ async def list_user_groups(
     groups by which the user is in it, in `via`. These cannot be filtered and sorted.
     """
     show, order = GROUP_SHOWN.by(fields), sorted_by(GROUP_FIELDS, sort)
-    after = position_in(request, cursor, order)
+    after = position_in(request, groups, cursor, order)
     if recursive:
         refuse_parameters(request, ("filter", "sort"), "Not with recursive.")
         (last,) = BY_ID.keys_at(after or (0,))
         reached = await groups.list_reached(id, after=cast("int", last), limit=limit)
         via = {each.group.id: each.via for each in reached.items}
         page = Page([each.group for each in reached.items], reached.more, reached.seq)
-        return listed(request, page, lambda group: {**show(group), "via": via[group.id]}, BY_ID, None)
+        return listed(request, groups, page, lambda group: {**show(group), "via": via[group.id]}, BY_ID)
     wanted = narrowed(GROUP_FIELDS, filter)
     page = await groups.list_of_user(id, filter=wanted, sort=order, after=after, limit=limit)
-    return listed(request, page, show, order, None)
+    return listed(request, groups, page, show, order)

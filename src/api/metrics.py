@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -45,6 +45,8 @@ WAIT_S: Final = (0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1, 3.5, 10, 61)
 
 REQUEST_TEXT: Final = "Time until the answer was over, waits for changes and whole streams included."
 SENT_TEXT: Final = "Attempts to send a change to a webhook: delivered, failed, refused (4xx), gone (410)."
+READS_TEXT: Final = "Reading units of work where there are replicas: moved are those that a replica did not answer."
+BEHIND_TEXT: Final = "How long ago the primary was as this replica is now, at most; infinite while that is not known."
 NONE: Final = "none"
 """For a label, where there is nothing to name."""
 
@@ -66,8 +68,11 @@ class Metrics:
         alarms = gauge(own, "roster_database_alarm", "1 while the database does not work for this reason.", "code")
         size = gauge(own, "roster_pool_size", "Connections that there may be at the most.", "pool")
         sent = counter(own, "roster_webhook_deliveries", SENT_TEXT, "outcome")
+        reads = counter(own, "roster_reads", READS_TEXT, "place")
+        self._behind = gauge(own, "roster_replica_lag_seconds", BEHIND_TEXT, "replica", shared="livemax")
         self._lag = gauge(own, "roster_webhook_lag_seconds", "Age of the oldest change that was not delivered yet.")
         self._sent = cache(sent.labels)
+        self._reads = cache(reads.labels)
         self._in_flight = in_flight
         self._requests = cache(requests.labels)
         self._database = cache(database.labels)
@@ -105,6 +110,12 @@ class Metrics:
     def log(self, size: Callable[[], int]) -> None:
         self._log.set_function(size)
 
+    def read_from(self, place: str) -> None:
+        self._reads(place).inc()
+
+    def behind(self, replica: str, seconds: float) -> None:
+        self._behind.labels(replica).set(seconds)
+
     def alarm(self, code: str, *, on: bool) -> None:
         self._alarms(code).set(on)
 
@@ -123,9 +134,11 @@ def histogram(registry: CollectorRegistry, name: str, text: str, bounds: Sequenc
     return Histogram(name, text, labels, buckets=bounds, registry=registry)
 
 
-def gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
-    """Of workers, the sum of those that live."""
-    return Gauge(name, text, labels, registry=registry, multiprocess_mode="livesum")
+def gauge(
+    registry: CollectorRegistry, name: str, text: str, *labels: str, shared: Literal["livesum", "livemax"] = "livesum"
+) -> Gauge:
+    """Of workers, the sum of those that live, or the highest."""
+    return Gauge(name, text, labels, registry=registry, multiprocess_mode=shared)
 
 
 def register_build_info(registry: CollectorRegistry, engine: str) -> None:

@@ -72,7 +72,7 @@ async def list_child_groups(
     fields: Fields = None,
 ) -> Response:
     """List the groups that are parts of a group themselves, in the order of ids."""
-    show, position = SHOWN.by(fields), position_in(request, cursor, BY_ID)
+    show, position = SHOWN.by(fields), position_in(request, groups, cursor, BY_ID)
     (last,) = BY_ID.keys_at(position or (0,))
     page = await groups.list_children(id, after=cast("int", last), limit=limit)
-    return listed(request, page, show, BY_ID, None)
+    return listed(request, groups, page, show, BY_ID)

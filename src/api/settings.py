@@ -50,6 +50,17 @@ class Settings(BaseSettings):
     database_url: Annotated[
         str, Field(description="sqlite:///file.db or postgresql://user:password@host/name", repr=False)
     ] = "sqlite:///roster.db"
+    replica_url: Annotated[
+        str,
+        Field(
+            description="PostgreSQL: streaming replicas that answer reads, as URLs with commas between them; "
+            "empty for none",
+            repr=False,
+        ),
+    ] = ""
+    replica_lag_s: Annotated[
+        float, Field(ge=1, le=3600, description="How far behind a replica may be, in seconds, to answer reads")
+    ] = 5.0
     auto_upgrade: Annotated[
         bool,
         Field(

@@ -112,7 +112,7 @@ async def list_users(
 async def get_user(users: Users, id: UserId, fields: Fields = None, if_none_match: IfNoneMatch = None) -> Response:
     """One user. For a deleted one the answer is a 410; for one that never existed, or was erased, a 404."""
     show = SHOWN.by(fields)
-    return one(await users.get(id), show, if_none_match)
+    return one(users, await users.get(id), show, if_none_match)
 
 
 @router.get(
@@ -130,7 +130,7 @@ async def get_user_by(
 ) -> Response:
     """The user who has this identifier and is not deleted."""
     show = SHOWN.by(fields)
-    return one(await users.find(*identified(identifier, value)), show, if_none_match)
+    return one(users, await users.find(*identified(identifier, value)), show, if_none_match)
 
 
 @router.put(

@@ -144,8 +144,8 @@ async def list_webhooks(
     request: Request, webhooks: Webhooks, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Response:
     """List the webhooks, by id."""
-    after = position_in(request, cursor, BY_ID)
-    return listed(request, await webhooks.list(after=after, limit=limit), shown, BY_ID, None)
+    after = position_in(request, webhooks, cursor, BY_ID)
+    return listed(request, webhooks, await webhooks.list(after=after, limit=limit), shown, BY_ID)
 
 
 @router.get("/{id}", response_model=WebhookOut, responses={200: ONE, **documented(404, 422)})

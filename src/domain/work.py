@@ -45,6 +45,17 @@ class RequestContext:
     dry_run: bool = False
     idempotency_key: IdempotencyKey | None = None
 
+    min_seq: int | None = None
+    """Its reads may come from a replica that has all changes up to this number. None: only from the primary."""
+
+    seen: int | None = None
+    """Reading units set it: what they showed has all changes up to this number, and perhaps later ones."""
+
+    def require_seq(self, seq: int) -> None:
+        """From now on read from no place that does not have this change."""
+        if self.min_seq is not None:
+            self.min_seq = max(self.min_seq, seq)
+
 
 class ReadingUnit(Protocol):
     """The stores, to read. Each answer is what was committed when it was given."""
@@ -134,10 +145,16 @@ class UnitsOfWork(Protocol):
         """Raises a refusal if reads do not work, `NotReady` if the schema is not the one that this version needs."""
         ...
 
-    def reading(self) -> AbstractAsyncContextManager[ReadingUnit]: ...
+    def reading(self, context: RequestContext | None = None) -> AbstractAsyncContextManager[ReadingUnit]:
+        """Stores to read. With a context, from a replica if there is one that has what the context requires.
+
+        Without one from the primary: what decides (keys, leases) must not be old. Units of one context do not go back
+        in time. Raises `Contended` if a replica does not answer; after that, this context reads from the primary.
+        """
+        ...
 
     def snapshot(self, context: RequestContext) -> AbstractAsyncContextManager[ReadingUnit]:
-        """Stores that all show the state of one moment, for a long list.
+        """Stores that all show the state of one moment, for a long list. From a replica, as `reading`.
 
         Raises `Busy` while there are too many, in all or of this actor.
         """

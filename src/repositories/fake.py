@@ -110,7 +110,7 @@ class MemoryUnitsOfWork:
         self._snapshots = Places(limits.snapshots, limits.snapshots_per_key, TOO_MANY_STREAMS)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[MemoryReadStores]:
+    async def reading(self, context: RequestContext | None = None) -> AsyncIterator[MemoryReadStores]:  # noqa: ARG002
         yield self.reading_unit(MemoryReading(self._tables))
 
     @asynccontextmanager

@@ -22,7 +22,11 @@ class ChangeService(Service):
         Without `since`, those after the last one. Raises `PositionExpired` if the feed cannot be followed from `since`
         on, and `Malformed` if that is beyond the last change.
         """
-        async with self.units.reading() as work:
+        if since is not None:
+            self.context.require_seq(since)
+        async with self.units.reading(
+            None if since is None else self.context
+        ) as work:  # a replica's last is an old one
             head = await work.changes.last()  # before the list, not after
             since = await reached(work.changes, since, head)
             looked_at = since if filter is None else head
@@ -35,6 +39,7 @@ class ChangeService(Service):
     async def wait(self, *, filter: Filter | None = None, since: int | None, limit: int, within_s: float) -> ChangePage:
         """As `list`, but wait up to `within_s` seconds for a change if there is none. A wait holds no connection."""
         page = await self.list(filter=filter, since=since, limit=limit)
+        self.context.min_seq = None  # the change that ends the wait may not be on a replica yet
         while not page.changes and within_s > 0:
             within_s = await self.units.changed(page.end, within_s, self.context, filter)
             page = await self.list(filter=filter, since=page.end, limit=limit)
@@ -43,7 +48,7 @@ class ChangeService(Service):
     @operation(Scope.CHANGES_READ)
     async def latest(self, *, filter: Filter | None = None, before: int = MAX_INTEGER, limit: int) -> Sequence[Change]:
         """The newest changes that match the filter first, of those with numbers below `before`."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.changes.latest(filter=filter, before=before, limit=limit)
 
     @operation(Scope.CHANGES_READ)
@@ -51,19 +56,20 @@ class ChangeService(Service):
         self, kind: type[Entity], id: int, *, before: int = MAX_INTEGER, limit: int
     ) -> Sequence[Change]:
         """The newest changes about one entity first, of those with numbers below `before`."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.changes.latest(before=before, subject=(kind.kind, id), limit=limit)
 
     @operation(Scope.CHANGES_READ)
     async def tally(self, *, since: datetime, most: int) -> Sequence[Tally]:
         """What happened on each day from this time on, as the newest `most` changes have it."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.changes.tally(since=since, most=most)
 
     @operation(Scope.CHANGES_READ)
     async def list_about(self, kind: type[Entity], id: int, *, since: int, limit: int) -> ChangePage:
         """All changes that are about one entity, also a deleted or an erased one. Raises as `list`."""
-        async with self.units.reading() as work:
+        self.context.require_seq(since)
+        async with self.units.reading(self.context) as work:
             subject = (kind.kind, id)
             if since:
                 await reached(work.changes, since, await work.changes.last())

@@ -31,13 +31,13 @@ class GroupService:
 
     @operation(Scope.GROUPS_READ)
     async def get(self, id: int) -> Group:
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.groups.get(id)
 
     @operation(Scope.GROUPS_READ)
     async def find(self, field: str, value: str) -> Group:
         """The group with this name or external id."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.groups.find(field, value)
 
     @operation(Scope.GROUPS_READ)
@@ -51,7 +51,7 @@ class GroupService:
         skip: int = 0,
         limit: int,
     ) -> Page[Group]:
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.groups.page(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit)
 
     @streaming(Scope.GROUPS_READ)
@@ -65,7 +65,7 @@ class GroupService:
 
     @operation(Scope.GROUPS_READ)
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.groups.count(filter, hidden=hidden, most=most)
 
     @operation(Scope.GROUPS_WRITE, retries=False)
@@ -151,7 +151,7 @@ class GroupService:
         limit: int,
     ) -> Page[Group]:
         """The groups that a user is a member of."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             await work.users.get(user_id)
             its = every([equal(MEMBERS, user_id), filter])
             return await work.groups.page(filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit)
@@ -159,7 +159,7 @@ class GroupService:
     @operation(Scope.GROUPS_READ)
     async def list_reached(self, user_id: int, *, after: int = 0, limit: int) -> Page[Reached]:
         """The groups that a user is in, also because one that it is a member of is a part of them. By id."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             await work.users.get(user_id)
             seq = await work.changes.last()
             return Page.of(await work.nestings.groups_of(user_id, after=after, limit=limit + 1), limit, seq)
@@ -167,7 +167,7 @@ class GroupService:
     @operation(Scope.GROUPS_READ)
     async def list_children(self, id: int, *, after: int = 0, limit: int) -> Page[Group]:
         """The groups that are parts of a group themselves, by id."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             await work.groups.get(id)
             seq = await work.changes.last()
             return Page.of(await work.nestings.children(id, after=after, limit=limit + 1), limit, seq)

@@ -32,7 +32,7 @@ class MembershipService:
     @operation(Scope.GROUPS_READ)
     async def get(self, group_id: int, user_id: int) -> Membership:
         """Raises `NotFound` unless the user is a member."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             await work.groups.get(group_id)
             found = await work.memberships.among(group_id, [user_id])
         if not found:
@@ -50,7 +50,7 @@ class MembershipService:
         limit: int,
     ) -> Page[Membership]:
         """The members of a group, in the order of their ids."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             await work.groups.get(group_id)
             its = of_group(group_id, filter)
             return await work.memberships.page(filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit)
@@ -68,14 +68,14 @@ class MembershipService:
 
     @operation(Scope.GROUPS_READ)
     async def count(self, group_id: int, filter: Filter | None = None, *, most: int | None = None) -> int:
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             await work.groups.get(group_id)
             return await work.memberships.count(of_group(group_id, filter), most=most)
 
     @operation(Scope.GROUPS_READ)
     async def list_nested(self, group_id: int, *, after: int = 0, limit: int) -> Page[Member]:
         """The members of a group and of all groups that are parts of it: each user once, in the order of their ids."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             await work.groups.get(group_id)
             seq = await work.changes.last()
             return Page.of(await work.nestings.members(group_id, after=after, limit=limit + 1), limit, seq)

@@ -5,7 +5,7 @@ declaration (`scopes_of`).
 """
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
@@ -71,13 +71,29 @@ Streaming = Callable[Concatenate[S, P], AsyncGenerator[T]]
 
 
 def streaming(*scopes: Scope) -> "Callable[[Streaming[S, P, T]], Streaming[S, P, T]]":
-    """The same for a method that gives its result in pieces. It is not run again: some pieces may have been sent."""
+    """The same for a method that gives its result in pieces. After the first one it is not run again: that may have
+    been sent."""
 
     def declare(method: "Streaming[S, P, T]") -> "Streaming[S, P, T]":
+        @retry
+        async def begin(self: S, /, *args: P.args, **kwargs: P.kwargs) -> tuple[AsyncGenerator[T], list[T]]:
+            pieces = method(self, *args, **kwargs)
+            async for first in pieces:
+                return pieces, [first]
+            return pieces, []
+
+        async def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
+            pieces, first = await begin(self, *args, **kwargs)
+            async with aclosing(pieces):
+                for piece in first:
+                    yield piece
+                async for piece in pieces:
+                    yield piece
+
         @wraps(method)
         def required(self: S, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
             require_scopes(scopes, self.context.scopes)
-            return method(self, *args, **kwargs)
+            return run(self, *args, **kwargs)
 
         setattr(required, SCOPES, scopes)
         return required

@@ -27,7 +27,7 @@ class ProvisioningService:
 
     @operation(Scope.GROUPS_READ)
     async def get(self, id: int, *, members: bool = True) -> GroupWithMembers:
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             group = await work.groups.get(id)
             return (await with_members(work, [group], members=members))[0]
 
@@ -41,24 +41,24 @@ class ProvisioningService:
         skip: int = 0,
         limit: int,
     ) -> Page[Group]:
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.groups.page(filter=filter, sort=sort, after=after, skip=skip, limit=limit)
 
     @operation(Scope.GROUPS_READ)
     async def count(self, filter: Filter | None = None) -> int:
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.groups.count(filter)
 
     @operation(Scope.GROUPS_READ)
     async def with_members(self, groups: Sequence[Group], *, members: bool) -> Sequence[GroupWithMembers]:
         """These groups as they are now, in a few statements whatever their number."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await with_members(work, groups, members=members)
 
     @operation(Scope.GROUPS_READ)
     async def groups_of(self, user_ids: Collection[int]) -> Mapping[int, Sequence[Group]]:
         """For each of these users the groups that it is a member of, by their ids."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             memberships = await work.memberships.of_users(user_ids)
             groups = {each.id: each for each in await work.groups.get_many({each.group_id for each in memberships})}
         found: dict[int, list[Group]] = {}

@@ -57,19 +57,19 @@ class UserService(Service):
     @operation(Scope.USERS_READ)
     async def get(self, id: int, *, hidden: bool = False) -> User:
         """With `hidden`, a deleted user too."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.users.get(id, hidden=hidden)
 
     @operation(Scope.USERS_READ)
     async def get_many(self, ids: Collection[int]) -> Sequence[User]:
         """Those of these users that there are, deleted ones too, in the order of their ids."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.users.get_many(ids)
 
     @operation(Scope.USERS_READ)
     async def find(self, field: str, value: str) -> User:
         """The user with this e-mail, username or external id."""
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.users.find(field, value)
 
     @operation(Scope.USERS_READ)
@@ -83,7 +83,7 @@ class UserService(Service):
         skip: int = 0,
         limit: int,
     ) -> Page[User]:
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.users.page(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit)
 
     @streaming(Scope.USERS_READ)
@@ -97,7 +97,7 @@ class UserService(Service):
 
     @operation(Scope.USERS_READ)
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
-        async with self.units.reading() as work:
+        async with self.units.reading(self.context) as work:
             return await work.users.count(filter, hidden=hidden, most=most)
 
     @operation(Scope.USERS_WRITE, retries=False)

@@ -50,11 +50,11 @@ class CountedUnits(MemoryUnitsOfWork):
             await self.held.wait()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[MemoryReadStores]:
+    async def reading(self, context: RequestContext | None = None) -> AsyncIterator[MemoryReadStores]:
         self.reads += 1
         if self.refusal:
             raise self.refusal
-        async with super().reading() as work:
+        async with super().reading(context) as work:
             yield work
             self.held.set()
             await self.go_on.wait()

@@ -138,8 +138,8 @@ class BusyUnits(MemoryUnitsOfWork):
         self.others = UserService(self, context)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[MemoryReadStores]:
-        async with super().reading() as work:
+    async def reading(self, context: RequestContext | None = None) -> AsyncIterator[MemoryReadStores]:
+        async with super().reading(context) as work:
             asked: Any = work.changes
             looks = (asked.list, asked.last)
 
@@ -181,8 +181,8 @@ class Waits(MemoryUnitsOfWork):
         self.reading_now = 0
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[MemoryReadStores]:
-        async with super().reading() as work:
+    async def reading(self, context: RequestContext | None = None) -> AsyncIterator[MemoryReadStores]:
+        async with super().reading(context) as work:
             self.reading_now += 1
             yield work
             self.reading_now -= 1

@@ -210,8 +210,8 @@ class WatchedUnits(MemoryUnitsOfWork):
         self.is_contended: Callable[[int], bool] = lambda number: False
         self.at_start = True
 
-    def reading(self) -> "UnitContext[MemoryReadStores]":
-        return self.read(super().reading(), self.begin(sys._getframe(1).f_code.co_qualname))
+    def reading(self, context: RequestContext | None = None) -> "UnitContext[MemoryReadStores]":
+        return self.read(super().reading(context), self.begin(sys._getframe(1).f_code.co_qualname))
 
     def snapshot(self, context: RequestContext) -> "UnitContext[MemoryReadStores]":
         return self.read(super().snapshot(context), self.begin(sys._getframe(1).f_code.co_qualname))
@@ -478,11 +478,13 @@ async def test_what_stays_contended_is_busy_in_the_end_and_nothing_is_stored(met
 
 
 @pytest.mark.parametrize("method", sorted(STREAMED))
-async def test_what_is_not_run_again_says_that_it_was_contended(method: str) -> None:
+async def test_a_stream_is_run_again_before_its_first_piece_and_not_after_it(method: str) -> None:
+    service, call = class_of(method), CALLS[method]
+    await require_run_again(service, method, call, at_start=True)
     units = await directory_for(method)
-    units.is_contended = lambda number: True
+    units.is_contended, units.at_start = lambda number: True, False
     with pytest.raises(Contended):
-        await outcome(class_of(method), CALLS[method], units)
+        await outcome(service, call, units)
     assert units.begun == 1
 
 

@@ -26,8 +26,8 @@ class FaultyUnits(MemoryUnitsOfWork):
         self.pauses: list[int] = []
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[MemoryReadStores]:
-        async with super().reading() as work:
+    async def reading(self, context: RequestContext | None = None) -> AsyncIterator[MemoryReadStores]:
+        async with super().reading(context) as work:
             self.begun.append(work)
             yield work
             self.fail()

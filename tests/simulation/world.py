@@ -151,8 +151,8 @@ class Process(MemoryUnitsOfWork):
             each.cancel()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[ReadingUnit]:  # type: ignore[override]  # the stores, a step at a time
-        async with super().reading() as work:
+    async def reading(self, context: RequestContext | None = None) -> AsyncIterator[ReadingUnit]:  # type: ignore[override]  # the stores, a step at a time
+        async with super().reading(context) as work:
             yield Stepped(work, self, "read")
 
     @asynccontextmanager

@@ -11,23 +11,36 @@ from domain.lists.pages import Position, Sort
 CHECK_BYTES: Final = 9
 MAX_LENGTH: Final = 8192
 
+SEQ: Final = "seq"
+POSITION: Final = "after"
 
-def write_cursor(position: Position, of: str) -> str:
-    """A cursor of the list that `of` describes, with its filter and order. It is valid for no other list."""
-    payload = json.dumps(position, separators=(",", ":")).encode()
+
+def write_cursor(position: Position, of: str, seq: int | None = None) -> str:
+    """A cursor of the list that `of` describes, with its filter and order. It is valid for no other list.
+
+    With `seq`, what it continues may have been read from a replica, which had all changes up to this number.
+    """
+    content = position if seq is None else {SEQ: seq, POSITION: position}
+    payload = json.dumps(content, separators=(",", ":")).encode()
     return urlsafe_b64encode(check(payload, of) + payload).decode().rstrip("=")
 
 
 def read_cursor(cursor: str, of: str, sort: Sort) -> Position:
     """The position that `write_cursor` was given. Raises `Malformed` if altered, or from another list."""
+    return read_cursor_with_seq(cursor, of, sort)[0]
+
+
+def read_cursor_with_seq(cursor: str, of: str, sort: Sort) -> tuple[Position, int | None]:
     try:
-        position = tuple(json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[CHECK_BYTES:]))
-    except (ValueError, TypeError, RecursionError) as error:
+        content = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[CHECK_BYTES:])
+        seq = int(content[SEQ]) if isinstance(content, dict) else None
+        position = tuple(content if seq is None else content[POSITION])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Malformed("The cursor is not one of this list.") from error
     sort.keys_at(position)
-    if cursor != write_cursor(position, of):
+    if cursor != write_cursor(position, of, seq):
         raise Malformed("The cursor is not one of this list.")
-    return position
+    return position, seq
 
 
 def check(payload: bytes, of: str) -> bytes:

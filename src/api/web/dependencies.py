@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
-from fastapi import Query, Request
+from fastapi import Header, Query, Request
+from pydantic import WithJsonSchema
 
 from api.container import Container
 from api.web.access import actor_of
+from api.web.requests import DIGITS
+from domain.errors import Malformed
+from domain.values import MAX_ID
 from domain.work import RequestContext
 
 if TYPE_CHECKING:
@@ -17,22 +21,44 @@ S = TypeVar("S")
 DryRun = Annotated[bool, Query(description="Answer as if it were done, and store nothing", examples=[True])]
 
 
+MinSeq = Annotated[
+    str | None,
+    Header(
+        alias="Roster-Min-Seq",
+        description="Answer with at least all changes up to this number, which a write or a read said in its "
+        "`Roster-Seq`. Only where replicas answer reads can an answer lack them",
+    ),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_ID, "examples": [1]}),
+]
+
+
+def seq_in(header: str | None) -> int:
+    """Raises `Malformed` for what is no number of a change."""
+    if header is None:
+        return 0
+    if len(header) > len(str(MAX_ID)) or not DIGITS.fullmatch(header) or not 0 <= (seq := int(header)) <= MAX_ID:
+        raise Malformed("Roster-Min-Seq holds the number of a change, as Roster-Seq gives it.")
+    return seq
+
+
 class Service(Generic[S]):
-    """A dependency: the service that a provider of the container makes."""
+    """A dependency: the service that a provider of the container makes. Its reads may come from a replica."""
 
     def __init__(self, provider: Callable[[Container], Callable[[RequestContext], S]]) -> None:
         self._provider = provider
 
-    async def __call__(self, request: Request) -> S:
-        return self.give(request)
+    async def __call__(self, request: Request, min_seq: MinSeq = None) -> S:
+        return self.give(request, min_seq=seq_in(min_seq))
 
-    def give(self, request: Request, *, dry_run: bool = False) -> S:
+    def give(self, request: Request, *, dry_run: bool = False, min_seq: int | None = None) -> S:
+        """Without `min_seq` it reads from the primary: for clients that cannot say what they have seen."""
         key: Key | None = request.state.key
         context = RequestContext(
             actor=actor_of(key),
             request_id=request.state.request_id,
             scopes=request.state.scopes,
             dry_run=dry_run,
+            min_seq=min_seq,
         )
         return self._provider(request.app.state.container)(context)
 
@@ -40,7 +66,7 @@ class Service(Generic[S]):
 class WritingService(Service[S]):
     """The same for a route that writes: it takes `dry_run`."""
 
-    async def __call__(self, request: Request, dry_run: DryRun = False) -> S:
+    async def __call__(self, request: Request, dry_run: DryRun = False) -> S:  # type: ignore[override]
         request.state.dry_run = dry_run  # for the headers of refusals
         return self.give(request, dry_run=dry_run)
 

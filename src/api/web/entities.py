@@ -33,7 +33,10 @@ WRITE: Final = {
 }
 REPLAYED: Final = {"Idempotency_Replayed": "true, if this is the stored answer of the idempotency key"}
 
-ONE: Final = documented_headers(**VERSION)
+SEEN: Final = {
+    "Roster_Seq": "Where replicas answer reads: this shows all changes up to that number, perhaps later ones"
+}
+ONE: Final = documented_headers(**VERSION, **SEEN)
 WRITTEN: Final = documented_headers(**VERSION, **WRITE)
 WRITTEN_ONCE: Final = documented_headers(**VERSION, **WRITE, **REPLAYED)
 GONE: Final = documented_headers(**WRITE)
@@ -89,11 +92,14 @@ def validators(entity: Versioned) -> dict[str, str]:
     return {"ETag": tag_of(entity.version), "Last-Modified": format_datetime(entity.updated_at, usegmt=True)}
 
 
-def one(entity: E, show: Show[E], if_none_match: str | None) -> Response:
+def one(service: Service, entity: E, show: Show[E], if_none_match: str | None) -> Response:
     """The answer of a GET; 304 if the client has this version."""
+    headers = validators(entity)
+    if (seq := service.context.seen) is not None:
+        headers["Roster-Seq"] = str(seq)
     if entity.version in unwanted_by(if_none_match):
-        return Response(status_code=304, headers=validators(entity))
-    return json_answer(show(entity), headers=validators(entity))
+        return Response(status_code=304, headers=headers)
+    return json_answer(show(entity), headers=headers)
 
 
 def changed(service: Service, committed: Committed[E], show: Show[E]) -> Response:

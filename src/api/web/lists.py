@@ -11,11 +11,11 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 
-from api.web.cursors import read_cursor, write_cursor
+from api.web.cursors import read_cursor_with_seq, write_cursor
 from api.web.dependencies import container_of
 from api.web.entities import Shown, Versioned
 from api.web.parameters import Accept, Count, Cursor, Deleted, Formulas, Limit, filter_query, sort_query
-from api.web.responses import EVERY_FIELD, documented_headers, fields_asked_for, link_to_next
+from api.web.responses import EVERY_FIELD, Service, documented_headers, fields_asked_for, link_to_next
 from api.web.streams import CSV, FEW, JSON, NDJSON, VARY, Body, media_type_for, stream
 from domain.lists.fields import Fields
 from domain.lists.filters import Filter, equal, every
@@ -54,8 +54,13 @@ def sorted_by(fields: Fields, sort: str | None) -> Sort:
     return BY_ID if sort is None else parse_sort(sort, fields)
 
 
-def position_in(request: Request, cursor: str | None, sort: Sort) -> Position | None:
-    return None if cursor is None else read_cursor(cursor, list_of(request), sort)
+def position_in(request: Request, service: Service, cursor: str | None, sort: Sort) -> Position | None:
+    """Where the list goes on. The service reads no older state than that of the page before."""
+    if cursor is None:
+        return None
+    position, seq = read_cursor_with_seq(cursor, list_of(request), sort)
+    service.context.require_seq(seq or 0)
+    return position
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +71,19 @@ class Written:
     position: Position | None
     seq: int | None
 
-    def answer(self, request: Request, total: int | None) -> Response:
+    def answer(self, request: Request, service: Service, total: int | None) -> Response:
         headers = dict(VARY) if total is None else {**VARY, "X-Total-Count": str(total)}
         if self.seq is not None:
             headers["Roster-Seq"] = str(self.seq)
         if self.position is not None:
-            headers.update(link_to_next(request, cursor=write_cursor(self.position, list_of(request))))
+            seq = None if service.context.seen is None else self.seq
+            headers.update(link_to_next(request, cursor=write_cursor(self.position, list_of(request), seq)))
         return Response(b"[" + b",".join(self.parts) + b"]", headers=headers, media_type=JSON)
 
 
-def listed(request: Request, page: Page[T], show: Callable[[T], Body], sort: Sort, total: int | None) -> Response:
+def listed(request: Request, service: Service, page: Page[T], show: Callable[[T], Body], sort: Sort) -> Response:
     position = sort.position(page.items[-1]) if page.more else None
-    return Written([as_json(page.items, show)], position, page.seq).answer(request, total)
+    return Written([as_json(page.items, show)], position, page.seq).answer(request, service, total=None)
 
 
 def as_json(items: Sequence[T], show: Callable[[T], Body]) -> bytes:
@@ -124,7 +130,7 @@ def refuse_parameters(request: Request, names: Sequence[str], detail: str) -> No
         )
 
 
-class Lister(Protocol[E_co]):
+class Lister(Service, Protocol[E_co]):
     """A service whose list can be asked for in pages, as a whole, and counted."""
 
     def list(
@@ -158,13 +164,15 @@ async def answer_list(
         pages = service.export(filter=filter, sort=sort, hidden=hidden)
         return await stream(request, media_type, pages, show, columns, keeps_formulas=formulas == "keep")
 
-    def read(after: Position | None, limit: int) -> Awaitable[Page[E]]:
-        return service.list(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit)
+    async def read(after: Position | None, limit: int) -> Page[E]:
+        page = await service.list(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit)
+        service.context.require_seq(page.seq or 0)  # for what follows of this answer
+        return page
 
-    after, most_bytes = position_in(request, cursor, sort), container_of(request).settings().limits.page_bytes
+    after, most_bytes = position_in(request, service, cursor, sort), container_of(request).settings().limits.page_bytes
     page = await written_page(read, show, sort, after=after, limit=limit, most_bytes=most_bytes)
     total = await service.count(filter, hidden=hidden) if count else None
-    return page.answer(request, total)
+    return page.answer(request, service, total)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from logging import getLogger
 from typing import Final
 
 from domain.errors import Damaged, NoSpace, Unreachable
-from repositories.engines.meter import Kind, Meter, Pool
+from repositories.engines.meter import Kind, Meter, Place, Pool
 
 log = getLogger("roster")
 
@@ -74,6 +74,12 @@ class Alarms:
 
     def log(self, size: Callable[[], int]) -> None:
         self._meter.log(size)
+
+    def read_from(self, place: Place) -> None:
+        self._meter.read_from(place)
+
+    def behind(self, replica: str, seconds: float) -> None:
+        self._meter.behind(replica, seconds)
 
     def alarm(self, code: str, *, on: bool) -> None:
         self._meter.alarm(code, on=on)

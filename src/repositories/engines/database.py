@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
+from domain.errors import NotReady
 from domain.findings import Finding
 from domain.limits import LIMITS, Limits
 from repositories.engines.backups import Backup, Restored
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
+from repositories.engines.replicas import Replicas
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.engines.urls import POSTGRES, parse
+from repositories.engines.urls import POSTGRES, parse, parse_replicas
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -45,6 +47,11 @@ class Database(Protocol):
     @property
     def scans(self) -> Executor:
         """Runs reads that may scan a table. Short reads do not wait for them."""
+        ...
+
+    @property
+    def replicas(self) -> Replicas | None:
+        """Where units of work may read besides. They serve once the database was started."""
         ...
 
     def snapshot(self) -> AbstractAsyncContextManager[Executor]:
@@ -140,19 +147,33 @@ def database_at(
     pool_size: int,
     pool_timeout_s: float,
     auto_upgrade: bool = True,
+    replica_url: str = "",
+    replica_lag_s: float = 0,
     limits: Limits = LIMITS,
     meter: Meter = NO_METER,
 ) -> Database:
     """The database of a URL: `sqlite:///file.db`, or `postgresql://user:password@host/name`.
 
     `serving` says that this process is the server, not a command beside it. Only a server creates a file that is not
-    there and, with `auto_upgrade`, upgrades it. Raises `NotReady` for other URLs.
+    there and, with `auto_upgrade`, upgrades it; and only a server reads from the replicas at `replica_url`, URLs with
+    commas between them. Raises `NotReady` for other URLs.
     """
-    parsed = parse(url)
+    parsed, replicas = parse(url), parse_replicas(replica_url)
     if parsed.drivername in POSTGRES:
         from repositories.engines.postgres.database import PostgresDatabase  # noqa: PLC0415  # a server on SQLite does not load the driver
 
-        return PostgresDatabase(parsed, pool_size=pool_size, pool_timeout_s=pool_timeout_s, limits=limits, meter=meter)
+        return PostgresDatabase(
+            parsed,
+            serving=serving,
+            pool_size=pool_size,
+            pool_timeout_s=pool_timeout_s,
+            replicas=replicas,
+            replica_lag_s=replica_lag_s,
+            limits=limits,
+            meter=meter,
+        )
+    if replicas:
+        raise NotReady("ROSTER_REPLICA_URL is for PostgreSQL: SQLite has no replicas. Unset it, or move to PostgreSQL.")
     return SqliteDatabase(
         Path(parsed.database or ""),
         serving=serving,

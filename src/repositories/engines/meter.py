@@ -7,7 +7,10 @@ from typing import Final, Literal, Protocol
 Kind = Literal["read", "scan", "write", "commit"]
 """A statement of one of three sorts, or a COMMIT."""
 
-Pool = Literal["read", "scan", "write", "stream"]
+Pool = Literal["read", "scan", "write", "stream", "replica"]
+
+Place = Literal["primary", "replica", "moved"]
+"""Where a unit of work read that may read from a replica. It is moved to the primary if the replica fails."""
 
 
 class Meter(Protocol):
@@ -37,6 +40,14 @@ class Meter(Protocol):
         """How to learn the bytes of the database's log, if it is one that should stay short."""
         ...
 
+    def read_from(self, place: Place) -> None:
+        """A reading unit of work began there. Only where there are replicas."""
+        ...
+
+    def behind(self, replica: str, seconds: float) -> None:
+        """How long ago the primary was as this replica is now, at most; infinite if that is not known."""
+        ...
+
     def alarm(self, code: str, *, on: bool) -> None:
         """Something that keeps the database from working began or ended (`repositories.engines.alarms`)."""
         ...
@@ -56,6 +67,10 @@ class NoMeter:
     def size(self, pool: Pool, connections: int) -> None: ...
 
     def log(self, size: Callable[[], int]) -> None: ...
+
+    def read_from(self, place: Place) -> None: ...
+
+    def behind(self, replica: str, seconds: float) -> None: ...
 
     def alarm(self, code: str, *, on: bool) -> None: ...
 

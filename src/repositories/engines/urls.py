@@ -1,6 +1,7 @@
 """The URL of a database: what is wrong with one, without a piece of it, since it may hold a password."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -12,6 +13,9 @@ SQLITE: Final = frozenset({"sqlite", "sqlite+aiosqlite"})
 
 PORT: Final = re.compile(r"0*[0-9]{1,5}", re.ASCII)
 MAX_PORT: Final = 65535
+
+BETWEEN_URLS: Final = re.compile(r",(?=\s*[a-z+]*://)")
+"""The hosts of one URL have commas between them too."""
 
 ESCAPES: Final = "In a user or a password write %40 for @, %3A for :, %2F for / and %3F for ?."
 
@@ -29,6 +33,17 @@ def parse(url: str) -> sa.URL:
         return sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):  # their texts quote the URL
         raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from None
+
+
+def parse_replicas(urls: str) -> Sequence[sa.URL]:
+    """The parts of each of several URLs of PostgreSQL, with commas between them. Raises `NotReady`."""
+    try:
+        parsed = [parse(url.strip()) for url in BETWEEN_URLS.split(urls) if url.strip()]
+    except NotReady as error:
+        raise NotReady(f"ROSTER_REPLICA_URL: {error}") from None
+    if any(url.drivername in SQLITE for url in parsed):
+        raise NotReady("ROSTER_REPLICA_URL names PostgreSQL servers, as in postgresql://user:password@host/name.")
+    return parsed
 
 
 def require_file(rest: str) -> None:

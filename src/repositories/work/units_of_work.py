@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from domain.changes import Change
 from domain.entities import Entity
+from domain.errors import Contended, Damaged, NoSpace
 from domain.idempotency import IN_FLIGHT, Committed, IdempotencyKey, InFlight, InFlightKeys, shown_by
 from domain.limits import LIMITS, Limits
 from domain.lists.filters import Filter
@@ -18,6 +19,7 @@ from repositories import deliveries
 from repositories.answers import find_answer, forget_answers, keep_answer, remove_old_answers
 from repositories.engines.database import Database
 from repositories.engines.executors import Transaction
+from repositories.engines.replicas import Replica
 from repositories.journal import append, redact
 from repositories.locks import LockOrder
 from repositories.stores import TABLES, SqlReadStores, SqlStores
@@ -41,6 +43,19 @@ CLEARED_EVERY_S: Final = 600
 LEFT_EVERY_S: Final = 10.0
 SCRUBBED_WITHIN_S: Final = 1.0
 """How long an erasure waits for its traces to be gone from the files."""
+
+
+@contextmanager
+def moving(replica: Replica | None, context: RequestContext) -> Iterator[None]:
+    """What a replica fails to do is `Contended`: it is run again, on the primary."""
+    try:
+        yield
+    except (Contended, Damaged, NoSpace) as error:
+        if replica is None:
+            raise
+        replica.failed()
+        context.min_seq = None
+        raise Contended("A replica does not answer.") from error
 
 
 class SqlUnitOfWork(SqlStores):
@@ -180,17 +195,36 @@ class SqlUnitsOfWork:
     def release(self) -> None:
         self._feed.release()
 
-    def reading(self) -> AbstractAsyncContextManager[SqlReadStores]:
+    def reading(self, context: RequestContext | None = None) -> AbstractAsyncContextManager[SqlReadStores]:
+        if context is not None and (replica := self._replica_for(context)) is not None:
+            return self._reading_from(replica, context)
         return self.reading_unit(Reading(self._database.reader, self._database.scans, database=self._database))
 
     @asynccontextmanager
+    async def _reading_from(self, replica: Replica, context: RequestContext) -> AsyncIterator[SqlReadStores]:
+        with moving(replica, context):
+            async with self.reading_unit(Reading(replica.reader, replica.scans, database=self._database)) as work:
+                yield work
+
+    @asynccontextmanager
     async def snapshot(self, context: RequestContext) -> AsyncIterator[SqlReadStores]:
-        with self._snapshots.one(context.actor):
+        replica = self._replica_for(context)
+        with self._snapshots.one(context.actor), moving(replica, context):
             async with (
-                self._database.snapshot() as executor,
+                (replica or self._database).snapshot() as executor,
                 self.reading_unit(Reading(executor, executor, database=self._database)) as work,
             ):
                 yield work
+
+    def _replica_for(self, context: RequestContext) -> Replica | None:
+        """Where this context may read besides the primary. It notes what the context sees there, or on the primary."""
+        replicas = self._database.replicas
+        if replicas is None or context.min_seq is None:
+            return None
+        seen = context.seen or 0
+        replica = replicas.having(max(context.min_seq, seen))
+        context.seen = max(seen, replicas.head if replica is None else replica.seq)
+        return replica
 
     @asynccontextmanager
     async def writing(self, context: RequestContext) -> AsyncIterator[SqlUnitOfWork]:

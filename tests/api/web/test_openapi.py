@@ -156,8 +156,8 @@ def test_every_body_has_an_example(document: dict[str, Any]) -> None:
 HEADERS = {
     "create_user 201": {"Location", "ETag", "Last-Modified", "Roster-Seq", "Dry-Run", "Idempotency-Replayed"},
     "list_users 200": {"Link", "X-Total-Count", "Vary", "Roster-Seq"},
-    "get_user 200": {"ETag", "Last-Modified"},
-    "get_user 304": {"ETag", "Last-Modified"},
+    "get_user 200": {"ETag", "Last-Modified", "Roster-Seq"},
+    "get_user 304": {"ETag", "Last-Modified", "Roster-Seq"},
     "patch_user 200": {"ETag", "Last-Modified", "Roster-Seq", "Dry-Run"},
     "put_user_by 200": {"ETag", "Last-Modified", "Roster-Seq", "Dry-Run"},
     "put_user_by 201": {"Location", "ETag", "Last-Modified", "Roster-Seq", "Dry-Run"},

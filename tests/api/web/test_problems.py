@@ -268,7 +268,7 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def reading(self) -> Any:
+    def reading(self, *_: object) -> Any:
         raise self.error
 
     writing = reading

@@ -8,6 +8,7 @@ import pytest
 from domain.errors import NotReady
 from repositories.engines.database import Database, database_at
 from repositories.engines.postgres.database import PostgresDatabase
+from repositories.engines.postgres.replicas import PostgresReplicas
 from repositories.engines.sqlite.database import SqliteDatabase
 
 
@@ -82,3 +83,45 @@ def test_what_is_no_url_is_refused_without_being_repeated(url: str, said: str) -
 )
 def test_a_database_is_named_without_credentials(url: str, name: str) -> None:
     assert database(url).name == name
+
+
+def with_replicas(urls: str, primary: str = "postgresql://roster@one/roster") -> Database:
+    return database_at(primary, serving=True, pool_size=2, pool_timeout_s=1, replica_url=urls, replica_lag_s=5)
+
+
+@pytest.mark.parametrize(
+    ("urls", "places"),
+    [
+        ("postgresql://roster@two/roster", ["two:5432"]),
+        (" postgresql://roster@two/roster, postgres://roster@three:5433/roster ,", ["two:5432", "three:5433"]),
+    ],
+)
+def test_replicas_are_urls_with_commas_between_them(urls: str, places: list[str]) -> None:
+    database = with_replicas(urls)
+    assert isinstance(database, PostgresDatabase)
+    assert isinstance(database.replicas, PostgresReplicas)
+    assert [each.name for each in database.replicas._replicas] == places
+
+
+def test_a_database_without_replicas_has_none() -> None:
+    assert with_replicas("").replicas is None
+    assert with_replicas(" ").replicas is None
+
+
+@pytest.mark.parametrize(
+    ("urls", "said"),
+    [
+        ("secret", "ROSTER_REPLICA_URL: The database URL begins with"),
+        ("postgresql://roster:secret@two:x/roster", "ROSTER_REPLICA_URL: The port"),
+        ("sqlite:///secret.db", "ROSTER_REPLICA_URL names PostgreSQL servers"),
+    ],
+)
+def test_other_replicas_are_refused(urls: str, said: str) -> None:
+    with pytest.raises(NotReady, match=said) as refused:
+        with_replicas(urls)
+    assert "secret" not in str(refused.value)
+
+
+def test_sqlite_has_no_replicas(tmp_path: Path) -> None:
+    with pytest.raises(NotReady, match="SQLite has no replicas"):
+        with_replicas("postgresql://roster@two/roster", f"sqlite:///{tmp_path / 'roster.db'}")

@@ -38,6 +38,10 @@ class Notes:
     def alarm(self, code: str, *, on: bool) -> None:
         self.alarms[code] = on
 
+    def read_from(self, place: str) -> None: ...
+
+    def behind(self, replica: str, seconds: float) -> None: ...
+
     def waited(self, pool: str, seconds: float) -> None:
         self.waits.append((pool, seconds))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,31 +22,12 @@ from repositories.engines.backups import Backup, Restored
 from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter, Pool
-from repositories.engines.postgres.errors import refusing
 from repositories.engines.postgres.examination import examine
-from repositories.engines.postgres.executors import ConnectionExecutor, PooledExecutor, PostgresTransaction
-from repositories.engines.postgres.pools import Connections, leave_as_is, prepare_connection, undo
+from repositories.engines.postgres.executors import ConnectionExecutor, PooledExecutor, PostgresTransaction, snapshot_on
+from repositories.engines.postgres.pools import Connections
+from repositories.engines.postgres.replicas import PostgresReplicas
+from repositories.engines.postgres.servers import READ_ONLY, SESSION, Server
 from repositories.engines.revisions import SchemaStatus, Upgrade
-
-CONNECT_TIMEOUT_S: Final = 5
-DEFAULT_PORT: Final = 5432
-
-SESSION: Final[Mapping[str, str]] = {
-    "application_name": "roster",
-    "timezone": "UTC",
-    "lock_timeout": "3s",
-    "idle_in_transaction_session_timeout": "10s",
-    "jit": "off",  # its compiling costs more than these short statements
-}
-READ_ONLY: Final[Mapping[str, str]] = {**SESSION, "default_transaction_read_only": "on"}
-
-GIVEN_UP_AFTER_S: Final = 1
-"""How much later than the server this side ends a statement: the server may be frozen."""
-
-BEGIN_SNAPSHOT: Final = (
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '{}ms'"
-)
-"""A snapshot may wait for the client that reads it as long as its stream may take."""
 
 COMMIT_ORDER_LOCK: Final = 0x526F73746572
 """The advisory lock ("Roster" in ASCII) that a writing transaction holds from its change rows to its end."""
@@ -70,15 +51,29 @@ class PostgresDatabase:
         self,
         url: sa.URL,
         *,
+        serving: bool = False,
         pool_size: int,
         pool_timeout_s: float,
+        replicas: Sequence[sa.URL] = (),
+        replica_lag_s: float = 0,
         limits: Limits = LIMITS,
         meter: Meter = NO_METER,
     ) -> None:
-        self.name = f"PostgreSQL, {url.database} at {place_of(url)}"
+        self._server = Server(url, pool_timeout_s=pool_timeout_s, limits=limits)
+        self.name = f"PostgreSQL, {url.database} at {self._server.place}"
+        self.replicas = (
+            None
+            if not replicas
+            else PostgresReplicas(
+                self._server,
+                [Server(each, pool_timeout_s=pool_timeout_s, limits=limits) for each in replicas],
+                lag_s=replica_lag_s,
+                pool_size=pool_size,
+                meter=meter,
+            )
+        )
+        self._serving = serving
         self._pool_size = pool_size
-        self._pool_timeout_s = pool_timeout_s
-        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._shown_dsn = url.set(drivername="postgresql", password=None).render_as_string()
         self._writing: Connections | None = None
         self._reading: Connections | None = None
@@ -90,17 +85,10 @@ class PostgresDatabase:
     def engine(self) -> AsyncEngine:
         return create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=self._connect,
+            async_creator=self._server.connect,
             poolclass=sa.NullPool,
             hide_parameters=True,  # parameters do not belong in logs
         )
-
-    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like."""
-        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=self._session(SESSION))
-
-    def _session(self, settings: Mapping[str, str]) -> dict[str, str]:
-        return {**settings, "statement_timeout": f"{round(self._limits.statement_s * 1000)}ms"}
 
     @property
     def reader(self) -> PooledExecutor:
@@ -110,15 +98,8 @@ class PostgresDatabase:
     def scans(self) -> PooledExecutor:
         return PooledExecutor(started(self._reading), "scan")
 
-    @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[ConnectionExecutor]:
-        async with started(self._streaming).one() as connection:
-            try:
-                with refusing():
-                    await connection.execute(BEGIN_SNAPSHOT.format(round(self._limits.stream_s * 1000)))
-                yield ConnectionExecutor(connection, self._meter, "scan")
-            finally:
-                await undo(connection, self._limits.end_s)
+    def snapshot(self) -> AbstractAsyncContextManager[ConnectionExecutor]:
+        return snapshot_on(started(self._streaming), self._limits)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
@@ -138,21 +119,16 @@ class PostgresDatabase:
             self._reading = await self._pool("read", READ_ONLY, min_size=1, max_size=self._pool_size)
             self._writing = await self._pool("write", SESSION, min_size=0, max_size=self._pool_size)
             self._streaming = await self._pool("stream", READ_ONLY, min_size=0, max_size=self._limits.snapshots)
+        if self.replicas is not None and self._serving:
+            self.replicas.start()
 
     async def _pool(self, name: Pool, session: Mapping[str, str], *, min_size: int, max_size: int) -> Connections:
-        pool = asyncpg.create_pool(
-            self._dsn,
-            min_size=min_size,
-            max_size=max_size,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=self._limits.statement_s + GIVEN_UP_AFTER_S,
-            server_settings=self._session(session),
-            init=prepare_connection,
-            reset=leave_as_is,
-        )
-        return Connections(await pool, self._pool_timeout_s, self._limits, self._meter, name)
+        self._meter.size(name, max_size)
+        return await self._server.pool(name, session, self._meter, min_size=min_size, max_size=max_size)
 
     async def stop(self) -> None:
+        if self.replicas is not None:
+            await self.replicas.stop()
         pools = filter(None, (self._reading, self._writing, self._streaming))
         await asyncio.gather(*[connections.close() for connections in pools])
         self._reading = self._writing = self._streaming = None
@@ -170,7 +146,8 @@ class PostgresDatabase:
 
     async def examine(self) -> Sequence[Finding]:
         async with self._connected() as connection:
-            return list(await connection.run_sync(lambda sync: list(examine(sync, self._pool_size))))
+            found = await connection.run_sync(lambda sync: list(examine(sync, self._pool_size)))
+        return [*found, *(await self.replicas.examine() if self.replicas is not None else ())]
 
     async def backup(self, to: Path) -> Backup:
         raise NotReady(
@@ -234,11 +211,6 @@ class PostgresDatabase:
         except (Contended, asyncpg.PostgresError) as error:
             raise Unreachable from error
         revisions.status_of(current).require_head()
-
-
-def place_of(url: sa.URL) -> str:
-    host = f"[{url.host}]" if ":" in (url.host or "") else url.host
-    return f"{host}:{url.port or DEFAULT_PORT}" if host else "a local socket"
 
 
 def started(connections: Connections | None) -> Connections:

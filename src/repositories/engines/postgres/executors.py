@@ -1,6 +1,7 @@
 """How statements run on PostgreSQL: reads on any connection of a pool, writes in transactions."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from domain.errors import Contended, Refusal
+from domain.limits import Limits
 from repositories.engines.executors import TransactionState
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.postgres.errors import (
@@ -90,6 +92,24 @@ class PooledExecutor:
             return await ConnectionExecutor(connection, self._connections.meter, self._kind).run(
                 sql, arguments, many=many
             )
+
+
+BEGIN_SNAPSHOT: Final = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '{}ms'"
+)
+"""A snapshot may wait for the client that reads it as long as its stream may take."""
+
+
+@asynccontextmanager
+async def snapshot_on(connections: "Connections", limits: Limits) -> AsyncIterator[ConnectionExecutor]:
+    """All reads see one state, on a connection of their own."""
+    async with connections.one() as connection:
+        try:
+            with refusing():
+                await connection.execute(BEGIN_SNAPSHOT.format(round(limits.stream_s * 1000)))
+            yield ConnectionExecutor(connection, connections.meter, "scan")
+        finally:
+            await undo(connection, limits.end_s)
 
 
 class PostgresTransaction(TransactionState, ConnectionExecutor):

@@ -37,13 +37,16 @@ class Connections:
         self._pool = pool
         self._timeout_s = timeout_s
         self._name: Pool = name
-        meter.size(name, pool.get_max_size())
 
     async def close(self) -> None:
         """Close the connections, or cut them if the server does not answer in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.stop_s):
                 await self._pool.close()
+
+    def cut(self) -> None:
+        """End all connections now, and the statements on them: the server does not answer any more."""
+        self._pool.terminate()
 
     @asynccontextmanager
     async def one(self) -> "AsyncIterator[Connection]":

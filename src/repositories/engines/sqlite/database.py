@@ -75,6 +75,7 @@ class SqliteDatabase:
 
     commit_order = None  # one unit writes at a time: commits are in order
     locks_rows = False
+    replicas = None
 
     def __init__(
         self,

@@ -1,0 +1,20 @@
+"""`Roster-Min-Seq` where there are no replicas: every answer has every change, and only nonsense is refused."""
+
+import pytest
+from httpx2 import AsyncClient
+
+PATHS = ("/users/1", "/users/by/username/alice", "/users/", "/changes/", "/users/1/changes/", "/groups/", "/keys/")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_any_number_is_answered(database_client: AsyncClient, path: str) -> None:
+    await database_client.post("/users/", json={"name": "Alice", "username": "alice"})
+    for number in ("0", "1", "9007199254740991"):
+        assert (await database_client.get(path, headers={"Roster-Min-Seq": number})).status_code == 200
+
+
+@pytest.mark.parametrize("number", ["", "-1", "+1", "1.0", "1 ", "01", "٣", "now", "9007199254740992", "9" * 5000])
+async def test_what_is_no_number_is_refused(client: AsyncClient, number: str) -> None:
+    answer = await client.get("/users/", headers={b"roster-min-seq": number.encode()})
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+    assert "9" * 9 not in answer.text

