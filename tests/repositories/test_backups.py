@@ -213,6 +213,7 @@ async def test_a_bad_backup_changes_nothing(path: Path, tmp_path: Path, fault: s
     assert {each.name for each in tmp_path.iterdir()} <= {
         "roster.db",
         "roster.db-lock",
+        "roster.db-writer",
         "roster.db-backup",
         "backup.db",
     }

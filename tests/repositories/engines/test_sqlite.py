@@ -200,7 +200,8 @@ async def test_only_the_owner_reads_the_files(sqlite_url: str, file: Path) -> No
     await UserService(SqlUnitsOfWork(made), CONTEXT).create(NewUser(name="Alice"))
     modes = modes_beside(file)
     await made.stop()
-    assert modes == dict.fromkeys(["roster.db", "roster.db-wal", "roster.db-shm", "roster.db-lock"], "0o600")
+    names = ["roster.db", "roster.db-wal", "roster.db-shm", "roster.db-lock", "roster.db-writer"]
+    assert modes == dict.fromkeys(names, "0o600")
 
 
 async def test_a_file_is_not_made_by_asking_for_its_status(sqlite_url: str, file: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from domain.errors import Busy, Refusal
 from repositories.engines.alarms import ALARMS
 from repositories.engines.meter import Meter
-from repositories.engines.sqlite.connection import Connection, Job, Outcome, Work, deliver_batch, run, undo
+from repositories.engines.sqlite.connection import Connection, Job, Outcome, Work, begin, deliver_batch, run, undo
 from repositories.engines.sqlite.errors import refuse
 from repositories.engines.sqlite.turns import Turns
 
@@ -87,8 +87,7 @@ def commit_together(jobs: Sequence[Job[Any]], connection: sqlite3.Connection) ->
     """On the driver's thread: all in one transaction. If it fails as a whole, so does each that was not refused."""
     outcomes: list[Outcome] = [(None, None)] * len(jobs)
     try:
-        undo(connection)  # a unit before may have failed to
-        run("BEGIN IMMEDIATE", connection)
+        begin(connection)
         for number, job in enumerate(jobs):
             outcomes[number] = in_savepoint(job, connection)
         run("COMMIT", connection)

@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import aiosqlite
 
+from repositories.engines.sqlite.writers import WriterLock, WritingConnection
 from repositories.engines.statements import Result
 
 T = TypeVar("T")
@@ -84,8 +85,8 @@ class Connection(aiosqlite.Connection):
     interrupt nothing.
     """
 
-    def __init__(self, path: Path, pragmas: Iterable[str]) -> None:
-        super().__init__(partial(open_file, path, tuple(pragmas)), iter_chunk_size=64)
+    def __init__(self, path: Path, pragmas: Iterable[str], *, writes: bool = False) -> None:
+        super().__init__(partial(open_to_write if writes else open_file, path, tuple(pragmas)), iter_chunk_size=64)
         self._thread.daemon = True
         self._batch: list[Job[Any]] = []
 
@@ -159,10 +160,20 @@ def deliver_batch(jobs: Iterable[Job[Any]], outcomes: Iterable[Outcome]) -> None
         job.arrive(outcome)
 
 
-def open_file(path: Path, pragmas: Iterable[str], *, busy_timeout_ms: int | None = None) -> sqlite3.Connection:
+def open_to_write(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
+    return open_file(path, pragmas, factory=partial(WritingConnection, writer=WriterLock(path)))
+
+
+def open_file(
+    path: Path,
+    pragmas: Iterable[str],
+    *,
+    busy_timeout_ms: int | None = None,
+    factory: Callable[..., sqlite3.Connection] = sqlite3.Connection,
+) -> sqlite3.Connection:
     """A connection whose statements wait so long for other processes: for `BUSY_TIMEOUT_MS`, if nothing is said."""
     wait_ms = BUSY_TIMEOUT_MS if busy_timeout_ms is None else busy_timeout_ms
-    connection = sqlite3.connect(path, timeout=wait_ms / 1000, isolation_level=None, check_same_thread=False)
+    connection = factory(path, timeout=wait_ms / 1000, isolation_level=None, check_same_thread=False)
     for pragma in pragmas:
         when_free(partial(run, pragma, connection), wait_ms)
     return connection
@@ -233,8 +244,7 @@ def execute_many(sql: str, arguments: Sequence[Sequence[Any]], connection: sqlit
 def step(work: Work[T], begins: bool, connection: sqlite3.Connection) -> T:
     """A statement of a transaction, with BEGIN before it if it is the first."""
     if begins:
-        undo(connection)  # a unit before may have failed to
-        run("BEGIN IMMEDIATE", connection)
+        begin(connection)
     elif not connection.in_transaction:  # SQLite undoes it by itself after some errors: what follows would be committed
         raise sqlite3.OperationalError("there is no transaction any more")
     return work(connection)
@@ -250,9 +260,29 @@ def step_and_commit(work: Work[T], begins: bool, connection: sqlite3.Connection)
     return result
 
 
+def begin(connection: sqlite3.Connection) -> None:
+    undo(connection)  # a unit before may have failed to
+    if isinstance(connection, WritingConnection):
+        connection.writer.acquire(BUSY_TIMEOUT_MS)
+    run("BEGIN IMMEDIATE", connection)
+
+
 def undo(connection: sqlite3.Connection) -> None:
+    """The transaction is over: what was not committed is undone, and another process may write."""
     if connection.in_transaction:
         run("ROLLBACK", connection)
+    if isinstance(connection, WritingConnection):
+        connection.writer.release()
+
+
+def in_turn(work: Work[T], connection: sqlite3.Connection) -> T:
+    """Outside of a transaction, while no other process writes."""
+    assert isinstance(connection, WritingConnection)  # noqa: S101
+    connection.writer.acquire(BUSY_TIMEOUT_MS)
+    try:
+        return work(connection)
+    finally:
+        connection.writer.release()
 
 
 def run(sql: str, connection: sqlite3.Connection) -> None:

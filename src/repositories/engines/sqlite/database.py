@@ -28,7 +28,7 @@ from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.backups import back_up, restore
 from repositories.engines.sqlite.commits import GroupCommit
-from repositories.engines.sqlite.connection import Connection, Work, run
+from repositories.engines.sqlite.connection import Connection, Work, in_turn, run
 from repositories.engines.sqlite.examination import examine
 from repositories.engines.sqlite.executors import (
     SqliteExecutor,
@@ -151,9 +151,8 @@ class SqliteDatabase:
             return
         await self._prepare()
         try:
-            self._writing = await self._open(
-                (*self._durable, *EVERYWHERE, *ERASING, f"PRAGMA journal_size_limit={self._limits.log_kept_bytes}")
-            )
+            size_limit = f"PRAGMA journal_size_limit={self._limits.log_kept_bytes}"
+            self._writing = await self._open((*self._durable, *EVERYWHERE, *ERASING, size_limit), writes=True)
             self._commits = GroupCommit(self._writing, self._write_lock, self._meter)
             self._scanning = await self._open(READING)
             self._reading = await self._open(READING)
@@ -188,8 +187,8 @@ class SqliteDatabase:
         except FileNotFoundError:
             return 0
 
-    async def _open(self, pragmas: Sequence[str]) -> Connection:
-        connection = Connection(self._path, pragmas)
+    async def _open(self, pragmas: Sequence[str], *, writes: bool = False) -> Connection:
+        connection = Connection(self._path, pragmas, writes=writes)
         await connection
         return connection
 
@@ -227,7 +226,7 @@ class SqliteDatabase:
 
     async def restore(self, backup: Path, now: datetime) -> Restored:
         def begin(file: Path, beyond: int) -> int:
-            copy = SchemaFile(file, self._durable)
+            copy = SchemaFile(file, self._durable, alone=True)
             copy.upgrade(keeps_copy=False)
             return copy.begin_epoch(now, beyond)
 
@@ -265,7 +264,7 @@ class SqliteDatabase:
         assert self._writing is not None, NOT_STARTED  # noqa: S101
         await self._write_lock.acquire()
         try:
-            return await self._writing.run(work)
+            return await self._writing.run(partial(in_turn, work))
         finally:
             self._write_lock.release()
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,14 +15,19 @@ from repositories.engines.epochs import begin_epoch
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.sqlite.connection import UPGRADE_TIMEOUT_MS, open_file
 from repositories.engines.sqlite.files import APPLICATION_ID, keep_copy, require_own_file
+from repositories.engines.sqlite.writers import writing
 
 
 class SchemaFile:
-    """A file whose schema is looked at or changed. Its methods block, and raise `NotReady`."""
+    """A file whose schema is looked at or changed. Its methods block, and raise `NotReady`.
 
-    def __init__(self, path: Path, pragmas: Sequence[str]) -> None:
+    With `alone` no other process knows the file.
+    """
+
+    def __init__(self, path: Path, pragmas: Sequence[str], *, alone: bool = False) -> None:
         self._path = path
         self._pragmas = pragmas
+        self._alone = alone
 
     def upgrade(self, *, keeps_copy: bool = True) -> Upgrade:
         """Bring it to the head of the revisions. What has a schema already is copied first."""
@@ -54,7 +59,10 @@ class SchemaFile:
         )
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         try:
-            with engine.begin() as connection:
+            with (
+                nullcontext() if self._alone else writing(self._path, UPGRADE_TIMEOUT_MS),
+                engine.begin() as connection,
+            ):
                 yield connection
         except sa.exc.DatabaseError as error:
             raise self._unusable(error.orig) from error

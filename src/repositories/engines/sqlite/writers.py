@@ -1,0 +1,74 @@
+"""One writer of a file at a time, in whatever process: from BEGIN until the checkpoint after COMMIT is over.
+
+SQLite's own lock ends with the COMMIT, so a command that writes beside the server could meet the server's checkpoint.
+That is the WAL-reset bug of SQLite before 3.51.3, which can corrupt the file.
+"""
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+AGAIN_S: Final = 0.001
+
+
+class WriterLock:
+    """A lock beside the file. The system releases it when the process ends, however it does."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(f"{path}-writer", os.O_CREAT | os.O_RDWR, 0o600)
+
+    def acquire(self, within_ms: int) -> None:
+        """Raises SQLite's error for a file that stays busy."""
+        deadline = time.monotonic() + within_ms / 1000
+        while not self._is_acquired():
+            if time.monotonic() >= deadline:
+                raise busy()
+            time.sleep(AGAIN_S)
+
+    def _is_acquired(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def busy() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    error.sqlite_errorname = "SQLITE_BUSY"
+    return error
+
+
+@contextmanager
+def writing(path: Path, within_ms: int) -> Iterator[None]:
+    """Nobody else writes to the file while the block runs."""
+    lock = WriterLock(path)
+    try:
+        lock.acquire(within_ms)
+        yield
+    finally:
+        lock.close()
+
+
+class WritingConnection(sqlite3.Connection):
+    """A connection with the lock of writers. Its transactions begin and end by `begin` and `undo`."""
+
+    def __init__(self, *args: Any, writer: WriterLock, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.writer = writer
+
+    def close(self) -> None:
+        super().close()
+        self.writer.close()
