@@ -1,17 +1,23 @@
-"""Exports: what the directory holds on one person."""
+"""Exports: the whole directory, and what it holds on one person."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from domain.changes import Change
+from domain.entities import Editable, Entity, profile_of
+from domain.imports import Kind
 from domain.keys import Scope
-from domain.lists.filters import equal
+from domain.lists.filters import Filter, equal
 from domain.lists.pages import BY_ID, MAX_LIMIT
 from domain.memberships import FIELDS, Membership, ReadMemberships
-from domain.stores import Hidden
+from domain.stores import Hidden, ReadStore
 from domain.users import User
+from domain.values import JsonObject, JsonValue
 from domain.work import RequestContext, UnitsOfWork
 from services.operations import streaming
+
+E = TypeVar("E", bound=Entity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,59 @@ class ExportService:
             while changes := await work.changes.list(since=since, subject=(User.kind, id), limit=MAX_LIMIT):
                 yield PersonPart(user, memberships, changes)
                 since = changes[-1].seq
+
+    @streaming(Scope.USERS_READ, Scope.GROUPS_READ)
+    async def everything(self) -> AsyncGenerator[Sequence[JsonObject]]:
+        """All groups, then who is in whom, then all users with their groups, as rows of an import, in the state of one
+        moment.
+
+        What is deleted is left out. Who imports the rows into an empty directory has the same groups, in the same
+        order, with the same people in them.
+        """
+        async with self.units.snapshot(self.context) as work:
+            names: dict[int, str] = {}
+            async for groups in all_of(work.groups):
+                names.update((each.id, each.name) for each in groups)
+                yield [{"kind": Kind.GROUP, **given(each)} for each in groups]
+            async for nestings in all_of(work.nestings):
+                yield [
+                    {"kind": Kind.NESTING, "group": names[each.group_id], "child": names[each.child_id]}
+                    for each in nestings
+                    if each.group_id in names and each.child_id in names
+                ]
+            async for users in all_of(work.users):
+                memberships = await work.memberships.of_users([each.id for each in users])
+                yield [*rows_of(users, memberships, names)]
+
+    @streaming(Scope.USERS_READ)
+    async def users(self, filter: Filter) -> AsyncGenerator[Sequence[JsonObject]]:
+        """The users who match, without their groups, as rows of an import."""
+        async with self.units.snapshot(self.context) as work:
+            async for users in all_of(work.users, filter):
+                yield [given(each) for each in users]
+
+
+async def all_of(store: ReadStore[E], filter: Filter | None = None) -> AsyncGenerator[Sequence[E]]:
+    after = None
+    while page := await store.list(filter=filter, after=after, limit=MAX_LIMIT):
+        yield page
+        after = BY_ID.position(page[-1])
+
+
+def given(entity: Editable) -> JsonObject:
+    """What a client may set, as far as it is set."""
+    profile = profile_of(entity.created_from).items()
+    return {name: value for name, each in profile if (value := getattr(entity, name)) != each.default}
+
+
+def rows_of(users: Sequence[User], memberships: Sequence[Membership], names: Mapping[int, str]) -> Iterator[JsonObject]:
+    """Users with their groups: a name, or an object with the name and the role."""
+    groups: dict[int, list[JsonValue]] = {}
+    for each in memberships:
+        name = names[each.group_id]
+        groups.setdefault(each.user_id, []).append(name if each.role is None else {"name": name, "role": each.role})
+    for user in users:
+        yield {**given(user), "groups": groups[user.id]} if user.id in groups else given(user)
 
 
 async def memberships_of(memberships: ReadMemberships, user_id: int) -> Sequence[Membership]:

@@ -30,11 +30,11 @@ from domain.imports import Match, Options, Row
 from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, digest_of, write_secret
 from domain.leases import Lease
 from domain.links import VALID_FOR, Link
-from domain.lists.filters import Filter
+from domain.lists.filters import Filter, Present
 from domain.memberships import NewMembership
 from domain.nestings import NewNesting
 from domain.provisioning import MembersPatch
-from domain.users import NewUser, User
+from domain.users import FIELDS, NewUser, User
 from domain.webhooks import NewWebhook, Progress, Secret, State
 from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
@@ -83,6 +83,14 @@ async def nested(service: Any) -> list[Any]:
     return [each async for batch in service.export_nested(ENGINEERS) for each in batch]
 
 
+async def everything(service: Any) -> list[Any]:
+    return [row async for rows in service.everything() for row in rows]
+
+
+async def users(service: Any) -> list[Any]:
+    return [row async for rows in service.users(Present(FIELDS["name"])) for row in rows]
+
+
 async def person(service: Any) -> list[PersonPart]:
     return [part async for part in service.person(BOB)]
 
@@ -117,7 +125,9 @@ CALLS: Final[Mapping[str, Call]] = {
     "Ledger.follow": lambda service: service.follow(0, 9, 1),
     "Ledger.forget": lambda service: service.forget(NOON + VALID_FOR),
     "Ledger.trim": lambda service: service.trim([HOOK], keep=1),
+    "ExportService.everything": everything,
     "ExportService.person": person,
+    "ExportService.users": users,
     "GroupService.count": lambda service: service.count(),
     "GroupService.create": lambda service: service.create(NewGroup(name="Builders")),
     "GroupService.delete": lambda service: service.delete(ENGINEERS),

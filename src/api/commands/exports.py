@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO, Final
 
 import typer
 
@@ -13,9 +14,13 @@ from api.commands.console import DatabaseUrl, in_service_of, lawful, refuse
 from api.files.reading import Format
 from api.files.writing import csv_lines, write_csv, write_ndjson
 from domain.entities import profile_of
+from domain.imports import Kind
 from domain.lists.terms import parse_filter
-from domain.users import FIELDS, NewUser, User
-from services.users import UserService
+from domain.users import FIELDS, NewUser
+from services.exports import ExportService
+
+COLUMNS: Final = ("kind", *profile_of(NewUser), "groups", "description", "group", "child")
+"""Of a table of everything. A row has cells in those that its kind has."""
 
 FilterText = Annotated[str | None, typer.Option("--filter", help="Only users that match, as in GET /users/")]
 FileFormat = Annotated[Format, typer.Option("--format", help="One JSON object a line, or a table")]
@@ -30,39 +35,35 @@ def export(
     output: Output = None,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Write the users that are not deleted, as they were at one moment.
+    """Write all groups and users, with who is in which group, in the state of one moment: what `roster import` reads.
 
-    Each line has what is set of a user, with the record of SCIM: ids, versions and times are not in it. In CSV a cell
-    that a spreadsheet would run as a formula begins with an apostrophe, one more than the value has.
+    With a filter, only the users that match, without their groups. Each line has what is set, with the record of SCIM:
+    ids, versions and times are not in it, and deleted ones are left out. In CSV a cell that a spreadsheet would run as
+    a formula begins with an apostrophe, one more than the value has.
     """
     wanted = None if filter is None else lawful(lambda: parse_filter(filter, FIELDS))
-    columns = tuple(profile_of(NewUser))
+    columns = COLUMNS if wanted is None else tuple(profile_of(NewUser))
     write = write_csv if format is Format.CSV else write_ndjson
 
-    async def run(service: UserService) -> int:
-        count = 0
+    async def run(service: ExportService) -> Counter[str]:
+        count: Counter[str] = Counter()
         with opened(output) as file:
             if format is Format.CSV:
                 file.write(csv_lines([columns]))
-            async for page in service.export(filter=wanted):
-                file.write(write(map(profile, page.items), columns))
-                count += len(page.items)
+            async for rows in service.everything() if wanted is None else service.users(wanted):
+                file.write(write(rows, columns))
+                count.update(str(row.get("kind", Kind.USER)) for row in rows)
         return count
 
     try:
-        count = in_service_of(lambda container: container.users, run, database_url)
+        count = in_service_of(lambda container: container.exports, run, database_url)
     except BrokenPipeError:  # who reads it has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it exits
         return
     except OSError as error:
         refuse(f"{output or 'standard output'} cannot be written: {error.strerror}.")
-    typer.echo(f"roster: {count} users", err=True)
-
-
-def profile(user: User) -> Mapping[str, Any]:
-    """What a client may set, as far as it is set."""
-    defaults = profile_of(NewUser)
-    return {name: value for name, each in defaults.items() if (value := getattr(user, name)) != each.default}
+    groups = f"{count[Kind.GROUP]:,} groups, " if count[Kind.GROUP] else ""
+    typer.echo(f"roster: {groups}{count[Kind.USER]:,} users", err=True)
 
 
 @contextmanager

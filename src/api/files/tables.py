@@ -132,7 +132,7 @@ def row_of(line: int, cells: Sequence[str], columns: Sequence[Column | None]) ->
             put(values, column, value)
     if faults:
         return Row(line, {}, faults)
-    return Row(line, of_its_kind(values), is_patch=True)
+    return Row(line, of_its_kind(values), is_patch=any(column and column.path for column in columns))
 
 
 def value_of(cell: str, column: Column) -> Any:

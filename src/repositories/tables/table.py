@@ -4,7 +4,6 @@ The statements are SQLAlchemy Core, composed from the columns once.
 """
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -14,7 +13,7 @@ import sqlalchemy as sa
 from domain.entities import Entity
 from domain.lists.fields import Fields
 from domain.stores import Hidden
-from domain.values import fold
+from domain.values import copied, fold
 from repositories.changes import LAST_CHANGE
 from repositories.engines.schema import JOURNALLED
 from repositories.lists.filters import NONE_RELATED, Relationships
@@ -130,7 +129,7 @@ class EntityTable(Generic[N, E]):
 
     def know(self, unit: Writing, entity: E) -> E:
         """Remember a copy, and return it: callers may alter what the attributes of the entity itself hold."""
-        copies: Any = {name: deepcopy(getattr(entity, name)) for name in self.json_fields}
+        copies: Any = {name: copied(getattr(entity, name)) for name in self.json_fields}
         known: E = replace(cast("Any", entity), **copies) if copies else entity
         unit.known[entity.kind, entity.id] = known
         return known

@@ -22,6 +22,7 @@ IDENTIFIERS: Final[Mapping[str, Sequence[str]]] = {
     Kind.USER: ("external_id", "email", "username"),
     Kind.GROUP: ("name", "external_id"),
 }
+KINDS: Final = {kind.value: kind for kind in Kind}
 FOLDED: Final = frozenset({"email", "username", "name"})
 
 
@@ -208,7 +209,7 @@ def duplicate(line: int, name: str | None = None) -> Fault:
 def kind_of(row: Row) -> Kind | None:
     """None for a row that cannot be read, and for one of no known kind."""
     kind = row.values.get("kind", Kind.USER)
-    return None if row.faults or kind not in list(Kind) else Kind(str(kind))
+    return None if row.faults or not isinstance(kind, str) else KINDS.get(kind)
 
 
 def texts(rows: Iterable[Row], name: str) -> list[str]:

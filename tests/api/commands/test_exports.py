@@ -60,11 +60,12 @@ class TestExport:
 
     def test_in_csv_no_cell_is_a_formula_and_every_value_comes_back(self) -> None:
         cells = list(csv.reader(io.StringIO(run("--format", "csv").stdout_bytes.decode(), newline="")))
-        assert cells[0] == ["name", "email", "username", "external_id", "status", "attributes", "scim"]
-        names = [row[0] for row in cells[1:]]
+        own = ["name", "email", "username", "external_id", "status", "attributes", "scim"]
+        assert cells[0] == ["kind", *own, "groups", "description", "group", "child"]
+        names = [row[1] for row in cells[1:]]
         assert names == ["Alice", "'=1+1", "''=", "Sam"]
         assert [unescaped(name) for name in names] == [each.name for each in PEOPLE[:-1]]
-        assert [row[3] for row in cells[1:]] == ["", '","', "line\nbreak\r\n", ""]
+        assert [row[4] for row in cells[1:]] == ["", '","', "line\nbreak\r\n", ""]
 
     def test_a_file_is_private_and_has_its_name_only_when_it_is_complete(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

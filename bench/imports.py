@@ -1,0 +1,138 @@
+"""What an import costs: `python -m bench.imports`, in some minutes.
+
+It imports files of users with three identifiers and attributes into a new directory on SQLite and on PostgreSQL: rows a
+second by the clock and by the CPU time of this process, memory over that of the same program with a small file, and how
+long reads and writes of others take meanwhile. On a shared machine look at the CPU time.
+"""
+
+import asyncio
+import io
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+from typing import Final
+
+from api.files.reading import Format, rows_in
+from bench.databases import POSTGRESQL, SQLITE, databases
+from domain.imports import Options
+from domain.users import NewUser
+from domain.work import RequestContext
+from repositories.engines.database import database_at
+from repositories.work.units_of_work import SqlUnitsOfWork
+from services.imports.runs import Import
+from services.imports.service import ImportService
+from services.users import UserService
+
+CONTEXT: Final = RequestContext(actor="bench", request_id="bench")
+SIZES: Final = (10_000, 50_000)
+IDLE_S: Final = 3.0
+PAUSE_S: Final = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    rows: int
+    wall_s: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        return f"{self.rows / self.wall_s:,.0f} rows/s, {self.rows / self.cpu_s:,.0f} rows per second of CPU"
+
+
+def file_of(rows: int, format: Format) -> io.BytesIO:
+    """As a company has it: nobody is like another."""
+    if format is Format.CSV:
+        lines = (f"User {n},user{n}@example.org,u{n},hr-{n},eng,{n}\n" for n in range(rows))
+        return io.BytesIO(
+            ("name,email,username,external_id,attributes.department,attributes.desk\n" + "".join(lines)).encode()
+        )
+    lines = (
+        f'{{"name":"User {n}","email":"user{n}@example.org","username":"u{n}","external_id":"hr-{n}",'
+        f'"attributes":{{"department":"eng","desk":{n}}}}}\n'
+        for n in range(rows)
+    )
+    return io.BytesIO("".join(lines).encode())
+
+
+async def imported(units: SqlUnitsOfWork, rows: int, format: Format) -> Took:
+    file = file_of(rows, format)
+    wall, cpu = time.perf_counter(), time.process_time()
+    one = Import(ImportService(units, CONTEXT), rows_in(file, format), Options(key=f"{format} {rows}"))
+    async for _ in one.steps():
+        pass
+    if one.counts.created != rows:
+        raise SystemExit(f"{one.counts} of {rows} rows")
+    return Took(rows, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+async def started(url: str) -> SqlUnitsOfWork:
+    database = database_at(url, serving=True, pool_size=4, pool_timeout_s=5)
+    await database.upgrade()
+    units = SqlUnitsOfWork(database)
+    await units.start()
+    return units
+
+
+async def p99_ms(call: Callable[[], Awaitable[object]], until: asyncio.Event) -> float:
+    """Of a client that asks, waits a moment, and asks again."""
+    times = []
+    while not until.is_set():
+        begun = time.perf_counter()
+        await call()
+        times.append((time.perf_counter() - begun) * 1000)
+        await asyncio.sleep(PAUSE_S)
+    return quantiles(times, n=100)[98]
+
+
+async def beside(units: SqlUnitsOfWork, rows: int) -> str:
+    users = UserService(units, CONTEXT)
+    await users.create(NewUser(name="Alice"))
+
+    async def both(until: asyncio.Event) -> tuple[float, float]:
+        return await asyncio.gather(
+            p99_ms(lambda: users.get(1), until), p99_ms(lambda: users.create(NewUser(name="Bob")), until)
+        )
+
+    idle = asyncio.Event()
+    asyncio.get_running_loop().call_later(IDLE_S, idle.set)
+    calm = await both(idle)
+    done = asyncio.Event()
+    meanwhile = asyncio.create_task(both(done))
+    await imported(units, rows, Format.NDJSON)
+    done.set()
+    busy = await meanwhile
+    return f"p99 of reads {calm[0]:.1f} -> {busy[0]:.1f} ms, of writes {calm[1]:.1f} -> {busy[1]:.1f} ms"
+
+
+async def measure(fresh: Callable[[str], str], name: str) -> None:
+    for format in Format:
+        for rows in SIZES:
+            units = await started(fresh(f"{format}-{rows}"))
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            took = await imported(units, rows, format)
+            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+            print(f"{name}, {format}, {rows:,} rows: {took}; {grown:.0f} MiB more than before, the file's own included")
+            await units.stop()
+    units = await started(fresh("beside"))
+    print(f"{name}, beside an import in the same process: {await beside(units, SIZES[0])}")
+    await units.stop()
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in sys.argv[1:] or (SQLITE, POSTGRESQL):
+            with databases(kind, Path(folder)) as made:
+                asyncio.run(measure_in(made.fresh, kind))
+
+
+async def measure_in(fresh: Callable[[str], str], kind: str) -> None:
+    await measure(fresh, kind)
+
+
+if __name__ == "__main__":
+    main()
