@@ -26,6 +26,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from api.hour import LastHour
 from api.version import VERSION
 
 SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -73,6 +74,7 @@ class Metrics:
         self._lag = gauge(own, "roster_webhook_lag_seconds", "Age of the oldest change that was not delivered yet.")
         self._sent = cache(sent.labels)
         self._reads = cache(reads.labels)
+        self.hour = LastHour()
         self._in_flight = in_flight
         self._requests = cache(requests.labels)
         self._database = cache(database.labels)
@@ -91,6 +93,7 @@ class Metrics:
         """Status 0 is none: the server was stopped before there was an answer."""
         self._in_flight.dec()
         self._requests(operation, status or NONE).observe(seconds)
+        self.hour.ended(operation, status, seconds)
 
     def took(self, kind: str, seconds: float, error: BaseException | None = None) -> None:  # noqa: ARG002
         self._database(kind).observe(seconds)

@@ -27,3 +27,11 @@ async def test_what_does_not_match_does_not_appear(site: Site, visitor: Visitor)
     await site.group("Awaited")
     await expect(page.get_by_role("row").nth(1)).to_contain_text("group 1")
     await expect(page.get_by_role("row").filter(has_text="user")).to_have_count(0)
+
+
+async def test_a_time_narrows_the_record(site: Site, visitor: Visitor) -> None:
+    await site.user("Somebody")
+    page = await visitor.open("/changes")
+    await page.get_by_label("Until").fill("2020-01-31T12:00")
+    await page.get_by_role("button", name="Filter").click()
+    await expect(page.get_by_text("No change matches.")).to_be_visible()

@@ -40,11 +40,13 @@ async def pages(site: Site) -> list[str]:
     for person in people:
         await site.api.put(f"{inner}/members/{person.rpartition('/')[2]}", json={"role": "w" * 50})
         await site.api.patch(person, json={"email": "v" * 200})
+    hook = f"/webhooks/{(await site.add('/webhooks/', url=f'https://x.org/{HOSTILE[5]}'))['id']}"
     gone = await site.user("Gone")
     await site.api.delete(gone)
     return [
         "/", "/users", "/users/new", *people[:2], people[5], gone, f"{people[5]}/edit", "/groups", "/groups/new", outer,
-        f"{inner}?add=gone", f"{inner}/edit", "/changes?kind=group", "/keys", "/nowhere",
+        f"{inner}?add=gone", f"{inner}/edit", "/changes?kind=group", "/keys", "/webhooks", hook, "/webhooks/new",
+        "/system", "/nowhere",
     ]  # fmt: skip
 
 

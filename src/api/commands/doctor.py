@@ -1,12 +1,12 @@
 """`roster doctor`."""
 
-import sys
 from collections.abc import AsyncIterator
-from importlib.metadata import version
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from api.checks import findings
 from api.commands.console import DatabaseUrl, Json, container_with, run_in, settings_from, show_table
 from api.settings import Settings
 from domain.errors import NotReady
@@ -27,7 +27,7 @@ def doctor(json: Json = False, database_url: DatabaseUrl = None) -> None:
     settings = settings_from(database_url=database_url)
 
     async def run(container: "Container") -> list[Finding]:
-        return [each async for each in findings(container, settings)]
+        return [each async for each in all_findings(container, settings)]
 
     found = run_in(container_with(settings), run)
     rows: list[dict[str, Any]] = [
@@ -39,25 +39,13 @@ def doctor(json: Json = False, database_url: DatabaseUrl = None) -> None:
     raise typer.Exit(1 if any(each.level is Level.FAIL for each in found) else 0)
 
 
-async def findings(container: "Container", settings: Settings) -> AsyncIterator[Finding]:
-    yield Finding("roster", Level.OK, f"{version('roster')}, Python {sys.version.split()[0]}")
-    unknown = list(Settings.unknown())
-    yield finding(
-        "settings", " ".join(unknown) or "every ROSTER_ variable is known", ok=not unknown,
-        mend="roster config shows them all", worst=Level.WARN,
-    )  # fmt: skip
-    try:
-        database = container.database()
-        yield Finding("database", Level.OK, database.name)
-        for each in await database.examine():
-            yield each
-        status = await database.status()
-        yield finding("schema", str(status), ok=status.at_head, mend="roster db upgrade")
-        if status.at_head:
+async def all_findings(container: "Container", settings: Settings) -> AsyncIterator[Finding]:
+    async for each in findings(container):
+        yield each
+    with suppress(NotReady):  # which is one of the findings
+        if (await container.database().status()).at_head:
             yield await of_keys(container, settings)
-        await database.stop()
-    except NotReady as error:
-        yield Finding("database", Level.FAIL, str(error), "roster config shows which one is named, and by what")
+        await container.database().stop()
 
 
 async def of_keys(container: "Container", settings: Settings) -> Finding:

@@ -1,5 +1,6 @@
 """The console as an app of its own, mounted at /console."""
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -9,13 +10,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from api.console import changes, groups, home, keys, signing_in
-from api.console.pages import not_served, refused
+from api.checks import Checks, look
+from api.console import changes, groups, home, keys, signing_in, system, webhooks
+from api.console.pages import MOUNT, not_served, refused
 from api.console.people import bulk, listing, person
 from api.console.sessions import Sessions
 from domain.errors import Refusal
 
-PATH: Final = "/console"
 ASSETS: Final = Path(__file__).with_name("assets")
 
 ROUTES: Final = (
@@ -27,6 +28,8 @@ ROUTES: Final = (
     *groups.ROUTES,
     *changes.ROUTES,
     *keys.ROUTES,
+    *webhooks.ROUTES,
+    *system.ROUTES,
 )
 
 
@@ -38,4 +41,5 @@ def mount_console(app: FastAPI, secret: str) -> None:
     )
     console.state = app.state
     app.state.sessions = Sessions(secret)
-    app.mount(PATH, console, name="console")
+    app.state.checks = Checks(partial(look, app.state.container))
+    app.mount(MOUNT, console, name="console")

@@ -1,5 +1,6 @@
 """The record of changes in the console. New ones appear by themselves."""
 
+import json
 from typing import Final
 
 from starlette.requests import Request
@@ -8,19 +9,30 @@ from starlette.responses import Response
 from api.console.pages import number, render, route, service
 from domain.changes import FIELDS, Action
 from domain.lists.filters import Filter, equal, every
+from domain.lists.terms import parse_filter
 from domain.values import MAX_ID
 
 SHOWN: Final = 50
 WAIT_S: Final = 25
 FILTERED_BY: Final = ("kind", "action", "actor")
+BOUNDED_BY: Final = {"since": "ge", "until": "lt"}
+MINUTES: Final = len("2026-01-31T12:00")
 
 
 def asked(request: Request) -> dict[str, str]:
-    return {name: request.query_params.get(name, "").strip() for name in FILTERED_BY}
+    return {name: request.query_params.get(name, "").strip() for name in (*FILTERED_BY, *BOUNDED_BY)}
 
 
 def filter_of(wanted: dict[str, str]) -> Filter | None:
-    return every([equal(FIELDS[name], value) for name, value in wanted.items() if value])
+    """Raises `Malformed`."""
+    named = [equal(FIELDS[name], wanted[name]) for name in FILTERED_BY if wanted[name]]
+    times = [during(operator, wanted[name]) for name, operator in BOUNDED_BY.items() if wanted[name]]
+    return every([*named, *times])
+
+
+def during(operator: str, text: str) -> Filter:
+    """A time as the browser's field for it has it, in UTC. Raises `Malformed`."""
+    return parse_filter(f"at {operator} {json.dumps(f'{text}:00Z' if len(text) == MINUTES else text)}", FIELDS)
 
 
 async def list_changes(request: Request) -> Response:
@@ -44,7 +56,7 @@ async def list_changes(request: Request) -> Response:
 async def new_changes(request: Request) -> Response:
     """The rows of what came since, waiting for the first one."""
     changes = service(request, lambda container: container.changes)
-    since = number(request.query_params.get("since"), 0)
+    since = number(request.query_params.get("after"), 0)
     page = await changes.wait(filter=filter_of(asked(request)), since=since, limit=SHOWN, within_s=WAIT_S)
     response = render(request, "change_rows.html", changes=page.changes[::-1])
     response.headers["Roster-Seq"] = str(page.end)

@@ -15,6 +15,9 @@ from services.keys import KeyService
 
 LIFETIMES: Final = {"": "For ever", "30": "30 days", "90": "90 days", "365": "A year"}
 
+OVERLAPS: Final = {"24": "for a day", "168": "for a week", "1": "for an hour", "0": "no longer"}
+"""By hours, how long the secret before is valid after a rotation."""
+
 
 def keys_of(request: Request) -> KeyService:
     return service(request, lambda container: container.keys)
@@ -33,6 +36,7 @@ async def keys_page(request: Request, status: int = 200, secret: str = "", reaso
         keys=found.items,
         scopes=tuple(Scope),
         lifetimes=LIFETIMES,
+        overlaps=OVERLAPS,
         secret=secret,
         reason=reason,
     )
@@ -55,7 +59,8 @@ async def create_key(request: Request) -> Response:
 async def act_on_key(request: Request) -> Response:
     id = number(request.path_params["id"], 0)
     if request.path_params["action"] == "rotate":
-        rotated = await keys_of(request).rotate(id)
+        hours = number(request.state.form.get("overlap"), 24)
+        rotated = await keys_of(request).rotate(id, overlap=timedelta(hours=min(hours, 10_000)))
         return await keys_page(request, secret=rotated.result[1])
     try:
         await keys_of(request).revoke(id)

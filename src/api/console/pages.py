@@ -38,6 +38,8 @@ HEADERS: Final = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-or
 COUNTED: Final = 10_000
 """Where counting stops."""
 
+MOUNT: Final = "/console"
+
 MAX_FORM: Final = 64 * 1024
 """Bytes of a form."""
 
@@ -71,6 +73,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     text = templates.get_template(template).render(
         root=request.scope.get("root_path", ""),
         session=getattr(request.state, "session", None),
+        outside=request.scope.get("app_root_path", request.scope.get("root_path", "")).removesuffix(MOUNT),
         here=request.scope["path"].removeprefix(request.scope.get("root_path", "")).split("/")[1],
         request_id=request.state.request_id,
         **values,

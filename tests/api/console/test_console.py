@@ -281,7 +281,18 @@ async def test_what_a_user_says_is_text_and_nothing_else(directory: Directory, t
 async def test_every_page_comes_from_this_host_alone_and_runs_nothing_inline(directory: Directory) -> None:
     await add(directory)
     browser = await signed_in(directory, *Scope)
-    for path in ("/", "/users", "/users/1", "/users/1/edit", "/users/new", "/changes", "/keys", "/nowhere", "/sign-in"):
+    paths = (
+        "/",
+        "/users",
+        "/users/1",
+        "/users/1/edit",
+        "/users/new",
+        "/changes",
+        "/keys",
+        "/webhooks",
+        "/webhooks/new",
+    )
+    for path in (*paths, "/system", "/nowhere", "/sign-in"):
         page = await browser.see(path)
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -289,7 +300,7 @@ async def test_every_page_comes_from_this_host_alone_and_runs_nothing_inline(dir
         assert page.headers["referrer-policy"] == "same-origin"  # browsers send no origin with a form otherwise
         assert re.findall(r"<(?:script|style)[^>]*>[^<]", page.text) == []
         assert re.findall(r'\son\w+="', page.text) == []
-        assert re.findall(r'(?:src|href)="(?!/console/|#|\?)[^"]*"', page.text) == [] or path == "/"
+        assert re.findall(r'(?:src|href)="(?!/console/|#|\?)[^"]*"', page.text) == [] or path in {"/", "/system"}
         assert re.findall(r'(?:src|href)="(?:https?:)?//', page.text) == []
     for asset in ("console.css", "console.js", "icon.svg"):
         assert (await browser.see(f"/assets/{asset}")).status_code == 200
@@ -405,14 +416,18 @@ async def test_changes_are_filtered_go_back_and_follow(directory: Directory) -> 
     browser = await signed_in(directory, *Scope)
 
     page = (await browser.see("/changes")).text
-    [older] = re.findall(r'<a href="(\?[^"]*before=[^"]*)">', page)
+    [older] = re.findall(r'href="(\?[^"]*before=[^"]*)">', page)
     assert "user 60" in page
     assert "user 1<" not in page
     assert "user 1<" in (await browser.see(f"/changes{unescape(older)}")).text
     assert "No change matches" in (await browser.see("/changes?action=purged")).text
     assert (await browser.see("/changes?before=x")).status_code == 404
+    times = f"since={directory.time.now:%Y-%m-%dT%H:%M}&until={directory.time.now + timedelta(days=1):%Y-%m-%dT%H:%M}"
+    assert "user 60" in (await browser.see(f"/changes?{times}")).text
+    assert "No change matches" in (await browser.see("/changes?until=2020-01-01T00:00")).text
+    assert (await browser.see("/changes?since=yesterday")).status_code == 400
 
-    new = await browser.see("/changes/new?since=59&kind=user")
+    new = await browser.see("/changes/new?after=59&kind=user")
     assert new.headers["Roster-Seq"] >= "60"
     assert "user 60" in new.text
 
@@ -427,9 +442,12 @@ async def test_a_key_is_created_shown_once_rotated_and_revoked(directory: Direct
     assert (await directory.ask("GET", "/users/", key=secret)).status_code == 200
     assert secret not in (await browser.see("/keys")).text
 
-    rotated = await browser.send("/keys/2/rotate", on="/keys")
+    rotated = await browser.send("/keys/2/rotate", on="/keys", overlap="24")
     [newer] = re.findall(r'<code id="secret">([^<]*)<', rotated.text)
-    assert newer != secret
+    assert (await directory.ask("GET", "/users/", key=secret)).status_code == 200
+    rotated = await browser.send("/keys/2/rotate", on="/keys", overlap="0")
+    assert (await directory.ask("GET", "/users/", key=newer)).status_code == 401
+    [newer] = re.findall(r'<code id="secret">([^<]*)<', rotated.text)
     await browser.send("/keys/2/revoke", on="/keys")
     assert (await directory.ask("GET", "/users/", key=newer)).status_code == 401
 

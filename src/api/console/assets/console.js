@@ -22,7 +22,7 @@ for (const rows of document.querySelectorAll("[data-follow]")) {
   const follow = async () => {
     for (let since = rows.dataset.since, failures = 0; ; ) {
       try {
-        const answer = await fetch(`${rows.dataset.follow}&since=${since}`);
+        const answer = await fetch(`${rows.dataset.follow}&after=${since}`);
         if (!answer.ok) throw new Error(answer.statusText);
         since = answer.headers.get("Roster-Seq");
         rows.insertAdjacentHTML("afterbegin", await answer.text());
