@@ -13,6 +13,8 @@ from domain import users as user_fields
 from domain.changes import Action, Change
 from domain.errors import Conflict, Gone, Invalid, NotFound
 from domain.groups import Group, NewGroup
+from domain.lists.fields import ID, Field, Kind
+from domain.lists.filters import And, Comparison, Filter, Not, Operator, Present, Some
 from domain.lists.pages import parse_sort
 from domain.lists.terms import parse_filter
 from domain.memberships import BY_USER, Membership, NewMembership
@@ -317,6 +319,42 @@ async def test_an_erased_group_ends_its_memberships_and_those_of_deleted_users(
     assert [(each.before or {})["user_id"] for each in ended] == [alice.id, bob.id]  # whose they still are
     with pytest.raises(NotFound):
         await groups.get(engineers.id)
+
+
+async def test_a_filter_may_ask_for_one_related_entity_by_its_own_fields(
+    units: UnitsOfWork, users: UserService, groups: GroupService, memberships: MembershipService
+) -> None:
+    alice, bob, carol = await people(users, "Alice", "Bob", "Carol")
+    engineers, others, outer = await teams(groups, "Engineers", "Others", "Outer")
+    await memberships.change(engineers.id, add={alice.id: {}, bob.id: {}})
+    await memberships.put(others.id, bob.id)
+    await groups.nest(outer.id, engineers.id)
+    await groups.nest(outer.id, others.id)
+    await groups.delete(others.id)
+
+    def of(field: Field, name: str, value: Any, key: Field = ID) -> Filter:
+        return Some(field, (), Comparison(key, Operator(name), value))
+
+    in_groups, name = user_fields.FIELDS["groups"], group_fields.FIELDS["name"]
+    kind = Field("kind", Kind.EXACT)
+    async with units.reading() as work:
+
+        async def matching(filter: Filter) -> list[int]:
+            return [each.id for each in await work.users.list(filter=filter, limit=9)]
+
+        async def holding(filter: Filter) -> list[int]:
+            return [each.id for each in await work.groups.list(filter=filter, limit=9)]
+
+        assert await matching(of(in_groups, "sw", "engin", name)) == [alice.id, bob.id]
+        assert await matching(of(in_groups, "eq", "others", name)) == [], "a deleted group has no members"
+        both = And((Comparison(name, Operator.EQ, "engineers"), Comparison(ID, Operator.EQ, outer.id)))
+        assert await matching(Some(in_groups, (), both)) == [], "one and the same group matches"
+        assert await matching(Not(of(in_groups, "gt", 0))) == [carol.id]
+        assert await holding(of(group_fields.MEMBERS, "eq", alice.id)) == [engineers.id]
+        assert await holding(of(group_fields.MEMBERS, "eq", "user", kind)) == [engineers.id]
+        assert await holding(of(group_fields.PARTS, "eq", "group", kind)) == [outer.id]
+        assert await holding(of(group_fields.PARTS, "eq", others.id)) == []
+        assert await holding(Present(group_fields.PARTS)) == [outer.id]
 
 
 async def test_users_and_groups_are_filtered_by_memberships(

@@ -112,9 +112,17 @@ FAMILY = Field("document", Kind.FOLDED, optional=True, sorts=True, path=("name",
         ({"name": {"family": None}}, None),
         ({"name": "A"}, None),
         ({}, None),
+        ({"name": [{"family": "B"}, {"family": "A"}]}, "b"),
+        ({"name": [{"family": "B"}, {"family": "A", "primary": True}]}, "a"),
+        ({"name": [{"family": "B"}, {"family": "A", "primary": "true"}]}, "b"),
+        ({"name": [{"family": 7}, {"family": "A"}]}, None),
+        ({"name": ["A", {"family": "B"}]}, "b"),
+        ({"name": []}, None),
     ],
 )
-def test_a_field_within_a_document_compares_by_the_string_that_is_there(document: JsonObject, key: str | None) -> None:
+def test_a_field_within_a_document_compares_by_the_string_that_is_there_or_the_primary_one_of_many(
+    document: JsonObject, key: str | None
+) -> None:
     assert FAMILY.key_in(Holder(document)) == key
 
 
