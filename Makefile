@@ -8,7 +8,7 @@ PEERS := .venv-bench/.installed
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check simulation fuzz kills bench dist image lock openapi docs clean
+.PHONY: help install run test check simulation fuzz kills failover bench dist image lock openapi docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ fuzz: $(STAMP) ## Send 100 made-up requests to each operation on each database, 
 
 kills: $(STAMP) ## Kill servers 50 times on each database while they deliver to a webhook, in some minutes
 	ROSTER_TEST_KILLS=50 $(BIN)/pytest -q tests/e2e/test_webhook_kills.py
+
+failover: $(STAMP) ## Kill PostgreSQL's primary 20 times under load, and promote its standby, in a few minutes
+	ROSTER_TEST_FAILOVERS=20 $(BIN)/pytest -q -o log_cli=true -o log_cli_level=INFO tests/replicas/test_failover.py
 
 bench: $(STAMP) $(PEERS) ## Measure Roster beside others, in 25 minutes; with ARGS="--rounds 1 --seconds 1" in fewer
 	$(BIN)/python -m bench $(ARGS)

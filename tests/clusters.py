@@ -64,10 +64,10 @@ class Cluster:
     def make(self) -> None:
         self._run("initdb", "-U", "roster", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
 
-    def copy_of(self, primary: "Cluster") -> None:
-        """Become a streaming replica of a server that runs."""
+    def copy_of(self, primary: "Cluster", *, follows: bool = True) -> None:
+        """Become a copy of a server that runs: a streaming replica of it, or a server of its own."""
         arguments = ("-h", str(primary.socket), "-U", "roster", "--checkpoint=fast", "--wal-method=stream", "--no-sync")
-        self._run("pg_basebackup", *arguments, "--write-recovery-conf")
+        self._run("pg_basebackup", *arguments, *(["--write-recovery-conf"] if follows else []))
 
     def start(self) -> None:
         """Returns when it takes connections."""
@@ -78,6 +78,11 @@ class Cluster:
 
     def promote(self) -> None:
         self._run("pg_ctl", "promote", "--wait")
+
+    def clear(self) -> None:
+        """Forget all data of a server that is dead."""
+        for each in self.data.iterdir():
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
 
     @property
     def processes(self) -> list[int]:

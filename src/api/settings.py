@@ -48,7 +48,11 @@ class Settings(BaseSettings):
     )
 
     database_url: Annotated[
-        str, Field(description="sqlite:///file.db or postgresql://user:password@host/name", repr=False)
+        str,
+        Field(
+            description="sqlite:///file.db or postgresql://user:password@host/name, or several hosts, host1,host2",
+            repr=False,
+        ),
     ] = "sqlite:///roster.db"
     replica_url: Annotated[
         str,

@@ -30,7 +30,7 @@ def parse(url: str) -> sa.URL:
     else:
         raise NotReady("The database URL begins with sqlite:/// or postgresql://.")
     try:
-        return sa.make_url(url)
+        return with_hosts(url) if engine in POSTGRES else sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):  # their texts quote the URL
         raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from None
 
@@ -41,6 +41,8 @@ def parse_replicas(urls: str) -> Sequence[sa.URL]:
         parsed = [parse(url.strip()) for url in BETWEEN_URLS.split(urls) if url.strip()]
     except NotReady as error:
         raise NotReady(f"ROSTER_REPLICA_URL: {error}") from None
+    if any(len(hosts_of(url)) > 1 for url in parsed):
+        raise NotReady("ROSTER_REPLICA_URL: name each replica by a URL of its own, with commas between them.")
     if any(url.drivername in SQLITE for url in parsed):
         raise NotReady("ROSTER_REPLICA_URL names PostgreSQL servers, as in postgresql://user:password@host/name.")
     return parsed
@@ -65,14 +67,43 @@ def require_server(rest: str) -> None:
     credentials, _, host = authority.rpartition("@")
     if "@" in credentials or "@" in name or credentials.count(":") > 1:
         raise NotReady(f"The user or the password in the database URL is not escaped. {ESCAPES}")
-    require_one_host(host)
+    for each in host.split(","):
+        require_host(each)
     if "@" in rest.partition("?")[2] and not credentials:
         raise NotReady(f"The user or the password in the database URL is not escaped. {ESCAPES}")
 
 
-def require_one_host(host: str) -> None:
-    if "," in host:
-        raise NotReady("The database URL names several hosts. Roster connects to one: name that which takes writes.")
+def require_host(host: str) -> None:
     port = host.partition("]" if "[" in host else ":")[2].removeprefix(":")
     if port and not (PORT.fullmatch(port) and 1 <= int(port) <= MAX_PORT):
         raise NotReady(f"The port in the database URL must be a number from 1 to {MAX_PORT}. {ESCAPES}")
+
+
+def with_hosts(url: str) -> sa.URL:
+    """The parts of a URL that may name several hosts, as libpq's do. SQLAlchemy has those in the query."""
+    scheme, _, rest = url.partition("://")
+    place, question_mark, query = rest.partition("?")
+    authority, slash, name = place.partition("/")
+    credentials, at, host = authority.rpartition("@")
+    if "," not in host:
+        return sa.make_url(url)
+    return sa.make_url(f"{scheme}://{credentials}{at}{slash}{name}{question_mark}{query}").update_query_dict(
+        {"host": host}
+    )
+
+
+def hosts_of(url: sa.URL) -> Sequence[sa.URL]:
+    """A URL for each of its hosts."""
+    named = url.query.get("host", "")
+    hosts = (named if isinstance(named, str) else ",".join(named)).split(",")
+    if len(hosts) == 1:
+        return [url]
+    rest = url.difference_update_query(["host"])
+    return [at_host(rest, each) for each in hosts]
+
+
+def at_host(url: sa.URL, host: str) -> sa.URL:
+    if host.startswith("/"):
+        return url.update_query_dict({"host": host})
+    name, _, port = host.removeprefix("[").partition("]:" if "[" in host else ":")
+    return url.set(host=name.removesuffix("]"), port=int(port) if port else None)

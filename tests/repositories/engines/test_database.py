@@ -58,8 +58,7 @@ def test_other_databases_are_refused(url: str) -> None:
         ("postgresql://roster:secret@localhost:0/roster", "port in the database URL must be a number"),
         ("postgresql://roster:secret@localhost:65536/roster", "port in the database URL must be a number"),
         ("postgresql://roster:secret@[::1]:x/roster", "port in the database URL must be a number"),
-        ("postgresql://roster:secret@one:5432,two:5432/roster", "several hosts"),
-        ("postgresql://roster:secret@one,two/roster", "several hosts"),
+        ("postgresql://roster:secret@one:5432,two:port/roster", "port in the database URL must be a number"),
         ("postgresql://roster:se@secret@localhost/roster", "write %40 for @"),
         ("postgresql://roster:se/secret@localhost/roster", "%2F for /"),
         ("postgresql://roster:se:secret@localhost/roster", "%3A for :"),
@@ -125,3 +124,22 @@ def test_other_replicas_are_refused(urls: str, said: str) -> None:
 def test_sqlite_has_no_replicas(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match="SQLite has no replicas"):
         with_replicas("postgresql://roster@two/roster", f"sqlite:///{tmp_path / 'roster.db'}")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "places"),
+    [
+        ("@one,two/roster", "one:5432, two:5432"),
+        ("@one:5433,two,[::1]:5434/roster?target_session_attrs=read-write", "one:5433, two:5432, [::1]:5434"),
+        ("@/roster?host=one,two", "one:5432, two:5432"),
+        ("@/roster?host=one:5433&host=two", "one:5433, two:5432"),
+        ("@/roster?host=/run/one,/run/two", "a local socket, a local socket"),
+    ],
+)
+def test_a_url_may_name_several_hosts(hosts: str, places: str) -> None:
+    assert database(f"postgresql://roster:secret{hosts}").name == f"PostgreSQL, roster at {places}"
+
+
+def test_each_replica_has_a_url_of_its_own() -> None:
+    with pytest.raises(NotReady, match="name each replica by a URL of its own"):
+        with_replicas("postgresql://roster@two,three/roster")

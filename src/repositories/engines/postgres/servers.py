@@ -1,7 +1,9 @@
 """One PostgreSQL server: how it is reached, and with which settings of a connection."""
 
-from collections.abc import Mapping
-from typing import Final
+import asyncio
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Any, Final
 
 import asyncpg
 import sqlalchemy as sa
@@ -9,6 +11,7 @@ import sqlalchemy as sa
 from domain.limits import Limits
 from repositories.engines.meter import Meter, Pool
 from repositories.engines.postgres.pools import Connections, leave_as_is, prepare_connection
+from repositories.engines.urls import hosts_of
 
 CONNECT_TIMEOUT_S: Final = 5
 DEFAULT_PORT: Final = 5432
@@ -26,28 +29,58 @@ GIVEN_UP_AFTER_S: Final = 1
 """How much later than the server this side ends a statement: the server may be frozen."""
 
 
+READ_WRITE: Final = "read-write"
+PRIMARY: Final = "primary"
+
+
 class Server:
-    """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like."""
+    """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like.
+
+    A URL may name several hosts, of which one takes writes. All are asked at the same time, because one that is dead
+    answers nothing: the driver would ask one after the other, and wait for it.
+    """
 
     def __init__(self, url: sa.URL, *, pool_timeout_s: float, limits: Limits) -> None:
-        self.place = place_of(url)
+        hosts = hosts_of(url)
+        self.place = ", ".join(map(place_of, hosts))
         self.limits = limits
         self._pool_timeout_s = pool_timeout_s
-        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._dsns = [each.set(drivername="postgresql").render_as_string(hide_password=False) for each in hosts]
+        wanted = url.query.get("target_session_attrs", READ_WRITE if len(hosts) > 1 else None)
+        self._wanted = wanted if wanted is None or isinstance(wanted, str) else wanted[-1]
 
-    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=self._session(SESSION))
+    async def connect(
+        self, session: Mapping[str, str] = SESSION, **options: Any
+    ) -> "asyncpg.Connection[asyncpg.Record]":
+        """To the host that answers first, and is what the URL wants."""
+        # a session that only reads is never "read-write" to the driver
+        wanted = PRIMARY if self._wanted == READ_WRITE and session is READ_ONLY else self._wanted
+        options = {"timeout": CONNECT_TIMEOUT_S, **options, "target_session_attrs": wanted}
+        attempts = [
+            asyncio.ensure_future(asyncpg.connect(dsn, server_settings=self._session(session), **options))
+            for dsn in self._dsns
+        ]
+        chosen = None
+        try:
+            chosen = await first_of(attempts)
+        finally:
+            for attempt in attempts:
+                attempt.add_done_callback(partial(end_unless, chosen))
+                attempt.cancel()
+        return chosen
 
     async def pool(
         self, name: Pool, session: Mapping[str, str], meter: Meter, *, min_size: int, max_size: int
     ) -> Connections:
+        async def connect(*_: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+            return await self.connect(session, **options)
+
         pool = asyncpg.create_pool(
-            self._dsn,
+            connect=connect,
             min_size=min_size,
             max_size=max_size,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=self.limits.statement_s + GIVEN_UP_AFTER_S,
-            server_settings=self._session(session),
             init=prepare_connection,
             reset=leave_as_is,
         )
@@ -55,6 +88,24 @@ class Server:
 
     def _session(self, settings: Mapping[str, str]) -> dict[str, str]:
         return {**settings, "statement_timeout": f"{round(self.limits.statement_s * 1000)}ms"}
+
+
+Attempt = asyncio.Future["asyncpg.Connection[asyncpg.Record]"]
+
+
+async def first_of(attempts: Collection[Attempt]) -> "asyncpg.Connection[asyncpg.Record]":
+    """The first connection that is made. Raises the last error if none is."""
+    pending = set(attempts)
+    while True:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        made = [attempt for attempt in done if attempt.exception() is None]
+        if made or not pending:
+            return (made or list(done))[0].result()
+
+
+def end_unless(chosen: "asyncpg.Connection[asyncpg.Record] | None", attempt: Attempt) -> None:
+    if not attempt.cancelled() and attempt.exception() is None and (made := attempt.result()) is not chosen:
+        made.terminate()
 
 
 def place_of(url: sa.URL) -> str:
