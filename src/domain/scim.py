@@ -19,7 +19,7 @@ RECORD: Final = Attributes(
         {("photos", "value"), ("x509Certificates", "value"), ("profileUrl",), (ENTERPRISE, "manager", "$ref")}
     ),
 )
-"""Strings compare regardless of case, but for references and binaries (RFC 7643, sections 2.3.6 and 2.3.7)."""
+"""Strings compare regardless of case, except for references and binaries (RFC 7643, sections 2.3.6 and 2.3.7)."""
 
 
 def name_of(record: JsonObject, username: str, longest: int) -> str:

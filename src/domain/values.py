@@ -162,7 +162,7 @@ COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 class Attributes:
     """A JSON object of at most `max_bytes` (compact, UTF-8) and `max_depth` levels, itself the first.
 
-    With `folds` its strings compare by their folded form (see `fold`), but for those at the `exact` paths.
+    With `folds` its strings compare by their folded form (see `fold`), except for those at the `exact` paths.
     """
 
     max_bytes: int = 16 * 1024

@@ -43,7 +43,7 @@ class UserService(Service):
     async def enrol(self, new: NewUser) -> Committed[User]:
         """Create a user for SCIM, or bring back the one of this external id whom SCIM once made and who left.
 
-        A deleted user is restored. The profile is the new one, but for the attributes, of which SCIM knows nothing.
+        A deleted user is restored. The profile is the new one, except for the attributes, of which SCIM knows nothing.
         """
         async with self.units.writing(self.context) as work:
             former = await former_user(work.users, new.external_id)

@@ -13,7 +13,7 @@ ODD: Final = Fault("", "not_json", "Is JSON that not every program reads alike: 
 
 
 class Objects:
-    """The rows of the lines, but for empty ones. A line that is not an object is a row with that fault."""
+    """The rows of the lines, except for empty ones. A line that is not an object is a row with that fault."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines

@@ -91,7 +91,7 @@ def chosen_at(document: JsonValue, path: Path) -> JsonValue:
 
 
 def fold_members(document: JsonValue, exact: frozenset[Path], at: Path = ()) -> JsonValue:
-    """The document with its strings folded, but for those at the exact paths. Paths pass through arrays."""
+    """The document with its strings folded, except for those at the exact paths. Paths pass through arrays."""
     match document:
         case str():
             return document if at in exact else fold(document)
@@ -114,7 +114,7 @@ ID = Field("id", Kind.INTEGER)
 
 
 def fields_of(entity: type, *, without: Collection[str] = (), unsorted: Collection[str] = ()) -> Fields:
-    """The fields of an entity as its annotations declare them, but for some. JSON fields do not sort."""
+    """The fields of an entity as its annotations declare them, except for some. JSON fields do not sort."""
     shown = [each for each in fields(entity) if each.name not in without]
     return declare(*(field_of(each.name, each.type, each.name not in unsorted) for each in shown))
 

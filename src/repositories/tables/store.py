@@ -182,7 +182,7 @@ class SqlStore(SqlReadStore[N, E]):
         return added
 
     def values_of_new(self, new: N) -> dict[str, Any]:
-        """The fields of the entity that `add` makes, but for its id."""
+        """The fields of the entity that `add` makes, except for its id."""
         values = {name: getattr(new, name) for name in names_of(cast("Any", type(new)))}
         return {**values, "created_at": self.unit.now, "updated_at": self.unit.now, "version": 1}
 

@@ -51,7 +51,7 @@ class ImportService(Service):
     async def store(
         self, rows: Sequence[Row], options: Options, met: Met | None = None, *, part: str = ""
     ) -> Committed[Stored]:
-        """Store some rows, but for those that break a rule. If it is all or nothing, none if there are such.
+        """Store some rows, except for those that break a rule. If it is all or nothing, none if there are such.
 
         Rows about groups need the scope `groups:write` too, and those with the record of SCIM `scim`. `part` names the
         rows among those of the import, for its key.

@@ -102,7 +102,7 @@ class Search:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it leaves anybody out, but for the deleted."""
+        """Whether it leaves anybody out, except for the deleted."""
         return bool(self.q or self.status or self.attribute)
 
     @property

@@ -75,7 +75,7 @@ async def get_user(call: Call) -> Response:
 
 
 async def replace_user(call: Call) -> Response:
-    """What the body leaves out is unassigned, but for `active`: nobody is let in again by leaving it out."""
+    """What the body leaves out is unassigned, except for `active`: nobody is let in again by leaving it out."""
     resource = resource_in(await call.body(), USERS, strict=call.strict)
 
     def replaced(user: User) -> User:
