@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml requirements.lock requirements-dev.lock
 # What serving needs, and nothing of the tools: a third of the megabytes. If the tools are there, all of it is in step.
 $(RUNTIME): pyproject.toml requirements.lock
 	@if test -e $(STAMP); then $(MAKE) --no-print-directory install; else \
-		echo "Installing Roster into .venv, about 140 MB. This takes half a minute, once."; \
+		echo "Installing Roster into .venv, about 150 MB. This takes half a minute, once."; \
 		{ test -d .venv || $(PYTHON) -m venv .venv; } && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; fi
