@@ -109,9 +109,12 @@ def plain(value: Any) -> JsonValue:
     return str(value) if isinstance(value, StrEnum) else value
 
 
+SHOWN: Final = tuple(each.name for each in fields(Change) if each.name != "subjects")
+
+
 def document_of(change: Change) -> JsonObject:
     """A change as JSON, as the feed shows it and as webhooks get it."""
-    shown = {each.name: plain(getattr(change, each.name)) for each in fields(change) if each.name != "subjects"}
+    shown = {name: plain(getattr(change, name)) for name in SHOWN}
     return {"seq": change.seq, **shown, "subjects": [{"kind": kind, "id": id} for kind, id in change.subjects]}
 
 

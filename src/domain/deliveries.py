@@ -28,6 +28,7 @@ SET_ASIDE_AFTER: Final = timedelta(days=3)
 MAX_ANSWER: Final = 1024
 """How much of an answer is kept, in bytes of UTF-8."""
 
+ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 GONE: Final = 410
 LATER: Final = {408, 425, 429}
 """Refusals that are not about the message: the same one may be taken later."""
@@ -149,23 +150,28 @@ class Delivery:
 
     def answered(self, answer: Answer, at: datetime, random: Random) -> "Delivery":
         """What an attempt leaves: delivered, set aside, or to be tried again."""
-        verdict = answer.verdict
-        tried = replace(
+        verdict, attempts = answer.verdict, self.attempts + 1
+        refused_since = self.refused_since or (at if verdict is Verdict.REFUSED else None)
+        state, next_at = DeliveryState.RETRYING, None
+        if verdict is Verdict.DELIVERED:
+            state = DeliveryState.DELIVERED
+        elif verdict is Verdict.REFUSED and at - (refused_since or at) >= SET_ASIDE_AFTER:
+            state = DeliveryState.SET_ASIDE
+        else:
+            next_at = answer.leaves_alone_until(at) or at + wait_after(attempts, random)
+        return replace(
             self,
-            state=DeliveryState.RETRYING,
-            attempts=self.attempts + 1,
+            state=state,
+            attempts=attempts,
             at=at,
             status=answer.status,
             error=answer.error,
             milliseconds=answer.milliseconds,
             answer=answer.beginning,
-            refused_since=self.refused_since or (at if verdict is Verdict.REFUSED else None),
+            refused_since=refused_since,
+            next_at=next_at,
+            holds=self.holds and next_at is not None,
         )
-        if verdict is Verdict.DELIVERED:
-            return replace(tried, state=DeliveryState.DELIVERED, next_at=None, holds=False)
-        if verdict is Verdict.REFUSED and at - (tried.refused_since or at) >= SET_ASIDE_AFTER:
-            return replace(tried, state=DeliveryState.SET_ASIDE, next_at=None, holds=False)
-        return replace(tried, next_at=answer.leaves_alone_until(at) or at + wait_after(tried.attempts, random))
 
     def asked(self, at: datetime) -> "Delivery":
         """The same, to be tried now, as if for the first time."""
@@ -181,7 +187,7 @@ def wait_after(attempts: int, random: Random) -> timedelta:
 def message_of(change: Change) -> bytes:
     """The body of a message, in the envelope of Standard Webhooks."""
     message = {"type": f"{change.kind}.{change.action}", "timestamp": plain(change.at), "data": document_of(change)}
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+    return ENCODER.encode(message).encode()
 
 
 def message_id(change: Change, webhook_id: int) -> str:

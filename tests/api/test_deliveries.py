@@ -169,7 +169,11 @@ async def test_a_server_that_starts_again_goes_on_where_it_stopped(database_url:
     async with delivering(database_url) as client:
         await client.post("/users/", json={"name": "Bob"})
         await until(lambda: len(receiver.bodies) == 2)
+
+        async def is_counted() -> bool:
+            return 'roster_webhook_deliveries_total{outcome="delivered"} 1.0' in (await client.get("/metrics")).text
+
+        await until(is_counted)
         metrics = (await client.get("/metrics")).text
     assert [json.loads(body)["data"]["seq"] for body in receiver.bodies] == [2, 3]
-    assert 'roster_webhook_deliveries_total{outcome="delivered"} 1.0' in metrics
     assert "roster_webhook_lag_seconds" in metrics

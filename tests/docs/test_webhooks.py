@@ -74,6 +74,8 @@ async def test_the_receiver_of_the_page_verifies_and_is_idempotent(tmp_path: Pat
             assert await told(process) == b"user.created 1\n"
             while not (await client.get("/webhooks/1/deliveries/")).json():  # noqa: ASYNC110  # another task delivers
                 await asyncio.sleep(0.02)
+            assert (await client.post("/webhooks/1/test")).json()["status"] == 204
+            assert await told(process) == b"webhook.test None\n"
             await client.post("/webhooks/1/deliveries/2/retry")
             while (await client.get("/webhooks/1/deliveries/")).json()[0]["state"] != "delivered":  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

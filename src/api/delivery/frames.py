@@ -8,10 +8,11 @@ ALLOW_PRIVATE: Final = "--allow-private"
 """The option of that process: private addresses and http are allowed."""
 
 LENGTH_BYTES: Final = 4
+ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def frame(*content: Any) -> bytes:
-    encoded = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    encoded = ENCODER.encode(content).encode()
     return len(encoded).to_bytes(LENGTH_BYTES, "big") + encoded
 
 

@@ -54,24 +54,25 @@ class Process:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._owed[number] = answer
         self._input.write(frame(number, *message))
+        too_late = asyncio.get_running_loop().call_later(ANSWERS_WITHIN_S, self._kill)
         try:
-            async with asyncio.timeout(ANSWERS_WITHIN_S):
-                return await answer
-        except TimeoutError:
-            self._kill()
-            raise Ended from None
+            return await answer
         except asyncio.CancelledError:
             self._input.write(frame(number))
             raise
         finally:
+            too_late.cancel()
             del self._owed[number]
 
     async def _read(self) -> None:
         with suppress(asyncio.IncompleteReadError):
             while True:
-                number, answer = await read_frame(self._output)
+                number, milliseconds, status, text, retry_after, error = await read_frame(self._output)
                 if number in self._owed and not self._owed[number].done():
-                    self._owed[number].set_result(Answer(**answer))
+                    answer = Answer(
+                        milliseconds=milliseconds, status=status, text=text, retry_after=retry_after, error=error
+                    )
+                    self._owed[number].set_result(answer)
                     await asyncio.sleep(0)  # one turn of the event loop for each: requests come between
         self.has_ended = True
         for owed in self._owed.values():
@@ -117,6 +118,8 @@ class Posting:
 
     async def _running(self) -> Process:
         """Raises `OSError` if none can be started."""
+        if self._process is not None and not self._process.has_ended:
+            return self._process
         async with self._starting:
             if self._process is None or self._process.has_ended:
                 self._process = Process(

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from typing import Final
 
 import uvloop
@@ -42,7 +41,8 @@ class Messages:
 
     async def _send(self, number: int, url: str, headers: Mapping[str, str], body: bytes) -> None:
         answer = await self._poster(url, headers, body)
-        self._output.write(frame(number, asdict(replace(answer, text=answer.beginning or ""))))
+        kept = (answer.milliseconds, answer.status, answer.beginning or "", answer.retry_after, answer.error)
+        self._output.write(frame(number, *kept))
 
 
 async def send_all(*, allow_private: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
+from tests.repositories.engines.test_cancellation import Halt
 
 import repositories.engines.sqlite.connection
 import repositories.engines.sqlite.executors
@@ -260,6 +261,24 @@ async def test_reads_of_one_turn_of_the_loop_share_a_trip(
 
     assert found == [[(number,)] for number in range(5)]
     assert jobs.count == 1
+
+
+async def test_a_read_is_answered_while_a_slow_one_of_its_batch_is_under_way(
+    sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories.engines.sqlite.connection, "KEPT_BACK_S", 0)
+    assert sqlite._reading is not None
+    halt = Halt(holds=True)
+    await sqlite._reading.create_function("halt", 0, halt)
+    quick, slow = [
+        asyncio.ensure_future(sqlite.reader.fetch(sa.select(each)))
+        for each in (sa.literal(1), sa.func.halt(type_=sa.Integer()))
+    ]
+
+    assert await quick == [(1,)]
+    assert not slow.done()
+    halt.go_on()
+    assert await slow == [(1,)]
 
 
 async def test_a_read_that_fails_fails_alone(sqlite: SqliteDatabase) -> None:

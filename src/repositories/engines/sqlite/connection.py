@@ -27,6 +27,8 @@ BUSY_AGAIN_S: Final = 0.005
 """How long `when_free` waits before it tries again."""
 
 INTERRUPT_EVERY_S: Final = 0.01
+KEPT_BACK_S: Final = 0.001
+"""How long results of a batch wait for the read behind them. Waking the event loop for each costs as much as a read."""
 
 
 class Job(Generic[T]):
@@ -151,8 +153,14 @@ class Connection(aiosqlite.Connection):
 
 
 def run_batch(jobs: Sequence[Job[Any]], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection) -> None:
-    outcomes = [job.carry_out(connection) for job in jobs]
-    loop.call_soon_threadsafe(deliver_batch, jobs, outcomes)
+    """The reads of a batch. Their results go back together, but none waits long for those behind it."""
+    first, began = 0, time.perf_counter()
+    outcomes: list[Outcome] = []
+    for number, job in enumerate(jobs, 1):
+        outcomes.append(job.carry_out(connection))
+        if number == len(jobs) or time.perf_counter() - began >= KEPT_BACK_S:
+            loop.call_soon_threadsafe(deliver_batch, jobs[first:number], outcomes)
+            first, began, outcomes = number, time.perf_counter(), []
 
 
 def deliver_batch(jobs: Iterable[Job[Any]], outcomes: Iterable[Outcome]) -> None:
