@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from api.commands.console import DatabaseUrl, duration, in_directory, refuse
+from api.commands.console import DatabaseUrl, duration, fail, in_directory
 from domain.work import utc_now
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def backup(to: To, every: Every = None, keep: Keep = 24, database_url: DatabaseU
         return
     pause_s = duration(every).total_seconds()
     if not to.is_dir():
-        refuse(f"{to} is not a folder.")
+        fail(f"{to} is not a folder.")
     signal.signal(signal.SIGTERM, end)
     typer.echo(back_up_in(to, keep, database_url))
     while True:

@@ -44,10 +44,10 @@ def settings_from(**flags: object) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        refuse(*(f"ROSTER_{str(each['loc'][0]).upper()}: {sentence_of(each)}" for each in error.errors()))
+        fail(*(f"ROSTER_{str(each['loc'][0]).upper()}: {sentence_of(each)}" for each in error.errors()))
 
 
-def refuse(*reasons: str) -> NoReturn:
+def fail(*reasons: str) -> NoReturn:
     for reason in reasons:
         typer.echo(f"roster: {reason}", err=True)
     raise typer.Exit(2)
@@ -73,7 +73,7 @@ def run_in(container: "Container", run: "Callable[[Container], Coroutine[Any, An
     try:
         return asyncio.run(run(container))
     except NotReady as error:
-        refuse(str(error))
+        fail(str(error))
 
 
 def in_service_of(
@@ -97,7 +97,7 @@ def in_service_of(
     try:
         return in_directory(run, database_url)
     except Refusal as refusal:
-        refuse(*(reasons_of or reasons)(refusal))
+        fail(*(reasons_of or reasons)(refusal))
 
 
 def os_user() -> str:
@@ -113,7 +113,7 @@ def lawful(make: Callable[[], T]) -> T:
     try:
         return make()
     except Refusal as refusal:
-        refuse(*reasons(refusal))
+        fail(*reasons(refusal))
 
 
 def reasons(refusal: Refusal) -> list[str]:
@@ -124,7 +124,7 @@ def reasons(refusal: Refusal) -> list[str]:
 
 def duration(text: str) -> timedelta:
     if (span := values.duration(text)) is None:
-        refuse(f"{text!r} is not a duration. Write 90d, 12h, 30m or 45s.")
+        fail(f"{text!r} is not a duration. Write 90d, 12h, 30m or 45s.")
     return span
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, BinaryIO, Final
 
 import typer
 
-from api.commands.console import DatabaseUrl, in_service_of, lawful, refuse
+from api.commands.console import DatabaseUrl, fail, in_service_of, lawful
 from api.files.reading import Format
 from api.files.writing import csv_lines, write_csv, write_ndjson
 from domain.entities import profile_of
@@ -61,7 +61,7 @@ def export(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it exits
         return
     except OSError as error:
-        refuse(f"{output or 'standard output'} cannot be written: {error.strerror}.")
+        fail(f"{output or 'standard output'} cannot be written: {error.strerror}.")
     groups = f"{count[Kind.GROUP]:,} groups, " if count[Kind.GROUP] else ""
     typer.echo(f"roster: {groups}{count[Kind.USER]:,} users", err=True)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from api.commands.console import DatabaseUrl, Json, in_service_of, lawful, refuse, show, show_table
+from api.commands.console import DatabaseUrl, Json, fail, in_service_of, lawful, show, show_table
 from api.commands.lists import HiddenOption, Limit, SortText, all_of, filter_in, object_in, sort_in
 from domain.groups import FIELDS, Group, NewGroup
 from domain.memberships import BY_USER, Membership
@@ -91,7 +91,7 @@ def patch_group(
     """Change what is given, and nothing else. An empty text removes a value."""
     patch = {**({} if name is None else {"name": name}), **assigned(external_id, description, attributes)}
     if not patch:
-        refuse("Say what to change: --name, --description and so on.")
+        fail("Say what to change: --name, --description and so on.")
     show(every_field(in_service(lambda service: service.patch(id, patch), database_url).result), as_json=json)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from api.commands.console import DatabaseUrl, in_service_of, lawful, refuse
+from api.commands.console import DatabaseUrl, fail, in_service_of, lawful
 from api.commands.telling import Teller, telling
 from api.files import reports
 from api.files.reading import BY_SUFFIX, Format, rows_in
@@ -63,9 +63,9 @@ def import_file(
     it was. It ends with 0 if all rows are good, with 1 if some were rejected, and with 2 if it did not get to its end.
     """
     if (by := match.replace("-", "_")) not in list(Match):
-        refuse("match: Must be external-id, email or username.")
+        fail("match: Must be external-id, email or username.")
     if (share := reports.share_in(max_delete)) is None:
-        refuse("max-delete: Must be a number, or a number and a percent sign.")
+        fail("max-delete: Must be a number, or a number and a percent sign.")
     named = [column_in(text) for text in map or ()]
     with opened(file) as content:
         rows = lawful(lambda: rows_in(content, format or BY_SUFFIX.get(Path(file).suffix.lower()), named))
@@ -92,7 +92,7 @@ async def run(one: Import, service: ImportService, tell: Teller, *, dry_run: boo
 def column_in(text: str) -> tuple[str, str]:
     name, equals, field = text.partition("=")
     if not (name and equals):
-        refuse("map: Write COLUMN=FIELD, or COLUMN= to leave it out.")
+        fail("map: Write COLUMN=FIELD, or COLUMN= to leave it out.")
     return name, field
 
 
@@ -116,6 +116,6 @@ def opened(file: str) -> Iterator[BinaryIO]:
     try:
         found = Path(file).open("rb")  # noqa: SIM115
     except OSError as error:
-        refuse(f"{file} cannot be read: {error.strerror}.")
+        fail(f"{file} cannot be read: {error.strerror}.")
     with found:
         yield found

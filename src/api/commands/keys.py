@@ -10,10 +10,10 @@ from api.commands.console import (
     DatabaseUrl,
     Json,
     duration,
+    fail,
     in_service_of,
     lawful,
     reasons,
-    refuse,
     settings_from,
     show,
 )
@@ -56,7 +56,7 @@ def create_key(  # noqa: PLR0917  # the command line has them by name
     """Create a key and show its secret, only now. From the first key on, every request needs one."""
     expires_at = None if expires is None else datetime.now(UTC) + duration(expires)
     if bool(scope) == all_scopes:
-        refuse("Say what the key allows: --all-scopes, or --scope users:read and so on.")
+        fail("Say what the key allows: --all-scopes, or --scope users:read and so on.")
     scopes: Any = tuple(Scope) if all_scopes else tuple(scope)  # the domain checks them
     new = lawful(lambda: NewKey(name=name, scopes=scopes, expires_at=expires_at))
     key, secret = in_service(lambda service: service.create(new), database_url).result

@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from api.commands.console import lawful, refuse
+from api.commands.console import fail, lawful
 from domain.lists.fields import Fields
 from domain.lists.filters import Filter
 from domain.lists.pages import BY_ID, MAX_LIMIT, Page, Position, Sort, parse_sort
@@ -49,5 +49,5 @@ def object_in(text: str) -> JsonObject:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        refuse("attributes: Must be a JSON object.")
+        fail("attributes: Must be a JSON object.")
     return found

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from api.commands.console import DatabaseUrl, Host, Port, Workers, refuse, settings_from
+from api.commands.console import DatabaseUrl, Host, Port, Workers, fail, settings_from
 from domain.errors import NotReady
 
 Fd = Annotated[
@@ -36,7 +36,7 @@ def serve(
     try:
         run_server(settings, fd)
     except NotReady as error:
-        refuse(str(error))
+        fail(str(error))
 
 
 @contextmanager

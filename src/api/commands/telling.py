@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import typer
 
-from api.commands.console import readable, refuse
+from api.commands.console import fail, readable
 from api.files import reports
 from domain.imports import Counts, Done, Outcome
 from services.imports.runs import Step
@@ -65,7 +65,7 @@ def private(path: Path) -> Iterator[BinaryIO]:
     try:
         file = os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb")
     except OSError as error:
-        refuse(f"{path} cannot be written: {error.strerror}.")
+        fail(f"{path} cannot be written: {error.strerror}.")
     with file:
         yield file
 

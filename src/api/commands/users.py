@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from api.commands.console import DatabaseUrl, Json, in_service_of, lawful, refuse, show, show_table
+from api.commands.console import DatabaseUrl, Json, fail, in_service_of, lawful, show, show_table
 from api.commands.lists import HiddenOption, Limit, SortText, all_of, filter_in, object_in, sort_in
 from domain.stores import Hidden, Identifier, Who
 from domain.users import FIELDS, NewUser, Status, User
@@ -114,7 +114,7 @@ def patch_user(
         ),
     )
     if not patch:
-        refuse("Say what to change: --name, --email and so on.")
+        fail("Say what to change: --name, --email and so on.")
     changed = in_service(lambda service: service.patch(named, patch), database_url).result
     show(every_field(changed), as_json=json)
 
@@ -141,7 +141,7 @@ def who_is(text: str) -> Who:
         return int(text)
     field, _, value = text.partition(":")
     if field not in IDENTIFIERS or not value:
-        refuse(f"{text!r} names nobody. Write an id, or email:, username: or external-id: and a value.")
+        fail(f"{text!r} names nobody. Write an id, or email:, username: or external-id: and a value.")
     return Identifier(IDENTIFIERS[field], value)
 
 

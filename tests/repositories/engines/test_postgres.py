@@ -27,7 +27,7 @@ from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
 from repositories.engines.postgres.database import PostgresDatabase
-from repositories.engines.postgres.errors import refuse, refuse_commit, refuse_connection, refuse_write
+from repositories.engines.postgres.errors import refusal_of, refusal_of_commit, refusal_of_connection, refusal_of_write
 from repositories.users import users as table
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
@@ -195,7 +195,7 @@ MEANINGS: Final[dict[str, type[Refusal] | None]] = {
 
 @pytest.mark.parametrize("code", MEANINGS)
 def test_a_code_of_the_server_means_a_refusal_or_a_defect(code: str) -> None:
-    assert type(refuse(as_raised(code))) is (MEANINGS[code] or type(None))
+    assert type(refusal_of(as_raised(code))) is (MEANINGS[code] or type(None))
 
 
 @pytest.mark.parametrize(
@@ -211,10 +211,10 @@ def test_a_code_of_the_server_means_a_refusal_or_a_defect(code: str) -> None:
     ],
 )
 def test_an_error_of_this_side_means_a_refusal_or_a_defect(error: Exception, meaning: type[Refusal] | None) -> None:
-    assert type(refuse(error)) is (meaning or type(None))
+    assert type(refusal_of(error)) is (meaning or type(None))
 
 
-@pytest.mark.parametrize("meaning", [refuse_write, refuse_commit])
+@pytest.mark.parametrize("meaning", [refusal_of_write, refusal_of_commit])
 def test_a_server_that_became_read_only_is_contended_to_writers(meaning: Callable[[Exception], Refusal | None]) -> None:
     assert type(meaning(as_raised("25006"))) is Contended
 
@@ -231,7 +231,7 @@ def test_a_server_that_became_read_only_is_contended_to_writers(meaning: Callabl
     ],
 )
 def test_an_error_while_connecting_means_that_the_database_is_away(error: Exception, meaning: type[Refusal]) -> None:
-    assert type(refuse_connection(error)) is meaning
+    assert type(refusal_of_connection(error)) is meaning
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_an_error_while_connecting_means_that_the_database_is_away(error: Except
     [("08006", Uncertain), ("57P01", Uncertain), ("40003", Uncertain), ("40001", Contended), ("23505", Conflict)],
 )
 def test_a_code_means_another_thing_while_committing(code: str, meaning: type[Refusal]) -> None:
-    assert type(refuse_commit(as_raised(code))) is meaning
+    assert type(refusal_of_commit(as_raised(code))) is meaning
 
 
 @pytest.mark.parametrize("constraint", ["email_key", "username_key", "external_id"])

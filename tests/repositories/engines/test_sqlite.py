@@ -34,7 +34,7 @@ from domain.work import RequestContext
 from repositories.engines.database import database_at
 from repositories.engines.sqlite.connection import Connection, open_file
 from repositories.engines.sqlite.database import DURABLE, SqliteDatabase, warning_about
-from repositories.engines.sqlite.errors import refuse
+from repositories.engines.sqlite.errors import refusal_of
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
@@ -447,7 +447,7 @@ def as_raised(name: str) -> sqlite3.Error:
 
 @pytest.mark.parametrize("name", MEANINGS)
 def test_a_code_of_sqlite_means_a_refusal_or_a_defect(name: str) -> None:
-    assert type(refuse(as_raised(name))) is (MEANINGS[name] or type(None))
+    assert type(refusal_of(as_raised(name))) is (MEANINGS[name] or type(None))
 
 
 @pytest.mark.parametrize("field", ["email", "username", "external_id"])

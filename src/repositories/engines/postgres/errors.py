@@ -49,7 +49,7 @@ MEANINGS: Final[Mapping[str, Callable[[], Refusal]]] = {
 }
 
 
-def refuse(error: Exception) -> Refusal | None:
+def refusal_of(error: Exception) -> Refusal | None:
     """The refusal that an error of the driver means; None if it is a defect."""
     code = code_of(error)
     if code == "23505":
@@ -63,24 +63,26 @@ def refuse(error: Exception) -> Refusal | None:
     return None
 
 
-def refuse_write(error: Exception) -> Refusal | None:
+def refusal_of_write(error: Exception) -> Refusal | None:
     """The same for an error of a writing transaction."""
     return (
-        Contended("The database does not take writes here any more.") if code_of(error) == READ_ONLY else refuse(error)
+        Contended("The database does not take writes here any more.")
+        if code_of(error) == READ_ONLY
+        else refusal_of(error)
     )
 
 
-def refuse_connection(error: Exception) -> Refusal:
+def refusal_of_connection(error: Exception) -> Refusal:
     """The same for an error while a connection is made: the server is down, or does not let Roster in any more."""
-    refusal = refuse(error)
+    refusal = refusal_of(error)
     return refusal if isinstance(refusal, Busy) else Unreachable()
 
 
-def refuse_commit(error: Exception) -> Refusal | None:
+def refusal_of_commit(error: Exception) -> Refusal | None:
     """The same for an error of a COMMIT."""
     if is_lost(error) or code_of(error) == "40003":
         return Uncertain("The connection broke while committing. The change may have been stored or not.")
-    return refuse_write(error)
+    return refusal_of_write(error)
 
 
 def was_never_sent(error: asyncpg.InternalClientError) -> bool:
@@ -93,12 +95,12 @@ def never_sent() -> Contended:
 
 
 @contextmanager
-def refusing(refuse: Callable[[Exception], Refusal | None] = refuse) -> Iterator[None]:
+def translating_errors(refusal: Callable[[Exception], Refusal | None] = refusal_of) -> Iterator[None]:
     """Errors of the driver leave the block as the refusals that they mean. Others are defects and stay as they are."""
     try:
         yield
     except DRIVER_ERRORS as error:
-        raise (refuse(error) or error) from error
+        raise (refusal(error) or error) from error
 
 
 def code_of(error: BaseException | None) -> str:

@@ -14,10 +14,10 @@ from repositories.engines.executors import TransactionState
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.postgres.errors import (
     never_sent,
-    refuse,
-    refuse_commit,
-    refuse_write,
-    refusing,
+    refusal_of,
+    refusal_of_commit,
+    refusal_of_write,
+    translating_errors,
     was_never_sent,
 )
 from repositories.engines.postgres.pools import cut, undo
@@ -32,7 +32,7 @@ DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 class ConnectionExecutor:
     """Reads on one connection, in the transaction that it is in."""
 
-    refuse = staticmethod(refuse)
+    refusal_of = staticmethod(refusal_of)
 
     def __init__(self, connection: "Connection", meter: Meter, kind: Kind) -> None:
         self._connection = connection
@@ -41,12 +41,12 @@ class ConnectionExecutor:
 
     async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
-        with timed(self._meter, self._kind), refusing(self.refuse):
+        with timed(self._meter, self._kind), translating_errors(self.refusal_of):
             rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
         return prepared.read(rows)
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
-        with timed(self._meter, self._kind), refusing(self.refuse):
+        with timed(self._meter, self._kind), translating_errors(self.refusal_of):
             return await (execute_many if many else execute)(self._connection, sql, arguments)
 
 
@@ -105,7 +105,7 @@ async def snapshot_on(connections: "Connections", limits: Limits) -> AsyncIterat
     """All reads see one state, on a connection of their own."""
     async with connections.one() as connection:
         try:
-            with refusing():
+            with translating_errors():
                 await connection.execute(BEGIN_SNAPSHOT.format(round(limits.stream_s * 1000)))
             yield ConnectionExecutor(connection, connections.meter, "scan")
         finally:
@@ -115,7 +115,7 @@ async def snapshot_on(connections: "Connections", limits: Limits) -> AsyncIterat
 class PostgresTransaction(TransactionState, ConnectionExecutor):
     """A transaction on a connection of its own. It begins with its first statement."""
 
-    refuse = staticmethod(refuse_write)
+    refusal_of = staticmethod(refusal_of_write)
 
     def __init__(self, connection: "Connection", meter: Meter, end_s: float) -> None:
         super().__init__(connection, meter, "write")
@@ -155,7 +155,7 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
         self.require_open()
         if not self._begun:
             self._begun = True  # before the await: if that is cancelled, the transaction may have begun
-            with refusing(self.refuse):
+            with translating_errors(self.refusal_of):
                 await self._connection.execute("BEGIN")
 
     @property
@@ -168,7 +168,7 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
         self.has_ended = True
         (statement,) = statements
         prepared = prepare(statement, DIALECT, parameters)
-        with timed(self._meter, self._kind), refusing(refuse_commit):
+        with timed(self._meter, self._kind), translating_errors(refusal_of_commit):
             try:
                 rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
             except asyncpg.InternalClientError as error:
@@ -183,7 +183,7 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
         self.has_ended = True
         if not self._begun:
             return
-        with timed(self._meter, "commit"), refusing(refuse_commit):
+        with timed(self._meter, "commit"), translating_errors(refusal_of_commit):
             done = await self._connection.execute("COMMIT")
         self._begun = False
         if done != "COMMIT":  # PostgreSQL answers ROLLBACK, without an error, if an earlier statement failed

@@ -16,7 +16,13 @@ import asyncpg
 from domain.errors import Contended, Refusal
 from domain.limits import Limits
 from repositories.engines.meter import Meter, Pool
-from repositories.engines.postgres.errors import DRIVER_ERRORS, READ_ONLY, code_of, refuse_connection, refusing
+from repositories.engines.postgres.errors import (
+    DRIVER_ERRORS,
+    READ_ONLY,
+    code_of,
+    refusal_of_connection,
+    translating_errors,
+)
 from repositories.engines.schema import read_json
 
 if TYPE_CHECKING:
@@ -71,7 +77,7 @@ class Connections:
     async def _acquire(self) -> "Connection":
         started = time.perf_counter()
         try:
-            with refusing(refuse_connection):
+            with translating_errors(refusal_of_connection):
                 async with asyncio.timeout(self._timeout_s):  # the pool's own time-out makes a task for each call
                     return await self._pool.acquire()
         except Refusal as refusal:

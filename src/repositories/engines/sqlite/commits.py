@@ -15,8 +15,8 @@ from domain.errors import Busy, Refusal
 from repositories.engines.alarms import ALARMS
 from repositories.engines.meter import Meter
 from repositories.engines.sqlite.connection import Connection, Job, Outcome, Work, begin, deliver_batch, run, undo
-from repositories.engines.sqlite.errors import refuse
-from repositories.engines.sqlite.turns import Turns
+from repositories.engines.sqlite.errors import refusal_of
+from repositories.engines.sqlite.locks import TimedLock
 
 T = TypeVar("T")
 
@@ -24,9 +24,9 @@ T = TypeVar("T")
 class GroupCommit:
     """Runs whole units on the writing connection. Its group takes its turn among other writers."""
 
-    def __init__(self, connection: Connection, turns: Turns, meter: Meter) -> None:
+    def __init__(self, connection: Connection, lock: TimedLock, meter: Meter) -> None:
         self._connection = connection
-        self._turns = turns
+        self._lock = lock
         self._meter = meter
         self._waiting: list[Job[Any]] = []
         self._committing: asyncio.Task[None] | None = None
@@ -58,7 +58,7 @@ class GroupCommit:
 
     async def _commit_group(self) -> None:
         try:
-            await self._turns.acquire()
+            await self._lock.acquire()
         except Busy as refusal:
             deliver_batch(self._waiting, [(None, refusal)] * len(self._waiting))
             self._waiting.clear()
@@ -66,7 +66,7 @@ class GroupCommit:
         jobs, self._waiting = self._waiting, []
         started = time.perf_counter()
         group = self._connection.submit(partial(commit_together, jobs))
-        self._turns.release()  # the next writer's first job queues behind
+        self._lock.release()  # the next writer's first job queues behind
         outcomes = await group.result
         self._meter.took("commit", time.perf_counter() - started, alarm_in(outcomes))
         deliver_batch(jobs, outcomes)
@@ -79,7 +79,7 @@ class GroupCommit:
 
 def alarm_in(outcomes: Sequence[Outcome]) -> Refusal | None:
     """Errors that the operator is told of. They may come from one unit, or end all."""
-    refusals = (refuse(error) for _, error in outcomes if isinstance(error, sqlite3.Error))
+    refusals = (refusal_of(error) for _, error in outcomes if isinstance(error, sqlite3.Error))
     return next((refusal for refusal in refusals if isinstance(refusal, ALARMS)), None)
 
 

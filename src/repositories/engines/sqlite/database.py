@@ -42,8 +42,8 @@ from repositories.engines.sqlite.files import (
     lock,
     require_file,
 )
+from repositories.engines.sqlite.locks import TimedLock
 from repositories.engines.sqlite.scrubbing import NOTE_ERASURE, Left, empty_log, rewrite, what_is_left
-from repositories.engines.sqlite.turns import Turns
 from repositories.engines.sqlite.upgrades import SchemaFile
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ class SqliteDatabase:
         self._scanning: Connection | None = None
         self._limits = limits
         self._meter = Alarms(meter, self.name)
-        self._write_lock = Turns(
+        self._write_lock = TimedLock(
             "write", pool_timeout_s, self._meter, "Too many writes are waiting. Try again shortly."
         )
-        self._scan_turns = Turns(
+        self._scan_lock = TimedLock(
             "scan", pool_timeout_s, self._meter, "Too many searches are waiting. Try again shortly."
         )
         self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
@@ -124,7 +124,7 @@ class SqliteDatabase:
     @property
     def scans(self) -> SqliteExecutor:
         assert self._scanning is not None, NOT_STARTED  # noqa: S101
-        return SqliteScanExecutor(self._scanning, self._scan_turns, self._meter, self._limits.statement_s)
+        return SqliteScanExecutor(self._scanning, self._scan_lock, self._meter, self._limits.statement_s)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[SqliteSnapshotExecutor]:

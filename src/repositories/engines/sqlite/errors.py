@@ -9,15 +9,15 @@ from domain.errors import BrokenReference, Busy, Conflict, Contended, Damaged, N
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
+def translating_errors() -> Iterator[None]:
     """Errors of the driver leave the block as the refusals that they mean. Others are defects and stay as they are."""
     try:
         yield
     except sqlite3.Error as error:
-        raise (refuse(error) or error) from error
+        raise (refusal_of(error) or error) from error
 
 
-def refuse(error: sqlite3.Error) -> Refusal | None:
+def refusal_of(error: sqlite3.Error) -> Refusal | None:
     """The refusal that an error of the driver means; None if it is a defect."""
     match getattr(error, "sqlite_errorname", "").split("_")[1:]:
         case ["CONSTRAINT", "UNIQUE" | "PRIMARYKEY"]:

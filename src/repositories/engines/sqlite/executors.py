@@ -28,8 +28,8 @@ from repositories.engines.sqlite.connection import (
     step_and_commit,
     undo,
 )
-from repositories.engines.sqlite.errors import refusing
-from repositories.engines.sqlite.turns import Turns
+from repositories.engines.sqlite.errors import translating_errors
+from repositories.engines.sqlite.locks import TimedLock
 from repositories.engines.statements import Parameters, Prepared, Result, Rows, prepare
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class SqliteExecutor:
     async def _read(self, work: Work[T]) -> T:
         self._meter.in_use("read", 1)
         try:
-            with timed(self._meter, self.kind), refusing():
+            with timed(self._meter, self.kind), translating_errors():
                 return await self._connection.read_batched(work)
         finally:
             self._meter.in_use("read", -1)
@@ -85,18 +85,18 @@ class SqliteScanExecutor(SqliteExecutor):
 
     kind = "scan"
 
-    def __init__(self, connection: Connection, turns: Turns, meter: Meter, timeout_s: float) -> None:
+    def __init__(self, connection: Connection, lock: TimedLock, meter: Meter, timeout_s: float) -> None:
         super().__init__(connection, meter)
-        self._turns = turns
+        self._lock = lock
         self._timeout_s = timeout_s
 
     async def _read(self, work: Work[T]) -> T:
-        await self._turns.acquire()
+        await self._lock.acquire()
         try:
-            with timed(self._meter, self.kind), refusing():
+            with timed(self._meter, self.kind), translating_errors():
                 return await self._connection.run(partial(in_time, work, self._timeout_s))
         finally:
-            self._turns.release()
+            self._lock.release()
 
 
 class SqliteSnapshotExecutor(SqliteExecutor):
@@ -112,7 +112,7 @@ class SqliteSnapshotExecutor(SqliteExecutor):
     async def _read(self, work: Work[T]) -> T:
         if self._log_bytes() > self._limits.log_bytes:
             raise Busy("So much was written meanwhile that the state of one moment cannot be kept any longer.")
-        with timed(self._meter, self.kind), refusing():
+        with timed(self._meter, self.kind), translating_errors():
             return await self._connection.run(partial(in_time, work, self._limits.statement_s))
 
 
@@ -134,7 +134,7 @@ class SqliteTransaction(TransactionState):
     for one more turn of the event loop.
     """
 
-    def __init__(self, connection: Connection, write_lock: Turns, commits: GroupCommit, meter: Meter) -> None:
+    def __init__(self, connection: Connection, write_lock: TimedLock, commits: GroupCommit, meter: Meter) -> None:
         self._connection = connection
         self._write_lock = write_lock
         self._commits = commits
@@ -171,13 +171,13 @@ class SqliteTransaction(TransactionState):
         self.has_ended = True
         prepared = [prepare(statement, DIALECT, parameters) for statement in statements]
         steps = [Step(each.sql, each.arguments(parameters)) for each in prepared]
-        with refusing():
+        with translating_errors():
             return prepared[-1].read(await self._commits.run(partial(run_all, steps)))
 
     async def _step(self, work: Work[T]) -> T:
         await self._lock()
         try:
-            with timed(self._meter, "write"), refusing():
+            with timed(self._meter, "write"), translating_errors():
                 result = await self._connection.run(partial(step, self._with_waiting(work), not self._begun))
         except Refusal:
             self.fail()
@@ -207,7 +207,7 @@ class SqliteTransaction(TransactionState):
             await self._end(partial(step_and_commit, partial(run_all, steps), False), "commit")
         elif steps:
             self.has_ended = True
-            with refusing():
+            with translating_errors():
                 await self._commits.run(partial(run_all, steps))
         self.has_ended = True
 
@@ -218,7 +218,7 @@ class SqliteTransaction(TransactionState):
 
     async def _end(self, work: Work[T], kind: Kind) -> T:
         """The last job of the transaction. It is never interrupted: nobody could say whether a COMMIT was done."""
-        with timed(self._meter, kind), refusing():
+        with timed(self._meter, kind), translating_errors():
             job = self._connection.submit(work)
             self._has_lock = self._begun = False
             self.has_ended = True

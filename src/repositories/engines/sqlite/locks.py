@@ -1,4 +1,4 @@
-"""Turns on a connection that one at a time may use."""
+"""The lock of a connection that one at a time may use."""
 
 import asyncio
 import time
@@ -7,8 +7,8 @@ from domain.errors import Busy
 from repositories.engines.meter import Meter, Pool
 
 
-class Turns:
-    """Who may use a connection: one at a time, in the order in which they ask."""
+class TimedLock:
+    """A lock that is given in the order in which it was asked for, and not waited for longer than a time-out."""
 
     def __init__(self, pool: Pool, timeout_s: float, meter: Meter, refusal: str) -> None:
         self._pool: Pool = pool
@@ -20,7 +20,7 @@ class Turns:
         self._waiting_since = 0.0
 
     def has_waited(self, seconds: float) -> bool:
-        """Whether somebody has waited for so long while one had the turn. Any thread may ask."""
+        """Whether somebody has waited for so long while another had the lock. Any thread may ask."""
         return self._waiting > 0 and time.perf_counter() - self._waiting_since > seconds
 
     async def acquire(self) -> None:
