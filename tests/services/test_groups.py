@@ -7,6 +7,7 @@ from domain.groups import FIELDS, NewGroup
 from domain.keys import Scope
 from domain.lists.pages import parse_sort
 from domain.lists.terms import parse_filter
+from domain.nestings import Cycle
 from domain.users import NewUser
 from domain.versions import NOT_THERE
 from domain.work import RequestContext
@@ -136,3 +137,58 @@ async def test_a_dry_run_stores_nothing(units: MemoryUnitsOfWork, groups: GroupS
 
 def test_to_erase_a_group_takes_the_scope_to_erase() -> None:
     assert scopes_of(GroupService.purge) == (Scope.GROUPS_WRITE, Scope.USERS_PURGE)
+
+
+async def test_a_group_is_a_part_of_another_one(groups: GroupService) -> None:
+    for name in ("Whole", "Part", "Piece"):
+        await groups.create(NewGroup(name=name))
+    assert (await groups.nest(1, 2)).seq is not None
+    assert (await groups.nest(1, 2)).seq is None
+    await groups.nest(1, 3)
+    await groups.nest(2, 3)
+    for outer, inner in ((3, 1), (2, 1), (1, 1)):
+        with pytest.raises(Cycle):
+            await groups.nest(outer, inner)
+    first = await groups.list_children(1, limit=1)
+    assert ([each.name for each in first], first.more) == (["Part"], True)
+    rest = await groups.list_children(1, after=2, limit=1)
+    assert ([each.name for each in rest], rest.more) == (["Piece"], False)
+
+    assert (await groups.unnest(1, 2)).seq is not None
+    assert (await groups.unnest(1, 2)).seq is None
+    assert [each.name for each in await groups.list_children(1, limit=9)] == ["Piece"]
+
+
+async def test_parts_are_those_of_groups_that_are_there(groups: GroupService) -> None:
+    for name in ("Whole", "Gone"):
+        await groups.create(NewGroup(name=name))
+    await groups.delete(2)
+    for id, refusal in ((2, Gone), (9, NotFound)):
+        for attempt in (
+            groups.nest(1, id),
+            groups.nest(id, 1),
+            groups.unnest(id, 1),
+            groups.list_children(id, limit=9),
+        ):
+            with pytest.raises(refusal):
+                await attempt
+
+
+async def test_a_user_is_in_the_groups_that_its_groups_are_parts_of(
+    groups: GroupService, memberships: MembershipService, users: UserService
+) -> None:
+    for name in ("Whole", "Part"):
+        await groups.create(NewGroup(name=name))
+    await groups.nest(1, 2)
+    await users.create(NewUser(name="Alice"))
+    await memberships.put(2, 1)
+    reached = await groups.list_reached(1, limit=9)
+    assert [each.group.name for each in reached] == ["Whole", "Part"]
+    first = await groups.list_reached(1, limit=1)
+    assert ([each.group.name for each in first], first.more) == (["Whole"], True)
+    assert [each.group.name for each in await groups.list_reached(1, after=1, limit=9)] == ["Part"]
+    await users.delete(1)
+    with pytest.raises(Gone):
+        await groups.list_reached(1, limit=9)
+    with pytest.raises(NotFound):
+        await groups.list_reached(9, limit=9)
