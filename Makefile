@@ -72,8 +72,11 @@ dist: $(STAMP) ## Build the wheel, install it into an empty environment, and ser
 	sed -E '/--hash=/d; s/ \\$$//' requirements.lock > dist/requirements.lock
 	bash tests/e2e/wheel.sh dist/roster-*.whl
 
-image: ## Build the container image (podman, buildah or docker)
-	$(or $(shell command -v podman || command -v docker),buildah) build -t roster -f Containerfile .
+BUILDER = $(or $(shell command -v podman || command -v docker),buildah)
+
+# Of the two formats only docker's has a HEALTHCHECK. docker itself knows no other one, and no such flag.
+image: ## Build the container image (podman, docker or buildah)
+	$(BUILDER) build $(if $(filter %docker,$(BUILDER)),,--format docker) -t roster -f Containerfile .
 
 lock: $(STAMP) ## Write the lock files anew, with hashes and without addresses
 	$(BIN)/uv pip compile $(LOCK) --upgrade --extra dev --extra console --extra webhooks pyproject.toml -o requirements-dev.lock
