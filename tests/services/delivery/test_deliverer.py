@@ -16,11 +16,11 @@ from typing import Any, Final
 import pytest
 from tests.services.virtual_time import VirtualTimeLoop, clock, monotonic
 
-from domain.changes import ChangePage
+from domain.changes import Change, ChangePage
 from domain.deliveries import Answer, Delivery, DeliveryState
 from domain.errors import Busy
 from domain.leases import Lease
-from domain.lists.filters import Filter
+from domain.lists.filters import Filter, matches
 from domain.users import NewUser
 from domain.webhooks import NewWebhook, State, Webhook
 from domain.work import RequestContext
@@ -586,6 +586,33 @@ async def test_idle_webhooks_are_not_written_for_each_change(world: World) -> No
     await asyncio.sleep(61)
     assert {(await world.kept(each.id)).position for each in hooks} == {90}
     assert world.receiver.got == []
+
+
+@in_virtual_time
+async def test_a_thousand_idle_webhooks_have_no_task_and_each_filter_is_evaluated_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.units.writing(CONTEXT) as work:
+        for number in range(1000):
+            filter = f'kind eq "user" and entity_id eq {10_000 + number % 5}'
+            await work.webhooks.add(NewWebhook(url=URL, filter=filter, position=1000))
+        await work.commit(None)
+    world.start(alone=True)
+    await asyncio.sleep(5)
+    tasks, evaluated = len(asyncio.all_tasks()), []
+
+    def counted(filter: Filter | None, change: Change) -> bool:
+        evaluated.append(change.seq)
+        return matches(filter, change)
+
+    monkeypatch.setattr(deliverer, "matches", counted)
+    for _ in range(20):
+        await world.user()
+        await asyncio.sleep(0.5)
+
+    assert tasks < 10
+    assert len(asyncio.all_tasks()) == tasks
+    assert len(evaluated) == 20 * 5
 
 
 @pytest.mark.parametrize("seed", range(8))
