@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 
 from api.commands.console import DatabaseUrl, Json, fail, in_service_of, lawful, show, show_table
-from api.commands.lists import HiddenOption, Limit, SortText, all_of, filter_in, object_in, sort_in
+from api.commands.lists import HiddenOption, Limit, SortText, all_of, listed, object_in
 from domain.groups import FIELDS, Group, NewGroup
 from domain.memberships import BY_USER, Membership
 from domain.stores import Hidden
@@ -43,16 +43,8 @@ def list_groups(
     database_url: DatabaseUrl = None,
 ) -> None:
     """List groups, by default those that are not deleted in the order of their ids."""
-    wanted, order = filter_in(filter, FIELDS), sort_in(sort, FIELDS)
-
-    async def found(service: GroupService) -> list[Group]:
-        return await all_of(
-            lambda after, at_most: service.list(filter=wanted, sort=order, hidden=deleted, after=after, limit=at_most),
-            order,
-            limit,
-        )
-
-    show_table([as_over_http(group) for group in in_service(found, database_url)], COLUMNS, as_json=json)
+    found = in_service(listed(FIELDS, filter=filter, sort=sort, deleted=deleted, limit=limit), database_url)
+    show_table([as_over_http(group) for group in found], COLUMNS, as_json=json)
 
 
 @groups.command("show")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 import typer
 
@@ -15,6 +15,7 @@ from domain.stores import Hidden
 from domain.values import JsonObject
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 SortText = Annotated[
     str | None, typer.Option("--sort", help="Fields with commas between them; downwards with - before one")
@@ -29,6 +30,30 @@ def filter_in(text: str | None, fields: Fields) -> Filter | None:
 
 def sort_in(text: str | None, fields: Fields) -> Sort:
     return BY_ID if text is None else lawful(lambda: parse_sort(text, fields))
+
+
+class Lists(Protocol[T_co]):
+    """A service whose entities are listed."""
+
+    def list(
+        self, *, filter: Filter | None, sort: Sort, hidden: Hidden, after: Position | None, limit: int
+    ) -> Awaitable[Page[T_co]]: ...
+
+
+def listed(
+    fields: Fields, *, filter: str | None, sort: str | None, deleted: Hidden, limit: int
+) -> Callable[[Lists[T]], Awaitable[list[T]]]:
+    """What a command that lists asks of a service."""
+    wanted, order = filter_in(filter, fields), sort_in(sort, fields)
+
+    async def found(service: Lists[T]) -> list[T]:
+        return await all_of(
+            lambda after, at_most: service.list(filter=wanted, sort=order, hidden=deleted, after=after, limit=at_most),
+            order,
+            limit,
+        )
+
+    return found
 
 
 async def all_of(pages: Callable[[Position | None, int], Awaitable[Page[T]]], order: Sort, limit: int) -> list[T]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 
 from api.commands.console import DatabaseUrl, Json, fail, in_service_of, lawful, show, show_table
-from api.commands.lists import HiddenOption, Limit, SortText, all_of, filter_in, object_in, sort_in
+from api.commands.lists import HiddenOption, Limit, SortText, listed, object_in
 from domain.stores import Hidden, Identifier, Who
 from domain.users import FIELDS, NewUser, Status, User
 from domain.values import MAX_ID
@@ -50,16 +50,8 @@ def list_users(
     database_url: DatabaseUrl = None,
 ) -> None:
     """List users, by default those that are not deleted in the order of their ids."""
-    wanted, order = filter_in(filter, FIELDS), sort_in(sort, FIELDS)
-
-    async def found(service: UserService) -> list[User]:
-        return await all_of(
-            lambda after, at_most: service.list(filter=wanted, sort=order, hidden=deleted, after=after, limit=at_most),
-            order,
-            limit,
-        )
-
-    show_table([as_over_http(user) for user in in_service(found, database_url)], COLUMNS, as_json=json)
+    found = in_service(listed(FIELDS, filter=filter, sort=sort, deleted=deleted, limit=limit), database_url)
+    show_table([as_over_http(user) for user in found], COLUMNS, as_json=json)
 
 
 @users.command("show")
