@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.scim.errors import Refused
-from api.scim.patching import operations_in, patched
+from api.scim.operations import operations_in
+from api.scim.patching import patched
 from api.scim.schemas.resources import USER, USERS
 from domain.errors import Malformed
 from domain.scim import ENTERPRISE

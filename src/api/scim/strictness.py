@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from api.scim.filters import NONE, Unknown, literal_in
+from api.scim.filters import NONE, Unknown
+from api.scim.literals import literal_in
 from api.scim.schemas.resources import ResourceType
 from domain.errors import Malformed
 from domain.lists.filters import ITEM, Filter

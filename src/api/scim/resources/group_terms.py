@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api.scim.filters import EVERY, Address, Column, Constant, Relation, Unfiltered, Unknown, id_of, same
+from api.scim.filters import EVERY, Address, Column, Constant, Relation, Unfiltered, Unknown
+from api.scim.literals import id_of, same
 from api.scim.resources.members import KINDS, MEMBER
 from api.scim.schemas.resources import COMMON, GROUPS, Steps
 from domain.groups import FIELDS, MEMBERS, PARTS

@@ -12,7 +12,8 @@ from fastapi import Response
 from api.scim.answers import answer, location, tag_of, time
 from api.scim.calls import Action, Actions, Call
 from api.scim.lists import Listed, answer_query
-from api.scim.patching import operations_in, patched
+from api.scim.operations import operations_in
+from api.scim.patching import patched
 from api.scim.resources.group_terms import NAMES, field_of
 from api.scim.resources.members import members_in, patch_of, shown_member
 from api.scim.schemas.resources import GROUPS

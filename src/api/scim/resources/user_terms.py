@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from api.scim.filters import EVERY, Address, Column, Constant, Member, Relation, Unfiltered, Unknown, id_of, same
+from api.scim.filters import EVERY, Address, Column, Constant, Member, Relation, Unfiltered, Unknown
+from api.scim.literals import id_of, same
 from api.scim.schemas.resources import COMMON, USER, USERS, Steps
 from domain.groups import FIELDS as GROUP_FIELDS
 from domain.lists.fields import ID, Field, Kind, Path

@@ -8,7 +8,8 @@ from fastapi import Response
 from api.scim.answers import answer, location, meta, validators
 from api.scim.calls import Action, Actions, Call
 from api.scim.lists import Listed, answer_query
-from api.scim.patching import operations_in, patched
+from api.scim.operations import operations_in
+from api.scim.patching import patched
 from api.scim.resources.people import changed, new_user, resource_of
 from api.scim.resources.user_terms import NAMES, field_of
 from api.scim.schemas.resources import GROUPS, USERS
