@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from api import (
+    batches,
     changes,
     deliveries,
     exports,
@@ -59,6 +60,7 @@ TAGS = [
 
 ROUTERS: Final = (
     users.router,
+    batches.router,
     exports.router,
     imports.router,
     groups.router,

@@ -23,6 +23,7 @@ from repositories.engines.meter import NO_METER, Meter
 from repositories.work.places import Places
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.authentication import Authenticator
+from services.batches import BatchService
 from services.changes import ChangeService
 from services.deliveries import DeliveryService
 from services.delivery.deliverer import Deliverer
@@ -108,5 +109,6 @@ class Container(containers.DeclarativeContainer):
     retention = providers.Singleton(Retention, units)
     deliverer = providers.Singleton(deliverer_of, settings, units, post, metrics, clock)
     exports = providers.Factory(ExportService, units)
+    batches = providers.Factory(BatchService, units, is_email=is_email)
     import_places = providers.Singleton(places_for_imports, settings.provided.limits)
     imports = providers.Factory(ImportService, units, is_email=is_email)

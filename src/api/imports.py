@@ -79,7 +79,7 @@ WhichRows = Annotated[
 ]
 
 LINES: Final = (
-    '{"line":2,"done":"rejected","kind":"user","errors":[{"pointer":"/email","code":"conflict","detail":"Another user '
+    '{"line":2,"done":"rejected","kind":"user","errors":[{"pointer":"/email","code":"taken","detail":"Another user '
     'has this email."}]}\n'
     '{"progress":{"rows":2,"created":1,"updated":0,"unchanged":0,"deleted":0,"rejected":1,"withheld":0,"again":0}}\n'
     '{"result":{"rows":2,"created":1,"updated":0,"unchanged":0,"deleted":0,"rejected":1,"withheld":0,"again":0,"seq":1}}\n'

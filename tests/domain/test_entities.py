@@ -147,7 +147,7 @@ ALTERED: Final = {"RequestContext": "A route adds the idempotency key, which it 
 BY_NAME: Final = {
     "Answer", "Change", "Counts", "Delivery", "Group", "GroupProfile", "Key", "KeyProfile", "Limits", "Membership",
     "MembershipProfile", "Nesting", "NestingProfile", "NewChange", "NewGroup", "NewKey", "NewMembership",
-    "NewNesting", "NewUser", "NewWebhook", "Options", "Outcome",
+    "NewNesting", "NewUser", "NewWebhook", "OperationDone", "Options", "Outcome", "UserOperation",
     "RequestContext", "User", "UserProfile", "Webhook", "WebhookProfile",
 }  # fmt: skip
 """What has many fields, so that each is given by its name."""

@@ -22,6 +22,7 @@ import pytest
 from tests.services.receivers import take_all
 
 import services
+from domain.batches import UserOperation, Verb
 from domain.deliveries import Delivery, DeliveryState
 from domain.errors import Busy, Contended
 from domain.groups import NewGroup
@@ -100,6 +101,9 @@ CALLS: Final[Mapping[str, Call]] = {
     "Authenticator.current": lambda service: service.current(USED),
     "Authenticator.needs_key": lambda service: service.needs_key(),
     "Authenticator.redeem": lambda service: service.redeem(TOKEN),
+    "BatchService.carry_out": lambda service: service.carry_out(
+        [UserOperation(verb=Verb.PATCH, who=ALICE, body={"name": "Alicia"})]
+    ),
     "ChangeService.latest": lambda service: service.latest(limit=9),
     "ChangeService.latest_about": lambda service: service.latest_about(User, ALICE, limit=9),
     "ChangeService.tally": lambda service: service.tally(since=NOON, most=9),

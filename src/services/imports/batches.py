@@ -157,7 +157,7 @@ class Batch:
         if self._met.has(kind, name, value):
             return Fault(f"/{name}", "duplicate", "An earlier line of the file has the same.")
         if holder is not None and (draft.before is None or holder.id != draft.before.id):
-            return Fault(f"/{name}", "conflict", f"Another {kind} has this {name}.")
+            return Fault(f"/{name}", "taken", f"Another {kind} has this {name}.")
         return None
 
     async def store(self, store: Store[Any, Any], drafts: Sequence[Draft]) -> Sequence[tuple[Draft, Any]]:

@@ -114,7 +114,7 @@ class TestCreate:
     ) -> None:
         await directory.run(ALICE)
         outcomes = await directory.run({"name": "Al", "email": "ALICE@x.org", "external_id": "a"}, BOB)
-        assert faults(outcomes[0]) == [("/external_id", "conflict"), ("/email", "conflict")]
+        assert faults(outcomes[0]) == [("/external_id", "taken"), ("/email", "taken")]
         assert "alice" not in str(outcomes[0].faults).lower()
         assert outcomes[1].done is Done.CREATED
 
@@ -142,7 +142,7 @@ class TestCreate:
         many = [{"name": f"User {n}", "external_id": f"x{n}"} for n in range(2 * BATCH + 3)]
         outcomes = await directory.run(*many, {"name": "Last", "external_id": "x0"})
         assert len(await directory.people()) == len(many)
-        assert faults(outcomes[-1]) == [("/external_id", "conflict")]
+        assert faults(outcomes[-1]) == [("/external_id", "taken")]
 
 
 class TestUpsert:
@@ -193,7 +193,7 @@ class TestUpsert:
     async def test_a_value_of_another_user_is_a_conflict(self, directory: Importing) -> None:
         await directory.run(ALICE, BOB)
         (outcome,) = await directory.run({"external_id": "b", "email": "alice@x.org"}, options=UPSERT)
-        assert faults(outcome) == [("/email", "conflict")]
+        assert faults(outcome) == [("/email", "taken")]
 
     async def test_a_deleted_user_is_not_brought_back(self, directory: Importing, users: UserService) -> None:
         await directory.run(ALICE)
