@@ -8,7 +8,7 @@ PEERS := .venv-bench/.installed
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check simulation fuzz kills failover bench dist image lock openapi docs clean
+.PHONY: help install run test check simulation fuzz kills failover bench dist image lock pictures openapi docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ lock: $(STAMP) ## Write the lock files anew, with hashes and without addresses
 	$(BIN)/uv pip compile $(LOCK) --upgrade --extra dev --extra console --extra webhooks pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock --extra console --extra webhooks pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile $(LOCK) --upgrade bench/requirements.in -o bench/requirements.lock
+
+pictures: $(STAMP) ## Take the pictures of README.md and docs/console.md, with Chromium
+	PICTURES=1 $(BIN)/pytest -q tests/browser/test_pictures.py
 
 openapi: $(STAMP) ## Write openapi.json and docs/configuration.md
 	$(BIN)/roster openapi > openapi.json

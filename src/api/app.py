@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Final
 
@@ -118,6 +118,7 @@ def create_app(container: Container, *, open_locally: bool = False, delivers: bo
     )
     app.state.container = container
     app.state.draining = False
+    app.state.closing = ExitStack()
     app.state.failures = Failures()
     app.state.open_locally = open_locally
     app.state.collections = collections_of(ROUTERS)
@@ -197,4 +198,5 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with working(container) if app.state.delivers else nullcontext():
             yield
     finally:
+        app.state.closing.close()
         await units.stop()

@@ -46,7 +46,7 @@ async def pages(site: Site) -> list[str]:
     return [
         "/", "/users", "/users/new", *people[:2], people[5], gone, f"{people[5]}/edit", "/groups", "/groups/new", outer,
         f"{inner}?add=gone", f"{inner}/edit", "/changes?kind=group", "/keys", "/webhooks", hook, "/webhooks/new",
-        "/system", "/nowhere",
+        "/system", "/import", "/nowhere",
     ]  # fmt: skip
 
 

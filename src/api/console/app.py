@@ -11,7 +11,8 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from api.checks import Checks, look
-from api.console import changes, groups, home, keys, signing_in, system, webhooks
+from api.console import changes, groups, home, imports, keys, signing_in, system, webhooks
+from api.console.jobs import Jobs
 from api.console.pages import MOUNT, not_served, refused
 from api.console.people import bulk, listing, person
 from api.console.sessions import Sessions
@@ -27,6 +28,7 @@ ROUTES: Final = (
     *person.ROUTES,
     *groups.ROUTES,
     *changes.ROUTES,
+    *imports.ROUTES,
     *keys.ROUTES,
     *webhooks.ROUTES,
     *system.ROUTES,
@@ -41,5 +43,7 @@ def mount_console(app: FastAPI, secret: str) -> None:
     )
     console.state = app.state
     app.state.sessions = Sessions(secret)
+    app.state.jobs = Jobs()
+    app.state.closing.callback(app.state.jobs.close)
     app.state.checks = Checks(partial(look, app.state.container))
     app.mount(MOUNT, console, name="console")

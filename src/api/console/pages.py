@@ -99,6 +99,8 @@ def page(show: Page) -> Page:
         if request.method == "POST":
             request.state.form = await form_of(request)
             require_own_form(request, session, request.state.form.get("token", ""))
+        elif request.method == "PUT":  # a file, by the script
+            require_own_form(request, session, request.headers.get("roster-token", ""))
         response = await show(request)
         if session.is_new:
             sessions.keep(session, request, response)

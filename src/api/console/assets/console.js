@@ -48,3 +48,31 @@ document.addEventListener("change", (event) => {
   if (!event.target.matches("[data-all]")) return;
   for (const box of event.target.closest("table").querySelectorAll("td input[type=checkbox]")) box.checked = event.target.checked;
 });
+
+// Send a file as it is, so that the server can write it to its disk while it comes.
+for (const form of document.querySelectorAll("form[data-upload]")) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const file = form.querySelector("input[type=file]").files[0];
+    const query = new URLSearchParams(new FormData(form));
+    query.set("name", file.name);
+    const button = form.querySelector("button"), fault = form.querySelector("[data-fault]");
+    button.disabled = true;
+    const answer = await fetch(`${form.dataset.upload}?${query}`, { method: "PUT", body: file, headers: { "Roster-Token": form.dataset.token } });
+    if (answer.ok) return location.reload();
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    fault.textContent = page.querySelector("main p").textContent;
+    button.disabled = false;
+  });
+}
+
+// Show how far something is, until there is more to see than that.
+for (const place of document.querySelectorAll("[data-refresh]:not([data-done])")) {
+  const refresh = async () => {
+    const answer = await fetch(place.dataset.refresh);
+    if (answer.headers.has("Roster-Done")) return location.reload();
+    if (answer.ok) place.innerHTML = await answer.text();
+    setTimeout(refresh, 500);
+  };
+  setTimeout(refresh, 500);
+}

@@ -1,0 +1,152 @@
+"""Imports that go on while nobody looks: one for each key, in the process that took the file."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Final
+
+import structlog
+
+from api.files import reports
+from api.files.reading import rows_in
+from domain.errors import Refusal
+from domain.imports import Counts, Done, Options, Outcome
+from services.imports.runs import Import, Step
+from services.imports.service import ImportService
+
+SAMPLES: Final = 20
+"""How many rows of each outcome a dry run shows."""
+
+KEPT: Final = 16
+"""How many imports are kept, those of other keys included: each has a file."""
+
+log = structlog.get_logger("roster")
+
+
+class State(StrEnum):
+    CHECKING = "checking"
+    CHECKED = "checked"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+    """By what `reason` says."""
+
+
+GOING: Final = (State.CHECKING, State.RUNNING)
+
+
+@dataclass(eq=False)
+class Job:
+    """A file, what a dry run said of it, and how far its import is. `total` are its rows, once they were counted."""
+
+    name: str
+    file: BinaryIO
+    options: Options
+    state: State = State.CHECKING
+    counts: Counts = field(default_factory=Counts)
+    total: int = 0
+    samples: dict[Done, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    reason: str = ""
+    report: BinaryIO = field(default_factory=TemporaryFile)
+    began: float = 0
+    ended: float | None = None
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def is_going(self) -> bool:
+        return self.state in GOING
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended or time.monotonic()) - self.began
+
+    @property
+    def rows_per_s(self) -> float:
+        return self.counts.rows / self.seconds if self.seconds > 0 else 0
+
+    @property
+    def seconds_left(self) -> float | None:
+        return (self.total - self.counts.rows) / self.rows_per_s if self.total and self.rows_per_s else None
+
+    def begin(self, state: State, service: ImportService, done: State) -> None:
+        self.state, self.counts, self.began, self.ended, self.reason = state, Counts(), time.monotonic(), None, ""
+        self.errors.clear()
+        self.task = asyncio.create_task(self._run(service, done))
+
+    async def _run(self, service: ImportService, done: State) -> None:
+        try:
+            rows = await asyncio.to_thread(rows_in, self.file, None)
+            await self._go(Import(service, rows, self.options), self._sample if done is State.CHECKED else self._report)
+            if self.is_going:
+                self.state = done
+        except Refusal as refusal:
+            self.state, self.reason = State.STOPPED, refusal.detail
+        except Exception:
+            log.exception("an import failed")
+            self.state, self.reason = State.STOPPED, "The server failed. Its log says why."
+            raise
+        finally:
+            self.ended = time.monotonic()
+            self.total = max(self.total, self.counts.rows)
+
+    async def _go(self, one: Import, note: Callable[[Outcome], None]) -> None:
+        steps: AsyncGenerator[Step] = one.steps()
+        async with aclosing(steps):
+            async for step in steps:
+                for outcome in step.outcomes:
+                    note(outcome)
+                self.counts = one.counts
+                if not self.is_going:
+                    return
+
+    def _sample(self, outcome: Outcome) -> None:
+        if len(self.samples[outcome.done]) < SAMPLES:
+            self.samples[outcome.done].append(reports.row(outcome))
+
+    def _report(self, outcome: Outcome) -> None:
+        self.report.write(reports.as_line(reports.row(outcome)))
+        if outcome.done is Done.REJECTED and len(self.errors) < SAMPLES:
+            self.errors.append(reports.row(outcome))
+
+    def cancel(self) -> None:
+        """End between two steps. What was stored stays stored."""
+        if self.is_going:
+            self.state = State.CANCELLED
+
+    def close(self) -> None:
+        self.file.close()
+        self.report.close()
+
+
+class Jobs:
+    """The imports of a server, by who brought them."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+
+    def of(self, actor: str) -> Job | None:
+        return self._jobs.get(actor)
+
+    def keep(self, actor: str, job: Job) -> None:
+        self.discard(actor)
+        idle = [each for each, other in self._jobs.items() if not other.is_going]
+        if len(self._jobs) >= KEPT and idle:
+            self.discard(idle[0])
+        self._jobs[actor] = job
+
+    def close(self) -> None:
+        """The server stops: what goes on ends after its step."""
+        for actor, job in list(self._jobs.items()):
+            job.cancel()
+            self.discard(actor)
+
+    def discard(self, actor: str) -> None:
+        with suppress(KeyError):
+            self._jobs.pop(actor).close()
