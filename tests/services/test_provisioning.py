@@ -1,5 +1,7 @@
 """Groups with their members as one thing, as SCIM has them."""
 
+from datetime import timedelta
+
 import pytest
 
 from domain.errors import Gone, Invalid, NotFound, Stale
@@ -155,3 +157,18 @@ async def test_knows_the_groups_of_many_users(
     await memberships.put(1, 1)
     found = await provisioning.groups_of([1, 2])
     assert {id: [each.name for each in groups] for id, groups in found.items()} == {1: ["Parts", "Engineers", "Makers"]}
+
+
+async def test_a_revision_is_there_when_the_changes_are_not_kept_any_more(
+    provisioning: ProvisioningService, units: MemoryUnitsOfWork, context: RequestContext, users: UserService
+) -> None:
+    group = (await provisioning.create(NewGroup(name="Engineers"), set())).result
+    made = (await provisioning.get(group.id)).revision
+    await users.create(NewUser(name="Dora"))
+    async with units.writing(context) as work:
+        await work.changes.trim(before=work.now + timedelta(days=1), up_to=made, limit=99)
+        await work.commit(None)
+
+    whole = await provisioning.get(group.id)
+    assert (whole.revision, whole.changed_at) == (made, group.updated_at)
+    await provisioning.change(group.id, lambda same: same, MembersPatch(add={ALICE}), expected=[made])
