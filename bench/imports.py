@@ -109,29 +109,29 @@ async def beside(units: SqlUnitsOfWork, rows: int) -> str:
     return f"p99 of reads {calm[0]:.1f} -> {busy[0]:.1f} ms, of writes {calm[1]:.1f} -> {busy[1]:.1f} ms"
 
 
-async def measure(fresh: Callable[[str], str], name: str) -> None:
-    for format in Format:
-        for rows in SIZES:
-            units = await started(fresh(f"{format}-{rows}"))
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            took = await imported(units, rows, format)
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-            print(f"{name}, {format}, {rows:,} rows: {took}; {grown:.0f} MiB more than before, the file's own included")
-            await units.stop()
-    units = await started(fresh("beside"))
-    print(f"{name}, beside an import in the same process: {await beside(units, SIZES[0])}")
+async def size(url: str, rows: int, format: Format) -> str:
+    units = await started(url)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    took = await imported(units, rows, format)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     await units.stop()
+    return f"{format}, {rows:,} rows: {took}; {grown:.0f} MiB more than before, the file's own included"
+
+
+async def company(url: str) -> str:
+    units = await started(url)
+    told = await beside(units, SIZES[0])
+    await units.stop()
+    return f"beside an import in the same process: {told}"
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for kind in sys.argv[1:] or (SQLITE, POSTGRESQL):
-            with databases(kind, Path(folder)) as made:
-                asyncio.run(measure_in(made.fresh, kind))
-
-
-async def measure_in(fresh: Callable[[str], str], kind: str) -> None:
-    await measure(fresh, kind)
+    for kind in sys.argv[1:] or (SQLITE, POSTGRESQL):
+        with tempfile.TemporaryDirectory() as folder, databases(kind, Path(folder)) as made:
+            for format in Format:
+                for rows in SIZES:
+                    print(f"{kind}, {asyncio.run(size(made.fresh(f'{format}-{rows}'), rows, format))}", flush=True)
+            print(f"{kind}, {asyncio.run(company(made.fresh('beside')))}", flush=True)
 
 
 if __name__ == "__main__":
