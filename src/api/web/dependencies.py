@@ -28,7 +28,7 @@ MinSeq = Annotated[
         description="Answer with at least all changes up to this number, which a write or a read said in its "
         "`Roster-Seq`. Only where replicas answer reads can an answer lack them",
     ),
-    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_ID, "examples": [1]}),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,16}$", "examples": ["1"]}),
 ]
 
 
