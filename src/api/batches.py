@@ -65,7 +65,7 @@ class BatchIn(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"atomic": True, "operations": [NEW, BY_ID, BY_KEY]}]}
     )
 
-    atomic: Annotated[bool, Field(description="All of them or none", examples=[True])] = False
+    atomic: Annotated[bool, Field(strict=True, description="All of them or none", examples=[True])] = False
     operations: Annotated[
         list[OperationIn], Field(description="What to do, in any order", min_length=1, max_length=MOST)
     ]

@@ -191,3 +191,11 @@ async def test_it_needs_the_scope_to_write_users(directory: "Directory") -> None
     body = {"operations": [{"op": "create", "body": {"name": "B"}}]}
     refused = await directory.ask("POST", "/users/batch", key=reader, json=body)
     assert (refused.status_code, refused.json()["detail"]) == (403, "This needs the scope users:write.")
+
+
+@pytest.mark.parametrize("atomic", [0, "true", None])
+async def test_whether_a_batch_is_atomic_is_true_or_false_and_nothing_else(client: AsyncClient, atomic: object) -> None:
+    operations = [{"op": "create", "body": {"name": "Alice"}}]
+    refused = await client.post("/users/batch", json={"atomic": atomic, "operations": operations})
+
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/body/atomic")
