@@ -110,6 +110,7 @@ NAMED: Final[Mapping[str, tuple[str, str]]] = {
     "sqlalchemy.pool.base.PoolProxiedConnection.is_valid": (SESSIONS, "read of a connection before it is used"),
     "sqlalchemy.pool.base.ManagesConnection.invalidate": (SESSIONS, "called when a statement was cancelled"),
     "sqlalchemy.sql.elements.SavepointClause.ident": (SESSIONS, "the name of a savepoint"),
+    "os._exit": ("api/delivery/process.py", "ends at once: the documentation promises it, in spite of its name"),
     "uvicorn.server.Server.force_exit": (SERVER, "a second SIGINT ends it at once"),
     "uvicorn.server.Server.handle_exit": (SERVER, "called with the signal: the process exits with 0"),
     "uvicorn.server.Server.should_exit": (SERVER, "begins the shutdown"),

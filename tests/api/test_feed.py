@@ -231,9 +231,9 @@ async def test_what_comes_while_a_filtered_feed_is_read_is_not_missed(
     units = container.units()
     reading = units.reading
 
-    def reading_interrupted() -> Any:
+    def reading_interrupted(context: RequestContext) -> Any:
         monkeypatch.setattr(units, "reading", reading)
-        return Interrupted(reading(), lambda: create(client, "Bob"))
+        return Interrupted(reading(context), lambda: create(client, "Bob"))
 
     monkeypatch.setattr(units, "reading", reading_interrupted)
     first = await client.get("/changes/", params={"filter": "entity_id gt 1"})

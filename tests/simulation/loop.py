@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from itertools import count
 from random import Random
-from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
+from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, cast
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -90,7 +90,10 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         name: str | None = None,
         context: Context | None = None,
     ) -> asyncio.Task[T]:
-        return asyncio.Task(coro, loop=self, name=name, context=context)
+        return SimulatedTask(coro, loop=self, name=name, context=context)
+
+    def next_number(self) -> int:
+        return next(self._numbers)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.failures.append(context)
@@ -103,6 +106,20 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def is_closed(self) -> bool:
         return False
+
+
+class SimulatedTask(asyncio.Task[T]):
+    """Sets of tasks, as in task groups, have the same order in each run of a seed: that of the tasks' numbers."""
+
+    _number: int
+
+    def __new__(cls, *args: Any, loop: SimulatedLoop, **options: Any) -> Self:
+        task: Self = super().__new__(cls)
+        task._number = loop.next_number()
+        return task
+
+    def __hash__(self) -> int:
+        return self._number
 
 
 def simulated_loop(random: Random) -> SimulatedLoop:

@@ -18,12 +18,20 @@ PACKAGE: Final = "generated_roster_client"
 Call = Callable[[str], Any]
 
 
+CONFIGURED: Final = """
+post_hooks: []
+content_type_overrides:  # files, which are sent as they are
+  application/x-ndjson: application/octet-stream
+  text/csv: application/octet-stream
+"""
+
+
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
     """Names to parts of the client: `api.users.create_user` and the like. A warning of the generator is an error."""
     folder = tmp_path_factory.mktemp("client")
     config = folder / "config.yaml"
-    config.write_text("post_hooks: []\n")
+    config.write_text(CONFIGURED)
     subprocess.run(
         [
             sys.executable, "-m", "openapi_python_client", "generate", "--path", OPENAPI, "--config", config,

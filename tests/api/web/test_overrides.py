@@ -14,6 +14,7 @@ from api.users import users_to_read, users_to_write
 from domain.errors import Busy
 from domain.lists.pages import Page
 from domain.users import NewUser, User
+from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.users import UserService
 
@@ -29,7 +30,8 @@ async def ask(app: FastAPI, method: str, path: str, **options: Any) -> Response:
 
 
 class NobodyThere(UserService):
-    def __init__(self) -> None: ...
+    def __init__(self) -> None:
+        self.context = RequestContext(actor="nobody", request_id="r1")
 
     async def count(self, filter: Any = None, **_: Any) -> int:
         return 4711
