@@ -21,6 +21,7 @@ async def test_one_signs_in_with_a_key_comes_back_to_the_page_and_signs_out(site
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Ada")
 
     await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
     await page.go_back()
     await page.reload()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
