@@ -136,7 +136,8 @@ class Visitor:
     async def sign_in(self, secret: str = ADMIN) -> None:
         page = await self.open("/sign-in")
         await page.get_by_label("API key").fill(secret)
-        await page.get_by_role("button", name="Sign in").click()
+        async with page.expect_navigation():
+            await page.get_by_role("button", name="Sign in").click()
 
 
 Visit = Callable[..., Awaitable[Visitor]]

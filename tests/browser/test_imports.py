@@ -18,7 +18,8 @@ async def test_a_file_is_checked_imported_and_reported_whatever_one_reloads(site
     await expect(page.get_by_role("heading", name="Rejected: the first 1")).to_be_visible()
     assert (await site.api.get("/users/by/external-id/hr-0")).status_code == 404
 
-    await page.get_by_role("button", name="Start the import").click()
+    async with page.expect_navigation():
+        await page.get_by_role("button", name="Start the import").click()
     await page.reload()
     await expect(page.get_by_text("Done.")).to_be_visible()  # by itself
     await expect(page.locator("dl.figures")).to_contain_text("1,500")
