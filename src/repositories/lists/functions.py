@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+T = TypeVar("T")
 
 
 class NumberAsText(sa.TypeDecorator[float]):
@@ -35,7 +37,16 @@ class Number(FunctionElement[Decimal]):
     inherit_cache = True
 
 
-class Items(FunctionElement[Any]):
+class AtPath(FunctionElement[T]):
+    """Something about what a path in a document leads to."""
+
+    inherit_cache = True
+
+    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
+        super().__init__(document, *steps(path))
+
+
+class Items(AtPath[Any]):
     """The items of the array that a path leads to, or the one value that stands there: a table.
 
     Its columns are `text`, `number` and `truth`, of which one at the most is not null.
@@ -43,11 +54,8 @@ class Items(FunctionElement[Any]):
 
     inherit_cache = True
 
-    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
-        super().__init__(document, *steps(path))
 
-
-class Elements(FunctionElement[Any]):
+class Elements(AtPath[Any]):
     """The objects in the array that a path leads to, or the one object that stands there: a table.
 
     Its only column is `item`.
@@ -55,21 +63,15 @@ class Elements(FunctionElement[Any]):
 
     inherit_cache = True
 
-    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
-        super().__init__(document, *steps(path))
 
-
-class Member(FunctionElement[str]):
+class Member(AtPath[str]):
     """The string that a path leads to; null if there is none."""
 
     type = sa.Text()
     inherit_cache = True
 
-    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
-        super().__init__(document, *steps(path))
 
-
-class Chosen(FunctionElement[str]):
+class Chosen(AtPath[str]):
     """The string that a path leads to, by way of the object in an array that is `primary`, or else the first.
 
     Null if there is none. The array, or the one object in its place, is before the last step.
@@ -78,18 +80,12 @@ class Chosen(FunctionElement[str]):
     type = sa.Text()
     inherit_cache = True
 
-    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
-        super().__init__(document, *steps(path))
 
-
-class HasMember(FunctionElement[bool]):
+class HasMember(AtPath[bool]):
     """Whether a path leads to a value that is not null and not an empty string, array or object."""
 
     type = sa.Boolean()
     inherit_cache = True
-
-    def __init__(self, document: sa.ColumnElement[Any], *path: str) -> None:
-        super().__init__(document, *steps(path))
 
 
 def steps(path: tuple[str, ...]) -> Iterator[sa.ColumnElement[str]]:
