@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.forms import Fields
-from api.console.pages import COUNTED, Form, faults_in, number, render, route, service, to
+from api.console.pages import COUNTED, Form, faults_in, number, quickly, render, route, service, to
 from api.console.people.listing import users_of
-from api.console.people.search import matching
+from api.console.people.search import matching, named
 from api.web.cursors import read_cursor, write_cursor
 from domain.errors import Conflict, Invalid, Malformed, Stale
 from domain.groups import FIELDS, Group, NewGroup
@@ -104,11 +104,16 @@ def add_in(request: Request) -> str:
 
 
 async def suggestions(request: Request, id: int) -> Sequence[User]:
-    """Those who match what is searched for, and are not in the group itself yet."""
+    """Those who match what is searched for, and are not in the group itself yet.
+
+    If these are not found quickly, only those with exactly this name or identifier.
+    """
     if not (text := add_in(request)):
         return ()
-    outside = every([matching(text), negated(equal(GROUPS, id))])
-    return (await users_of(request).list(filter=outside, limit=SUGGESTED)).items
+    outside = negated(equal(GROUPS, id))
+    users = users_of(request)
+    found = await quickly(request, users.list(filter=every([matching(text), outside]), limit=SUGGESTED))
+    return await named(users, text, outside) if found is None else found.items
 
 
 async def tree_of(groups: GroupService, id: int, depth: int = 1) -> list[tuple[Group, Any]]:

@@ -1,5 +1,6 @@
 """What all pages of the console share: the session, forms, templates, refusals as pages."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import wraps
@@ -38,6 +39,12 @@ HEADERS: Final = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-or
 COUNTED: Final = 10_000
 """Where counting stops."""
 
+QUICK_S: Final = 0.4
+"""How many seconds a list, or a count, may take, so that its page comes within one. A search reads all if few match."""
+
+PATIENT: Final = "patient"
+"""The parameter that lifts this bound: a link has it, where a search was not finished."""
+
 MOUNT: Final = "/console"
 
 MAX_FORM: Final = 64 * 1024
@@ -55,6 +62,15 @@ def time_of(at: datetime | None) -> str:
 def many(count: int) -> str:
     """A count for people. Counting stops somewhere: from there on it has a plus."""
     return f"{COUNTED:,}+" if count > COUNTED else f"{count:,}"
+
+
+async def quickly(request: Request, asked: Awaitable[S]) -> S | None:
+    """None if it takes longer than `QUICK_S`: then it is ended, unless the page was asked for with patience."""
+    try:
+        async with asyncio.timeout(None if PATIENT in request.query_params else QUICK_S):
+            return await asked
+    except TimeoutError:
+        return None
 
 
 templates = Environment(

@@ -1,15 +1,22 @@
 """People in the console over HTTP: the list as it is filtered, many at once, and the ways back."""
 
+import asyncio
 import csv
 import json
+import re
 from typing import Any
 
 import pytest
 from tests.api.conftest import Directory
 from tests.api.console.conftest import add, get, signed_in
 
+from domain.groups import NewGroup
 from domain.keys import Scope
+from domain.lists.filters import Filter
+from domain.lists.pages import Page
+from domain.users import User
 from domain.work import RequestContext
+from services.users import UserService
 
 
 async def crowd(directory: Directory, many: int, **profile: Any) -> list[int]:
@@ -148,3 +155,71 @@ async def test_a_long_history_goes_on(directory: Directory) -> None:
     assert "created" not in page.partition("What happened")[2]
     older = page.partition('href="?before=')[2].partition('"')[0]
     assert "created" in (await browser.see(f"/users/{alice.id}?before={older}")).text
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search for a part of a text takes until it is cancelled, if it is asked for in a hurry, as among a million."""
+    listed, waited = UserService.list, asyncio.timeout
+
+    async def slow_unless_exact(self: UserService, *, filter: Filter | None = None, **asked: Any) -> Page[User]:
+        if "Operator.CO" in repr(filter) and hurried[-1]:
+            await asyncio.Event().wait()
+        return await listed(self, filter=filter, **asked)
+
+    hurried: list[bool] = []
+
+    def at_once(delay: float | None) -> asyncio.Timeout:
+        hurried.append(delay is not None)
+        return waited(delay and 0.001)
+
+    monkeypatch.setattr(UserService, "list", slow_unless_exact)
+    monkeypatch.setattr(asyncio, "timeout", at_once)
+
+
+@pytest.mark.usefixtures("crowded")
+async def test_a_search_that_takes_long_shows_who_is_named_exactly_so_and_goes_on_when_asked(
+    directory: Directory,
+) -> None:
+    await add(directory, name="Alice", email="a@x.org")
+    await add(directory, name="Alice Miller")
+    browser = await signed_in(directory, *Scope)
+    quick = (await browser.see("/users?q=alice")).text
+    assert (">Alice<" in quick, "Alice Miller" in quick) == (True, False)
+    assert "Only those with exactly this name or identifier are shown." in quick
+    [again] = re.findall(r'href="/console(/users[^"]*)">Search for longer', quick)
+    patient = (await browser.see(again.replace("&amp;", "&"))).text
+    assert "Alice Miller" in patient
+    assert "Search for longer" not in patient
+
+
+@pytest.mark.usefixtures("crowded")
+async def test_those_who_could_be_added_to_a_group_are_found_quickly_or_by_exactly_their_name(
+    directory: Directory,
+) -> None:
+    await add(directory, name="Alice")
+    await add(directory, name="Alice Miller")
+    browser = await signed_in(directory, *Scope)
+    await directory.container.groups(RequestContext(actor="t", request_id="r")).create(NewGroup(name="Team"))
+    suggested = (await browser.see("/groups/1?rows&add=alice")).text
+    assert (">Alice<" in suggested, "Alice Miller" in suggested) == (True, False)
+
+
+async def test_a_count_that_takes_long_is_left_out(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    await crowd(directory, 51)
+    browser = await signed_in(directory, *Scope)
+
+    async def late(*_: Any, **__: Any) -> int:
+        raise TimeoutError
+
+    monkeypatch.setattr(UserService, "count", late)
+    page = (await browser.see("/users?q=p")).text
+    assert "more than 50" in page
+    assert "P049" in page
+
+
+async def test_nobody_found_is_a_count_of_none(directory: Directory) -> None:
+    browser = await signed_in(directory, *Scope)
+    page = (await browser.see("/users?q=nobody")).text
+    assert "<strong>0</strong> found" in page
+    assert "Nobody matches." in page

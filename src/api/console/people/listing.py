@@ -1,12 +1,13 @@
 """The list of people: searched while one types, and exported as it is filtered."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.console.pages import COUNTED, number, render, route, service
-from api.console.people.search import COLUMNS, SORTS, STATUSES, Search, cell_of, label_of
+from api.console.pages import COUNTED, PATIENT, number, quickly, render, route, service
+from api.console.people.search import COLUMNS, SORTS, STATUSES, Search, cell_of, label_of, named
 from api.user_bodies import SHOWN as BODY
 from api.web.cursors import read_cursor, write_cursor
 from api.web.responses import EVERY_FIELD
@@ -16,7 +17,11 @@ from domain.lists.pages import Page, parse_sort
 from domain.users import FIELDS, User
 from services.users import UserService
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 SHOWN: Final = 50
+
 DONE: Final = ("suspended", "activated", "deleted")
 
 FORMATS: Final = {"csv": CSV, "ndjson": NDJSON}
@@ -27,29 +32,41 @@ def users_of(request: Request) -> UserService:
 
 
 async def list_users(request: Request) -> Response:
-    """With `rows`, only what was found: it takes the place of what the page shows."""
-    search, fault, count = Search.of(request.query_params), "", 0
-    found: Page[User] = Page((), more=False)
+    """With `rows`, only what was found: it takes the place of what the page shows.
+
+    If the search is not finished quickly, only the people with exactly the text are shown. If the count is not, only
+    that is left out.
+    """
+    search, fault, count = Search.of(request.query_params), "", None
+    found: Page[User] | None = None
+    exact: Sequence[User] = ()
     sort, of = parse_sort(search.sort, FIELDS), str(search)
     cursor = request.query_params.get("cursor")
+    users, hidden = users_of(request), search.hidden
     try:
         after = None if cursor is None else read_cursor(cursor, of, sort)
-        found = await users_of(request).list(
-            filter=search.filter, hidden=search.hidden, sort=sort, after=after, limit=SHOWN
-        )
-        count = await count_of(request, search) if found.more or cursor else len(found)
+        listed = users.list(filter=search.filter, hidden=hidden, sort=sort, after=after, limit=SHOWN)
+        found = await quickly(request, listed)
+        if found is not None:
+            whole = not (found.more or cursor)
+            count = len(found) if whole else await quickly(request, count_of(request, search))
     except Malformed as malformed:
         if cursor is not None:
             raise
         fault = malformed.detail
+    unfinished = found is None and not fault
+    if unfinished and search.q:
+        exact = await named(users, search.q, search.chosen, hidden)
     return render(
         request,
         "users_found.html" if "rows" in request.query_params else "users.html",
-        users=found.items,
+        users=found.items if found else exact,
         count=count,
+        unfinished=unfinished,
+        again=urlencode([(n, v) for n, v in request.query_params.multi_items() if n != "rows"] + [(PATIENT, "1")]),
         fault=fault,
         search=search,
-        next=write_cursor(sort.position(found.items[-1]), of) if found.more else None,
+        next=write_cursor(sort.position(found.items[-1]), of) if found and found.more else None,
         sorts=SORTS,
         statuses=STATUSES,
         columns=COLUMNS,

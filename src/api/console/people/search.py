@@ -1,7 +1,7 @@
 """What somebody searches for among people: by a text, by status, by an attribute; and what is shown of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
@@ -12,11 +12,13 @@ from domain.lists.filters import Filter, every
 from domain.lists.terms import parse_filter
 from domain.stores import Hidden
 from domain.users import FIELDS, Status, User
+from services.users import UserService
 
 if TYPE_CHECKING:
     from domain.values import JsonValue
 
 SEARCHED: Final = ("name", "email", "username", "external_id")
+NAMED: Final = 10
 DELETED: Final = "deleted"
 STATUSES: Final = (*Status, DELETED)
 SORTS: Final[Mapping[str, str]] = {
@@ -41,6 +43,13 @@ ATTRIBUTES: Final = "attributes."
 def matching(text: str) -> Filter:
     """Whoever has this text in a name or an identifier."""
     return parse_filter(" or ".join(f"{field} co {json.dumps(text)}" for field in SEARCHED), FIELDS)
+
+
+async def named(users: UserService, text: str, among: Filter | None, hidden: Hidden = Hidden.NO) -> Sequence[User]:
+    """Some of those whose name or identifier is this text: one question for each, since an index answers each."""
+    exact = [parse_filter(f"{field} eq {json.dumps(text)}", FIELDS) for field in SEARCHED]
+    found = [await users.list(filter=every([each, among]), hidden=hidden, limit=NAMED) for each in exact]
+    return list({user.id: user for page in found for user in page.items}.values())
 
 
 def with_attribute(text: str) -> Filter:
@@ -87,10 +96,14 @@ class Search:
     @property
     def filter(self) -> Filter | None:
         """Raises `Malformed`."""
+        return every([matching(self.q) if self.q else None, self.chosen])
+
+    @property
+    def chosen(self) -> Filter | None:
+        """Without the text. Raises `Malformed`."""
         status = self.status if self.status in tuple(Status) else None
         return every(
             [
-                matching(self.q) if self.q else None,
                 parse_filter(f"status eq {json.dumps(status)}", FIELDS) if status else None,
                 with_attribute(self.attribute) if self.attribute else None,
             ]
