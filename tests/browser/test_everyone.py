@@ -59,6 +59,33 @@ async def test_no_page_shuts_anybody_out_on_any_screen_whatever_people_are_calle
     assert {path: wrong for path, wrong in found.items() if wrong} == {}
 
 
+async def test_pages_on_the_way_shut_nobody_out_either(site: Site, visit: Visit) -> None:
+    """Those that no address shows: a question before many are changed, an import as it goes on, a link to sign in."""
+    await site.user(HOSTILE[0])
+    page = (await visit(bypass_csp=True)).page
+    found: dict[str, list[str]] = {}
+    await page.goto(f"{site.url}/console/users")
+    await page.get_by_label(f"Choose {HOSTILE[0]}").first.check()
+    async with page.expect_navigation():
+        await page.get_by_role("button", name="Suspend chosen").click()
+    found["bulk"] = await findings(page)
+
+    await page.goto(f"{site.url}/console/import")
+    file: Any = {"name": "people.ndjson", "mimeType": "application/x-ndjson", "buffer": b'{"name": "Alice"}\n{}\n'}
+    await page.get_by_label("File").set_input_files(file)
+    await page.get_by_role("button", name="Check the file").click()
+    await expect(page.get_by_role("button", name="Start the import")).to_be_visible()
+    found["checked"] = await findings(page)
+    async with page.expect_navigation():
+        await page.get_by_role("button", name="Start the import").click()
+    await expect(page.get_by_text("Done.")).to_be_visible()
+    found["imported"] = await findings(page)
+
+    link = (await site.command("keys", "console-link")).rpartition("/console")[2]
+    found["link"] = await findings(await (await visit(signed_in=False, bypass_csp=True)).open(link))
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
 async def findings(page: Page) -> list[str]:
     """What is too wide for a telephone or for a desk, and what axe-core finds serious, light or dark."""
     found = [] if await page.title() != "owned" else ["ran what a name says"]
