@@ -1,5 +1,6 @@
 """Some rows in one unit of work: what rows of all kinds share."""
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -35,7 +36,7 @@ class Met:
     """
 
     fields: Mapping[str, Collection[str]]
-    keys: dict[tuple[str, str], KeySet] = field(default_factory=dict)
+    keys: dict[tuple[str, str], KeySet] = field(default_factory=lambda: defaultdict(KeySet))
 
     @classmethod
     def by(cls, options: Options, *, dry_run: bool) -> "Met":
@@ -49,7 +50,7 @@ class Met:
     def add(self, keys: Iterable[Key]) -> None:
         for kind, name, value in keys:
             if name in self.fields.get(kind, ()):
-                self.keys.setdefault((kind, name), KeySet()).add(value)
+                self.keys[kind, name].add(value)
 
 
 @dataclass(slots=True, eq=False)
