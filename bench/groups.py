@@ -74,7 +74,7 @@ async def measure(url: str) -> None:
     print(f"delete the large group: {await took(partial(groups.delete, large)):.1f} ms")
     print(f"restore it: {await took(partial(groups.restore, large)):.1f} ms")
     print(f"erase it: {await took(partial(groups.purge, large)):.0f} ms")
-    await database.stop()
+    await units.stop()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ async def test_a_file_is_checked_imported_and_reported_whatever_one_reloads(site
     await page.get_by_label("File").set_input_files(
         {"name": "people.csv", "mimeType": "text/csv", "buffer": FILE.encode()}
     )
-    await page.get_by_label("What it does").select_option("upsert")
+    await page.get_by_label("Mode").select_option("upsert")
     await page.get_by_role("button", name="Check the file").click()
     await expect(page.get_by_role("heading", name="Created: the first 20")).to_be_visible()
     await expect(page.get_by_role("heading", name="Rejected: the first 1")).to_be_visible()
@@ -35,6 +35,6 @@ async def test_a_file_is_checked_imported_and_reported_whatever_one_reloads(site
 async def test_a_wrong_choice_is_explained_on_the_form(visitor: Visitor) -> None:
     page = await visitor.open("/import")
     await page.get_by_label("File").set_input_files({"name": "x.csv", "mimeType": "text/csv", "buffer": b"name"})
-    await page.get_by_label("At most so many").fill("many")
+    await page.get_by_label("Delete at most").fill("many")
     await page.get_by_role("button", name="Check the file").click()
-    await expect(page.get_by_role("alert")).to_contain_text("How many may be deleted")
+    await expect(page.get_by_role("alert")).to_contain_text("Write how many may be deleted")

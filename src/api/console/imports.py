@@ -19,9 +19,9 @@ from domain.work import RequestContext
 from services.imports.service import ImportService
 
 MODES: Final = {
-    Mode.CREATE: "All are new",
-    Mode.UPSERT: "Change those who are there, add the others",
-    Mode.SYNC: "The same, and delete those who are not in the file",
+    Mode.CREATE: "Create: each row is new",
+    Mode.UPSERT: "Create or update",
+    Mode.SYNC: "Create or update, and delete those who are not in the file",
 }
 MATCHES: Final = {Match.EXTERNAL_ID: "External id", Match.EMAIL: "E-mail", Match.USERNAME: "Username"}
 PIECE: Final = 64 * 1024
@@ -74,7 +74,7 @@ def options_in(request: Request) -> Options:
     asked = request.query_params
     share = reports.share_in(asked.get("max_delete", "10%"))
     if share is None:
-        raise Malformed("How many may be deleted is a number, or a number and a percent sign.")
+        raise Malformed("Write how many may be deleted as a number, or as a percentage such as 10%.")
     try:
         mode, match = Mode(asked.get("mode", Mode.CREATE)), Match(asked.get("match", Match.EXTERNAL_ID))
     except ValueError:
