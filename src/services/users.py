@@ -167,9 +167,16 @@ class UserService(Service):
         """Delete these users. Returns how many were not deleted before."""
         return await self._change_many(ids, lambda user, now: user.deleted(now))
 
-    async def _change_many(self, ids: Collection[int], change: Callable[[User, datetime], User]) -> Committed[int]:
+    @operation(Scope.USERS_WRITE)
+    async def restore_many(self, ids: Collection[int]) -> Committed[int]:
+        """Bring these users back. Returns how many were deleted before. Raises `Conflict` as `restore` does."""
+        return await self._change_many(ids, lambda user, _: user.restored(), deleted=True)
+
+    async def _change_many(
+        self, ids: Collection[int], change: Callable[[User, datetime], User], *, deleted: bool = False
+    ) -> Committed[int]:
         async with self.units.writing(self.context) as work:
-            users = [user for user in await work.users.get_many(ids) if not user.is_hidden]
+            users = [user for user in await work.users.get_many(ids) if user.is_hidden == deleted]
             pairs = [(user, change(user, work.now)) for user in users]
             saved = await work.users.save_many([changed for user, changed in pairs if differ(user, changed)])
             return await work.commit(len(saved))

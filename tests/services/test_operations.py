@@ -193,6 +193,7 @@ CALLS: Final[Mapping[str, Call]] = {
     "UserService.enrol": lambda service: service.enrol(NewUser(name="Bob", scim={})),
     "UserService.purge": lambda service: service.purge(BOB),
     "UserService.put": lambda service: service.put(NewUser(name="Alicia", external_id="alice")),
+    "UserService.restore_many": lambda service: service.restore_many([ALICE, BOB]),
     "UserService.restore": lambda service: service.restore(BOB),
     "WebhookService.create": lambda service: service.create(NewWebhook(url="https://example.org/new")),
     "WebhookService.delete": lambda service: service.delete(HOOK),

@@ -437,3 +437,16 @@ async def test_an_active_person_does_not_come_back_and_nobody_whom_scim_did_not_
             await users.enrol(NewUser(name="New", external_id=taken, scim={}))
     assert (await users.enrol(NewUser(name="New", external_id="z", scim={}))).result.id > suspended.result.id
     assert (await users.enrol(NewUser(name="New", scim={}))).result.external_id is None
+
+
+async def test_many_are_restored_together_or_none_if_others_have_an_identifier(users: UserService) -> None:
+    ids = [(await users.create(NewUser(name=name, email=f"{name}@x.org"))).result.id for name in "ab"]
+    await users.delete_many(ids)
+    heir = (await users.create(NewUser(name="Heir", email="b@x.org"))).result
+    with pytest.raises(Conflict):
+        await users.restore_many(ids)
+    assert all(user.is_hidden for user in await users.get_many(ids))
+    await users.delete(heir.id)
+    assert (await users.restore_many([*ids, 99])).result == 2
+    assert (await users.restore_many(ids)).result == 0
+    assert not any(user.is_hidden for user in await users.get_many(ids))

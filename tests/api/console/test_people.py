@@ -94,6 +94,30 @@ async def test_many_are_suspended_activated_and_deleted_once_it_is_confirmed(dir
     assert [(await get(directory, id)).is_hidden for id in (one, two, three)] == [True, True, False]
 
 
+async def test_the_deleted_are_brought_back_together_but_for_those_whose_identifiers_others_have(
+    directory: Directory,
+) -> None:
+    gone = [(await add(directory, name=f"G{number}", email=f"g{number}@x.org")).id for number in range(3)]
+    await directory.container.users(RequestContext(actor="t", request_id="r")).delete_many(gone)
+    await add(directory, name="Heir", email="g1@x.org")
+    browser = await signed_in(directory, *Scope)
+    asked = await browser.send("/users/bulk", on="/users?status=deleted", action="restore", **{f"user {gone[0]}": "on"})
+    assert "Restore 1 person?" in asked.text
+    done = await browser.send("/users/bulk/confirmed", on="/users", action="restore", ids=" ".join(map(str, gone)))
+    assert "2 restored. 1 stay as they are" in done.text
+    assert [(await get(directory, id)).is_hidden for id in gone] == [False, True, False]
+
+
+async def test_all_who_were_deleted_and_match_are_brought_back(directory: Directory) -> None:
+    gone = await crowd(directory, 51)
+    await directory.container.users(RequestContext(actor="t", request_id="r")).delete_many(gone)
+    browser = await signed_in(directory, *Scope)
+    fields = {"action": "restore", "everyone": "on", "search": "q=P0&status=deleted"}
+    assert "P000" in (await browser.send("/users/bulk", on="/users", **fields)).text
+    await browser.send("/users/bulk/confirmed", on="/users", count="51", **fields)
+    assert not any([(await get(directory, id)).is_hidden for id in gone])
+
+
 async def test_all_who_match_are_as_many_as_was_said_or_none(directory: Directory) -> None:
     await crowd(directory, 60)
     other = await add(directory, name="Other")

@@ -1,6 +1,10 @@
-"""Many people at once: suspend, activate or delete those who were chosen, or all who match, once that is confirmed."""
+"""Many people at once: suspend, activate, delete or restore those who were chosen, or all who match.
+
+That has to be confirmed.
+"""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +15,7 @@ from starlette.responses import Response
 from api.console.pages import COUNTED, Form, number, render, route, to
 from api.console.people.listing import count_of, users_of
 from api.console.people.search import Search
-from domain.errors import Malformed
+from domain.errors import Conflict, Malformed, NotFound
 from domain.idempotency import Committed
 from domain.lists.pages import BY_ID, MAX_LIMIT
 from domain.users import Status
@@ -32,10 +36,23 @@ class Bulk:
     act: Act
 
 
+async def restore(users: UserService, ids: Collection[int]) -> Committed[int]:
+    """Restore these together. If others have identifiers of some of them now, restore all but those."""
+    try:
+        return await users.restore_many(ids)
+    except Conflict:
+        done = 0
+        for id in ids:
+            with suppress(Conflict, NotFound):
+                done += (await users.restore(id)).seq is not None
+        return Committed(done)
+
+
 ACTIONS: Final[Mapping[str, Bulk]] = {
     "suspend": Bulk("Suspend", "suspended", lambda users, ids: users.patch_many(ids, {"status": Status.SUSPENDED})),
     "activate": Bulk("Activate", "activated", lambda users, ids: users.patch_many(ids, {"status": Status.ACTIVE})),
     "delete": Bulk("Delete", "deleted", lambda users, ids: users.delete_many(ids)),
+    "restore": Bulk("Restore", "restored", restore),
 }
 
 
@@ -45,7 +62,7 @@ async def ask(request: Request) -> Response:
     action, search = action_in(form), search_in(form)
     if "everyone" in form:
         count = await count_of(request, search)
-        first = (await users_of(request).list(filter=search.filter, limit=5)).items
+        first = (await users_of(request).list(filter=search.filter, hidden=search.hidden, limit=5)).items
         ids: Sequence[int] = ()
     else:
         ids = chosen_in(form)
@@ -77,14 +94,16 @@ async def do(request: Request) -> Response:
     done = 0
     for some in portions(ids):
         done += (await action.act(users, some)).result
-    return to(request, "/users", many=str(done), done=action.done)
+    left = {"left": str(len(ids) - done)} if action.act is restore else {}
+    return to(request, "/users", many=str(done), done=action.done, **left)
 
 
 async def all_who_match(users: UserService, search: Search) -> list[int]:
     ids: list[int] = []
     more = True
     while more and len(ids) <= COUNTED:
-        page = await users.list(filter=search.filter, after=(ids[-1],) if ids else None, limit=MAX_LIMIT, sort=BY_ID)
+        after = (ids[-1],) if ids else None
+        page = await users.list(filter=search.filter, hidden=search.hidden, after=after, limit=MAX_LIMIT, sort=BY_ID)
         ids += [user.id for user in page.items]
         more = page.more
     return ids

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN: Final = 50
 
-DONE: Final = ("suspended", "activated", "deleted")
+DONE: Final = ("suspended", "activated", "deleted", "restored")
 
 FORMATS: Final = {"csv": CSV, "ndjson": NDJSON}
 
@@ -78,8 +78,13 @@ async def list_users(request: Request) -> Response:
 
 def done_in(request: Request) -> str:
     """What was just done to many, to say so."""
-    many, what = request.query_params.get("many"), request.query_params.get("done")
-    return f"{number(many, 0):,} {what}" if many and what in DONE else ""
+    many, what, left = (request.query_params.get(name) for name in ("many", "done", "left"))
+    said = f"{number(many, 0):,} {what}." if many and what in DONE else ""
+    if said and left and number(left, 0):
+        said += (
+            f" {number(left, 0):,} stay as they are: they are not deleted any more, or others have their identifiers."
+        )
+    return said
 
 
 async def count_of(request: Request, search: Search) -> int:
