@@ -6,6 +6,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.console.names import names_of
 from api.console.pages import number, render, route, service
 from domain.changes import FIELDS, Action
 from domain.lists.filters import Filter, equal, every
@@ -46,6 +47,7 @@ async def list_changes(request: Request) -> Response:
         request,
         "changes.html",
         changes=found,
+        names=await names_of(request, found),
         wanted=wanted,
         head=newest[0].seq if newest else 0,
         actions=list(Action),
@@ -58,7 +60,8 @@ async def new_changes(request: Request) -> Response:
     changes = service(request, lambda container: container.changes)
     since = number(request.query_params.get("after"), 0)
     page = await changes.wait(filter=filter_of(asked(request)), since=since, limit=SHOWN, within_s=WAIT_S)
-    response = render(request, "change_rows.html", changes=page.changes[::-1])
+    names = await names_of(request, page.changes)
+    response = render(request, "change_rows.html", changes=page.changes[::-1], names=names)
     response.headers["Roster-Seq"] = str(page.end)
     return response
 

@@ -23,6 +23,7 @@ from api.console.figures import (
     statuses_by_minute,
     steps_of,
 )
+from api.console.names import names_of
 from api.console.pages import COUNTED, render, route, service
 from domain.changes import Change, Tally
 from domain.lists.terms import parse_filter
@@ -56,6 +57,7 @@ async def home(request: Request) -> Response:
         tallied=TALLIED if sum(each.changes for each in tallies) == TALLIED else 0,
         action_fills=ACTION_FILLS,
         changes=recent,
+        names=await names_of(request, recent),
         minutes=bars_of(statuses_by_minute(metrics.hour.per_minute()), STATUS_FILLS, HEIGHT),
         status_fills=STATUS_FILLS,
         p95_s=metrics.hour.p95_s(),

@@ -428,8 +428,27 @@ async def test_changes_are_filtered_go_back_and_follow(directory: Directory) -> 
     assert (await browser.see("/changes?since=yesterday")).status_code == 400
 
     new = await browser.see("/changes/new?after=59&kind=user")
+    assert "<bdi>P59</bdi>" in new.text
     assert new.headers["Roster-Seq"] >= "60"
     assert "user 60" in new.text
+
+
+async def test_changes_name_people_and_keys_to_those_who_may_read_them(directory: Directory) -> None:
+    alice = await add(directory)
+    browser = await signed_in(directory, *Scope)
+    group = (
+        await directory.container.groups(RequestContext(actor="t", request_id="r")).create(NewGroup(name="G"))
+    ).result
+    members = directory.container.memberships(RequestContext(actor="key:1", request_id="r"))
+    await members.put(group.id, alice.id)
+    page = (await browser.see("/changes?kind=membership")).text
+    assert f'/users/{alice.id}">user {alice.id}</a> <bdi>Alice</bdi>' in page
+    assert f'/groups/{group.id}">group {group.id}</a>' in page
+    assert '<bdi>key:1</bdi> <bdi class="quiet">n</bdi>' in page
+    reader = await signed_in(directory, Scope.CHANGES_READ)
+    page = (await reader.see("/changes?kind=membership")).text
+    assert "Alice" not in page
+    assert '<bdi class="quiet">' not in page
 
 
 async def test_a_key_is_created_shown_once_rotated_and_revoked(directory: Directory) -> None:

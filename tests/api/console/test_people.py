@@ -133,6 +133,7 @@ async def test_all_who_match_are_as_many_as_was_said_or_none(directory: Director
 
     done = await browser.send("/users/bulk/confirmed", on="/users", count="61", **fields)
     assert "61 suspended." in done.text
+    assert done.url.params["q"] == "P0"
     assert (await get(directory, other.id)).status == "active"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -94,8 +95,8 @@ async def do(request: Request) -> Response:
     done = 0
     for some in portions(ids):
         done += (await action.act(users, some)).result
-    left = {"left": str(len(ids) - done)} if action.act is restore else {}
-    return to(request, "/users", many=str(done), done=action.done, **left)
+    said = {"many": str(done), "done": action.done, "left": str(len(ids) - done) if action.act is restore else "0"}
+    return to(request, f"/users?{urlencode([*search.query, *said.items()])}")
 
 
 async def all_who_match(users: UserService, search: Search) -> list[int]:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.forms import Fields
+from api.console.names import actors_of
 from api.console.pages import Form, faults_in, number, render, route, service, to
 from api.console.people.listing import users_of
 from api.console.people.timeline import difference, history, restore_version, undo
@@ -61,6 +62,7 @@ async def user_page(request: Request, user: User, status: int = 200, reasons: Se
         groups=groups,
         names={reached.group.id: reached.group.name for reached in groups},
         history=await history(request, user.id),
+        actors=await actors_of(request),
         reasons=reasons,
     )
 
