@@ -18,6 +18,7 @@ from api.settings import Settings
 from domain.deliveries import Post
 from domain.limits import Limits
 from domain.work import Clock, UnitsOfWork, utc_now
+from repositories.copies import Copy
 from repositories.engines.database import Database, database_at
 from repositories.engines.meter import NO_METER, Meter
 from repositories.work.places import Places
@@ -91,6 +92,7 @@ class Container(containers.DeclarativeContainer):
         limits=settings.provided.limits,
         meter=meter,
     )
+    copies = providers.Factory(Copy, database)
     clock = providers.Object(utc_now)
     units = providers.Singleton(SqlUnitsOfWork, database, clock, settings.provided.limits)
     authenticator = providers.Singleton(Authenticator, units, providers.Object(time.monotonic), clock)

@@ -7,6 +7,7 @@ import typer
 from api.commands.backup import backup, restore
 from api.commands.changes import changes
 from api.commands.config import config
+from api.commands.copies import copy
 from api.commands.database import db
 from api.commands.doctor import doctor
 from api.commands.exports import export
@@ -23,6 +24,7 @@ app = typer.Typer(name="roster", help="A user directory service.", no_args_is_he
 app.command()(serve)
 app.command()(backup)
 app.command()(restore)
+app.command()(copy)
 app.command()(export)
 app.command("import")(import_file)
 app.command()(settings)

@@ -1,22 +1,19 @@
-"""How far a command is: a bar on a terminal, plain lines elsewhere; what it did; and which rows were rejected."""
+"""What an import does: how far it is, what became of the rows, and which were rejected."""
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import typer
 
 from api.commands.console import fail, readable
+from api.commands.progress import showing
 from api.files import reports
 from domain.imports import Counts, Done, Outcome
 from services.imports.runs import Step
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 Teller = Callable[[Step, Counts], None]
 Share = Callable[[], float]
@@ -25,7 +22,6 @@ Share = Callable[[], float]
 SHOWN: Final = 10
 """How many rejected rows are shown, if they go to no file."""
 
-EVERY_S: Final = 5.0
 SAID_OF: Final = (Done.CREATED, Done.UPDATED, Done.UNCHANGED, Done.DELETED, Done.REJECTED, Done.WITHHELD)
 
 
@@ -36,7 +32,7 @@ def telling(errors: Path | None, share: Share, *, each_row: bool, as_json: bool)
     last: Counts | None = None
     with ExitStack() as stack:
         file = None if errors is None else stack.enter_context(private(errors))
-        show = stack.enter_context(bar(share)) if sys.stderr.isatty() else lines(share)
+        show = stack.enter_context(showing())
 
         def tell(step: Step, counts: Counts) -> None:
             nonlocal last
@@ -48,7 +44,7 @@ def telling(errors: Path | None, share: Share, *, each_row: bool, as_json: bool)
                 file.writelines(reports.as_line(reports.row(each)) for each in bad)
             if each_row:
                 print_rows(step.outcomes, as_json=as_json)
-            show(counts)
+            show(counts.rows, share(), f"{counts.rejected:,} rejected")
 
         try:
             yield tell
@@ -68,45 +64,6 @@ def private(path: Path) -> Iterator[BinaryIO]:
         fail(f"{path} cannot be written: {error.strerror}.")
     with file:
         yield file
-
-
-def lines(share: Share) -> Callable[[Counts], None]:
-    started = told_at = time.monotonic()
-
-    def show(counts: Counts) -> None:
-        nonlocal told_at
-        now = time.monotonic()
-        if now - told_at >= EVERY_S:
-            told_at = now
-            rate = counts.rows / (now - started)
-            typer.echo(
-                f"roster: {counts.rows:,} rows, {share():.0%}, {rate:,.0f} rows/s, {counts.rejected:,} rejected",
-                err=True,
-            )
-
-    return show
-
-
-@contextmanager
-def bar(share: Share) -> Iterator[Callable[[Counts], None]]:
-    with progress() as shown:
-        task = shown.add_task("", total=1, rows=0, rejected=0, rate=0)
-        started = time.monotonic()
-
-        def show(counts: Counts) -> None:
-            rate = counts.rows / max(time.monotonic() - started, 0.001)
-            shown.update(task, completed=share(), rows=counts.rows, rejected=counts.rejected, rate=rate)
-
-        yield show
-
-
-def progress() -> "Progress":
-    from rich.console import Console  # noqa: PLC0415  # it takes a while to load
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    rows = "{task.fields[rows]:,} rows  {task.fields[rate]:,.0f}/s  {task.fields[rejected]:,} rejected"
-    columns = (BarColumn(), TaskProgressColumn(), TextColumn(rows), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
 
 
 def print_rows(outcomes: Sequence[Outcome], *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from domain.errors import NotReady
 from domain.findings import Finding
 from domain.limits import LIMITS, Limits
 from repositories.engines.backups import Backup, Restored
+from repositories.engines.copies import State, Target
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.replicas import Replicas
@@ -120,6 +121,20 @@ class Database(Protocol):
 
         What was there is kept beside it. Raises `NotReady` if a server is running, and on PostgreSQL, where it says
         what to run instead.
+        """
+        ...
+
+    def copied(self, *, live: bool) -> AbstractAsyncContextManager[State]:
+        """The directory as it is now, to copy it. Unless it is `live`, nobody writes to it until the block ends.
+
+        Raises `NotReady` if the schema is not at its head, and if a server is running, unless it is `live`.
+        """
+        ...
+
+    def copied_into(self) -> AbstractAsyncContextManager[Target]:
+        """Where a copy is made. A database that is not there is created, if it is a file. Nobody else writes to it.
+
+        Raises `NotReady` if a server is running.
         """
         ...
 

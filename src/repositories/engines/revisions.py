@@ -24,6 +24,10 @@ CURRENT = sa.select(sa.column("version_num", sa.Text)).select_from(sa.table("ale
 """The revision of a database, as a statement for executors."""
 
 
+UNFINISHED = "copying-"
+"""What the revision of a database begins with in which `roster copy` has not come to its end. It is not served."""
+
+
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
     """`current` is the revision that the database is at, None before the first."""
@@ -43,6 +47,8 @@ class SchemaStatus:
 
     def __str__(self) -> str:
         """For an operator: how it is, and what to do."""
+        if (self.current or "").startswith(UNFINISHED):
+            return "A part of another directory is in it. Run roster copy again, as before, or use another database."
         if not self.known:
             return f"The schema is at revision {self.current}, which a newer Roster wrote. Upgrade Roster."
         if not self.at_head:

@@ -1,13 +1,13 @@
 """PostgreSQL over asyncpg: a pool that writes, a pool that reads in autocommit, a pool for snapshots."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
-from typing import Final
+from typing import Final, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
@@ -19,15 +19,20 @@ from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
 from repositories.engines.backups import Backup, Restored
+from repositories.engines.copies import State, Target
 from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter, Pool
+from repositories.engines.postgres.copies import copied, copied_into
+from repositories.engines.postgres.errors import first_line
 from repositories.engines.postgres.examination import examine
 from repositories.engines.postgres.executors import ConnectionExecutor, PooledExecutor, PostgresTransaction, snapshot_on
 from repositories.engines.postgres.pools import Connections
 from repositories.engines.postgres.replicas import PostgresReplicas
 from repositories.engines.postgres.servers import READ_ONLY, SESSION, Server
 from repositories.engines.revisions import SchemaStatus, Upgrade
+
+T = TypeVar("T")
 
 COMMIT_ORDER_LOCK: Final = 0x526F73746572
 """The advisory lock ("Roster" in ASCII) that a writing transaction holds from its change rows to its end."""
@@ -161,6 +166,24 @@ class PostgresDatabase:
             "Then, before you start the servers: roster db epoch"
         )
 
+    @asynccontextmanager
+    async def copied(self, *, live: bool) -> AsyncIterator[State]:
+        (await self.status()).require_head()
+        async with copied(self.name, self._server, live=live) as state:
+            yield state
+
+    @asynccontextmanager
+    async def copied_into(self) -> AsyncIterator[Target]:
+        async with copied_into(self.name, self._server, self._run_at_length) as target:
+            if (await self.status()).current is None:
+                await self.upgrade()
+            yield target
+
+    async def _run_at_length(self, work: Callable[[sa.Connection], T]) -> T:
+        async with self._connected() as connection:
+            await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            return await connection.run_sync(work)
+
     async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
         async with self._connected() as connection:
             (await connection.run_sync(revisions.status)).require_head()
@@ -184,9 +207,9 @@ class PostgresDatabase:
         try:
             yield
         except (OSError, asyncpg.PostgresError) as error:
-            raise NotReady(f"{self.name} cannot be reached: {error}.") from error
+            raise NotReady(f"{self.name} cannot be reached: {first_line(error)}.") from error
         except sa.exc.DBAPIError as error:
-            raise NotReady(f"{self.name} refused: {error.orig}.") from error
+            raise NotReady(f"{self.name} refused: {first_line(error.orig)}.") from error
 
     async def claim(self, executor: Executor, name: str) -> bool:
         ((held,),) = await executor.fetch(CLAIM, {"name": name})

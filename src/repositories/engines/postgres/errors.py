@@ -103,6 +103,11 @@ def translating_errors(refusal: Callable[[Exception], Refusal | None] = refusal_
         raise (refusal(error) or error) from error
 
 
+def first_line(error: BaseException | None) -> str:
+    """What an error says, for an operator. The lines after it may have values."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def code_of(error: BaseException | None) -> str:
     return getattr(error, "sqlstate", None) or ""
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
 from repositories.engines.backups import Backup, Restored
+from repositories.engines.copies import State, Target
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
@@ -29,6 +30,7 @@ from repositories.engines.schema import read_json
 from repositories.engines.sqlite.backups import back_up, restore
 from repositories.engines.sqlite.commits import GroupCommit
 from repositories.engines.sqlite.connection import Connection, Work, in_turn, run
+from repositories.engines.sqlite.copies import copied, copied_into
 from repositories.engines.sqlite.examination import examine
 from repositories.engines.sqlite.executors import (
     SqliteExecutor,
@@ -231,6 +233,12 @@ class SqliteDatabase:
             return copy.begin_epoch(now, beyond)
 
         return await asyncio.to_thread(restore, self._path, backup, begin)
+
+    def copied(self, *, live: bool) -> AbstractAsyncContextManager[State]:
+        return copied(self._path, live=live)
+
+    def copied_into(self) -> AbstractAsyncContextManager[Target]:
+        return copied_into(self._path, SchemaFile(self._path, self._durable, alone=True))
 
     async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
         (await self.status()).require_head()

@@ -1,11 +1,12 @@
 """The schema of a SQLite file: upgraded on a connection of SQLAlchemy's own, as Alembic needs it."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -16,6 +17,8 @@ from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.sqlite.connection import UPGRADE_TIMEOUT_MS, open_file
 from repositories.engines.sqlite.files import APPLICATION_ID, keep_copy, require_own_file
 from repositories.engines.sqlite.writers import writing
+
+T = TypeVar("T")
 
 
 class SchemaFile:
@@ -44,8 +47,12 @@ class SchemaFile:
             return revisions.status(connection)
 
     def begin_epoch(self, now: datetime, beyond: int) -> int:
+        return self.run(lambda connection: begin_epoch(connection, now, beyond))
+
+    def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """In a transaction that writes."""
         with self.opened() as connection:
-            return begin_epoch(connection, now, beyond)
+            return work(connection)
 
     @contextmanager
     def opened(self) -> Iterator[sa.Connection]:
