@@ -4,7 +4,6 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, nullcontext
-from importlib.util import find_spec
 from typing import Final
 
 from fastapi import APIRouter, FastAPI, Response
@@ -28,6 +27,7 @@ from api import (
 )
 from api.container import Container
 from api.delivery.running import delivering
+from api.extras import CONSOLE
 from api.health import drain_on_sigterm
 from api.messages import messages
 from api.retention import trimming
@@ -73,7 +73,6 @@ ROUTERS: Final = (
     health.router,
 )
 
-CONSOLE_NEEDS: Final = ("itsdangerous", "jinja2")
 TOP: Final = re.compile("/([a-z]+)/")
 
 REQUEST_ID: Final = "X-Request-Id"
@@ -149,7 +148,7 @@ def add_console(app: FastAPI, settings: Settings) -> None:
 
 
 def serves_console(settings: Settings) -> bool:
-    return settings.console and all(map(find_spec, CONSOLE_NEEDS))
+    return CONSOLE.is_wanted(settings) and CONSOLE.is_installed()
 
 
 def collections_of(routers: Iterable[APIRouter]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from api.extras import EXTRAS, Extra
 from api.settings import Settings
 from domain.errors import NotReady
 from domain.findings import Finding, Level, finding
@@ -27,6 +28,8 @@ async def findings(container: "Container") -> AsyncIterator[Finding]:
         "settings", " ".join(unknown) or "every ROSTER_ variable is known", ok=not unknown,
         mend="roster config shows them all", worst=Level.WARN,
     )  # fmt: skip
+    for extra in EXTRAS:
+        yield of_extra(extra, container.settings())
     try:
         database = container.database()
         yield Finding("database", Level.OK, database.name)
@@ -36,6 +39,14 @@ async def findings(container: "Container") -> AsyncIterator[Finding]:
         yield finding("schema", str(status), ok=status.at_head, mend="roster db upgrade")
     except NotReady as error:
         yield Finding("database", Level.FAIL, str(error), "roster config shows which one is named, and by what")
+
+
+def of_extra(extra: Extra, settings: Settings) -> Finding:
+    what, is_wanted = f"extra {extra.name}", extra.is_wanted(settings)
+    if extra.is_installed():
+        return Finding(what, Level.OK, "installed" if is_wanted else "installed, and switched off")
+    mend = f"pip install 'roster[{extra.name}]'{extra.mend}"
+    return finding(what, f"not installed: {extra.lacks}", ok=not is_wanted, mend=mend, worst=Level.WARN)
 
 
 async def look(container: "Container") -> Sequence[Finding]:

@@ -1,10 +1,10 @@
 """`roster db`: the schema of the database."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.commands.console import DatabaseUrl, in_directory
+from api.commands.console import DatabaseUrl, Json, in_directory, show
 from domain.errors import NotReady
 from domain.work import utc_now
 
@@ -46,18 +46,27 @@ async def confirm(database: "Database") -> None:
 
 
 @db.command()
-def status(database_url: DatabaseUrl = None) -> None:
+def status(json: Json = False, database_url: DatabaseUrl = None) -> None:
     """Print the revision of the schema. Exits with 1 if that is not the head."""
 
-    async def run(container: "Container") -> tuple[str, bool]:
+    async def run(container: "Container") -> dict[str, Any]:
         database = container.database()
         status = await database.status()
         await database.stop()
-        return f"{database.name}: {status}", status.at_head
+        return {
+            "database": database.name,
+            "revision": status.current,
+            "head": status.head,
+            "at_head": status.at_head,
+            "says": str(status),
+        }
 
-    text, at_head = in_directory(run, database_url)
-    typer.echo(text)
-    raise typer.Exit(0 if at_head else 1)
+    found = in_directory(run, database_url)
+    if json:
+        show(found, as_json=True)
+    else:
+        typer.echo(f"{found['database']}: {found['says']}")
+    raise typer.Exit(0 if found["at_head"] else 1)
 
 
 @db.command()

@@ -5,13 +5,13 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.util import find_spec
 from itertools import count
 from typing import Any, Final
 
 import structlog
 
 from api.delivery.frames import ALLOW_PRIVATE, frame, read_frame
+from api.extras import WEBHOOKS
 from domain.deliveries import Answer
 
 log = structlog.get_logger("roster")
@@ -107,7 +107,7 @@ class Posting:
         return None if self._process is None else self._process.pid
 
     async def __call__(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        if self._process is None and find_spec("httpcore2") is None:
+        if self._process is None and not WEBHOOKS.is_installed():
             return Answer(milliseconds=0, error=NOT_INSTALLED)
         for _ in range(PROCESSES):
             with suppress(Ended, OSError):

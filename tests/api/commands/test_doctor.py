@@ -1,8 +1,10 @@
 """`roster doctor` and `roster config`: what is wrong, and what mends it."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.commands.main import app
+from api.extras import EXTRAS
 
 Found = dict[str, dict[str, Any]]
 
@@ -99,11 +102,52 @@ def test_a_typing_error_in_a_variable_is_a_warning(file: Path, monkeypatch: pyte
     assert "ROSTER_HOST" in found["settings"]["says"]
 
 
+def test_a_change_of_the_future_is_a_warning_about_the_clock(file: Path) -> None:
+    CliRunner().invoke(app, ["users", "create", "Alice"])
+    assert doctor()[1]["clock"]["level"] == "ok"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE changes SET at = '2999-01-01T00:00:00.000000+00:00'")
+    code, found = doctor()
+    assert (code, found["clock"]["level"], "in the future" in found["clock"]["says"]) == (0, "warn", True)
+
+
+def test_each_extra_is_installed_or_the_command_that_installs_it_is_named(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"extra {each.name}" for each in EXTRAS]
+    found = doctor()[1]
+    assert [(found[name]["level"], found[name]["says"]) for name in names] == [("ok", "installed")] * len(names)
+
+    monkeypatch.setattr("api.extras.find_spec", lambda name: None)
+    code, found = doctor()
+    assert code == 0
+    for each in EXTRAS:
+        said = found[f"extra {each.name}"]
+        assert (said["level"], said["says"]) == ("warn", f"not installed: {each.lacks}")
+        assert f"pip install 'roster[{each.name}]'" in said["mend"]
+
+
+def test_an_extra_that_is_switched_off_is_not_missed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROSTER_CONSOLE", "false")
+    assert doctor()[1]["extra console"]["says"] == "installed, and switched off"
+    monkeypatch.setattr("api.extras.find_spec", lambda name: None)
+    assert doctor()[1]["extra console"]["level"] == "ok"
+
+
+def test_the_extras_are_those_of_the_package_with_all_that_they_bring() -> None:
+    brought: dict[str, set[str]] = {}
+    for needed in requires("roster") or ():
+        if match := re.fullmatch(r"([\w.-]+).*; extra == ['\"](\w+)['\"]", needed):
+            brought.setdefault(match[2], set()).add(match[1])
+    del brought["dev"]
+    assert {each.name: set(each.packages) for each in EXTRAS} == brought
+
+
 def test_postgres_is_looked_at(postgres_url: str) -> None:
     code, found = doctor("--database-url", postgres_url)
     assert code == 1  # the tests' server has fsync off
     assert {what for what, each in found.items() if each["level"] == "fail"} == {"fsync"}
-    assert {"server", "role", "synchronous_commit", "connections", "clock", "schema"} <= found.keys()
+    assert {"server", "role", "backup", "synchronous_commit", "connections", "clock", "schema"} <= found.keys()
 
 
 def test_more_connections_than_postgres_allows_fail(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 from tests.api.delivery.conftest import NO_CONTENT, Receiver, receiving
 
+from api import extras
 from api.delivery import posting
 from api.delivery.posting import NO_PROCESS, NOT_INSTALLED, Posting
 
@@ -187,6 +188,6 @@ async def test_one_that_cannot_be_started_is_an_answer(post: Posting, monkeypatc
 async def test_without_the_extra_each_attempt_says_what_to_install(
     post: Posting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(posting, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     answer = await post("http://127.0.0.1:1/", {}, b"{}")
     assert (answer.status, answer.error) == (None, NOT_INSTALLED)

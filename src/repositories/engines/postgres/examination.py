@@ -10,7 +10,7 @@ from domain.findings import Finding, Level, finding
 
 ASKED: Final = sa.text(
     "SELECT name, setting FROM pg_settings WHERE name = ANY"
-    " (ARRAY['fsync', 'full_page_writes', 'synchronous_commit', 'max_connections', 'server_version'])"
+    " (ARRAY['fsync', 'full_page_writes', 'synchronous_commit', 'max_connections', 'server_version', 'archive_mode'])"
 )
 CLOCK: Final = sa.text("SELECT clock_timestamp()")
 IN_USE: Final = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL")
@@ -30,6 +30,8 @@ def examine(connection: sa.Connection, pool_size: int) -> Iterator[Finding]:
     )
     for name in ("fsync", "full_page_writes"):
         yield finding(name, settings[name], ok=settings[name] == "on", mend=f"ALTER SYSTEM SET {name} = on; and reload")
+    archiving = f"what pg_dump made is not seen here; archiving of the log is {settings['archive_mode']}"
+    yield Finding("backup", Level.OK, archiving)
     yield finding(
         "synchronous_commit",
         settings["synchronous_commit"],

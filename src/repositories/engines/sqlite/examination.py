@@ -14,6 +14,7 @@ from domain.findings import Finding, Level, finding
 LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
 LONG_LOG_BYTES: Final = 256 * 1024 * 1024
 MIB: Final = 1024 * 1024
+CLOCK_APART_S: Final = 5
 BACKUP_TOO_OLD_S: Final = 7 * 24 * 3600
 
 
@@ -23,6 +24,7 @@ def examine(path: Path) -> Iterator[Finding]:
     yield of_pages(path)
     yield of_space(path)
     yield of_log(path)
+    yield of_clock(path)
     yield of_backup(path)
 
 
@@ -72,6 +74,18 @@ def of_log(path: Path) -> Finding:
         mend="end the program that keeps the file open; a restart of the server empties it",
         worst=Level.WARN,
     )
+
+
+def of_clock(path: Path) -> Finding:
+    """The file has no clock of its own, but its last change was not made later than now."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute("SELECT at FROM changes ORDER BY seq DESC LIMIT 1").fetchall()
+    except sqlite3.Error:  # which is one of the other findings
+        found = []
+    ahead_s = max([(datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds() for (at,) in found], default=0)
+    says = "no change is of the future" if ahead_s <= 0 else f"the last change is {ahead_s:,.0f} s in the future"
+    return finding("clock", says, ok=ahead_s <= CLOCK_APART_S, mend="run an NTP client", worst=Level.WARN)
 
 
 def of_backup(path: Path) -> Finding:
