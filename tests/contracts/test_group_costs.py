@@ -81,6 +81,24 @@ async def test_a_change_runs_the_same_statements_in_a_large_group_as_in_a_small_
     assert 0 < len(small) < 15
 
 
+async def test_many_people_are_deleted_and_restored_by_as_many_statements_as_a_few(
+    units: SqlUnitsOfWork, ran: list[Prepared]
+) -> None:
+    await fill(units)
+    texts: list[list[str]] = []
+    for ids in (range(1, 3), range(3, 100)):
+        ran.clear()
+        async with units.writing(CONTEXT) as work:
+            gone = await work.users.save_many([each.deleted(work.now) for each in await work.users.get_many(ids)])
+            await work.commit(None)
+        async with units.writing(CONTEXT) as work:
+            await work.users.save_many([each.restored() for each in gone])
+            await work.commit(None)
+        texts.append([each.sql for each in ran])
+    few, many = texts
+    assert many == few
+
+
 @pytest.mark.parametrize("units", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 async def test_no_statement_of_a_change_reads_a_whole_table(

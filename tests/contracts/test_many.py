@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ from tests.contracts.sample import MemorySampleUnits, NewParticipation, NewProje
 
 from domain.changes import Action, Change
 from domain.errors import Conflict, Invalid, NotFound, Stale, UnitEnded
+from domain.groups import NewGroup
+from domain.memberships import NewMembership
+from domain.stores import Hidden
 from domain.users import NewUser, Status, User
 from domain.values import MAX_ID
 from domain.work import RequestContext
@@ -224,6 +228,45 @@ async def test_many_that_become_hidden_or_come_back_take_along_what_refers_to_th
         assert await work.users.list(limit=9) == back
     actions = [each.action for each in await changes(units) if each.kind == "user"]
     assert actions == [Action.CREATED] * 2 + [Action.DELETED] * 2 + [Action.RESTORED] * 2
+
+
+async def test_each_of_many_takes_along_what_refers_to_it_and_nothing_else(units: Any) -> None:
+    """Tasks are cleared, participations end, and memberships are hidden as of the time of their own user."""
+    people = await added(units, *[NewUser(name=name) for name in ("Alice", "Bob", "Carol")])
+    async with units.writing(CONTEXT) as work:
+        group = await work.groups.add(NewGroup(name="G"))
+        project = await work.projects.add(NewProject(name="P", owner_id=people[2].id))
+        for each in people:
+            await work.tasks.add(NewTask(title="t", assignee_id=each.id))
+            await work.memberships.add(NewMembership(group_id=group.id, user_id=each.id))
+            await work.participations.add(NewParticipation(project_id=project.id, user_id=each.id))
+        await work.commit(None)
+    head = len(await changes(units))
+    times = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2)]
+    async with units.writing(CONTEXT) as work:
+        gone = await work.users.save_many([each.deleted(at) for each, at in zip(people[:2], times, strict=True)])
+        await work.commit(None)
+
+    async with units.reading() as work:
+        assert [each.assignee_id for each in await work.tasks.list(limit=9)] == [None, None, people[2].id]
+        assert [each.user_id for each in await work.participations.list(limit=9)] == [people[2].id]
+        hidden = await work.memberships.list(hidden=Hidden.ANY, limit=9)
+        assert [(each.user_id, each.deleted_at) for each in hidden] == [
+            (each.id, at) for each, at in zip(people, [*times, None], strict=True)
+        ]
+    told = await changes(units, head)
+    assert {(each.before or {})["assignee_id"] for each in told if each.kind == "task"} == {1, 2}
+    assert sorted((each.action, (each.before or {})["user_id"]) for each in told if each.kind == "participation") == [
+        (Action.ENDED, 1),
+        (Action.ENDED, 2),
+    ]
+    async with units.writing(CONTEXT) as work:
+        await work.users.save_many([each.restored() for each in gone])
+        await work.commit(None)
+    back = [each for each in await changes(units, head + len(told)) if each.kind == "membership"]
+    assert sorted(str((each.before or {})["deleted_at"])[:10] for each in back) == ["2026-01-01", "2026-01-02"]
+    async with units.reading() as work:
+        assert [each.user_id for each in await work.memberships.list(limit=9)] == [each.id for each in people]
 
 
 async def test_many_end_as_one_by_one(units: Any) -> None:

@@ -22,7 +22,7 @@ from repositories.engines.sqlite.executors import DIALECT as SQLITE
 from repositories.engines.statements import Parameters, Result, Rows, compiled_written, prepare
 from repositories.journal import REDACT_ABOUT_IT, REDACT_ITS_OWN
 from repositories.lists.pages import Query, page
-from repositories.tables.set_wise import deleting, naming_subjects, recording
+from repositories.tables.set_wise import Referring, deleting, naming_subjects, recording
 from repositories.tables.store import SqlReadStore
 from repositories.units import Reading
 from repositories.users import USERS
@@ -275,17 +275,33 @@ async def test_what_is_about_an_entity_is_found_by_its_indexes_on_sqlite(sqlite:
 
 
 ITS_PARTICIPATIONS: Final = "SEARCH sample_participations USING INDEX ix_sample_participations_user_id_id (user_id=?)"
+BY_THE_INDEX_ALONE: Final = (
+    "SEARCH sample_participations USING COVERING INDEX ix_sample_participations_user_id_id (user_id=?)"
+)
 BY_THEIR_NUMBERS: Final = "SEARCH changes USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
 
+AMONG_ROWS: Final = ["LIST SUBQUERY 1", "SCAN item VIRTUAL TABLE INDEX 1:"]
+SORTED: Final = "USE TEMP B-TREE FOR ORDER BY"
+OF_ONE: Final = Referring("user_id", hidden=True, to_one=True)
+OF_SOME: Final = Referring("user_id", hidden=True, to_one=False)
+
 ENDING: Final[dict[str, tuple[sa.Executable, list[str]]]] = {
-    "record": (recording(PARTICIPATIONS, "user_id", True, None), [ITS_PARTICIPATIONS]),
+    "record": (recording(PARTICIPATIONS, OF_ONE, None), [ITS_PARTICIPATIONS]),
     "name the projects": (
         naming_subjects(PARTICIPATIONS, "project_id", "project"),
         [BY_THEIR_NUMBERS, "SEARCH sample_participations USING INTEGER PRIMARY KEY (rowid=?)"],
     ),
     "delete": (
-        deleting(PARTICIPATIONS, "user_id", True),
-        ["SEARCH sample_participations USING COVERING INDEX ix_sample_participations_user_id_id (user_id=?)"],
+        deleting(PARTICIPATIONS, OF_ONE),
+        [BY_THE_INDEX_ALONE],
+    ),
+    "record those of some": (recording(PARTICIPATIONS, OF_SOME, None), [ITS_PARTICIPATIONS, *AMONG_ROWS, SORTED]),
+    "delete those of some": (
+        deleting(PARTICIPATIONS, OF_SOME),
+        [
+            "SEARCH sample_participations USING COVERING INDEX ix_sample_participations_user_id_id (user_id=?)",
+            *AMONG_ROWS,
+        ],
     ),
 }
 
@@ -295,7 +311,7 @@ async def test_what_ends_at_once_is_found_without_reading_other_rows_on_sqlite(
     sample_sqlite: SampleUnits, name: str
 ) -> None:
     statement, plan = ENDING[name]
-    parameters = dict.fromkeys(("referred_id", "first", "last", "actor", "request_id", "ended_at"))
+    parameters = dict.fromkeys(("referred_id", "rows", "first", "last", "actor", "request_id", "ended_at"))
     prepared = prepare(statement, SQLITE, parameters)
     reading = sample_sqlite._database.reader._connection  # type: ignore[attr-defined]
     rows = await reading.execute_fetchall("EXPLAIN QUERY PLAN " + prepared.sql, prepared.arguments(parameters))

@@ -91,17 +91,16 @@ async def save_many(unit: Writing, table: Table[E], entities: Sequence[E]) -> Se
     saved = [next_version(unit, table, each, before) for each, before in zip(entities, befores, strict=True)]
     pairs = list(zip(saved, befores, strict=True))
     await unit.relations.require_many(unit, table.entity, pairs)
-    for each, before in pairs:
-        if each.is_hidden and not before.is_hidden:
-            await unit.relations.release(unit, each, erased=False)
+    hidden = [each for each, before in pairs if each.is_hidden and not before.is_hidden]
+    await unit.relations.release(unit, hidden, erased=False)
     values = [{"id": each.id, **table.values_of(each)} for each in saved]
     rows = [tuple(each.values()) for each in values]
     if rows:
         await unit.executor.fetch(updating(table, tuple(values[0])), {ROWS: as_parameter(rows)})
     for each, before in pairs:
         unit.journal.saved(before, table.know(unit, each))
-        if before.is_hidden and not each.is_hidden:
-            await unit.relations.bring_back(unit, before)
+    shown = [before for each, before in pairs if before.is_hidden and not each.is_hidden]
+    await unit.relations.bring_back(unit, shown)
     return saved
 
 
@@ -113,8 +112,7 @@ def next_version(unit: Writing, table: Table[E], entity: E, before: E) -> E:
 
 async def end_many(unit: Writing, table: Table[E], entities: Sequence[E]) -> None:
     befores = await require_versions(unit, table, entities)
-    for each in befores:
-        await unit.relations.release(unit, each, erased=True)
+    await unit.relations.release(unit, befores, erased=True)
     await unit.executor.fetch(deleting(table), ids_as_rows(each.id for each in befores))
     for each in befores:
         unit.known.pop((each.kind, each.id), None)

@@ -15,7 +15,7 @@ from domain.references import Reference, Then
 from repositories.engines.executors import Executor
 from repositories.locks import Locking, Ranks
 from repositories.tables.many import ids_as_rows, sharing
-from repositories.tables.set_wise import can_end, end_all, referring
+from repositories.tables.set_wise import Referring, can_end, end_all, referred
 from repositories.tables.table import EntityTable
 from repositories.units import Writing
 
@@ -98,76 +98,92 @@ class Relations:
             unit.locks.locked(kind, row[0])
         return {row[0] for row in rows}
 
-    async def release(self, unit: Writing, entity: Entity, *, erased: bool) -> None:
-        """Treat the entities that refer to this one as they declare for its deletion, or for its end or erasure.
+    async def release(self, unit: Writing, entities: Sequence[Entity], *, erased: bool) -> None:
+        """Treat the entities that refer to these, of one kind, as they declare for a deletion, or an end or erasure.
 
         Raises `InUse`.
         """
-        for table, reference in self.referrers_of(entity.kind):
+        if not entities:
+            return
+        ids = [each.id for each in entities]
+        for table, reference in self.referrers_of(entities[0].kind):
+            those = Referring(reference.field, hidden=erased, to_one=len(ids) == 1)
             match reference.on_purge if erased else reference.on_delete:
                 case Then.REFUSE:
-                    await require_none(unit.executor, table, reference, entity.id, hidden=erased)
+                    await require_none(unit.executor, table, those, ids)
                 case Then.END:
-                    await self.end_all(unit, table, reference.field, entity.id, hidden=erased)
+                    await self._end_all(unit, table, those, ids)
                 case Then.CLEAR:
-                    await clear_all(unit, table, reference.field, entity.id, hidden=erased)
+                    await clear_all(unit, table, those, ids)
                 case Then.HIDE:
-                    await self._hide_all(unit, table, reference.field, entity)
+                    await self._hide_all(unit, table, those, entities)
                 case Then.KEEP:
                     pass
 
-    async def _hide_all(self, unit: Writing, table: AnyTable, field: str, entity: Entity) -> None:
-        """Hide the entities that refer to one that becomes hidden, as of the same time."""
-        await lock_all(unit, table, field, entity.id, hidden=False)
-        values = {"referred_id": entity.id, "at": unit.now, "since": hidden_at(entity)}
-        rows = await unit.executor.fetch(hiding(table, field), values)
-        for after in [table.make(*row) for row in rows]:
-            await self.release(unit, after, erased=False)
-            note_saved(unit, replace(after, **{str(after.hidden_since): None}), after)
+    async def _hide_all(self, unit: Writing, table: AnyTable, those: Referring, entities: Sequence[Entity]) -> None:
+        """Hide the entities that refer to those that become hidden, as of the same time."""
+        ids_at: defaultdict[datetime | None, list[int]] = defaultdict(list)
+        for each in entities:
+            ids_at[hidden_at(each)].append(each.id)
+        for since, ids in ids_at.items():
+            its = those._replace(to_one=len(ids) == 1)
+            await lock_all(unit, table, its, ids)
+            rows = await unit.executor.fetch(hiding(table, its), {**referred(ids), "at": unit.now, "since": since})
+            hidden = [table.make(*row) for row in rows]
+            await self.release(unit, hidden, erased=False)
+            for after in hidden:
+                note_saved(unit, replace(after, **{str(after.hidden_since): None}), after)
 
-    async def bring_back(self, unit: Writing, entity: Entity) -> None:
-        """Show the entities that were hidden with this one, as it was before it is shown again."""
-        for table, reference in self.referrers_of(entity.kind):
+    async def bring_back(self, unit: Writing, entities: Sequence[Entity]) -> None:
+        """Show the entities that were hidden with these, of one kind, as they were before they are shown again."""
+        for table, reference in self.referrers_of(entities[0].kind) if entities else ():
             if reference.on_delete is Then.HIDE:
-                await self._show_all(unit, table, reference.field, entity)
+                those = Referring(reference.field, hidden=True, to_one=len(entities) == 1)
+                await self._show_all(unit, table, those, entities)
 
-    async def _show_all(self, unit: Writing, table: AnyTable, field: str, entity: Entity) -> None:
-        await lock_all(unit, table, field, entity.id, hidden=True)
-        rows = await unit.executor.fetch(showing(table, field), {"referred_id": entity.id, "at": unit.now})
-        for after in [table.make(*row) for row in rows]:
-            before = replace(after, **{str(after.hidden_since): hidden_at(entity)})
+    async def _show_all(self, unit: Writing, table: AnyTable, those: Referring, entities: Sequence[Entity]) -> None:
+        since = {each.id: hidden_at(each) for each in entities}
+        await lock_all(unit, table, those, list(since))
+        rows = await unit.executor.fetch(showing(table, those), {**referred(list(since)), "at": unit.now})
+        shown = [table.make(*row) for row in rows]
+        befores = [replace(after, **{str(after.hidden_since): since[getattr(after, those.field)]}) for after in shown]
+        for before, after in zip(befores, shown, strict=True):
             note_saved(unit, before, after)
-            await self.bring_back(unit, before)
+        await self.bring_back(unit, befores)
 
-    async def end_all(self, unit: Writing, table: AnyTable, field: str, id: int, *, hidden: bool = True) -> int:
-        await lock_all(unit, table, field, id, hidden=hidden)
+    async def end_all(self, unit: Writing, table: AnyTable, field: str, id: int) -> int:
+        return await self._end_all(unit, table, Referring(field, hidden=True, to_one=True), [id])
+
+    async def _end_all(self, unit: Writing, table: AnyTable, those: Referring, ids: Sequence[int]) -> int:
+        await lock_all(unit, table, those, ids)
         kind = table.entity.kind
         if can_end(table) and not unit.journal.has(kind) and not self.referrers_of(kind):
             unit.known = {subject: each for subject, each in unit.known.items() if subject[0] != kind}
-            return await end_all(unit, table, field, id, hidden=hidden)
-        rows = await unit.executor.fetch(found(table, field, hidden), {"referred_id": id})
-        for row in rows:
-            await self.release(unit, table.make(*row), erased=True)
-        for row in await unit.executor.fetch(ending(table, field, hidden), {"referred_id": id}):
+            return await end_all(unit, table, those, ids)
+        rows = await unit.executor.fetch(found(table, those), referred(ids))
+        await self.release(unit, [table.make(*row) for row in rows], erased=True)
+        for row in await unit.executor.fetch(ending(table, those), referred(ids)):
             ended = table.make(*row)
             unit.journal.ended(ended)
             unit.known.pop((ended.kind, ended.id), None)
         return len(rows)
 
 
-async def require_none(executor: Executor, table: AnyTable, reference: Reference, id: int, *, hidden: bool) -> None:
-    """Raises `InUse` if an entity refers to it."""
-    rows = await executor.fetch(holding(table, reference.field, hidden), {"referred_id": id, "limit": NAMED + 1})
+async def require_none(executor: Executor, table: AnyTable, those: Referring, ids: Sequence[int]) -> None:
+    """Raises `InUse` if an entity refers to one of them."""
+    rows = await executor.fetch(holding(table, those), {**referred(ids), "limit": NAMED + 1})
     if rows:
         holders = [(table.entity.kind, row[0]) for row in rows[:NAMED]]
-        raise InUse(reference.field, holders, more=len(rows) > NAMED)
+        raise InUse(those.field, holders, more=len(rows) > NAMED)
 
 
-async def clear_all(unit: Writing, table: AnyTable, field: str, id: int, *, hidden: bool) -> None:
-    await lock_all(unit, table, field, id, hidden=hidden)
-    for row in await unit.executor.fetch(clearing(table, field, hidden), {"referred_id": id, "at": unit.now}):
+async def clear_all(unit: Writing, table: AnyTable, those: Referring, ids: Sequence[int]) -> None:
+    await lock_all(unit, table, those, ids)
+    rows = await unit.executor.fetch(found(table, those), referred(ids))
+    id_in = {each.id: getattr(each, those.field) for each in (table.make(*row) for row in rows)}
+    for row in await unit.executor.fetch(clearing(table, those), {**referred(ids), "at": unit.now}):
         after = table.make(*row)
-        note_saved(unit, replace(after, **{field: id}), after)
+        note_saved(unit, replace(after, **{those.field: id_in[after.id]}), after)
 
 
 def note_saved(unit: Writing, before: Any, after: Any) -> None:
@@ -195,52 +211,52 @@ def hidden_at(entity: Entity) -> datetime | None:
     return since
 
 
-async def lock_all(unit: Writing, table: AnyTable, field: str, id: int, *, hidden: bool) -> None:
-    """Lock the rows that refer to it in the order of their ids, where rows have locks."""
+async def lock_all(unit: Writing, table: AnyTable, those: Referring, ids: Sequence[int]) -> None:
+    """Lock the rows that refer to them in the order of their own ids, where rows have locks."""
     kind = table.entity.kind
     if not unit.locks.are_needed:
         return
     waits = unit.locks.may_wait_for_any(kind)
-    for row in await locking(table, field, hidden).fetch(unit.executor, {"referred_id": id}, waits=waits):
+    for row in await locking(table, those).fetch(unit.executor, referred(ids), waits=waits):
         unit.locks.locked(kind, row[0])
 
 
 @cache
-def holding(table: AnyTable, field: str, hidden: bool) -> sa.Select[Any]:
-    rows = sa.select(table.table.c.id).where(*referring(table, field, hidden))
+def holding(table: AnyTable, those: Referring) -> sa.Select[Any]:
+    rows = sa.select(table.table.c.id).where(*those.conditions(table))
     return rows.order_by(table.table.c.id).limit(sa.bindparam("limit"))
 
 
 @cache
-def locking(table: AnyTable, field: str, hidden: bool) -> Locking:
-    return Locking.of(sa.select(table.table.c.id).where(*referring(table, field, hidden)).order_by(table.table.c.id))
+def locking(table: AnyTable, those: Referring) -> Locking:
+    return Locking.of(sa.select(table.table.c.id).where(*those.conditions(table)).order_by(table.table.c.id))
 
 
 @cache
-def found(table: AnyTable, field: str, hidden: bool) -> sa.Select[Any]:
-    return table.rows.where(*referring(table, field, hidden)).order_by(table.table.c.id)
+def found(table: AnyTable, those: Referring) -> sa.Select[Any]:
+    return table.rows.where(*those.conditions(table)).order_by(table.table.c.id)
 
 
 @cache
-def ending(table: AnyTable, field: str, hidden: bool) -> sa.Executable:
-    return sa.delete(table.table).where(*referring(table, field, hidden)).returning(*table.columns)
+def ending(table: AnyTable, those: Referring) -> sa.Executable:
+    return sa.delete(table.table).where(*those.conditions(table)).returning(*table.columns)
 
 
 @cache
-def clearing(table: AnyTable, field: str, hidden: bool) -> sa.Executable:
-    return setting(table, referring(table, field, hidden), {field: None})
+def clearing(table: AnyTable, those: Referring) -> sa.Executable:
+    return setting(table, those.conditions(table), {those.field: None})
 
 
 @cache
-def hiding(table: AnyTable, field: str) -> sa.Executable:
+def hiding(table: AnyTable, those: Referring) -> sa.Executable:
     since = str(table.entity.hidden_since)
     at = sa.bindparam("since", type_=table.table.c[since].type)
-    return setting(table, referring(table, field, hidden=False), {since: at})
+    return setting(table, those.conditions(table), {since: at})
 
 
 @cache
-def showing(table: AnyTable, field: str) -> sa.Executable:
-    hidden = [*referring(table, field, hidden=True), sa.not_(table.shown)]
+def showing(table: AnyTable, those: Referring) -> sa.Executable:
+    hidden = [*those.conditions(table), sa.not_(table.shown)]
     return setting(table, hidden, {str(table.entity.hidden_since): None})
 
 

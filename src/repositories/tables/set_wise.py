@@ -6,7 +6,7 @@ entities whose values the database writes as the same JSON as Python (`can_end`)
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.sql.functions import FunctionElement
@@ -15,12 +15,41 @@ from domain.changes import Action
 from domain.journal import recorded_fields
 from repositories.changes import COLUMNS, change_subjects, changes
 from repositories.engines.functions import spelled
+from repositories.engines.json_rows import rows_of
 from repositories.engines.schema import Choice
+from repositories.engines.statements import Parameters
 from repositories.journal import inserting
+from repositories.tables.many import ids_as_rows
 from repositories.tables.table import EntityTable
 from repositories.units import Writing
 
 AnyTable = EntityTable[Any, Any]
+
+
+class Referring(NamedTuple):
+    """Which entities of a table are meant: those that refer by a field to one entity, or to some, with hidden ones or
+    without.
+
+    Statements for one are apart: PostgreSQL takes rows of ids for a hundred, and may read the whole table for them.
+    """
+
+    field: str
+    hidden: bool
+    to_one: bool
+
+    def conditions(self, table: AnyTable) -> Sequence[sa.ColumnElement[bool]]:
+        column = table.table.c[self.field]
+        refers = column == sa.bindparam(ITS_ID) if self.to_one else column.in_(rows_of(column))
+        return [refers] if self.hidden else [refers, table.shown]
+
+
+ITS_ID: Final = "referred_id"
+
+
+def referred(ids: Sequence[int]) -> Parameters:
+    """What such statements take."""
+    return {ITS_ID: ids[0]} if len(ids) == 1 else ids_as_rows(ids)
+
 
 WRITTEN_ALIKE: Final = (sa.Text, sa.Integer, Choice)
 """Types whose values are the same JSON in Python and in both databases. Times and JSON are converted (`as_json`)."""
@@ -36,23 +65,23 @@ def can_end(table: AnyTable) -> bool:
     return are_alike and are_distinct and not any(table.table.c[each.field].nullable for each in references)
 
 
-async def end_all(unit: Writing, table: AnyTable, field: str, id: int, *, hidden: bool) -> int:
-    """End the entities that refer to an id, with a change for each. Returns how many there were."""
+async def end_all(unit: Writing, table: AnyTable, those: Referring, ids: Sequence[int]) -> int:
+    """End the entities that refer to these ids, with a change for each. Returns how many there were."""
     executor, who = unit.executor, {"actor": unit.actor, "request_id": unit.request_id, "ended_at": unit.now}
-    recorded = await executor.fetch(recording(table, field, hidden, unit.commit_order), {"referred_id": id, **who})
+    recorded = await executor.fetch(recording(table, those, unit.commit_order), {**referred(ids), **who})
     if not recorded:
         return 0
     seqs = sorted(row[0] for row in recorded)
     for reference in table.entity.references:
         naming = naming_subjects(table, reference.field, reference.to.kind)
         await executor.fetch(naming, {"first": seqs[0], "last": seqs[-1]})
-    await executor.fetch(deleting(table, field, hidden), {"referred_id": id})
+    await executor.fetch(deleting(table, those), referred(ids))
     unit.journal.seq = seqs[-1]
     return len(seqs)
 
 
 @cache
-def recording(table: AnyTable, field: str, hidden: bool, order: sa.Select[Any] | None) -> sa.Insert:
+def recording(table: AnyTable, those: Referring, order: sa.Select[Any] | None) -> sa.Insert:
     entity, columns = table.entity, table.table.c
     values: dict[str, Any] = {
         "kind": sa.literal_column(quoted(entity.kind)),
@@ -66,7 +95,7 @@ def recording(table: AnyTable, field: str, hidden: bool, order: sa.Select[Any] |
         "after": object_of(table, entity.identified_by),
         "subjects": subjects_of(table),
     }
-    rows = sa.select(*[values[name].label(name) for name in COLUMNS]).where(*referring(table, field, hidden))
+    rows = sa.select(*[values[name].label(name) for name in COLUMNS]).where(*those.conditions(table))
     return inserting(rows.order_by(columns.id), order)
 
 
@@ -81,14 +110,8 @@ def naming_subjects(table: AnyTable, field: str, kind: str) -> sa.Insert:
 
 
 @cache
-def deleting(table: AnyTable, field: str, hidden: bool) -> sa.Delete:
-    return sa.delete(table.table).where(*referring(table, field, hidden))
-
-
-def referring(table: AnyTable, field: str, hidden: bool) -> Sequence[sa.ColumnElement[bool]]:
-    """Conditions of the rows that refer to an id, with or without hidden ones."""
-    refers = table.table.c[field] == sa.bindparam("referred_id")
-    return [refers] if hidden else [refers, table.shown]
+def deleting(table: AnyTable, those: Referring) -> sa.Delete:
+    return sa.delete(table.table).where(*those.conditions(table))
 
 
 def object_of(table: AnyTable, names: Sequence[str]) -> "JsonObjectOf":

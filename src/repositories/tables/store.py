@@ -193,7 +193,7 @@ class SqlStore(SqlReadStore[N, E]):
         if self._table.entity.references:
             await self.unit.relations.require(self.unit, self._table.entity, saved, before)
         if saved.is_hidden and not before.is_hidden:
-            await self.unit.relations.release(self.unit, saved, erased=False)
+            await self.unit.relations.release(self.unit, [saved], erased=False)
         this = {"saved_id": entity.id, "saved_version": entity.version}
         try:
             await self._require_one(self._table.update, {**self._table.differing(before, saved), **this})
@@ -201,7 +201,7 @@ class SqlStore(SqlReadStore[N, E]):
             raise await self.in_full(conflict, self._table.values_of(saved), entity.id) from conflict
         self.unit.journal.saved(before, self._table.know(self.unit, saved))
         if before.is_hidden and not saved.is_hidden:
-            await self.unit.relations.bring_back(self.unit, before)
+            await self.unit.relations.bring_back(self.unit, [before])
         return saved
 
     @write
@@ -230,7 +230,7 @@ class SqlStore(SqlReadStore[N, E]):
 
     async def _delete(self, entity: E) -> E:
         before = await self._before(entity)
-        await self.unit.relations.release(self.unit, before, erased=True)
+        await self.unit.relations.release(self.unit, [before], erased=True)
         await self._require_one(self._table.delete, {"saved_id": entity.id, "saved_version": entity.version})
         self.unit.known.pop((self._kind, entity.id), None)
         return before
