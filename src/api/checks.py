@@ -36,7 +36,7 @@ async def findings(container: "Container") -> AsyncIterator[Finding]:
         for each in await database.examine():
             yield each
         status = await database.status()
-        yield finding("schema", str(status), ok=status.at_head, mend="roster db upgrade")
+        yield finding("schema", str(status), ok=status.is_usable, mend="roster db upgrade")
     except NotReady as error:
         yield Finding("database", Level.FAIL, str(error), "roster config shows which one is named, and by what")
 

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import re
+import shutil
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -324,13 +325,92 @@ async def test_upgrades_of_one_process_may_be_at_once_as_well(fresh: Database, f
     assert (await fresh.status()).at_head
 
 
-async def test_a_revision_of_a_newer_roster_is_refused(upgraded: Database) -> None:
+REVISION: Final = '''
+revision, down_revision, branch_labels, depends_on, additive = "{revision}", "{before}", None, None, {additive}
+
+def upgrade():
+    """Changes nothing."""
+
+def downgrade():
+    """The same."""
+'''
+
+
+@pytest.fixture
+def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What upgrades then has so many more revisions. What this Roster knows it knew before."""
+    last = int(revisions.head())
+
+    def add(*additive: bool) -> None:
+        folder = shutil.copytree(revisions.FOLDER, tmp_path / "newer")
+        for number, each in enumerate(additive, last + 1):
+            text = REVISION.format(revision=f"{number:04}", before=f"{number - 1:04}", additive=each)
+            (folder / "versions" / f"{number:04}_newer.py").write_text(text)
+        monkeypatch.setattr(revisions, "FOLDER", folder)
+
+    return add
+
+
+def after_the_head(steps: int) -> str:
+    return f"{int(revisions.head()) + steps:04}"
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_what_additive_revisions_of_a_newer_roster_made_is_served(
+    upgraded: Database, newer: Callable[..., None], goes_on: bool
+) -> None:
+    """By a server that was there before the upgrade, and by one that is started after it."""
+    await use(upgraded)
+    if goes_on:
+        await upgraded.start()
+    newer(True, True)
+    await move(upgraded, "head")
+
+    status = await upgraded.status()
+    await upgraded.start()
+    await upgraded.require_ready()
+
+    assert (status.current, status.at_head, status.is_usable) == (after_the_head(2), False, True)
+    assert f"ahead of this Roster's {revisions.head()}, which can use it" in str(status)
+    users = UserService(SqlUnitsOfWork(upgraded), CONTEXT)
+    assert (await users.create(NewUser(name="Carol"))).result.name == "Carol"
+    assert str(await upgraded.upgrade()) == f"the schema was at revision {after_the_head(2)} already"
+
+
+@pytest.mark.parametrize("additive", [(False,), (False, True), (True, False)])
+async def test_what_another_revision_of_a_newer_roster_made_is_refused(
+    upgraded: Database, newer: Callable[..., None], additive: tuple[bool, ...]
+) -> None:
+    await upgraded.start()
+    await upgraded.require_ready()
+    newer(*additive)
+    await move(upgraded, "head")
+
+    with pytest.raises(NotReady, match="Upgrade Roster"):
+        await upgraded.require_ready()
+    await upgraded.stop()
+    for ask in (upgraded.start, upgraded.upgrade):
+        with pytest.raises(NotReady, match=rf"revision {after_the_head(len(additive))}.*Upgrade Roster"):
+            await ask()
+
+
+async def test_a_newer_revision_that_says_nothing_is_refused(upgraded: Database) -> None:
+    """As those of Rosters that do not note it."""
     async with connected(upgraded) as connection:
-        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999', compatible_since = NULL"))
     with pytest.raises(NotReady, match=r"revision 9999.*Upgrade Roster"):
         await upgraded.start()
-    with pytest.raises(NotReady, match="Upgrade Roster"):
-        await upgraded.upgrade()
+    async with connected(upgraded) as connection:
+        await connection.execute(sa.text("ALTER TABLE alembic_version DROP COLUMN compatible_since"))
+    with pytest.raises(NotReady, match=r"revision 9999.*Upgrade Roster"):
+        await upgraded.start()
+
+
+def test_each_revision_says_whether_servers_of_the_one_before_can_go_on_with_it() -> None:
+    for script in ScriptDirectory(str(revisions.FOLDER)).walk_revisions():
+        assert script.module.additive in {True, False}, script.path
+        [line] = [line for line in Path(script.path).read_text().splitlines() if line.startswith("additive = ")]
+        assert re.search(r"  # [a-z]", line), f"{script.path} does not say why"
 
 
 async def test_postgres_behind_its_head_is_not_served(fresh_postgres_url: str) -> None:

@@ -47,7 +47,7 @@ async def confirm(database: "Database") -> None:
 
 @db.command()
 def status(json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """Print the revision of the schema. Exits with 1 if that is not the head."""
+    """Print the revision of the schema. Exits with 1 if this Roster cannot use it."""
 
     async def run(container: "Container") -> dict[str, Any]:
         database = container.database()
@@ -58,6 +58,7 @@ def status(json: Json = False, database_url: DatabaseUrl = None) -> None:
             "revision": status.current,
             "head": status.head,
             "at_head": status.at_head,
+            "is_usable": status.is_usable,
             "says": str(status),
         }
 
@@ -66,7 +67,7 @@ def status(json: Json = False, database_url: DatabaseUrl = None) -> None:
         show(found, as_json=True)
     else:
         typer.echo(f"{found['database']}: {found['says']}")
-    raise typer.Exit(0 if found["at_head"] else 1)
+    raise typer.Exit(0 if found["is_usable"] else 1)
 
 
 @db.command()

@@ -151,7 +151,7 @@ class Database(Protocol):
         ...
 
     async def require_ready(self) -> None:
-        """Raises `Unreachable`, `Damaged`, or `NotReady` if the schema is not at its head."""
+        """Raises `Unreachable`, `Damaged`, or `NotReady` if this Roster cannot use the schema."""
         ...
 
 

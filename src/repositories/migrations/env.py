@@ -8,6 +8,7 @@ from alembic import context
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from repositories import answers, stores  # noqa: F401  # their tables are in the metadata
+from repositories.engines.revisions import note_compatible_since
 from repositories.engines.schema import metadata
 
 
@@ -19,7 +20,19 @@ def migrate(connection: sa.Connection) -> None:
         render_as_batch=connection.dialect.name == "sqlite",
     )
     with context.begin_transaction():
+        before = context.get_context().get_current_revision()
         context.run_migrations()
+        after = context.get_context().get_current_revision()
+        if after not in {before, None}:
+            note_compatible_since(connection, compatible_since(str(after)))
+
+
+def compatible_since(revision: str) -> str:
+    """The oldest revision whose servers can use the schema of this one: all after it are additive."""
+    script = context.script.get_revision(revision)
+    while script.module.additive:
+        script = context.script.get_revision(str(script.down_revision))
+    return script.revision
 
 
 async def from_the_command_line() -> None:

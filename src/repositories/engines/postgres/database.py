@@ -119,7 +119,7 @@ class PostgresDatabase:
         """Open the pools. Raises `NotReady` if the schema is behind: upgrading is a step of its own here."""
         if self._reading is not None:
             return
-        (await self.status()).require_head()
+        (await self.status()).require_usable()
         with self._reached():
             self._reading = await self._pool("read", READ_ONLY, min_size=1, max_size=self._pool_size)
             self._writing = await self._pool("write", SESSION, min_size=0, max_size=self._pool_size)
@@ -186,7 +186,7 @@ class PostgresDatabase:
 
     async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
         async with self._connected() as connection:
-            (await connection.run_sync(revisions.status)).require_head()
+            (await connection.run_sync(revisions.status)).require_usable()
             await connection.execute(self.commit_order)
             return await connection.run_sync(begin_epoch, now, beyond)
 
@@ -230,10 +230,10 @@ class PostgresDatabase:
     async def require_ready(self) -> None:
         self._meter.require_undamaged()
         try:
-            ((current,),) = await self.reader.fetch(revisions.CURRENT)
+            status = await revisions.current_status(self.reader)
         except (Contended, asyncpg.PostgresError) as error:
             raise Unreachable from error
-        revisions.status_of(current).require_head()
+        status.require_usable()
 
 
 def started(connections: Connections | None) -> Connections:

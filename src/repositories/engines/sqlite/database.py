@@ -169,14 +169,14 @@ class SqliteDatabase:
     async def _prepare(self) -> None:
         """Lock, create and upgrade the file, if this is the server. A command only checks it."""
         if not self._serving:
-            (await self.status()).require_head()
+            (await self.status()).require_usable()
             return
         create_private(self._path)
         await asyncio.to_thread(self._schema.require_own)  # before any file is put beside it
         self._lock = lock(self._path)
         try:
             if not self._auto_upgrade and (status := await self.status()).current is not None:
-                status.require_head()
+                status.require_usable()
             await self.upgrade()
         except BaseException:
             await self.stop()
@@ -241,7 +241,7 @@ class SqliteDatabase:
         return copied_into(self._path, SchemaFile(self._path, self._durable, alone=True))
 
     async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
-        (await self.status()).require_head()
+        (await self.status()).require_usable()
         return await asyncio.to_thread(self._schema.begin_epoch, now, beyond)
 
     async def claim(self, executor: Executor, name: str) -> bool:  # noqa: ARG002
@@ -279,10 +279,10 @@ class SqliteDatabase:
     async def require_ready(self) -> None:
         self._meter.require_undamaged()
         try:
-            ((current,),) = await self.reader.fetch(revisions.CURRENT)
+            status = await revisions.current_status(self.reader)
         except sqlite3.Error as error:
             raise Unreachable from error
-        revisions.status_of(current).require_head()
+        status.require_usable()
 
 
 def warning_about(version: tuple[int, ...]) -> str | None:

@@ -40,7 +40,8 @@ class SchemaFile:
             revisions.upgrade(connection)
             check_foreign_keys(connection)
             mark_as_own(connection)
-        return Upgrade(before.current, before.head, copy)
+            after = revisions.revision_of(connection)
+        return Upgrade(before.current, after, copy)
 
     def status(self) -> SchemaStatus:
         with self.opened() as connection:

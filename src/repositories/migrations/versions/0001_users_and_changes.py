@@ -12,6 +12,7 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+additive = False  # there was nothing before
 
 # As they were at this revision: a migration does not follow the code that comes after it.
 big_id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

@@ -11,6 +11,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+additive = False  # servers of the revision before ask for no key
 
 # As they were at this revision: a migration does not follow the code that comes after it.
 big_id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

@@ -12,6 +12,7 @@ revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+additive = True  # servers of the revision before have no changes with subjects to write
 
 # As they were at this revision: a migration does not follow the code that comes after it.
 key = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")

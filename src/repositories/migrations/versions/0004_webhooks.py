@@ -12,6 +12,7 @@ revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
+additive = True  # servers of the revision before only deliver nothing
 
 # As they were at this revision: a migration does not follow the code that comes after it.
 big_id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

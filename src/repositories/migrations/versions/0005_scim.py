@@ -11,6 +11,7 @@ revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+additive = False  # servers of the revision before rename users and leave SCIM's record as it is
 
 deleted = sa.text("deleted_at IS NOT NULL")
 

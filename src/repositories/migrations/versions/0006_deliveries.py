@@ -12,6 +12,7 @@ revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
+additive = False  # servers of the revision before deliver without a lease
 
 # As they were at this revision: a migration does not follow the code that comes after it.
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")

@@ -11,6 +11,7 @@ revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
+additive = False  # servers of the revision before go on from positions that have expired
 
 # As it was at this revision: a migration does not follow the code that comes after it.
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")

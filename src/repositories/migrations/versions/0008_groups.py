@@ -12,6 +12,7 @@ revision = "0008"
 down_revision = "0007"
 branch_labels = None
 depends_on = None
+additive = False  # servers of the revision before delete users and leave their memberships
 
 # As they were at this revision: a migration does not follow the code that comes after it.
 big_id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

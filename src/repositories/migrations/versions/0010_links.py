@@ -11,6 +11,7 @@ revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
+additive = True  # servers of the revision before only make no links
 
 # As it was at this revision: a migration does not follow the code that comes after it.
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")

@@ -11,6 +11,7 @@ revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
+additive = True  # servers of the revision before only do not know of the silence
 
 # As it was at this revision: a migration does not follow the code that comes after it.
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
