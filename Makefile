@@ -8,7 +8,7 @@ PEERS := .venv-bench/.installed
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check simulation fuzz kills failover bench dist image lock pictures openapi docs clean
+.PHONY: help install run test check simulation fuzz kills failover night bench dist image lock pictures openapi docs clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ kills: $(STAMP) ## Kill servers 50 times on each database while they deliver to 
 
 failover: $(STAMP) ## Kill PostgreSQL's primary 20 times under load, and promote its standby, in a few minutes
 	ROSTER_TEST_FAILOVERS=20 $(BIN)/pytest -q -o log_cli=true -o log_cli_level=INFO tests/replicas/test_failover.py
+
+night: $(STAMP) ## Restart, upgrade, overload, fill, break and freeze servers, and tell the figures, in half an hour
+	ROSTER_TEST_NIGHT=1 $(BIN)/pytest -q -o log_cli=true -o log_cli_level=INFO tests/e2e/night
 
 bench: $(STAMP) $(PEERS) ## Measure Roster beside others, in 25 minutes; with ARGS="--rounds 1 --seconds 1" in fewer
 	$(BIN)/python -m bench $(ARGS)

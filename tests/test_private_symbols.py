@@ -46,6 +46,7 @@ USED: Final[Mapping[str, str]] = {
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_message_begin": "a request begins: its head is timed",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_headers_complete": "then the body is timed",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_message_complete": "it is over: nothing is timed",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.shutdown": "the server stops: a first request may come",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.send_400_response": "what is no HTTP gets a problem",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.transport": "to close it, and to ask what is unsent",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.loop": "whose timers are used",
@@ -55,6 +56,7 @@ USED: Final[Mapping[str, str]] = {
     "uvicorn.protocols.http.httptools_impl.RequestResponseCycle": "the type of a request that is being answered",
     "uvicorn.supervisors.Multiprocess": "the parent of the workers: drops the gauges of those that ended",
     "uvicorn.supervisors.multiprocess.Multiprocess.keep_subprocess_alive": "called when a worker may have ended",
+    "uvicorn.supervisors.multiprocess.Multiprocess.restart_all": "called on SIGHUP, and workers end by that",
     "uvicorn.supervisors.multiprocess.Multiprocess.processes": "the workers that are alive",
 }
 """What is found in the source by itself."""

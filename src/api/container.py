@@ -78,6 +78,7 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Singleton(Settings)
     serving = providers.Object(True)
+    handover_s = providers.Object(0.0)
     metrics = providers.Singleton(metrics_of, settings.provided.engine)
     meter = providers.Singleton(meter_for, serving, metrics.provider)
     database = providers.Singleton(
@@ -87,6 +88,7 @@ class Container(containers.DeclarativeContainer):
         pool_size=settings.provided.pool_size,
         pool_timeout_s=settings.provided.pool_timeout_s,
         auto_upgrade=settings.provided.auto_upgrade,
+        handover_s=handover_s,
         replica_url=settings.provided.replica_url,
         replica_lag_s=settings.provided.replica_lag_s,
         limits=settings.provided.limits,

@@ -39,13 +39,13 @@ async def live() -> Response:
 
 @router.get("/health/ready", response_model=Health, responses=documented(503))
 async def ready(request: Request) -> Response:
-    """The database is reachable, its schema at the head, and the server not about to stop."""
+    """The database is reachable, its schema one that this version can use, and the server not about to stop."""
     if request.app.state.draining:
         return not_ready(request, "The server is about to stop.")
     try:
         await container_of(request).units().require_ready()
     except NotReady:  # whose text is for the operator
-        return not_ready(request, "The schema of the database is not at the head.")
+        return not_ready(request, "This version cannot use the schema of the database.")
     return json_answer({"status": "ok"})
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -93,7 +94,11 @@ class Roster:
 
 
 async def fresh_process(
-    program: Sequence[str], arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+    program: Sequence[str],
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    descriptors: Sequence[int] = (),
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -101,6 +106,7 @@ async def fresh_process(
         *arguments,
         cwd=folder,
         env=environment,
+        pass_fds=descriptors,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -137,14 +143,30 @@ def forks(environment: Mapping[str, str]) -> Iterator[Forks]:
 async def running(folder: Path, environment: Mapping[str, str], forks: Forks) -> AsyncIterator[Run]:
     """Gives what starts `roster` with some arguments, or another program in its place, in a folder. All end with it.
 
-    It is forked from a process that has loaded it, unless it is to be `fresh`.
+    It is forked from a process that has loaded it, unless it is to be `fresh`, or gets a socket or other variables in
+    its environment than settings.
     """
     started: list[Roster] = []
 
-    async def run(*arguments: str, program: Sequence[str] = MODULE, fresh: bool = False, **settings: object) -> Roster:
+    async def run(
+        *arguments: str,
+        program: Sequence[str] = MODULE,
+        fresh: bool = False,
+        listener: socket.socket | None = None,
+        variables: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> Roster:
         its_own = {**environment, **{f"ROSTER_{name.upper()}": str(value) for name, value in settings.items()}}
-        start = fresh_process if fresh else forks.start
-        roster = Roster(await start(program, arguments, folder, its_own))
+        its_own |= variables or {}
+        if listener is not None:
+            handed_over = ["--fd", str(listener.fileno())]
+            roster = Roster(
+                await fresh_process(program, [*arguments, *handed_over], folder, its_own, [listener.fileno()])
+            )
+        elif fresh or variables:
+            roster = Roster(await fresh_process(program, arguments, folder, its_own))
+        else:
+            roster = Roster(await forks.start(program, arguments, folder, its_own))
         started.append(roster)
         roster.listen()
         return roster
@@ -158,6 +180,17 @@ async def running(folder: Path, environment: Mapping[str, str], forks: Forks) ->
 async def run(tmp_path: Path, environment: Mapping[str, str], forks: Forks) -> AsyncIterator[Run]:
     async with running(tmp_path, environment, forks) as run:
         yield run
+
+
+@pytest.fixture
+def serve_on(run: Run) -> Run:
+    """Starts a server on a socket that stays open when it ends."""
+
+    async def serve_on(listener: socket.socket, url: str, *arguments: str, **settings: object) -> Roster:
+        roster: Roster = await run("serve", *arguments, listener=listener, **{"database_url": url, **settings})
+        return roster
+
+    return serve_on
 
 
 @pytest.fixture

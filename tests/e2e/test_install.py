@@ -1,6 +1,5 @@
 """What a release is made of: the wheel, a socket that is handed over, the container, the units."""
 
-import asyncio
 import os
 import re
 import shutil
@@ -8,7 +7,6 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -63,26 +61,16 @@ async def test_the_wheel_alone_serves(
     assert await server.stop() == 0
 
 
-async def serve_on(listener: socket.socket, environment: Mapping[str, str], folder: Path) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "api.commands.main", "serve", "--fd", str(listener.fileno()),
-        cwd=folder, env=environment, pass_fds=[listener.fileno()], stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-
-
 async def test_a_socket_that_is_handed_over_is_served_and_stays_open(
-    environment: Mapping[str, str], tmp_path: Path, http: AsyncClient
+    serve_on: "Run", sqlite_url: str, http: AsyncClient
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         for expected in ([{"id": 1, "name": "Alice"}], [{"id": 1, "name": "Alice"}, {"id": 2, "name": "Alice"}]):
-            server = await serve_on(listener, environment, tmp_path)  # a request may come before it serves: it waits
+            server = await serve_on(listener, sqlite_url)  # a request may come before it serves: it waits
             await http.post(f"{url}/users/", json={"name": "Alice"})
             assert (await http.get(f"{url}/users/")).json() == expected
-            server.terminate()
-            await server.communicate()
-            assert server.returncode == 0
+            assert await server.stop() == 0
 
 
 async def test_a_descriptor_that_is_no_such_socket_is_refused(run: "Run", sqlite_url: str) -> None:

@@ -14,9 +14,11 @@ from httpx2 import AsyncClient
 from domain.keys import FIRST_ID, write_secret
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Run
+    from tests.e2e.conftest import Roster, Run
 
 ALICE = b'{"name":"Alice"}'
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+PATIENT = str(Path(__file__).with_name("patient_server.py"))
 
 
 class SlowUpload:
@@ -82,6 +84,44 @@ async def test_on_sigterm_it_drains_and_ends_what_it_has_begun(
     assert roster.complained == []
 
 
+async def test_while_it_drains_clients_are_told_to_connect_anew(
+    serve: "Run", http: AsyncClient, sqlite_url: str
+) -> None:
+    """To another server. A connection that ends between two requests might end on one that is on its way."""
+    roster = await serve(sqlite_url, drain_s=60)
+    url = await roster.url()
+    before = await http.get(f"{url}/users/")
+    roster.signal(signal.SIGTERM)
+    async with asyncio.timeout(120):
+        while (await http.get(f"{url}/health/ready")).status_code == 200:
+            pass
+    while_it_drains = await http.get(f"{url}/users/")
+
+    assert before.headers.get("connection") is None
+    assert while_it_drains.headers["connection"] == "close"
+
+
+async def test_a_connection_that_it_took_before_it_stops_gets_its_first_answer(run: "Run", sqlite_url: str) -> None:
+    roster: Roster = await run("serve", "--port", "0", program=[PATIENT], database_url=sqlite_url)
+    host, port = await roster.address()
+    fresh = await asyncio.open_connection(host, port)
+    reader, writer = await asyncio.open_connection(host, port)  # they are taken in their order
+    writer.write(LIVE)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+    async with asyncio.timeout(120):
+        roster.signal(signal.SIGTERM)
+        await until_refused(host, port)
+        fresh[1].write(LIVE)
+        answer = await fresh[0].read()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer
+    assert await roster.ended() == 0
+    writer.close()
+    fresh[1].close()
+
+
 async def test_an_interrupt_is_an_order_that_is_carried_out(serve: "Run", http: AsyncClient, database_url: str) -> None:
     roster = await serve(database_url)
     await http.post(f"{await roster.url()}/users/", json={"name": "Alice"})
@@ -114,9 +154,7 @@ async def test_a_stopped_server_leaves_its_file_unlocked_and_whole(
 async def test_workers_on_postgres_serve_and_stop(serve: "Run", http: AsyncClient, postgres_url: str) -> None:
     roster = await serve(postgres_url, "--workers", "2", pool_size=3)
     url = await roster.url()
-    async with asyncio.timeout(120):
-        while 'roster_pool_size{pool="read"} 6.0' not in (await http.get(f"{url}/metrics")).text:
-            pass  # until both are there: one that has not started yet is not drained
+    assert 'roster_pool_size{pool="read"} 6.0' in (await http.get(f"{url}/metrics")).text  # both of them serve
 
     created = [await http.post(f"{url}/users/", json={"name": f"u{number}"}) for number in range(5)]
 

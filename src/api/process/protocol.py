@@ -22,6 +22,9 @@ REST_TIMEOUT_S: Final = BODY_TIMEOUT_S + 5
 STALL_TIMEOUT_S: Final = 30
 """How long a client may accept nothing of its answer."""
 
+FIRST_REQUEST_S: Final = 0.5
+"""How long a new connection may take to send its first request when the server stops: it may be on its way."""
+
 MAX_HEAD_BYTES: Final = 64 * 1024
 PIECE_BYTES: Final = 8 * 1024
 
@@ -33,6 +36,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_bytes = 0
         self._in_body = False
+        self._is_last = False
         self._timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._expect_more_within(HEAD_TIMEOUT_S)
@@ -41,6 +45,15 @@ class Protocol(HttpToolsProtocol):
         self._expect_no_more()
         self._watch_no_stall()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server stops. It has taken this connection: a client whose first request fails knows of no reason."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None and not self._is_last:
+            self._is_last = True
+            self.loop.call_later(FIRST_REQUEST_S, self.shutdown)
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -90,6 +103,8 @@ class Protocol(HttpToolsProtocol):
         self._in_body = True
         self._expect_more_within(REST_TIMEOUT_S)
         super().on_headers_complete()
+        if self._is_last:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._head_bytes = 0

@@ -44,8 +44,14 @@ def serve(settings: Settings, fd: int | None = None) -> None:
     log.info("stopped", pid=os.getpid())
 
 
+def handover_s_of(settings: Settings) -> float:
+    """How long the server before this one, on the same socket, may take to stop. Until then requests wait there."""
+    return settings.drain_s + settings.shutdown_s + settings.limits.stop_s
+
+
 async def serve_alone(settings: Settings, fd: int | None = None) -> None:
-    container = Container(settings=providers.Object(settings))
+    handover_s = 0.0 if fd is None else handover_s_of(settings)
+    container = Container(settings=providers.Object(settings), handover_s=providers.Object(handover_s))
     units = container.units()
     await units.start()  # before uvicorn does, which would log a refusal as a traceback
     try:

@@ -3,6 +3,8 @@
 import os
 import secrets
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -38,7 +40,6 @@ def serve_with_workers(settings: Settings, fd: int | None = None) -> None:
     container = Container(settings=providers.Object(settings))
     console = uvloop.run(check_start(container))
     listener = listen(settings, fd)
-    announce(settings, listener, container.database(), console)
     config = config_of(
         settings,
         "api.process.workers:worker",
@@ -47,26 +48,53 @@ def serve_with_workers(settings: Settings, fd: int | None = None) -> None:
         timeout_worker_healthcheck=SILENT_WORKER_S,
     )
     with shared_by_workers() as figures:
-        Workers(config, [listener], figures).run()
+        Workers(config, listener, figures, partial(announce, settings, listener, container.database(), console)).run()
 
 
 class Workers(Multiprocess):
-    """Keeps the counters of a worker that has ended, and drops its gauges: requests in flight, connections in use."""
+    """Keeps the counters of a worker that has ended, and drops its gauges: requests in flight, connections in use.
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], figures: str) -> None:
-        super().__init__(config, sockets)
+    `announce` is called once all of them serve.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, listener: socket.socket, figures: str, announce: Callable[[], None]
+    ) -> None:
+        super().__init__(config, [listener])
         self._figures = figures
+        self._announce = announce
+        self._has_announced = False
         self._known: set[int | None] = set()
 
     def keep_subprocess_alive(self) -> None:
         super().keep_subprocess_alive()
-        alive = {process.pid for process in self.processes}
-        for pid in self._known - alive:
+        for pid in self._gone():
             log.error("worker died", pid=pid)
+        self._meet()
+        if not self._has_announced and all(process.is_ready() for process in self.processes):
+            self._has_announced = True
+            self._announce()
+
+    def restart_all(self) -> None:
+        """On SIGHUP: one after the other ends once another serves in its place, which loads the program anew."""
+        super().restart_all()
+        for pid in self._gone():
+            log.info("worker ended", pid=pid)
+        self._meet()
+
+    def _gone(self) -> set[int | None]:
+        return self._known - self._alive()
+
+    def _alive(self) -> set[int | None]:
+        return {process.pid for process in self.processes}
+
+    def _meet(self) -> None:
+        """Know those that are there now, and no others."""
+        for pid in self._gone():
             mark_process_dead(pid, self._figures)  # type: ignore[no-untyped-call]
-        for pid in alive - self._known if self._known else ():
+        for pid in self._alive() - self._known if self._known else ():
             log.info("worker started in its place", pid=pid)
-        self._known = alive
+        self._known = self._alive()
 
 
 async def check_start(container: Container) -> str:

@@ -24,6 +24,9 @@ GUARDS: Final = (
     (b"x-content-type-options", b"nosniff"),
 )
 
+LAST: Final = ((b"connection", b"close"),)
+"""While the server drains: so clients connect anew, to one that stays. A close between two requests could meet one."""
+
 PROBES: Final = frozenset({"live", "ready", "metrics"})
 """What load balancers and monitoring ask all the time. If it is well, the log has it at the level debug only."""
 
@@ -108,7 +111,8 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = (b"x-request-id", self.request_id.encode())
-            message["headers"] = [*message["headers"], own, *guards_beside(message["headers"])]
+            last = LAST if self.scope["app"].state.draining else ()
+            message["headers"] = [*message["headers"], own, *last, *guards_beside(message["headers"])]
         elif self.method == "HEAD":
             message = {**message, "body": b""}
         await self.send_on(message)

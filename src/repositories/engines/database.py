@@ -162,6 +162,7 @@ def database_at(
     pool_size: int,
     pool_timeout_s: float,
     auto_upgrade: bool = True,
+    handover_s: float = 0,
     replica_url: str = "",
     replica_lag_s: float = 0,
     limits: Limits = LIMITS,
@@ -170,8 +171,9 @@ def database_at(
     """The database of a URL: `sqlite:///file.db`, or `postgresql://user:password@host/name`.
 
     `serving` says that this process is the server, not a command beside it. Only a server creates a file that is not
-    there and, with `auto_upgrade`, upgrades it; and only a server reads from the replicas at `replica_url`, URLs with
-    commas between them. Raises `NotReady` for other URLs.
+    there and, with `auto_upgrade`, upgrades it; `handover_s` is how long it waits for another server to let go of the
+    file. And only a server reads from the replicas at `replica_url`, URLs with commas between them. Raises `NotReady`
+    for other URLs.
     """
     parsed, replicas = parse(url), parse_replicas(replica_url)
     if parsed.drivername in POSTGRES:
@@ -194,6 +196,7 @@ def database_at(
         serving=serving,
         pool_timeout_s=pool_timeout_s,
         auto_upgrade=auto_upgrade,
+        handover_s=handover_s,
         limits=limits,
         meter=meter,
     )

@@ -41,7 +41,7 @@ from repositories.engines.sqlite.executors import (
 from repositories.engines.sqlite.files import (
     create_private,
     is_locked,
-    lock,
+    lock_within,
     require_file,
 )
 from repositories.engines.sqlite.locks import TimedLock
@@ -73,7 +73,10 @@ WAL_RESET_FIXED_IN: Final = (3, 51, 3)
 
 
 class SqliteDatabase:
-    """The directory in one file. With `serving` it takes the file's lock: one server process for each file."""
+    """The directory in one file. With `serving` it takes the file's lock: one server process for each file.
+
+    It waits `handover_s` seconds for the server before it to let go of the lock.
+    """
 
     commit_order = None  # one unit writes at a time: commits are in order
     locks_rows = False
@@ -86,6 +89,7 @@ class SqliteDatabase:
         serving: bool,
         pool_timeout_s: float,
         auto_upgrade: bool = True,
+        handover_s: float = 0,
         limits: Limits = LIMITS,
         meter: Meter = NO_METER,
     ) -> None:
@@ -96,6 +100,7 @@ class SqliteDatabase:
         self._log = Path(f"{path}-wal")
         self._serving = serving
         self._auto_upgrade = auto_upgrade
+        self._handover_s = handover_s
         self._lock: int | None = None
         self._writing: Connection | None = None
         self._commits: GroupCommit | None = None
@@ -173,7 +178,7 @@ class SqliteDatabase:
             return
         create_private(self._path)
         await asyncio.to_thread(self._schema.require_own)  # before any file is put beside it
-        self._lock = lock(self._path)
+        self._lock = await lock_within(self._path, self._handover_s)
         try:
             if not self._auto_upgrade and (status := await self.status()).current is not None:
                 status.require_usable()

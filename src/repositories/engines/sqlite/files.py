@@ -1,17 +1,22 @@
 """The file of a SQLite database: created private, locked by one server, rewritten after an erasure."""
 
+import asyncio
 import fcntl
 import os
 import sqlite3
+import time
 from contextlib import closing, suppress
 from functools import partial
 from itertools import count
+from logging import getLogger
 from pathlib import Path
 from typing import Final
 
 from domain.errors import NotReady
 from repositories.engines.revisions import OWN_COLUMNS
 from repositories.engines.sqlite.connection import UPGRADE_TIMEOUT_MS, when_free
+
+log = getLogger("roster")
 
 APPLICATION_ID: Final = int.from_bytes(b"Rost")
 """What the header of a file says of the program that it belongs to (SQLite's `application_id`)."""
@@ -81,11 +86,20 @@ def new_file_beside(path: Path, suffix: str) -> Path:
     raise AssertionError  # the numbers do not end
 
 
+LOCK_AGAIN_S: Final = 0.01
+
 ONE_PROCESS: Final = "SQLite is for one server process; more of them need PostgreSQL."
 
 
+class AnotherServerError(NotReady):
+    """A server has the file open."""
+
+
 def lock(path: Path, advice: str = ONE_PROCESS) -> int:
-    """Take the server's lock on a file. It is held until the descriptor is closed or the process ends."""
+    """Take the server's lock on a file. It is held until the descriptor is closed or the process ends.
+
+    Raises `AnotherServerError` if another process has it.
+    """
     try:
         descriptor = os.open(f"{path}-lock", os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
@@ -94,8 +108,23 @@ def lock(path: Path, advice: str = ONE_PROCESS) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise NotReady(f"Another server has {path} open. {advice}") from error
+        raise AnotherServerError(f"Another server has {path} open. {advice}") from error
     return descriptor
+
+
+async def lock_within(path: Path, seconds: float) -> int:
+    """The same, after waiting so long for the server that has it to stop."""
+    deadline, has_told = time.monotonic() + seconds, False
+    while True:
+        try:
+            return lock(path)
+        except AnotherServerError:
+            if time.monotonic() >= deadline:
+                raise
+        if not has_told:
+            log.info("waiting for the server before this one to stop", extra={"seconds": seconds})
+            has_told = True
+        await asyncio.sleep(LOCK_AGAIN_S)
 
 
 def is_locked(path: Path) -> bool:

@@ -1,0 +1,162 @@
+"""A server takes over from another on one socket, under load, and no request fails."""
+
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from tests.e2e.conftest import SOURCE
+from tests.e2e.night.conftest import NIGHT, log
+from tests.e2e.night.load import Load, get, mixed
+from tests.e2e.test_stop import workers_of
+
+from repositories.engines.revisions import head
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Roster, Run
+
+RESTARTS: Final = 20 if NIGHT else 1
+BETWEEN: Final = 400 if NIGHT else 50
+"""Answers between two restarts."""
+
+GOOD: Final = {200, 201, 404}
+"""404: one reads what another has not created yet."""
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        yield listener
+
+
+async def waits_or_serves(roster: "Roster") -> None:
+    """It is ready to take over: on SQLite as soon as the one before it lets go of the file."""
+    events = ('"event": "serving"', '"event": "waiting for the server before this one to stop"')
+    await roster.line(lambda line: any(event in line for event in events))
+
+
+async def test_no_request_fails_when_a_server_takes_over(
+    database_url: str, serve_on: "Run", listener: socket.socket
+) -> None:
+    engine, _, _ = database_url.partition(":")
+    if engine != "sqlite" and not NIGHT:
+        pytest.skip("takes long: make night")
+    arguments = [] if engine == "sqlite" else ["--workers", "2"]
+    server: Roster = await serve_on(listener, database_url, *arguments, drain_s=1)
+    await server.url()
+    host, port = listener.getsockname()
+    async with Load(host, port, mixed).running() as load:
+        await load.more(BETWEEN)
+        for _ in range(RESTARTS):
+            after: Roster = await serve_on(listener, database_url, *arguments, drain_s=1)
+            await waits_or_serves(after)
+            server.signal(signal.SIGTERM)
+            assert await server.ended() == 0, server.errors
+            assert server.complained == []
+            await after.url()
+            server = after
+            await load.more(BETWEEN)
+    assert await server.stop() == 0
+
+    tell(f"{engine}: {RESTARTS} restarts", load)
+
+
+def tell(what: str, load: Load) -> None:
+    longest = max(answer.seconds for answer in load.answers)
+    log.info("%s, answers %s, the longest after %.2f s", what, dict(load.statuses), longest)
+    assert set(load.statuses) <= GOOD
+    assert load.statuses[201] > 0
+
+
+def says_that_it_ended(pid: int, line: str) -> bool:
+    return "worker ended" in line and f'"pid": {pid}' in line
+
+
+async def test_no_request_fails_when_workers_are_replaced_one_after_the_other(postgres_url: str, serve: "Run") -> None:
+    server: Roster = await serve(postgres_url, "--workers", "2", drain_s=1)
+    host, port = await server.address()
+    before = set(workers_of(server.process.pid))
+    async with Load(host, port, mixed).running() as load:
+        for _ in range(RESTARTS):
+            old = set(workers_of(server.process.pid))
+            await load.more(BETWEEN)
+            server.signal(signal.SIGHUP)
+            for pid in old:
+                await server.line(partial(says_that_it_ended, pid))
+    assert not before & set(workers_of(server.process.pid))
+    assert await server.stop() == 0
+
+    assert server.complained == []
+    assert [event for event in server.events if event["level"] == "error"] == []
+    tell(f"workers replaced {RESTARTS} times", load)
+
+
+REVISION: Final = '''
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on, additive = "{revision}", "{before}", None, None, True
+
+def upgrade():
+    op.add_column("users", sa.Column("nickname", sa.Text()))
+    op.create_table("nicknames", sa.Column("id", sa.BigInteger(), primary_key=True))
+
+def downgrade():
+    """Nobody does."""
+'''
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> dict[str, str]:
+    """What makes a process one of a Roster with one more revision, which is additive."""
+    source = shutil.copytree(SOURCE, tmp_path / "newer", ignore=shutil.ignore_patterns("__pycache__"))
+    revision = f"{int(head()) + 1:04}"
+    file = source / "repositories" / "migrations" / "versions" / f"{revision}_newer.py"
+    file.write_text(REVISION.format(revision=revision, before=head()))
+    return {"PYTHONPATH": str(source)}
+
+
+async def require_ready(host: str, port: int) -> None:
+    async with Load(host, port, lambda _: get("/health/ready"), clients=1).running() as load:
+        await load.more(1)
+    assert set(load.statuses) == {200}
+
+
+@pytest.mark.usefixtures("at_night")
+async def test_no_request_fails_in_a_rolling_upgrade_by_an_additive_revision(
+    database_url: str, serve_on: "Run", run: "Run", listener: socket.socket, newer: dict[str, str]
+) -> None:
+    """Up: the schema, then the servers. And back: an old server on the new schema."""
+    server: Roster = await serve_on(listener, database_url, drain_s=1)
+    await server.url()
+    host, port = listener.getsockname()
+    async with Load(host, port, mixed).running() as load:
+        upgrade = await run("db", "upgrade", variables=newer, database_url=database_url)
+        assert await upgrade.ended() == 0, upgrade.errors
+        assert "schema upgraded" in "".join(upgrade.said)
+        await load.more(BETWEEN)
+        await require_ready(host, port)  # the old one, on the new schema
+        for variables in (newer, {}):
+            after: Roster = await serve_on(listener, database_url, drain_s=1, variables=variables)
+            await waits_or_serves(after)
+            server.signal(signal.SIGTERM)
+            assert await server.ended() == 0, server.errors
+            await after.url()
+            server = after
+            await load.more(BETWEEN)
+            await require_ready(host, port)
+    assert await server.stop() == 0
+    tell(f"{database_url.partition(':')[0]}: upgraded and back", load)
+
+
+async def test_a_server_of_the_same_file_on_another_socket_does_not_wait(
+    serve_on: "Run", run: "Run", sqlite_url: str, listener: socket.socket
+) -> None:
+    await (await serve_on(listener, sqlite_url)).url()
+    second = await run("serve", "--port", "0", database_url=sqlite_url)
+    assert await second.ended() == 2
+    assert "Another server has" in second.errors
