@@ -6,6 +6,7 @@ is skipped there: it takes the fixture `at_night`.
 
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,12 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
         if (cluster.data / "postmaster.pid").exists():
             cluster.stop()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        yield listener
 
 
 def memory_of(roster: Roster) -> int:

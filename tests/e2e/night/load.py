@@ -11,6 +11,9 @@ from itertools import count
 from typing import Final
 
 PATIENCE_S: Final = 60
+LEAST_PER_S: Final = 100
+"""How many answers a second there are on the slowest machine."""
+
 LOST: Final = 0
 """In place of a status: the connection ended before the answer."""
 
@@ -71,9 +74,18 @@ class Load:
     make: Make
     clients: int = 8
     pace_s: float = 0
+    first: int = 1
+    """The number of the first request."""
+
+    notes: bool = True
+    """Whether answers are kept, and not only counted."""
+
     answers: list[Answer] = field(default_factory=list)
-    _numbers: "count[int]" = field(default_factory=lambda: count(1))
+    statuses: Counter[int] = field(default_factory=Counter)
     _stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self._numbers = count(self.first)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Load"]:
@@ -92,10 +104,16 @@ class Load:
 
     async def more(self, number: int) -> None:
         """Returns when so many more were answered."""
-        wanted = len(self.answers) + number
-        async with asyncio.timeout(PATIENCE_S):
-            while len(self.answers) < wanted:  # noqa: ASYNC110  # nothing tells of it
+        wanted = self.statuses.total() + number
+        async with asyncio.timeout(PATIENCE_S + number / LEAST_PER_S):
+            while self.statuses.total() < wanted:  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0.01)
+
+    async def for_requests(self, number: int) -> "Load":
+        """About so many."""
+        async with self.running():
+            await self.more(number)
+        return self
 
     async def _ask(self, first_s: float) -> None:
         await asyncio.sleep(first_s)
@@ -108,22 +126,25 @@ class Load:
                 answer = await self._exchange(*connection, number, began)
             except (OSError, asyncio.IncompleteReadError):
                 answer = Answer(time.perf_counter(), time.perf_counter() - began, LOST, number)
-            self.answers.append(answer)
+            self._note(answer)
             if answer.status == LOST or b"connection: close" in answer.head:
                 connection[1].close()
                 connection = None
-            if answer.status < 400:  # else it would hold the bodies of a million answers
-                self.answers[-1] = replace(answer, head=b"", body=b"")
             if self.pace_s:
                 await asyncio.sleep(max(0, self.pace_s - (time.perf_counter() - began)))
         if connection is not None:
             connection[1].close()
 
+    def _note(self, answer: Answer) -> None:
+        self.statuses[answer.status] += 1
+        if self.notes:
+            self.answers.append(answer if answer.status >= 400 else replace(answer, head=b"", body=b""))
+
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while True:
             with suppress(OSError):
                 return await asyncio.open_connection(self.host, self.port)
-            self.answers.append(Answer(time.perf_counter(), 0, LOST, 0))
+            self._note(Answer(time.perf_counter(), 0, LOST, 0))
             await asyncio.sleep(0.05)
 
     async def _exchange(
@@ -135,10 +156,6 @@ class Load:
         body = await reader.readexactly(length)
         now = time.perf_counter()
         return Answer(now, now - began, int(head[9:12]), number, head, body)
-
-    @property
-    def statuses(self) -> Counter[int]:
-        return Counter(answer.status for answer in self.answers)
 
 
 def quantile(seconds: Sequence[float], share: float) -> float:

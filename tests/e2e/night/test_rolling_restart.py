@@ -3,7 +3,6 @@
 import shutil
 import signal
 import socket
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,12 +24,6 @@ BETWEEN: Final = 400 if NIGHT else 50
 
 GOOD: Final = {200, 201, 404}
 """404: one reads what another has not created yet."""
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
-        yield listener
 
 
 async def waits_or_serves(roster: "Roster") -> None:
