@@ -43,7 +43,7 @@ async def all_findings(container: "Container", settings: Settings) -> AsyncItera
     async for each in findings(container):
         yield each
     with suppress(NotReady):  # which is one of the findings
-        if (await container.database().status()).at_head:
+        if (await container.database().status()).is_usable:
             yield await of_keys(container, settings)
         await container.database().stop()
 

@@ -88,6 +88,12 @@ class SchemaStatus:
             )
         return f"The schema is at revision {self.current}, the head."
 
+    def require_head(self) -> None:
+        """For work on all tables, those too that only a newer Roster knows. Raises `NotReady`, saying what to run."""
+        if self.is_ahead:
+            raise NotReady(f"{self} But for this, upgrade Roster.")
+        self.require_usable()
+
     def require_usable(self) -> None:
         """Raises `NotReady`, saying what to run."""
         if not self.is_usable:

@@ -483,10 +483,10 @@ async def test_a_scan_that_takes_too_long_is_refused_and_the_next_one_is_answere
 
 async def test_what_follows_a_transaction_that_sqlite_undid_is_not_committed_alone(sqlite: SqliteDatabase) -> None:
     async with sqlite.transaction() as executor:
-        await executor.run("INSERT INTO alembic_version VALUES ('first')", ())
+        await executor.run("INSERT INTO alembic_version (version_num) VALUES ('first')", ())
         await executor.run("ROLLBACK", ())  # as SQLite does by itself when the disk is full
         with pytest.raises(sqlite3.OperationalError, match="no transaction"):
-            await executor.run("INSERT INTO alembic_version VALUES ('second')", ())
+            await executor.run("INSERT INTO alembic_version (version_num) VALUES ('second')", ())
     assert len(await sqlite.reader.fetch(sa.text("SELECT * FROM alembic_version"))) == 1
 
 

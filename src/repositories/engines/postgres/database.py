@@ -186,7 +186,7 @@ class PostgresDatabase:
 
     async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
         async with self._connected() as connection:
-            (await connection.run_sync(revisions.status)).require_usable()
+            (await connection.run_sync(revisions.status)).require_head()
             await connection.execute(self.commit_order)
             return await connection.run_sync(begin_epoch, now, beyond)
 

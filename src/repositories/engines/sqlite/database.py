@@ -235,6 +235,7 @@ class SqliteDatabase:
         def begin(file: Path, beyond: int) -> int:
             copy = SchemaFile(file, self._durable, alone=True)
             copy.upgrade(keeps_copy=False)
+            copy.status().require_head()
             return copy.begin_epoch(now, beyond)
 
         return await asyncio.to_thread(restore, self._path, backup, begin)
@@ -246,7 +247,7 @@ class SqliteDatabase:
         return copied_into(self._path, SchemaFile(self._path, self._durable, alone=True))
 
     async def begin_epoch(self, now: datetime, *, beyond: int = 0) -> int:
-        (await self.status()).require_usable()
+        (await self.status()).require_head()
         return await asyncio.to_thread(self._schema.begin_epoch, now, beyond)
 
     async def claim(self, executor: Executor, name: str) -> bool:  # noqa: ARG002
