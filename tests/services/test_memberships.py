@@ -1,9 +1,15 @@
 """Who is in a group, and in which role."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
 import pytest
 
 from domain.errors import Gone, Invalid, NotFound
 from domain.groups import Group, NewGroup
+from domain.lists.pages import Page
+from domain.lists.terms import parse_filter
+from domain.memberships import FIELDS
 from domain.users import NewUser
 from domain.values import JsonObject
 from domain.work import RequestContext
@@ -145,3 +151,43 @@ async def test_a_dry_run_tells_what_would_be_done(
     done = (await dry.change(engineers.id, add={ALICE: {}, BOB: {}})).result
     assert done.added == 2
     assert await roles(memberships, engineers) == {}
+
+
+async def drained(pages: AsyncIterator[Page[Any]]) -> list[Page[Any]]:
+    return [page async for page in pages]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda members, group: members.get(group, ALICE),
+        lambda members, group: members.list(group, limit=9),
+        lambda members, group: drained(members.export(group)),
+        lambda members, group: members.count(group),
+        lambda members, group: members.list_nested(group, limit=9),
+        lambda members, group: drained(members.export_nested(group)),
+        lambda members, group: members.put(group, ALICE),
+        lambda members, group: members.remove(group, ALICE),
+        lambda members, group: members.change(group, add={ALICE: {}}),
+    ],
+)
+async def test_a_group_that_is_deleted_or_was_never_there_has_no_members(
+    memberships: MembershipService,
+    groups: GroupService,
+    engineers: Group,
+    call: Callable[[MembershipService, int], Awaitable[Any]],
+) -> None:
+    await memberships.put(engineers.id, ALICE)
+    with pytest.raises(NotFound):
+        await call(memberships, NOBODY)
+    await groups.delete(engineers.id)
+    with pytest.raises(Gone):
+        await call(memberships, engineers.id)
+
+
+async def test_members_are_counted_as_far_as_asked(memberships: MembershipService, engineers: Group) -> None:
+    await memberships.change(engineers.id, add={ALICE: {"role": "lead"}, BOB: {}})
+    lead = parse_filter('role eq "lead"', FIELDS)
+    assert await memberships.count(engineers.id) == 2
+    assert await memberships.count(engineers.id, most=1) == 1
+    assert await memberships.count(engineers.id, lead) == 1
