@@ -7,6 +7,9 @@ RUNTIME := .venv/.runtime
 PEERS := .venv-bench/.installed
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
+# Each process of the tests would compile the source anew, where the environment says so.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help install run test check simulation fuzz kills failover night bench dist image lock pictures openapi docs clean
 
