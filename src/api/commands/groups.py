@@ -44,7 +44,7 @@ def list_groups(
 ) -> None:
     """List groups, by default those that are not deleted in the order of their ids."""
     found = in_service(listed(FIELDS, filter=filter, sort=sort, deleted=deleted, limit=limit), database_url)
-    show_table([as_over_http(group) for group in found], COLUMNS, as_json=json)
+    show_table([every_field(group) for group in found], COLUMNS, as_json=json)
 
 
 @groups.command("show")
@@ -141,13 +141,7 @@ def in_memberships(act: Callable[[MembershipService], Awaitable[T]], database_ur
     return in_service_of(lambda container: container.memberships, act, database_url)
 
 
-def as_over_http(group: Group) -> Mapping[str, Any]:
-    from api.group_bodies import SHOWN  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
-
-    return SHOWN.by(None)(group)
-
-
 def every_field(group: Group) -> Mapping[str, Any]:
-    from api.group_bodies import SHOWN  # noqa: PLC0415
+    from api.group_bodies import SHOWN  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
 
     return SHOWN.by("*")(group)

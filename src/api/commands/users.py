@@ -51,7 +51,7 @@ def list_users(
 ) -> None:
     """List users, by default those that are not deleted in the order of their ids."""
     found = in_service(listed(FIELDS, filter=filter, sort=sort, deleted=deleted, limit=limit), database_url)
-    show_table([as_over_http(user) for user in found], COLUMNS, as_json=json)
+    show_table([every_field(user) for user in found], COLUMNS, as_json=json)
 
 
 @users.command("show")
@@ -158,13 +158,7 @@ def in_service(act: Callable[[UserService], Awaitable[T]], database_url: str | N
     return in_service_of(lambda container: container.users, act, database_url)
 
 
-def as_over_http(user: User) -> Mapping[str, Any]:
-    from api.user_bodies import SHOWN  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
-
-    return SHOWN.by(None)(user)
-
-
 def every_field(user: User) -> Mapping[str, Any]:
-    from api.user_bodies import SHOWN  # noqa: PLC0415
+    from api.user_bodies import SHOWN  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
 
     return SHOWN.by("*")(user)

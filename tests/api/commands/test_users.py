@@ -52,6 +52,13 @@ def test_a_list_is_filtered_sorted_and_cut() -> None:
     assert [user["id"] for user in in_json("users", "list", "--filter", 'username eq "bob"')] == [3]
 
 
+def test_a_list_shows_what_is_as_it_is_by_default_too() -> None:
+    """Over HTTP a list leaves the status out of those who are active."""
+    run("users", "create", "Alice")
+    assert run("users", "list").output.splitlines()[-1].split() == ["1", "Alice", "active"]
+    assert in_json("users", "list") == [in_json("users", "show", "1")]
+
+
 def test_on_a_terminal_or_in_a_file_no_value_is_cut_off_or_obeyed() -> None:
     long = "x" * 190
     run("users", "create", long)
