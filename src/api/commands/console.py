@@ -162,4 +162,7 @@ def show_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_
     for row in rows:
         values = (row.get(column) for column in columns)
         table.add_row(*(Text("" if value is None else readable(value)) for value in values))
-    Console(width=None if sys.stdout.isatty() else WIDEST).print(table)
+    console = Console(width=None if sys.stdout.isatty() else WIDEST)
+    with console.capture() as printed:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
