@@ -106,6 +106,22 @@ async def test_a_filter_by_a_key_uses_its_index_on_postgres(postgres: PostgresDa
     assert "Seq Scan" not in plan
 
 
+ALTERNATIVES: Final = 'email eq "e77" or username eq "u78" or name eq "n79"'
+INDEXES: Final = ("uq_users_email_key", "uq_users_username_key", "ix_users_name_key_id")
+
+
+async def test_each_alternative_uses_its_index_on_sqlite(sqlite: SqliteDatabase) -> None:
+    plan = await sqlite_plan(sqlite, filtered(ALTERNATIVES, "id"))
+    assert "SCAN users" not in plan
+    assert all(f"SEARCH users USING INDEX {name}" in plan for name in INDEXES), plan
+
+
+async def test_each_alternative_uses_its_index_on_postgres(postgres: PostgresDatabase) -> None:
+    plan = await postgres_plan(postgres, filtered(ALTERNATIVES, "id"))
+    assert "Seq Scan" not in plan
+    assert all(f"Bitmap Index Scan on {name}" in plan for name in INDEXES), plan
+
+
 @pytest.mark.parametrize(("text", "after"), PAGES)
 async def test_a_page_begins_in_its_index_on_sqlite(sqlite: SqliteDatabase, text: str, after: Position | None) -> None:
     plan = await sqlite_plan(sqlite, sorted_by(text, after))

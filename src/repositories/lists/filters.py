@@ -53,9 +53,11 @@ NONE_RELATED: Final[Relationships] = {}
 Text = sa.ColumnElement[str]
 
 
-def condition(filter: Filter, columns: Columns, related: Relationships) -> Condition:
-    """What rows have to fulfil. Its parameters are those of `parameters_of`, for any filter of the same shape."""
-    return Conditions(columns, related).of(filter)
+def condition(filter: Filter, columns: Columns, related: Relationships, shown: Condition) -> Condition:
+    """What rows have to fulfil that are `shown`. Its parameters are those of `parameters_of`, for any filter of the
+    same shape.
+    """
+    return Conditions(columns, related, shown=shown).of(filter)
 
 
 def parameters_of(filter: Filter | None) -> Mapping[str, object]:
@@ -111,21 +113,30 @@ def text_after(term: Comparison | Present | Some) -> str:
 
 
 class Conditions:
-    """Turns one filter into a condition, and numbers its values from left to right."""
+    """Turns one filter into a condition, and numbers its values from left to right.
+
+    Each alternative repeats that rows are `shown`: otherwise SQLite takes no index of shown rows for it, and reads all.
+    """
 
     def __init__(
-        self, columns: Columns, related: Relationships = NONE_RELATED, numbers: Iterator[int] | None = None
+        self,
+        columns: Columns,
+        related: Relationships = NONE_RELATED,
+        numbers: Iterator[int] | None = None,
+        *,
+        shown: Condition | None = None,
     ) -> None:
         self._columns = columns
         self._related = related
         self._numbers = numbers or count()
+        self._shown = sa.true() if shown is None else shown
 
     def of(self, filter: Filter) -> Condition:
         match filter:
             case And(parts):
                 return sa.and_(*[self.of(part) for part in parts])
             case Or(parts):
-                return sa.or_(*[self.of(part) for part in parts])
+                return sa.or_(*[sa.and_(self._shown, self.of(part)) for part in parts])
             case Not(part):
                 return sa.not_(sa.func.coalesce(self.of(part), sa.false()))  # SQL's unknown counts as false
             case Nothing():

@@ -155,7 +155,7 @@ def composed(statement: sa.Select[Any]) -> sa.Select[Any]:
 def shown(listing: Listing, shape: Shape | None) -> Sequence[Condition]:
     if shape is None:
         return [listing.shown]
-    return [listing.shown, condition(shape.example, listing.keys, listing.related)]
+    return [listing.shown, condition(shape.example, listing.keys, listing.related, listing.shown)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SEARCHED: Final = ("name", "email", "username", "external_id")
 NAMED: Final = 10
+"""How many who are named exactly so are shown."""
+
 DELETED: Final = "deleted"
 STATUSES: Final = (*Status, DELETED)
 SORTS: Final[Mapping[str, str]] = {
@@ -40,16 +42,14 @@ SHOWN_AT_FIRST: Final = ("email", "username", "status", "updated_at")
 ATTRIBUTES: Final = "attributes."
 
 
-def matching(text: str) -> Filter:
-    """Whoever has this text in a name or an identifier."""
-    return parse_filter(" or ".join(f"{field} co {json.dumps(text)}" for field in SEARCHED), FIELDS)
+def matching(text: str, operator: str = "co") -> Filter:
+    """Whoever has this text in a name or an identifier; with `eq`, whoever has it as one, which indexes find."""
+    return parse_filter(" or ".join(f"{field} {operator} {json.dumps(text)}" for field in SEARCHED), FIELDS)
 
 
 async def named(users: UserService, text: str, among: Filter | None, hidden: Hidden = Hidden.NO) -> Sequence[User]:
-    """Some of those whose name or identifier is this text: one question for each, since an index answers each."""
-    exact = [parse_filter(f"{field} eq {json.dumps(text)}", FIELDS) for field in SEARCHED]
-    found = [await users.list(filter=every([each, among]), hidden=hidden, limit=NAMED) for each in exact]
-    return list({user.id: user for page in found for user in page.items}.values())
+    """Some of those whose name or identifier is this text."""
+    return (await users.list(filter=every([matching(text, "eq"), among]), hidden=hidden, limit=NAMED)).items
 
 
 def with_attribute(text: str) -> Filter:
