@@ -46,13 +46,14 @@ async def test_rows_come_to_the_same_ends_on_every_store(
     assert await run(units, Options()) == ENDS
     async with units.reading() as work:
         changes = await work.changes.list(since=0, limit=MAX_LIMIT)
-        members = await work.memberships.of_users([1, 2, 3])
-        names = {each.id: each.name for each in await work.groups.list(limit=9)}  # a unit that is undone uses up ids
-        assert len(await work.users.list(limit=9)) == 3
+        people = {each.id: each.name for each in await work.users.list(limit=9)}  # a unit that is undone uses up ids
+        names = {each.id: each.name for each in await work.groups.list(limit=9)}
+        members = await work.memberships.of_users(list(people))
+    assert len(people) == 3
     assert len(changes) == ENDS.count("created") + 1  # one row is a user and a membership
-    assert [(each.user_id, names[each.group_id], each.role) for each in members] == [
-        (1, "Engineers", "lead"),
-        (2, "Staff", None),
+    assert [(people[each.user_id], names[each.group_id], each.role) for each in members] == [
+        ("Alice", "Engineers", "lead"),
+        ("Bob", "Staff", None),
     ]
 
 

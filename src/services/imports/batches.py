@@ -37,6 +37,9 @@ class Met:
 
     fields: Mapping[str, Collection[str]]
     keys: dict[tuple[str, str], KeySet] = field(default_factory=lambda: defaultdict(KeySet))
+    expects_new: bool = False
+    """Whether the directory has none of the unique values of the next rows, as far as one knows. Then it is not asked
+    for them: if it has one, the unit is contended, and run again with the question."""
 
     @classmethod
     def by(cls, options: Options, *, dry_run: bool) -> "Met":
@@ -138,13 +141,13 @@ class Batch:
         """Those drafts whose unique values nobody else has. The others are rejected."""
         taken = {
             name: await found(store, name, [value for each in drafts if (value := new_value(each, name)) is not None])
-            for name in IDENTIFIERS[kind]
+            for name in (() if self._met.expects_new else IDENTIFIERS[kind])
         }
         return [draft for draft in drafts if self._is_free(kind, draft, taken)]
 
     def _is_free(self, kind: str, draft: Draft, taken: Mapping[str, Mapping[str, Entity]]) -> bool:
         values = {name: value for name in IDENTIFIERS[kind] if (value := getattr(draft.after, name)) is not None}
-        keys = {(kind, name, folded(name, value)): taken[name].get(value) for name, value in values.items()}
+        keys = {(kind, name, folded(name, value)): taken.get(name, {}).get(value) for name, value in values.items()}
         if faults := [fault for key, holder in keys.items() if (fault := self._fault_at(key, draft, holder))]:
             self.reject(draft.row, faults)
             return False

@@ -1,12 +1,14 @@
 """A whole import: its batches one after the other, and what a sync deletes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import islice
-from typing import Final
+from itertools import count, islice
+from typing import Final, TypeVar
 
 from domain.errors import Fault, Invalid, Malformed
+from domain.idempotency import Committed
 from domain.imports import (
     BATCH,
     MOST_AT_ONCE,
@@ -26,6 +28,12 @@ from domain.users import User
 from services.imports.batches import Met, folded, kind_of, texts
 from services.imports.service import ImportService, Stored
 
+T = TypeVar("T")
+U = TypeVar("U")
+
+SLICE: Final = 25
+"""How many rows are read before others have their turn."""
+
 OF_A_ROW: Final = (Invalid, Cycle)
 """Refusals that are about what a row says, so that other rows may be good."""
 
@@ -36,6 +44,14 @@ class Step:
 
     outcomes: Sequence[Outcome]
     seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that are stored together."""
+
+    number: int
+    rows: Sequence[Row]
 
 
 class Import:
@@ -50,13 +66,18 @@ class Import:
         self._rows = rows
         self._options = options
         self._met = Met.by(options, dry_run=service.context.dry_run)
+        self._met.expects_new = self._all_are_new = options.mode is Mode.CREATE and not service.context.dry_run
 
     async def steps(self) -> AsyncGenerator[Step]:
         """Raises what its operations raise. What earlier steps stored stays stored."""
         file = await self._keys() if self._options.mode is Mode.SYNC else None
-        for number, rows in enumerate(self._batches()):
-            async for step in self._store(rows, number):
-                yield self._counted(*step)
+        async with aclosing(with_the_next(self._parts(), self._store)) as done:
+            async for part, stored in done:
+                if stored is not None:
+                    yield self._counted(stored.result, stored.seq)
+                    continue
+                for row in part.rows:
+                    yield self._counted(*await self._store_alone(row, f"{part.number}/{row.line}"))
         if file is not None:
             async for users in self._missing(file):
                 had = {each.id: getattr(each, self._options.match) for each in users}
@@ -66,28 +87,31 @@ class Import:
     def _counted(self, stored: Stored, seq: int | None) -> Step:
         self.counts = self.counts.plus(stored.outcomes, again=stored.again)
         self._met.add(stored.keys)
+        self._met.expects_new = self._all_are_new and all(each.done is not Done.REJECTED for each in stored.outcomes)
         return Step(stored.outcomes, seq)
 
-    def _batches(self) -> Iterator[Sequence[Row]]:
+    async def _parts(self) -> AsyncGenerator[Part]:
         rows = iter(self._rows)
         if self._options.atomic:
-            yield all_of(rows)
-        else:
-            while some := list(islice(rows, BATCH)):
-                yield some
+            yield Part(0, all_of(rows))
+            return
+        for number in count():
+            part: list[Row] = []
+            while len(part) < BATCH and (some := list(islice(rows, min(SLICE, BATCH - len(part))))):
+                part += some
+                await asyncio.sleep(0)  # others are served meanwhile, and the part before is stored
+            if not part:
+                return
+            yield Part(number, part)
 
-    async def _store(self, rows: Sequence[Row], number: int) -> AsyncGenerator[tuple[Stored, int | None]]:
-        """Together, or one by one if one of them cannot be stored."""
-        part = str(number)
+    async def _store(self, part: Part) -> Committed[Stored] | None:
+        """None if one of the rows cannot be stored, and the others may be."""
         try:
-            stored = await self._service.store(rows, self._options, self._met, part=part)
+            return await self._service.store(part.rows, self._options, self._met, part=str(part.number))
         except OF_A_ROW:
             if self._options.atomic:
                 raise
-            for row in rows:
-                yield await self._store_alone(row, f"{part}/{row.line}")
-        else:
-            yield stored.result, stored.seq
+            return None
 
     async def _store_alone(self, row: Row, part: str) -> tuple[Stored, int | None]:
         try:
@@ -135,6 +159,22 @@ class Import:
             yield page.items, [each for each in page.items if folded(match, getattr(each, match)) not in file]
             more = page.more
             after = BY_ID.position(page.items[-1]) if more else None
+
+
+async def with_the_next(items: AsyncGenerator[T], use: Callable[[T], Awaitable[U]]) -> AsyncGenerator[tuple[T, U]]:
+    """Each item and what comes of its use, while the next one is made."""
+
+    async def make() -> T | None:
+        return await anext(items, None)
+
+    making = asyncio.create_task(make())
+    try:
+        while (item := await making) is not None:
+            making = asyncio.create_task(make())
+            yield item, await use(item)
+    finally:
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
 
 
 def all_of(rows: Iterator[Row]) -> Sequence[Row]:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Any, ClassVar, Final
 
-from domain.errors import Fault
+from domain.errors import Contended, Fault
 from domain.idempotency import NOBODY, AlreadyDone, Committed, IdempotencyKey
 from domain.imports import Done, Kind, Match, Options, Outcome, Row
 from domain.keys import Scope
@@ -60,12 +60,16 @@ class ImportService(Service):
         key = None if options.key is None else key_of(f"{options.key} {part}", rows, options)
         try:
             async with self.units.writing(replace(self.context, idempotency_key=key)) as work:
-                met = met or Met.by(options, dry_run=self.context.dry_run)
-                batch = Batch(work, options, met, self.context.scopes, self._is_email)
+                known = met or Met.by(options, dry_run=self.context.dry_run)
+                batch = Batch(work, options, known, self.context.scopes, self._is_email)
                 outcomes = await carry_out(batch, rows)
                 if options.atomic and any(each.done is Done.REJECTED for each in outcomes):
                     return Committed(Stored([withheld(each) for each in outcomes]))
                 return await work.commit(Stored(outcomes, tuple(batch.lines)))
+        except Contended:
+            if met is not None:
+                met.expects_new = False
+            raise
         except AlreadyDone as done:
             keys = [(Kind.USER, options.match, folded(options.match, each)) for each in texts(rows, options.match)]
             return Committed(Stored(outcomes_in(done.answer), keys, again=True))

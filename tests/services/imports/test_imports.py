@@ -1,7 +1,9 @@
 """Imports on the fake: what becomes of each row."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -27,7 +29,7 @@ from domain.values import JsonObject
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.groups import GroupService
-from services.imports import runs
+from services.imports import batches, runs
 from services.imports.batches import IDENTIFIERS, Met
 from services.imports.runs import Import
 from services.imports.service import ImportService
@@ -60,7 +62,7 @@ class Importing:
     async def run(self, *values: JsonObject, options: Options = CREATE, **context: Any) -> list[Outcome]:
         return await self.run_rows(rows_of(*values), options, **context)
 
-    async def run_rows(self, rows: Sequence[Row], options: Options, **context: Any) -> list[Outcome]:
+    async def run_rows(self, rows: Iterable[Row], options: Options, **context: Any) -> list[Outcome]:
         service = ImportService(self.units, RequestContext(actor="importer", request_id="r9", **context))
         one = Import(service, rows, options)
         outcomes = [outcome async for step in one.steps() for outcome in step.outcomes]
@@ -151,6 +153,69 @@ class TestCreate:
         )
         stored = (await service.store(rows_of(ALICE, {"name": "C", "email": "c"}), Options())).result
         assert ends(stored.outcomes) == ["created", "rejected"]
+
+    async def test_the_directory_is_asked_for_values_only_after_it_had_one(
+        self, directory: Importing, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+        find = batches.found
+
+        async def found(store: Any, name: str, values: Any) -> Any:
+            asked.extend([name] if values else [])
+            return await find(store, name, values)
+
+        monkeypatch.setattr(batches, "found", found)
+        new = [{"name": f"User {n}", "external_id": f"x{n}"} for n in range(2 * BATCH)]
+        await directory.run(*new)
+        assert asked == []
+        again = [{"name": "Again", "external_id": "x0"}, *({"name": "N", "external_id": f"y{n}"} for n in range(14))]
+        assert ends(await directory.run(*again)) == ["rejected", *["created"] * 14]
+        assert asked == ["external_id", "external_id"]  # at the second attempt, and in the batch after it
+
+    async def test_the_next_rows_are_read_while_some_are_stored(
+        self, directory: Importing, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        are_read = asyncio.Event()
+        store = ImportService.store
+
+        async def store_later(*arguments: Any, **options: Any) -> Any:
+            async with asyncio.timeout(30):
+                await are_read.wait()
+            return await store(*arguments, **options)
+
+        def rows() -> Iterator[Row]:
+            yield from rows_of(*[{"name": "A"}] * BATCH)
+            are_read.set()
+            yield Row(BATCH + 1, {"name": "B"})
+
+        monkeypatch.setattr(ImportService, "store", store_later)
+        assert ends(await directory.run_rows(rows(), Options())) == ["created"] * (BATCH + 1)
+
+    async def test_rows_before_the_line_that_ends_a_file_too_soon_are_stored_and_told(
+        self, directory: Importing
+    ) -> None:
+        def rows() -> Iterator[Row]:
+            yield from rows_of(*[{"name": "A"}] * BATCH)
+            raise Malformed("no more")
+
+        told: list[Outcome] = []
+        service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
+
+        async def run() -> None:
+            async for step in Import(service, rows(), Options()).steps():
+                told.extend(step.outcomes)
+
+        with pytest.raises(Malformed):
+            await run()
+        assert ends(told) == ["created"] * BATCH == ["created"] * len(await directory.people())
+
+    async def test_an_import_that_is_given_up_leaves_nothing_running(self, directory: Importing) -> None:
+        service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
+        before = asyncio.all_tasks()
+        async with aclosing(Import(service, rows_of(*[{"name": "A"}] * 3 * BATCH), Options()).steps()) as steps:
+            await anext(steps)
+        assert len(await directory.people()) == BATCH
+        assert asyncio.all_tasks() == before
 
     async def test_more_rows_than_a_batch_are_all_stored(self, directory: Importing) -> None:
         many = [{"name": f"User {n}", "external_id": f"x{n}"} for n in range(2 * BATCH + 3)]
