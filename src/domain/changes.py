@@ -100,8 +100,13 @@ class ChangePage:
         return cls(changes, last if changes and len(changes) == limit else max(last, looked_at))
 
 
+AS_THEY_ARE: Final = frozenset({str, int, bool, float, dict, list})
+
+
 def plain(value: Any) -> JsonValue:
     """A field's value as JSON. Times are RFC 3339, in UTC."""
+    if value is None or type(value) in AS_THEY_ARE:
+        return value  # type: ignore[no-any-return]
     if isinstance(value, tuple):
         return [plain(each) for each in value]
     if isinstance(value, datetime):

@@ -140,18 +140,14 @@ def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
     entity = after or before
     if entity is None or (after is None and not line.has_ended):
         return None, None
-    was, became = state_of(before), state_of(after)
-    if after is None:
-        differing = list(was)
-    elif before is None:
-        differing = [name for name, value in became.items() if value is not None]
-    else:
-        differing = [name for name, value in was.items() if not same(value, became[name])]
     identity = {name: plain(getattr(entity, name)) for name in entity.identified_by}
-    return (
-        None if before is None else {name: was.get(name) for name in differing},
-        identity if after is None else {**identity, **{name: became.get(name) for name in differing}},
-    )
+    was, became = state_of(before), state_of(after)
+    if before is None:
+        return None, {**identity, **{name: value for name, value in became.items() if value is not None}}
+    if after is None:
+        return was, identity
+    differing = [name for name, value in was.items() if not same(value, became[name])]
+    return {name: was[name] for name in differing}, {**identity, **{name: became[name] for name in differing}}
 
 
 def differ(before: Entity, after: Entity) -> bool:

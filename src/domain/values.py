@@ -137,8 +137,9 @@ class OneOf:
         return self.values(value) if isinstance(value, str) and value in list(self.values) else value
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:
-        if not isinstance(value, self.values):
-            yield Fault(pointer, "not_allowed", f"Must be one of {', '.join(self.values)}.")
+        if isinstance(value, self.values):
+            return NO_FAULTS
+        return iter([Fault(pointer, "not_allowed", f"Must be one of {', '.join(self.values)}.")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,9 @@ class Attributes:
         return value
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:
+        return NO_FAULTS if is_flat(value, self.max_bytes) else self._faults(pointer, value)
+
+    def _faults(self, pointer: str, value: object) -> Iterator[Fault]:
         if not isinstance(value, Mapping):
             yield Fault(pointer, "wrong_type", "Must be an object.")
             return
@@ -202,6 +206,33 @@ class Attributes:
             yield from self._faults_within(f"{pointer}/{escape(key)}", member, levels)
 
 
+MOST_PER_CHARACTER: Final = 6
+"""Bytes of an ASCII character in JSON: `\\u0001`."""
+
+MOST_PER_SCALAR: Final = 17
+"""Bytes of any other value of a flat object in JSON: an integer of 16 digits with a minus."""
+
+
+def is_flat(value: object, max_bytes: int) -> bool:
+    """Whether a document is good at a glance, as most are: a small object of ASCII texts, integers and constants."""
+    if type(value) is not dict:
+        return False
+    characters = scalars = 0
+    for key, member in value.items():
+        if type(key) is not str or not key.isascii() or "\x00" in key:
+            return False
+        kind = type(member)
+        if kind is str:
+            if not member.isascii() or "\x00" in member:
+                return False
+            characters += len(member)
+        elif kind is not bool and member is not None and not (kind is int and abs(member) <= MAX_INTEGER):
+            return False
+        characters += len(key)
+        scalars += 1
+    return MOST_PER_CHARACTER * (characters + scalars) + MOST_PER_SCALAR * (scalars + 1) <= max_bytes
+
+
 def faults_in_scalar(pointer: str, value: object) -> Iterator[Fault]:
     match value:
         case None | bool():
@@ -227,7 +258,7 @@ def escape(key: str) -> str:
 def copied(document: JsonValue) -> JsonValue:
     """A document of its own."""
     if isinstance(document, dict):
-        return {name: copied(member) for name, member in document.items()}
+        return {name: copied(each) if isinstance(each, dict | list) else each for name, each in document.items()}
     return [copied(each) for each in document] if isinstance(document, list) else document
 
 

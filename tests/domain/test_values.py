@@ -4,13 +4,14 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.values import (
+    COMPACT,
     MAX_ID,
     MAX_INTEGER,
     Attributes,
@@ -23,6 +24,7 @@ from domain.values import (
     flaw_in,
     fold,
     instant,
+    is_flat,
     is_id,
     merge_patch,
     same,
@@ -320,3 +322,48 @@ def test_patching_twice_is_patching_once(target: Any, patch: Any) -> None:
 @given(json_values)
 def test_a_patch_of_nothing_is_what_it_sets(patch: Any) -> None:
     assert merge_patch({}, patch) == without_nulls(patch)
+
+
+ASCII: Final = st.text(st.characters(max_codepoint=127), max_size=12)
+ANY_TEXT: Final = ASCII | st.text(max_size=6) | st.just("x" * 13)
+SCALARS: Final = (
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | ANY_TEXT
+    | st.integers()
+    | st.sampled_from([MAX_INTEGER, -MAX_INTEGER - 1])
+)
+
+
+@given(ASCII)
+def test_the_short_cut_of_folding_is_what_folding_does(text: str) -> None:
+    """Among other letters there is no short cut: a letter that stays as it is keeps the blanks apart."""
+    assert fold(text) == fold(f"ß{text}ß").removeprefix("ss").removesuffix("ss").strip()
+
+
+@given(ANY_TEXT | SCALARS, st.booleans())
+def test_the_short_cut_of_texts_finds_what_the_whole_way_finds(value: object, folds: bool) -> None:
+    rule = Text(max=12, folds=folds)
+    assert [*rule.faults("/a", value)] == [*rule._faults("/a", value)]
+
+
+@given(st.dictionaries(ANY_TEXT, SCALARS | st.lists(SCALARS, max_size=2), max_size=4) | SCALARS, st.integers(2, 200))
+def test_the_short_cut_of_attributes_finds_what_the_whole_way_finds(value: object, most: int) -> None:
+    rule = Attributes(max_bytes=most)
+    assert [*rule.faults("/a", value)] == [*rule._faults("/a", value)]
+
+
+def test_the_short_cut_of_attributes_counts_no_byte_too_few() -> None:
+    """At most so many characters, each of six bytes, and keys beside numbers of seventeen."""
+    for document in ({"\x01" * 40: "\x01" * 40}, {f"\x01{n}": -MAX_INTEGER for n in range(9)}, {"": ""}, {}):
+        size = len(COMPACT.encode(document).encode())
+        assert not [*Attributes(max_bytes=size).faults("/a", document)]
+        assert [each.code for each in Attributes(max_bytes=size - 1).faults("/a", document)] == ["too_long"]
+        assert not is_flat(document, size - 1)
+
+
+@pytest.mark.parametrize("document", [{}, {"a": "b", "c": 1, "d": None, "e": True}])
+def test_what_is_flat_takes_the_short_cut(document: object) -> None:
+    assert is_flat(document, 16 * 1024)
+    assert not is_flat([document], 16 * 1024)

@@ -4,7 +4,7 @@ The statements are SQLAlchemy Core, composed from the columns once.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
@@ -53,6 +53,7 @@ class EntityTable(Generic[N, E]):
         self.make: Callable[..., E] = maker(entity)
         self.json_fields = [each.name for each in fields_.values() if each.is_json]
         self._forms = {n: fields_[n].form if n in fields_ else fold for n in names if f"{n}_key" in table.c}
+        self._all = names
         self._names = [name for name in names if name != "id" and name not in unsaved]
 
         self.columns = tuple(table.c[name] for name in names)
@@ -129,7 +130,9 @@ class EntityTable(Generic[N, E]):
 
     def know(self, unit: Writing, entity: E) -> E:
         """Remember a copy, and return it: callers may alter what the attributes of the entity itself hold."""
-        copies: Any = {name: copied(getattr(entity, name)) for name in self.json_fields}
-        known: E = replace(cast("Any", entity), **copies) if copies else entity
+        known = entity
+        if self.json_fields:
+            values = [getattr(entity, name) for name in self._all]
+            known = self.make(*[copied(value) if isinstance(value, dict | list) else value for value in values])
         unit.known[entity.kind, entity.id] = known
         return known
