@@ -34,14 +34,14 @@ SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 REQUEST_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5, 16, 35)
 """The bounds are close together up to 50 ms, where nearly all answers are. Above that they follow the time limits: a
-wait for a connection ends after 3 seconds as a rule, a statement after 15, a wait for changes soon after 30. Each bound
+wait for a connection ends after 2 seconds as a rule, a statement after 15, a wait for changes soon after 30. Each bound
 is one more series for each operation and status."""
 
 DATABASE_S: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.25, 1, 3.5, 16)
 """A read by its key takes tenths of a millisecond; a statement is ended after 15 seconds."""
 
 WAIT_S: Final = (0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1, 3.5, 10, 61)
-"""Waits are short while connections are free. They end after 3 seconds, or what is set instead, at most 60."""
+"""Waits are short while connections are free. They end after 2 seconds, or what is set instead, at most 60."""
 
 
 REQUEST_TEXT: Final = "Time until the answer was over, waits for changes and whole streams included."

@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     ] = 10
     pool_timeout_s: Annotated[
         float, Field(gt=0, le=60, description="How long a request waits for a connection before it is refused")
-    ] = 3.0
+    ] = 2.0
     drain_s: Annotated[
         float, Field(ge=0, le=300, description="How long to keep serving after SIGTERM, while not ready")
     ] = 0.0

@@ -12,7 +12,15 @@ from dependency_injector import providers
 
 from api.container import Container
 from api.process.logs import configure_logs
-from api.process.startup import announce, config_of, console_path, listen, long_lived_app, require_key_unless_local
+from api.process.startup import (
+    announce,
+    config_of,
+    console_path,
+    listen,
+    long_lived_app,
+    require_key_unless_local,
+    together,
+)
 from api.process.workers import serve_with_workers
 from api.settings import Settings
 from api.version import VERSION
@@ -59,6 +67,6 @@ async def serve_alone(settings: Settings, fd: int | None = None) -> None:
         with listen(settings, fd) as listener:
             announce(settings, listener, container.database(), await console_path(container))
             app = long_lived_app(container, settings)
-            await Server(config_of(settings, app)).serve(sockets=[listener])
+            await Server(config_of(settings, app)).serve(sockets=together(listener))
     finally:
         await units.stop()

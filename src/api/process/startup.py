@@ -23,6 +23,7 @@ log = structlog.get_logger("roster")
 
 KEEP_ALIVE_S: Final = 5
 BACKLOG: Final = 2048
+ACCEPTED_IN_A_TURN: Final = 16
 
 
 async def require_key_unless_local(container: Container) -> None:
@@ -80,6 +81,14 @@ def listen(settings: Settings, fd: int | None = None) -> socket.socket:
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
         raise NotReady(f"Cannot listen on {where}: {error.strerror}. Choose others by --host and --port.") from error
+
+
+def together(listener: socket.socket) -> list[socket.socket]:
+    """The socket, as often as connections are to be accepted in a turn of the event loop: libuv accepts one on each.
+
+    Under load a turn takes many milliseconds, and hundreds of clients that connect at once waited for seconds.
+    """
+    return [listener, *[listener.dup() for _ in range(ACCEPTED_IN_A_TURN - 1)]]
 
 
 def inherited(fd: int) -> socket.socket:

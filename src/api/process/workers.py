@@ -18,7 +18,15 @@ from uvicorn.supervisors import Multiprocess
 from api.container import Container
 from api.metrics import shared_by_workers
 from api.process.logs import configure_logs
-from api.process.startup import announce, config_of, console_path, listen, long_lived_app, require_key_unless_local
+from api.process.startup import (
+    announce,
+    config_of,
+    console_path,
+    listen,
+    long_lived_app,
+    require_key_unless_local,
+    together,
+)
 from api.settings import Settings
 from domain.errors import NotReady
 
@@ -60,7 +68,7 @@ class Workers(Multiprocess):
     def __init__(
         self, config: uvicorn.Config, listener: socket.socket, figures: str, announce: Callable[[], None]
     ) -> None:
-        super().__init__(config, [listener])
+        super().__init__(config, together(listener))
         self._figures = figures
         self._announce = announce
         self._has_announced = False

@@ -19,10 +19,12 @@ from repositories.engines.meter import Meter, Pool
 from repositories.engines.postgres.errors import (
     DRIVER_ERRORS,
     READ_ONLY,
+    busy,
     code_of,
     refusal_of_connection,
     translating_errors,
 )
+from repositories.engines.queues import Queue
 from repositories.engines.schema import read_json
 
 if TYPE_CHECKING:
@@ -35,13 +37,14 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """A pool whose callers wait at most `timeout_s` seconds for a connection."""
+    """A pool whose callers wait at most `timeout_s` seconds for a connection, and not at all in a longer queue."""
 
     def __init__(self, pool: "DriversPool", timeout_s: float, limits: Limits, meter: Meter, name: Pool) -> None:
         self.meter = meter
         self._limits = limits
         self._pool = pool
         self._timeout_s = timeout_s
+        self._queue = Queue(pool.get_max_size(), timeout_s)
         self._name: Pool = name
 
     async def close(self) -> None:
@@ -56,8 +59,9 @@ class Connections:
 
     @asynccontextmanager
     async def one(self) -> "AsyncIterator[Connection]":
-        """Raises `Busy` after the time-out, and `Unreachable` if a connection cannot be made."""
+        """Raises `Busy` after the time-out, or at once, and `Unreachable` if a connection cannot be made."""
         connection = await self._acquire()
+        since = time.perf_counter()
         self.meter.in_use(self._name, 1)
         try:
             yield connection
@@ -67,6 +71,7 @@ class Connections:
             raise
         finally:
             self.meter.in_use(self._name, -1)
+            self._queue.held(time.perf_counter() - since)
             await self._release(connection)
 
     async def _release(self, connection: "Connection") -> None:
@@ -75,7 +80,10 @@ class Connections:
             await self._pool.release(connection, timeout=self._limits.end_s)
 
     async def _acquire(self) -> "Connection":
+        if self._queue.is_too_long:
+            raise busy()
         started = time.perf_counter()
+        self._queue.waiting += 1
         try:
             with translating_errors(refusal_of_connection):
                 async with asyncio.timeout(self._timeout_s):  # the pool's own time-out makes a task for each call
@@ -84,6 +92,7 @@ class Connections:
             self.meter.failed(refusal)
             raise
         finally:
+            self._queue.waiting -= 1
             self.meter.waited(self._name, time.perf_counter() - started)
 
 
