@@ -1,6 +1,7 @@
 """Imports in the console: a file, a dry run, and the import itself with its progress."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from tempfile import TemporaryFile
 from typing import Final
 
@@ -12,7 +13,7 @@ from api.console.pages import render, route, to
 from api.files import reports
 from api.imports import receive
 from api.web.streams import NDJSON
-from domain.errors import Malformed, NotFound
+from domain.errors import Busy, Malformed, NotFound
 from domain.imports import Done, Match, Mode, Options
 from domain.keys import Scope, require_scopes
 from domain.work import RequestContext
@@ -42,6 +43,12 @@ def imports_of(request: Request, *, dry_run: bool) -> ImportService:
     return service
 
 
+def place_of(request: Request) -> AbstractContextManager[None]:
+    """One of those for imports over HTTP: the console's are counted among them."""
+    place: AbstractContextManager[None] = request.app.state.container.import_places().one(request.state.session.actor)
+    return place
+
+
 async def show_import(request: Request) -> Response:
     """With `rows`, only how far it is. The header says when there is more to see than that."""
     job = job_of(request)
@@ -65,8 +72,12 @@ async def take_file(request: Request) -> Response:
         file.close()
         raise
     job = Job(request.query_params.get("name", "")[:200], file, options)
+    try:
+        job.begin(State.CHECKING, imports_of(request, dry_run=True), State.CHECKED, place_of(request))
+    except Busy:
+        job.close()
+        raise
     request.app.state.jobs.keep(request.state.session.actor, job)
-    job.begin(State.CHECKING, imports_of(request, dry_run=True), State.CHECKED)
     return Response(status_code=204)
 
 
@@ -87,7 +98,7 @@ async def act_on_import(request: Request) -> Response:
     if job is None:
         raise NotFound("There is no import of yours here any more.")
     if action == "start" and job.state is State.CHECKED:
-        job.begin(State.RUNNING, imports_of(request, dry_run=False), State.DONE)
+        job.begin(State.RUNNING, imports_of(request, dry_run=False), State.DONE, place_of(request))
     elif action == "cancel":
         job.cancel()
     elif action == "discard" and not job.is_going:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import AbstractContextManager, ExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from tempfile import TemporaryFile
@@ -58,6 +58,8 @@ class Job:
     began: float = 0
     ended: float | None = None
     task: asyncio.Task[None] | None = None
+    place: ExitStack = field(default_factory=ExitStack)
+    """Taken while it goes on."""
 
     @property
     def is_going(self) -> bool:
@@ -75,7 +77,9 @@ class Job:
     def seconds_left(self) -> float | None:
         return (self.total - self.counts.rows) / self.rows_per_s if self.total and self.rows_per_s else None
 
-    def begin(self, state: State, service: ImportService, done: State) -> None:
+    def begin(self, state: State, service: ImportService, done: State, place: AbstractContextManager[None]) -> None:
+        """Take the place, and go on in the background. Raises `Busy` while too many imports are under way."""
+        self.place.enter_context(place)
         self.state, self.counts, self.began, self.ended, self.reason = state, Counts(), time.monotonic(), None, ""
         self.errors.clear()
         self.task = asyncio.create_task(self._run(service, done))
@@ -93,6 +97,7 @@ class Job:
             self.state, self.reason = State.STOPPED, "The server failed. Its log says why."
             raise
         finally:
+            self.place.close()
             self.ended = time.monotonic()
             self.total = max(self.total, self.counts.rows)
 

@@ -132,3 +132,21 @@ async def test_progress_is_told_while_it_goes_on(directory: Directory) -> None:
     assert "<progress" in progress.text
     assert "time left" in progress.text
     assert "roster-done" not in progress.headers
+
+
+async def test_an_import_waits_for_no_place_and_gives_its_own_back(directory: Directory) -> None:
+    places = directory.container.import_places()
+    browser = await signed_in(directory, *Scope)
+    with places.one("a"), places.one("b"):
+        refused = await bring(browser)
+        assert refused.status_code == 503
+        assert "Too many imports are under way." in refused.text
+        assert "Check the file" in (await browser.see("/import")).text
+    assert (await bring(browser)).status_code == 204
+    await ended(directory)
+    assert places.taken == 0
+    with places.one("a"), places.one("b"):
+        assert (await browser.send("/import/start", on="/groups/new")).status_code == 503
+    await browser.send("/import/start", on="/groups/new")
+    assert (await ended(directory)).state is State.DONE
+    assert places.taken == 0
