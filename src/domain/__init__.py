@@ -1,1 +1,2 @@
-"""What the directory knows: entities, their rules, what a store promises. Standard library only."""
+"""The core of the directory: entities, their rules, and the interfaces of stores. It imports only the standard
+library."""

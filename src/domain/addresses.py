@@ -4,10 +4,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 NAT64: Final = IPv6Network("64:ff9b::/96")
-"""IPv4 addresses as a network without IPv4 writes them (RFC 6052, section 2.1): the last 32 bits."""
+"""The prefix of IPv4 addresses in a network that has only IPv6 (RFC 6052, section 2.1). The last 32 bits are the IPv4
+address."""
 
 UNICAST: Final = IPv6Network("2000::/3")
-"""All IPv6 addresses of hosts that IANA has given out."""
+"""All global unicast addresses that IANA has allocated."""
 
 SPECIAL: Final = (
     IPv4Network("192.0.0.0/24"),  # IETF protocols; a cloud has its metadata there
@@ -15,15 +16,15 @@ SPECIAL: Final = (
     IPv6Network("2001::/23"),  # IETF protocols, Teredo
     IPv6Network("3fff::/20"),  # documentation
 )
-"""Networks of IANA's registries of special purposes that the tables of older Pythons lack."""
+"""Networks of IANA's special-purpose registries that older versions of Python do not know."""
 
 
 def is_public(text: str) -> bool:
     """Whether this is the address of one host on the public Internet.
 
-    Not public are loopback, private and shared networks, link-local addresses (where clouds have their metadata),
-    multicast, and whatever IANA keeps for special purposes. An IPv6 address that contains an IPv4 address is as public
-    as that one. Anything but an address is not public.
+    Not public are: loopback, private and shared networks, link-local addresses (where clouds have their metadata),
+    multicast, and all other networks that IANA reserves for special purposes. If an IPv6 address contains an IPv4
+    address, the IPv4 address decides. A text that is not an address is not public.
     """
     try:
         address = ip_address(text.partition("%")[0])
@@ -41,7 +42,7 @@ def is_global(address: IPv4Address | IPv6Address) -> bool:
 
 
 def contained_in(address: IPv4Address | IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that packets to an IPv6 address end up at, if any."""
+    """The IPv4 address to which packets for this IPv6 address are forwarded, if any."""
     if isinstance(address, IPv4Address):
         return None
     if address in NAT64:

@@ -1,4 +1,4 @@
-"""Batches: many operations on users in one request, and what became of each."""
+"""Batches: many operations on users in one request, and the result of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from domain.values import JsonObject
 from domain.versions import Expected
 
 MOST: Final = 1000
-"""How many operations one batch has at most."""
+"""The largest number of operations in one batch."""
 
 
 class Verb(StrEnum):
@@ -28,7 +28,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserOperation:
-    """`who` is None for a new user only. `expected` are the versions that it may have."""
+    """`who` is None only if a user is created. `expected` are the versions that the user may have."""
 
     verb: Verb
     who: Who | None = None
@@ -38,9 +38,8 @@ class UserOperation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationDone:
-    """The user afterwards, and whether it is new; or why nothing was done.
-
-    Without either, it was good, and is undone because another one was refused.
+    """The user after the operation and whether it is new, or the refusal. If it has neither, the operation itself was
+    valid, but was undone because another operation of an atomic batch was refused.
     """
 
     user: User | None = None
@@ -49,7 +48,7 @@ class OperationDone:
 
 
 class Taken(Invalid):
-    """Others have the values of unique fields."""
+    """Other entities have the values of unique fields."""
 
     code = "taken"
 

@@ -1,4 +1,4 @@
-"""Changes: one for each entity that a unit of work wrote, kept with it in the same transaction."""
+"""Changes: one for each entity that a unit of work wrote, stored in the same transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -14,7 +14,8 @@ from domain.values import JsonObject, JsonValue
 
 
 class Action(StrEnum):
-    """What was done. Deleting hides, restoring shows again, ending removes and keeps the history, purging erases."""
+    """What was done. Deleting hides an entity, restoring shows it again. Ending removes it and keeps its history,
+    purging also erases the values in its history."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -55,9 +56,9 @@ class Change(NewChange):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many changes of one kind, with one action, there were on one day in UTC, written 2026-01-31.
+    """The number of changes of one kind and one action on one day in UTC, such as 2026-01-31.
 
-    `before` and `after` are the field `status` in these changes, of kinds that have one.
+    `before` and `after` are the values of the field `status` in these changes, if the kind has this field.
     """
 
     day: str
@@ -88,14 +89,15 @@ NEWEST_FIRST: Final = Sort((Order(SEQ, descending=True),))
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """Some changes. Up to the number `end` the record has no other change that was asked for."""
+    """Some changes. Up to the number `end` they are all changes that match what was asked for."""
 
     changes: Sequence[Change]
     end: int
 
     @classmethod
     def of(cls, changes: Sequence[Change], limit: int, looked_at: int) -> "ChangePage":
-        """The page of at most `limit` changes that a list found, when the record had changes up to `looked_at`."""
+        """A page of the changes that a list with this limit found. `looked_at` is the last number of the record before
+        the list was read."""
         last = changes[-1].seq if changes else 0
         return cls(changes, last if changes and len(changes) == limit else max(last, looked_at))
 
@@ -151,7 +153,8 @@ class ReadChanges(Protocol):
         ...
 
     async def tally(self, *, since: datetime, most: int) -> Sequence[Tally]:
-        """What happened on each day from this time on, as the newest `most` changes have it, in no order."""
+        """The numbers of changes for each day since this time, in no order. Only the newest `most` changes are
+        counted."""
         ...
 
     async def last(self) -> int:
@@ -159,24 +162,23 @@ class ReadChanges(Protocol):
         ...
 
     async def has_expired(self, position: int) -> bool:
-        """Whether the feed cannot be followed from this number on.
-
-        A reader at this position has seen changes that a restore undid, or misses changes that are no longer kept.
+        """Whether the feed cannot be followed from this number on. Either a reader at this position has seen changes
+        that a restore undid, or changes after this position are no longer kept.
         """
         ...
 
     async def last_about(self, kind: str, ids: Collection[int]) -> Mapping[int, tuple[int, datetime]]:
-        """The number and the time of the last change that is about each of these entities, if there is one.
+        """For each of these entities the number and the time of the last change that is about it, if there is one.
 
-        It takes two statements. Their cost does not depend on how many changes an entity has.
+        It takes two statements, whose cost does not depend on the number of changes.
         """
         ...
 
 
 class Changes(ReadChanges, Protocol):
     async def trim(self, *, before: datetime, up_to: int, limit: int) -> int:
-        """Remove the oldest changes, at most `limit`: from before this time, and with numbers up to `up_to`.
+        """Remove at most `limit` of the oldest changes: those from before this time, with numbers up to `up_to`.
 
-        Returns how many were removed. Positions before the last one of them have expired.
+        Returns how many were removed. Positions before the last removed change expire.
         """
         ...

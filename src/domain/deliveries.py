@@ -1,4 +1,4 @@
-"""Deliveries: what became of a change on its way to a webhook, and when it is tried again."""
+"""Deliveries: the attempts to send a change to a webhook, and the time of the next attempt."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,41 +14,42 @@ from domain.lists.pages import Order, Position, Sort
 from domain.references import Subject
 
 RETRIED_AFTER_S: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
-"""How long after each failed attempt the next one follows, by Standard Webhooks; the last one again and again."""
+"""The waits after failed attempts, as Standard Webhooks recommends them. The last one repeats."""
 
 JITTER: Final = 0.1
-"""The largest random part of a wait, up or down, so that messages that failed together are not sent together."""
+"""Each wait is randomly longer or shorter by up to this part of it. So messages that failed together are not sent again
+together."""
 
 MAX_RETRY_AFTER: Final = timedelta(hours=24)
-"""The longest that a receiver can ask to be left alone."""
+"""The longest time for which a receiver can ask for no messages."""
 
 SET_ASIDE_AFTER: Final = timedelta(days=3)
-"""How long a message may be refused before it is set aside."""
+"""After this time, a message that the receiver refuses is set aside."""
 
 MAX_ANSWER: Final = 1024
-"""How much of an answer is kept, in bytes of UTF-8."""
+"""Bytes of an answer that are stored, in UTF-8."""
 
 ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 GONE: Final = 410
 LATER: Final = {408, 425, 429}
-"""Refusals that are not about the message: the same one may be taken later."""
+"""Statuses that do not mean that the message is wrong: the receiver may accept the same message later."""
 
 Random = Callable[[], float]
 """Returns a number from 0 up to 1."""
 
 
 class DeliveryState(StrEnum):
-    """What became of a change on its way to a webhook."""
+    """The state of a delivery."""
 
     DELIVERED = "delivered"
     RETRYING = "retrying"
-    """It failed, and is tried again. The changes of the same entity wait behind it."""
+    """The last attempt failed, and there will be another one. Later changes of the same entity wait for it."""
 
     ASKED = "asked"
-    """Somebody asked to try it now."""
+    """Somebody asked to send it again now."""
 
     SET_ASIDE = "set_aside"
-    """The receiver has refused it for `SET_ASIDE_AFTER`. It is not tried again unless somebody asks."""
+    """The receiver has refused it for `SET_ASIDE_AFTER`. It is sent again only if somebody asks for it."""
 
 
 class Verdict(StrEnum):
@@ -56,18 +57,18 @@ class Verdict(StrEnum):
 
     DELIVERED = "delivered"
     FAILED = "failed"
-    """No answer, or one that may be another later: redirects too, which are not followed."""
+    """There was no answer, or a later attempt may get another one. Redirects, which are not followed, count as this."""
 
     REFUSED = "refused"
-    """The receiver does not take this message."""
+    """The receiver does not accept this message."""
 
     GONE = "gone"
-    """The receiver wants no messages any more."""
+    """The receiver wants no more messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back from an attempt: a status, or an error if there was no answer. `text` is its beginning."""
+    """The result of an attempt: a status, or an error if there was no answer. `text` is the beginning of the body."""
 
     milliseconds: int
     status: int | None = None
@@ -85,12 +86,12 @@ class Answer:
 
     @property
     def beginning(self) -> str | None:
-        """The first `MAX_ANSWER` bytes of the text, without what cannot be stored; None if there are none."""
+        """The first `MAX_ANSWER` bytes of the text, without characters that cannot be stored; None if it is empty."""
         clean = self.text.replace("\x00", "\ufffd").encode(errors="replace")
         return clean[:MAX_ANSWER].decode(errors="ignore") or None
 
     def leaves_alone_until(self, at: datetime) -> datetime | None:
-        """Until when the receiver asks for no messages at all (RFC 9110, section 10.2.3)."""
+        """The time until which the receiver asks for no messages (`Retry-After`, RFC 9110, section 10.2.3)."""
         if self.status not in {429, 503} or self.retry_after is None:
             return None
         if self.retry_after.isascii() and self.retry_after.isdigit():
@@ -103,15 +104,15 @@ class Answer:
 
 
 Post = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
-"""Sends a body with these headers to a URL. It raises nothing: it reports that there was no answer as an answer."""
+"""Sends a body with these headers to a URL. It raises nothing: a failure is an `Answer` with an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A change on its way to a webhook, as its last attempt left it.
+    """A change that is sent to a webhook, in the state after its last attempt.
 
-    If it `holds` its entity, the later changes of that one wait behind it: all that were read, and no others.
-    `refused_since` is when the receiver first refused it.
+    If it `holds` its entity, all later changes of this entity that were read wait until it is done. `refused_since` is
+    when the receiver first refused it.
     """
 
     webhook_id: int
@@ -149,7 +150,7 @@ class Delivery:
         return (self.kind, self.entity_id)
 
     def answered(self, answer: Answer, at: datetime, random: Random) -> "Delivery":
-        """What an attempt leaves: delivered, set aside, or to be tried again."""
+        """The delivery after an attempt: delivered, set aside, or to be tried again."""
         verdict, attempts = answer.verdict, self.attempts + 1
         refused_since = self.refused_since or (at if verdict is Verdict.REFUSED else None)
         state, next_at = DeliveryState.RETRYING, None
@@ -174,12 +175,12 @@ class Delivery:
         )
 
     def asked(self, at: datetime) -> "Delivery":
-        """The same, to be tried now, as if for the first time."""
+        """The same delivery, to be sent now, as if for the first time."""
         return replace(self, state=DeliveryState.ASKED, next_at=at, attempts=0, refused_since=None)
 
 
 def wait_after(attempts: int, random: Random) -> timedelta:
-    """How long to wait after so many failed attempts."""
+    """The wait after this number of failed attempts."""
     seconds = RETRIED_AFTER_S[min(attempts, len(RETRIED_AFTER_S)) - 1]
     return timedelta(seconds=seconds * (1 + JITTER * (2 * random() - 1)))
 
@@ -191,13 +192,14 @@ def message_of(change: Change) -> bytes:
 
 
 def message_id(change: Change, webhook_id: int) -> str:
-    """What names a message, in all of its attempts. Numbers are given out again after a restore, hence the time."""
+    """The id of a message, which is the same in all attempts. It contains the time, because a database that was
+    restored without a new epoch uses the same numbers again."""
     return f"msg_{webhook_id}_{change.seq}_{int(change.at.timestamp() * 1_000_000):x}"
 
 
 CHANGE: Final = Field("change", Kind.INTEGER)
 BY_CHANGE: Final = Sort((Order(CHANGE, descending=True),))
-"""How lists of deliveries are sorted: the newest change first."""
+"""The order of lists of deliveries: the newest change first."""
 
 
 class ReadDeliveries(Protocol):
@@ -212,29 +214,32 @@ class ReadDeliveries(Protocol):
         ...
 
     async def open(self, webhook_id: int) -> Sequence[Delivery]:
-        """Those that are to be tried again, by the number of their change."""
+        """The deliveries of a webhook that will be tried again, in the order of their changes."""
         ...
 
     async def asked(self) -> Sequence[Delivery]:
-        """Those of all webhooks that somebody asked to try now."""
+        """The deliveries of all webhooks that somebody asked to send again now."""
         ...
 
     async def needed_from(self) -> int | None:
-        """The number of the first change that an active webhook may not have delivered; None without such webhooks."""
+        """The number of the first change that some active webhook may not have delivered yet; None if no webhook is
+        active."""
         ...
 
 
 class Deliveries(ReadDeliveries, Protocol):
-    """What became of changes, within one unit of work. None of this is recorded as a change."""
+    """The store of deliveries within one unit of work. Its writes are not recorded as changes."""
 
     async def put(self, deliveries: Sequence[Delivery]) -> None:
-        """Store these in place of the ones before, by a few statements. Those of unknown webhooks are skipped."""
+        """Store these deliveries, or replace stored ones, by a few statements. Deliveries of unknown webhooks are
+        skipped."""
         ...
 
     async def trim(self, webhook_id: int, *, keep: int) -> None:
-        """Remove all but the newest `keep` that were delivered, and as many that were set aside."""
+        """Keep the newest `keep` deliveries that were delivered, and the newest `keep` that were set aside. Remove the
+        others."""
         ...
 
     async def forget(self, before: datetime) -> None:
-        """Remove those that were last tried before this time, except those that are to be tried again."""
+        """Remove deliveries whose last attempt was before this time, except those that will be tried again."""
         ...

@@ -1,8 +1,8 @@
 """Entities: what all kinds have in common, and how a changed entity is made by the rules of its fields.
 
-A noun declares three dataclasses. `UserProfile` has the fields that a client may set, each with its rule in its
-annotation. `NewUser` is a profile that was checked: a user to be created. `User` adds what a store gives: id, version
-and times.
+Each kind declares three dataclasses. `UserProfile` has the fields that a client may set, each with its rule as its
+annotation. `NewUser` is a checked profile: a user to be created. `User` adds what the store sets: id, version and
+times.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Entity:
-    """A stored entity: a frozen, slotted dataclass with these fields, `created_at` and `updated_at`."""
+    """A stored entity: a frozen dataclass with slots, with these fields, `created_at` and `updated_at`."""
 
     __slots__ = ()
 
@@ -30,17 +30,18 @@ class Entity:
     """Its name in the record of changes."""
 
     unique: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    """Unique fields, and groups of fields that are unique together, among the entities that are not hidden.
+    """Unique fields, and groups of fields that are unique together. Hidden entities do not count.
 
     `Conflict` names all fields of a group. `find` takes single fields only.
     """
 
     references: ClassVar[tuple[Reference, ...]] = ()
     identified_by: ClassVar[tuple[str, ...]] = ()
-    """Fields that identify an entity, beside its id. Every change of it has them."""
+    """Fields that identify an entity, besides its id. Every change of it has them."""
 
     hidden_since: ClassVar[str | None] = None
-    """The field that says since when it is hidden: deleted, or revoked. None if this kind has no tombstones."""
+    """The field with the time at which the entity was hidden, by a deletion or a revocation. None if this kind has no
+    tombstones."""
 
     if TYPE_CHECKING:
         __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -96,7 +97,7 @@ def rules_of(new: type) -> tuple[tuple[str, tuple[Rule, bool]], ...]:
 
 
 class Checked:
-    """A profile whose rules are checked when it is made. Raises `Invalid` with every rule that it breaks."""
+    """A profile whose rules are checked when it is created. Raises `Invalid` with every rule that it breaks."""
 
     __slots__ = ()
 
@@ -141,7 +142,8 @@ class Editable:
 
 
 class Deletable:
-    """An entity with a tombstone. Deleted, it is hidden, its unique values are free, and it can be restored."""
+    """An entity with a tombstone. While it is deleted, it is hidden and others can use its unique values. It can be
+    restored."""
 
     __slots__ = ()
 
@@ -153,4 +155,4 @@ class Deletable:
 
 
 BOOKKEEPING: Final = frozenset({"id", "version", "created_at", "updated_at"})
-"""The fields that are in no `before` and `after`: a change has columns of its own for them."""
+"""Fields that are not in `before` and `after`, because a change has its own columns for them."""

@@ -17,7 +17,7 @@ Refusal
 ├── Damaged          the database is damaged
 └── Uncertain        the connection broke during a commit: the work may have been stored or not
 
-Messages are written for the client and hold no value that the client sent. Whatever is not a Refusal is a defect.
+Messages are written for the client and contain no value that the client sent. Any other exception is a defect.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One broken rule: where it stands (a JSON pointer, RFC 6901), its code, and a sentence."""
+    """One broken rule: the place of the value (a JSON pointer, RFC 6901), a code, and a sentence."""
 
     pointer: str
     code: str
@@ -55,7 +55,7 @@ class Invalid(Refusal):
 
 
 class Malformed(Refusal):
-    """`position` is where the error is in a text: an offset in characters, from 0. None if there is no text."""
+    """`position` is the place of the error in a text: an offset in characters, from 0. None if there is no text."""
 
     code = "malformed"
 
@@ -80,7 +80,7 @@ class PositionExpired(Refusal):
     def __init__(self, last: int) -> None:
         super().__init__(
             "The feed cannot be followed from this number on: the directory was restored from a backup, or the changes "
-            f"after it are no longer kept. Read everything again that you keep a copy of, then follow since={last}."
+            f"after it are no longer kept. Read everything that you keep a copy of again, then follow since={last}."
         )
         self.last = last
 
@@ -88,7 +88,7 @@ class PositionExpired(Refusal):
 class Conflict(Refusal):
     """`fields` are unique together, and another entity has the same values. `field` is the last of them.
 
-    `taken` are all fields of which this is so, each with the id of the entity that has the value, if it is known.
+    `taken` has every unique field whose value another entity has, each with the id of that entity, if it is known.
     `kind` is the kind of those entities.
     """
 
@@ -119,7 +119,8 @@ class InUse(Refusal):
 
 
 class BrokenReference(Refusal):
-    """A foreign key was violated. Stores check references first, so only statements of others raise this."""
+    """A foreign key was violated. Stores check references before they write, so only hand-written statements raise
+    this."""
 
     code = "broken_reference"
 
@@ -142,7 +143,7 @@ class Busy(Refusal):
 
 
 class Unreachable(Contended):
-    """Work is run again as after `Contended`: the connection may only have been lost."""
+    """The work is run again, as after `Contended`, because perhaps only one connection was lost."""
 
     code = "database_unreachable"
 
@@ -165,13 +166,13 @@ class Damaged(Refusal):
 
 
 class Uncertain(Refusal):
-    """Never run again on its own: the first run may have been stored."""
+    """The work is never run again automatically, because the first run may have been stored."""
 
     code = "uncertain"
 
 
 class UnitEnded(RuntimeError):
-    """A unit of work was used after it had ended: by its commit, by its end, or by a refused write. A defect."""
+    """A unit of work was used after its commit, after its block, or after a refused write. This is a defect."""
 
     def __init__(self) -> None:
         super().__init__("This unit of work has ended. A refused write ends it: let the refusal leave its block.")

@@ -1,4 +1,4 @@
-"""What an examination of a database finds, for operators."""
+"""The findings of an examination of the database, for operators."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: how it is, and the command or setting that helps."""
+    """One thing that was examined: its state, and the command or setting that helps."""
 
     what: str
     level: Level

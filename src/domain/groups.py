@@ -1,4 +1,4 @@
-"""Groups: what one is, the rules of a legal one, and what a store of them promises."""
+"""Groups: their fields, the rules of these fields, and the interface of their store."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,10 +50,10 @@ class Group(GroupProfile, Entity, Editable, Deletable):
 
 
 MEMBERS: Final = Field("members", Kind.IDS, sorts=False)
-"""The ids of the users who are members of a group themselves, and not deleted."""
+"""The ids of the direct members of a group that are not deleted."""
 
 PARTS: Final = Field("parts", Kind.IDS, sorts=False)
-"""The ids of the groups that are parts of a group themselves, and not deleted."""
+"""The ids of the direct parts of a group that are not deleted."""
 
 FIELDS: Final[Fields] = {
     **fields_of(Group, without={"deleted_at"}, unsorted={"description", "version"}),

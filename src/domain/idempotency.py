@@ -1,7 +1,8 @@
-"""Idempotency keys: a request that is sent again with its key is carried out once.
+"""Idempotency keys: a request that is sent several times with the same key is carried out once.
 
-A client that lost the answer sends the request again with the same key. The answer was stored in the transaction of the
-write. So either both are there, and the answer is given again, or neither is, and the work is done now.
+A client that got no answer sends the request again with the same key. The answer is stored in the transaction of the
+write. So either both are stored, and the stored answer is sent again, or neither is, and the request is carried out
+now.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,9 +24,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Committed(Generic[T]):
-    """What a unit of work was committed with: its result, and the number of the last change that it wrote.
+    """The result of a committed unit of work, and the number of the last change that it wrote.
 
-    `seq` is None if it wrote none, and on a dry run. `is_pending` if what was erased has not left the files yet.
+    `seq` is None if it wrote no change, and in a dry run. `is_pending` says that erased values are still in the files.
     """
 
     result: T
@@ -35,9 +36,10 @@ class Committed(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A key, which belongs to its actor; a fingerprint of the whole request; and how to write its answer as text.
+    """A key, a fingerprint of the whole request, and a function that writes the answer as text. A key belongs to its
+    actor.
 
-    `answer` is given what the unit of work was committed with: its result and the sequence number of its last change.
+    `answer` gets the result of the unit of work and the number of its last change.
     """
 
     key: str
@@ -46,11 +48,12 @@ class IdempotencyKey:
 
 
 NOBODY: Final[Subject] = ("nobody", 0)
-"""What an answer is `about` that has no value of any entity. It is not erased before its time."""
+"""The `about` of an answer that has no values of an entity. Such an answer is kept until it expires."""
 
 
 def shown_by(committed: Committed[Any]) -> Subject:
-    """The entity that an answer shows, or is `about`. The answer is erased with it. Raises `TypeError` without one."""
+    """The entity that an answer shows or is `about`. The answer is erased with this entity. Raises `TypeError` if there
+    is none."""
     shown: object = getattr(committed.result, "about", committed.result)
     if shown is NOBODY:
         return NOBODY
@@ -60,7 +63,7 @@ def shown_by(committed: Committed[Any]) -> Subject:
 
 
 class AlreadyDone(Exception):  # not an error: the answer
-    """The request was carried out before. Has the stored answer."""
+    """The request was carried out before. It has the stored answer."""
 
     def __init__(self, answer: str) -> None:
         super().__init__("This was done before.")
@@ -83,7 +86,7 @@ def replay(idempotency_key: IdempotencyKey, fingerprint: str, answer: str) -> Al
 
 
 class InFlightKeys:
-    """The keys of the units of work that are open in this process."""
+    """The keys of all units of work that are open in this process."""
 
     def __init__(self) -> None:
         self._keys: set[tuple[str, str]] = set()

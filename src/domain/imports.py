@@ -1,4 +1,4 @@
-"""Imports: the rows of a file, how they are carried out, and what became of each."""
+"""Imports: the rows of a file, the options, and the result of each row."""
 
 from array import array
 from bisect import bisect_left
@@ -14,26 +14,26 @@ from domain.journal import Line, difference
 from domain.values import JsonObject
 
 BATCH: Final = 250
-"""How many rows are stored in one transaction: others write between two of them."""
+"""Rows that are stored in one transaction. Other clients can write between two transactions."""
 
 MOST_AT_ONCE: Final = 10_000
-"""How many rows an import that is all or nothing has at most: one transaction holds all of them in memory."""
+"""The largest number of rows of an atomic import, because one transaction keeps all of them in memory."""
 
 
 class Kind(StrEnum):
-    """What a row is about. A row that does not say it is a user."""
+    """The kind of a row. A row without a kind is a user."""
 
     USER = "user"
     GROUP = "group"
     NESTING = "nesting"
-    """That a group (`child`) is a part of another one (`group`), both by their names."""
+    """A group (`child`) is a part of another group (`group`). Both are given by their names."""
 
     MEMBERSHIP = "membership"
-    """That a user (`user`, by the field that users are matched by) is a member of a `group`, and in which `role`."""
+    """A user is a member of a `group` with a `role`. `user` is the value of the field by which users are matched."""
 
 
 class Match(StrEnum):
-    """By which field the users of the file are those of the directory."""
+    """The field by which users of the file are matched with users of the directory."""
 
     EXTERNAL_ID = "external_id"
     EMAIL = "email"
@@ -45,18 +45,18 @@ class Mode(StrEnum):
     """Every row is new."""
 
     UPSERT = "upsert"
-    """A row changes what it matches, as a merge patch does, or is new."""
+    """A row that matches a user changes it, like a merge patch. Any other row creates a user."""
 
     SYNC = "sync"
-    """The same, and users who have the identifier and are not in the file are deleted."""
+    """The same. In addition, users that have the identifier and are not in the file are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: the line of the file on which it begins, from 1, and what it says.
+    """One row: its first line in the file, counted from 1, and its values.
 
-    With faults, why it cannot be read: then it says nothing. If it `is_patch`, a null among the attributes of something
-    new is not stored: an empty cell of a table.
+    A row with `faults` could not be read, and has no values. If it `is_patch`, a null in the attributes of a new entity
+    is left out: it comes from an empty cell of a table.
     """
 
     line: int
@@ -67,7 +67,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many, or so many percent of all."""
+    """A number, or a percentage of all."""
 
     number: float
     is_percent: bool
@@ -81,9 +81,9 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """`max_delete` is how many users a sync may delete. With a `key` an import that ended early goes on where it was.
+    """`max_delete` is how many users a sync may delete. With a `key`, an interrupted import can be continued.
 
-    `atomic`: all rows or none.
+    With `atomic`, all rows are stored or none.
     """
 
     mode: Mode = Mode.CREATE
@@ -94,25 +94,25 @@ class Options:
 
 
 class Done(StrEnum):
-    """What became of a row."""
+    """The result of a row."""
 
     CREATED = "created"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
     DELETED = "deleted"
-    """A user whom a sync did not find in the file. It has no line."""
+    """A sync deleted a user that is not in the file. This result has no line."""
 
     REJECTED = "rejected"
     WITHHELD = "withheld"
-    """It was good, and is not stored: others of an import that is all or nothing were rejected."""
+    """The row is valid, but was not stored, because other rows of an atomic import were rejected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a row.
+    """The result of a row, with its details.
 
     `was` and `now` are the entity before and after, if this run stored it. `joined` and `left` are the names of the
-    groups of which a user became a member, or is no longer one.
+    groups that a user joined and left.
     """
 
     line: int | None
@@ -126,7 +126,7 @@ class Outcome:
     faults: Sequence[Fault] = ()
 
     def difference(self) -> tuple[JsonObject | None, JsonObject | None]:
-        """The fields that differ, before and after, as a change has them."""
+        """The fields that differ, before and after, in the form of a change."""
         if self.was is None and self.now is None:
             return None, None
         return difference(Line(self.was, self.now, version=0, has_ended=False))
@@ -134,7 +134,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many rows came to which end. `again` were stored by an earlier run, and are counted in the others too."""
+    """The number of rows for each result. `again` counts the rows that an earlier run stored. They are counted by their
+    result too."""
 
     rows: int = 0
     created: int = 0
@@ -162,8 +163,8 @@ class TooManyDeletions(Refusal):
 
     def __init__(self, missing: int, total: int, allowed: Share) -> None:
         super().__init__(
-            f"{missing} of the {total} users who have this identifier are not in the file, and at most {allowed} may "
-            "be deleted. Is it the right file? Otherwise allow more."
+            f"{missing} of the {total} users who have this identifier are not in the file, and at most {allowed} "
+            "may be deleted. If it is the right file, allow more deletions."
         )
 
 
@@ -171,9 +172,9 @@ SHARDS: Final = 4096
 
 
 class KeySet:
-    """Texts that were met, by 64 bits of their hashes: a million take 8 MiB.
+    """A set of texts, stored as 64 bits of their hashes: a million texts take 8 MiB.
 
-    Two of a million have the same hash once in forty million files.
+    In a file of a million texts, the probability that two have the same hash is one in forty million.
     """
 
     def __init__(self) -> None:

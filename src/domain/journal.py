@@ -1,4 +1,4 @@
-"""The journal of a unit of work: what its stores did, from which its changes are made."""
+"""The journal of a unit of work: what its stores did. The changes are made from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -13,9 +13,10 @@ from domain.values import JsonObject, JsonValue, same
 
 
 class Line(NamedTuple):
-    """The first and the last state of an entity in a unit of work: None before it was added and after its removal.
+    """The first and the last state of an entity in a unit of work. The state before an addition and after a removal is
+    None.
 
-    A removal has a version too, one more than the entity had.
+    A removal has a version too, which is one higher than the version of the entity.
     """
 
     before: Entity | None
@@ -37,7 +38,8 @@ class Journal:
     def __init__(self) -> None:
         self._lines: dict[Subject, Line] = {}
         self.seq: int | None = None
-        """The number of the last change that was written already: many at once are not noted here."""
+        """The number of the last change that a statement for many entities wrote directly. Such changes are not noted
+        here."""
 
     def added(self, entity: Entity) -> None:
         self._note(None, entity)
@@ -50,11 +52,11 @@ class Journal:
         self._note(entity, None)
 
     def ended(self, entity: Entity) -> None:
-        """It was removed, and its changes stay."""
+        """It was removed, and its changes are kept."""
         self._note(entity, None, has_ended=True)
 
     def forget(self, entity: Entity) -> None:
-        """Drop what was noted of this entity."""
+        """Drop the notes about this entity."""
         self._lines.pop((entity.kind, entity.id), None)
 
     def _note(self, before: Entity | None, after: Entity | None, *, has_ended: bool = False) -> None:
@@ -66,15 +68,15 @@ class Journal:
         self._lines[key] = Line(first, after, version, has_ended)
 
     def has(self, kind: str) -> bool:
-        """Whether something was noted of entities of this kind."""
+        """Whether there are notes about entities of this kind."""
         return any(each == kind for each, _ in self._lines)
 
     def mark(self) -> Mark:
-        """What was noted so far, for `rewind`."""
+        """The present state of the journal, for `rewind`."""
         return Mark(dict(self._lines), self.seq)
 
     def rewind(self, mark: Mark) -> None:
-        """Drop what was noted since the mark, because a savepoint was undone."""
+        """Drop the notes since the mark, because a savepoint was undone."""
         self._lines = dict(mark.lines)
         self.seq = mark.seq
 
@@ -83,7 +85,7 @@ class Journal:
         return [line.before for line in self._lines.values() if line.before and not (line.after or line.has_ended)]
 
     def changes(self, *, actor: str, request_id: str, at: datetime) -> Sequence[NewChange]:
-        """One change for each entity. One that was added and removed again in the same unit leaves no trace."""
+        """One change for each entity. An entity that was added and removed in the same unit has no change."""
         return [change_of(line, actor, request_id, at) for line in self._lines.values() if line.before or line.after]
 
 
@@ -117,7 +119,7 @@ def action_of(line: Line) -> Action:
 
 
 def subjects_of(line: Line, entity: Entity) -> tuple[Subject, ...]:
-    """The entity itself, then all that it refers to or referred to."""
+    """The entity itself, then all entities that it refers to or referred to before."""
     own = (entity.kind, entity.id)
     if not entity.references:
         return (own,)
@@ -131,10 +133,10 @@ def subjects_of(line: Line, entity: Entity) -> tuple[Subject, ...]:
 
 
 def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
-    """The fields that differ, before and after. For a new entity these are the fields that are set, for an
-    ended one all of its fields.
+    """The fields that differ, before and after. For a new entity these are the fields that have a value. For an ended
+    entity these are all fields.
 
-    The state after always has the fields that identify the entity. For an erased entity both are None.
+    The state after always has the fields that identify the entity. For an erased entity both states are None.
     """
     before, after = line.before, line.after
     entity = after or before
@@ -151,7 +153,7 @@ def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
 
 
 def differ(before: Entity, after: Entity) -> bool:
-    """Whether any field of a change differs between the two."""
+    """Whether the two differ in a field that changes show."""
     was, became = state_of(before), state_of(after)
     return any(not same(was[name], became[name]) for name in was)
 

@@ -1,4 +1,5 @@
-"""API keys: who may call, with which scopes, until when. Only a hash of a secret is stored, and no entity has it."""
+"""API keys: who may call, with which scopes, and until when. Only a hash of the secret is stored, outside of the
+entity."""
 
 import re
 import zlib
@@ -18,7 +19,7 @@ NAME: Final = Text(max=200)
 
 FIRST_ID: Final = 1
 RANDOM_LENGTH: Final = 32
-"""Characters of 62 kinds: 190 bits."""
+"""Characters out of 62: 190 random bits."""
 
 CHECKSUM_LENGTH: Final = 6
 DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -49,7 +50,8 @@ GIVEN_BY_SCIM: Final = frozenset({Scope.USERS_READ, Scope.USERS_WRITE, Scope.GRO
 
 
 def held_in_scim(held: Collection[Scope]) -> Collection[Scope]:
-    """What a key allows in a request by SCIM. Elsewhere `scim` allows nothing, because no operation asks for it."""
+    """The scopes that a key has in a SCIM request. Elsewhere the scope `scim` allows nothing, because no operation asks
+    for it."""
     return {*held, *GIVEN_BY_SCIM} if Scope.SCIM in held else held
 
 
@@ -74,20 +76,20 @@ class LastAdminKey(Refusal):
 
 
 def require_scopes(wanted: Iterable[Scope], held: Collection[Scope] | None) -> None:
-    """Raises `Forbidden` naming the first scope that is not held. None holds them all."""
+    """Raises `Forbidden`, which names the first missing scope. If `held` is None, everything is allowed."""
     for scope in wanted:
         if held is not None and scope not in held:
             raise Forbidden(f"This needs the scope {scope}.")
 
 
 def require_grantable(granted: Iterable[Scope], held: Collection[Scope] | None) -> None:
-    """Raises `Forbidden` naming the scopes that a caller cannot grant, because it does not hold them."""
+    """Raises `Forbidden`, which names the scopes that the caller cannot grant because it does not hold them."""
     if held is not None and (missing := [scope for scope in granted if scope not in held]):
         raise Forbidden(f"A key cannot grant a scope that it does not hold: {', '.join(missing)}.")
 
 
 class Scopes:
-    """At least one scope. They are stored in order and without duplicates."""
+    """At least one scope. Scopes are stored sorted and without duplicates."""
 
     def clean(self, value: Any) -> Any:
         return tuple(sorted(map(Scope, set(value)))) if set(value) <= set(Scope) else value
@@ -101,7 +103,7 @@ class Scopes:
 
 
 class Time:
-    """A time, whose bounds depend on the present."""
+    """A time. It has no bounds of its own: they depend on the present time."""
 
     def clean(self, value: Any) -> Any:
         return value
@@ -155,7 +157,7 @@ class Key(KeyProfile, Entity):
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The hash of a secret, and until when it is valid; None for as long as its key is."""
+    """The hash of a secret, and the time until which it is valid. None: as long as its key."""
 
     hash: bytes
     until: datetime | None = None
@@ -165,7 +167,7 @@ class Digest:
 
 
 def write_secret(id: int, random: str) -> str:
-    """The secret of a key: `rk_<id>_<random><checksum>`, which scanners for leaked secrets can recognise."""
+    """The secret of a key: `rk_<id>_<random><checksum>`. Scanners for leaked secrets can recognise this form."""
     body = f"rk_{id}_{random}"
     return body + checksum(body)
 
@@ -187,7 +189,7 @@ def checksum(body: str) -> str:
 
 
 def digest_of(secret: str) -> bytes:
-    """One round is enough: the secret is random, and too long to be guessed."""
+    """One round of SHA-256 is enough, because the secret is random and too long to be guessed."""
     return sha256(secret.encode()).digest()
 
 
@@ -195,14 +197,15 @@ class ReadKeys(ReadStore[Key], Protocol):
     """A store of keys, to read. Revoked keys are hidden."""
 
     async def digests(self, id: int) -> Sequence[Digest]:
-        """The hashes of a key's secrets: the present one, and after a rotation the one before. Empty without a key.
+        """The hashes of a key's secrets: the present one, and after a rotation also the one before. Empty if there is
+        no key.
 
-        The call takes equally long whether there is such a key or not.
+        The call takes the same time whether the key exists or not.
         """
         ...
 
     async def any(self) -> bool:
-        """Whether there ever was a key, revoked ones included."""
+        """Whether there ever was a key, including revoked ones."""
         ...
 
 
@@ -213,17 +216,18 @@ class Keys(ReadKeys, Store[NewKey, Key], Protocol):
     """
 
     async def add_first(self, new: NewKey) -> Key:
-        """The first key of all, with `FIRST_ID`. Raises `Conflict` if there is one."""
+        """Add the first key of the directory, with the id `FIRST_ID`. Raises `Conflict` if there is one already."""
         ...
 
     async def keep_digests(self, id: int, digests: Sequence[Digest]) -> None:
-        """Replace the hashes of a key's secrets, one or two: the newer first."""
+        """Replace the hashes of a key's secrets. There are one or two, the newer one first."""
         ...
 
     async def touch(self, id: int, at: datetime) -> None:
-        """Note when a key was used last. This is not recorded as a change."""
+        """Store when a key was last used. This is not recorded as a change."""
         ...
 
     async def has_other_admin(self, than: int, at: datetime) -> bool:
-        """Whether another key may administer keys at this time. No other unit can change that before this one ends."""
+        """Whether another key is valid at this time and may administer keys. No other unit can change that before this
+        one ends."""
         ...

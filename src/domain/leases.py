@@ -1,7 +1,7 @@
-"""Leases: with one, a process does what only one process at a time may do.
+"""Leases: the holder of a lease may do what only one process at a time may do.
 
-Nobody compares clocks. A holder beats again and again. Another process takes the lease over when it has seen no beat
-for a while, by its own clock.
+The clocks of machines are not compared. The holder renews the lease regularly (it *beats*). Another process takes the
+lease over when it has seen no beat for some time, by its own clock.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LOST: Final = "Another process holds the lease."
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who holds it, and how often it has beaten."""
+    """The holder, and the number of its beats."""
 
     holder: str
     beats: int
@@ -20,19 +20,19 @@ class Lease:
 
 class ReadLeases(Protocol):
     async def find(self, name: str) -> Lease | None:
-        """The lease of this name; None if nobody ever held it, or if it was given back."""
+        """The lease with this name; None if nobody has held it yet, or if it was given back."""
         ...
 
 
 class Leases(ReadLeases, Protocol):
     async def take(self, name: str, holder: str, seen: Lease | None) -> bool:
-        """Take the lease, if it still is as it was seen. False if another process came first."""
+        """Take the lease, if it has not changed since it was `seen`. Returns False if another process was faster."""
         ...
 
     async def beat(self, name: str, holder: str) -> None:
-        """Beat once. No other unit can take the lease before this one ends.
+        """Renew the lease. No other unit can take it before this one ends.
 
-        Raises `Stale`, by the commit at the latest, if somebody else holds it.
+        Raises `Stale`, at the latest in the commit, if another process holds it.
         """
         ...
 

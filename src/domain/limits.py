@@ -1,4 +1,4 @@
-"""The bounds of what waits or grows. An operator can set each: `ROSTER_LIMITS__STATEMENT_S=30`."""
+"""Bounds on everything that waits or grows. An operator can set each of them: `ROSTER_LIMITS__STATEMENT_S=30`."""
 
 from dataclasses import dataclass, fields
 from typing import Final
@@ -9,13 +9,14 @@ class Limits:
     """Seconds, bytes and numbers, each above 0. Raises ValueError for others."""
 
     statement_s: float = 15
-    """How long a statement may take. A PostgreSQL server that goes on after that loses its connection."""
+    """Seconds that a statement may take. If PostgreSQL does not end it then, its connection is closed."""
 
     end_s: float = 0.5
-    """How long PostgreSQL may take to undo a transaction or to give up a statement, before its connection is cut."""
+    """Seconds that PostgreSQL has to roll back a transaction or to cancel a statement, before its connection is
+    closed."""
 
     stop_s: float = 5
-    """How long the database may take to close its connections when the server stops, before they are cut."""
+    """Seconds that connections to the database have to close when the server stops, before they are aborted."""
 
     waits: int = 1000
     """How many requests of one process may wait for changes at a time."""
@@ -30,31 +31,32 @@ class Limits:
     """How many of them may have the same key."""
 
     page_bytes: int = 1024**2
-    """How long a page may be before it ends, though it has fewer items than were asked for."""
+    """Bytes after which a page ends, even if it has fewer items than the client asked for."""
 
     stream_s: float = 600
-    """How long a stream may take. Its snapshot keeps the database from forgetting old rows."""
+    """Seconds that a stream may take. During a stream the database has to keep old rows."""
 
     stream_bytes_per_s: float = 16 * 1024
-    """The least that a client has to accept of its stream in a second."""
+    """Bytes of its stream that a client has to read in a second, on average."""
 
     stream_patience_s: float = 20
-    """How far a client may fall behind that rate."""
+    """Seconds that a client may be behind that rate."""
 
     imports: int = 2
-    """How many imports one process carries out at a time over HTTP, with a file on its disk for each."""
+    """How many imports over HTTP one process carries out at a time. Each keeps its file on disk."""
 
     import_bytes: int = 1024**3
-    """How long the file of an import may be over HTTP."""
+    """Bytes of the largest file of an import over HTTP."""
 
     import_s: float = 3600
-    """How long an import over HTTP may take from when its file has arrived."""
+    """Seconds that an import over HTTP may take after its file has arrived."""
 
     log_bytes: int = 1024**3
-    """How long SQLite's log may be while a stream reads: it cannot be emptied then, and every write makes it longer."""
+    """Bytes of SQLite's log at which streams are cut off. During a stream the log cannot be emptied, and every write
+    adds to it."""
 
     log_kept_bytes: int = 64 * 1024**2
-    """How long the file of SQLite's log stays once the log was emptied."""
+    """Bytes to which the file of SQLite's log is cut when the log was emptied."""
 
     def __post_init__(self) -> None:
         for each in fields(self):

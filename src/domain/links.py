@@ -9,9 +9,9 @@ VALID_FOR: Final = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The hash of its token, whose scopes the session will have, and until when it is valid.
+    """A link: the hash of its token, the key whose scopes the session gets, and the time until which it is valid.
 
-    `key_id` is None for a directory without keys, which needs none.
+    `key_id` is None for a directory without keys.
     """
 
     digest: bytes
@@ -25,9 +25,9 @@ class ReadLinks(Protocol):
 
 class Links(ReadLinks, Protocol):
     async def add(self, link: Link) -> None:
-        """Keep a link, and remove those that are not valid any more."""
+        """Store a link, and remove expired links."""
         ...
 
     async def take(self, digest: bytes) -> Link | None:
-        """The link, which is removed. Of several units that take it at once, one gets it."""
+        """Remove the link and return it. If several units take it at the same time, only one gets it."""
         ...

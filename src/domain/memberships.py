@@ -1,4 +1,4 @@
-"""Memberships: that a user is a member of a group, and in which role."""
+"""Memberships: a user is a member of a group, with a role."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ ROLE: Final = Text(max=64)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipProfile:
-    """Who is a member of which group, and in which role. Roles compare exactly."""
+    """The user, the group, and the role. Roles are case-sensitive."""
 
     group_id: Annotated[int, Id()]
     user_id: Annotated[int, Id()]
@@ -36,9 +36,9 @@ class NewMembership(MembershipProfile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership(MembershipProfile, Entity, Editable, Deletable):
-    """A stored membership. It is hidden while its user is deleted, and by nothing else.
+    """A stored membership. It is hidden while its user is deleted, and never for another reason.
 
-    A deleted group keeps its memberships, but nobody sees them through it.
+    A deleted group keeps its memberships. Nobody sees them, because the group itself cannot be read.
     """
 
     kind: ClassVar[str] = "membership"
@@ -59,7 +59,7 @@ class Membership(MembershipProfile, Entity, Editable, Deletable):
 
     @property
     def via(self) -> tuple[int, ...]:
-        """By which groups the user is in the group: see `domain.nestings.Member`."""
+        """The groups through which the user is a member: see `domain.nestings.Member`."""
         return (self.group_id,)
 
 
@@ -69,25 +69,25 @@ FIELDS: Final[Fields] = fields_of(
 """The fields by which lists of memberships are filtered."""
 
 BY_USER: Final = Sort((Order(FIELDS["user_id"]),))
-"""The order of the members of one group, of whom no two are the same user."""
+"""The order of the members of one group. A user is there only once."""
 
 
 class ReadMemberships(ReadStore[Membership], Protocol):
     """A store of memberships, to read. Those of a deleted group are not hidden."""
 
     async def among(self, group_id: int, user_ids: Collection[int], *, hidden: bool = False) -> Sequence[Membership]:
-        """The memberships that these users have of the group, in one statement, in the order of their own ids.
+        """The memberships of these users in the group, in the order of the ids of the memberships, by one statement.
 
-        Those of deleted users only if `hidden` asks for them.
+        Memberships of deleted users are included only if `hidden` is true.
         """
         ...
 
     async def of_groups(self, ids: Collection[int]) -> Sequence[Membership]:
-        """All memberships of these groups, without those of deleted users, by group and user."""
+        """All memberships of these groups, without those of deleted users, sorted by group and user."""
         ...
 
     async def of_users(self, ids: Collection[int]) -> Sequence[Membership]:
-        """All memberships of these users in groups that are not deleted, by user and group."""
+        """All memberships of these users in groups that are not deleted, sorted by user and group."""
         ...
 
 
@@ -97,7 +97,7 @@ class Memberships(ReadMemberships, Store[NewMembership, Membership], Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MembersChanged:
-    """What was done to the members of a group: how many memberships were created, got another role, and ended."""
+    """How many memberships of a group were created, got another role, and ended."""
 
     group: Group
     added: int

@@ -1,4 +1,4 @@
-"""Nestings: that a group is a part of another one, and what reaches through them."""
+"""Nestings: a group is a part of another group, so its members are members of that group too."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Cycle(Refusal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NestingProfile:
-    """Which group is a part of which: the members of the child are members of the group as well."""
+    """The child is a part of the group: the members of the child are members of the group too."""
 
     group_id: Annotated[int, Id()]
     child_id: Annotated[int, Id()]
@@ -38,7 +38,7 @@ class NewNesting(NestingProfile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nesting(NestingProfile, Entity):
-    """A stored nesting. Deleted groups keep theirs, and nothing reaches through them."""
+    """A stored nesting. Deleted groups keep their nestings, but these have no effect."""
 
     kind: ClassVar[str] = "nesting"
     unique: ClassVar[tuple[tuple[str, ...], ...]] = (("group_id", "child_id"),)
@@ -56,10 +56,10 @@ class Nesting(NestingProfile, Entity):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A user who is in a group itself, or in one that is a part of it.
+    """A user who is a member of a group, either directly or through one of its parts.
 
-    `via` are the ids of those groups of which the user is a direct member, in rising order. `role` is that of its
-    membership of the group itself, if it has one.
+    `via` are the ids of the groups of which the user is a direct member, in ascending order. `role` is the role in the
+    group itself, if the user is a direct member of it.
     """
 
     group_id: int
@@ -75,7 +75,8 @@ class Member:
 
 
 class Reached(NamedTuple):
-    """A group that a user is in. `via` are the groups of which it is a member itself and that lead there."""
+    """A group that a user is in. `via` are the ids of the groups of which the user is a direct member and that are
+    parts of it, or the group itself."""
 
     group: Group
     via: tuple[int, ...]
@@ -85,26 +86,28 @@ class ReadNestings(ReadStore[Nesting], Protocol):
     """A store of nestings, to read."""
 
     async def between(self, group_id: int, child_id: int) -> Nesting | None:
-        """The nesting of one group in the other one, if there is one."""
+        """The nesting of the child in the group, if there is one."""
         ...
 
     async def of_groups(self, ids: Collection[int]) -> Sequence[Nesting]:
-        """All nestings in these groups, without those of deleted children, by group and child, in one statement."""
+        """All nestings in these groups, without those of deleted children, sorted by group and child, by one
+        statement."""
         ...
 
     async def children(self, group_id: int, *, after: int = 0, limit: int) -> Sequence[Group]:
-        """At most `limit` groups that are parts of a group themselves and not deleted, with ids above `after`."""
+        """At most `limit` direct parts of a group that are not deleted, with ids above `after`."""
         ...
 
     async def members(self, group_id: int, *, after: int = 0, limit: int) -> Sequence[Member]:
-        """At most `limit` members of a group and of all that are parts of it, by the ids of users above `after`.
+        """At most `limit` members of a group and of all its parts, sorted by the ids of the users, with ids above
+        `after`.
 
-        It takes one statement. A page costs the same at any depth, and more with each group that is a part.
+        It takes one statement. All pages cost the same. The cost grows with the number of parts.
         """
         ...
 
     async def groups_of(self, user_id: int, *, after: int = 0, limit: int) -> Sequence[Reached]:
-        """At most `limit` groups that a user is in, also by groups that are parts of them, with ids above `after`.
+        """At most `limit` groups that a user is in, directly or through parts, with ids above `after`.
 
         It takes one statement.
         """
@@ -114,6 +117,7 @@ class ReadNestings(ReadStore[Nesting], Protocol):
 class Nestings(ReadNestings, Store[NewNesting, Nesting], Protocol):
     """A store of nestings within one unit of work.
 
-    `add` raises `Cycle` if the child is the group itself, or if the group is a part of it, also by way of deleted
-    groups. Of units that add nestings at the same time, each sees what those before it added.
+    `add` raises `Cycle` if the child is the group itself, or if the group is a part of the child. Deleted groups count
+    here. If several units add nestings at the same time, they run one after the other, and each sees the nestings
+    before.
     """

@@ -1,4 +1,4 @@
-"""Groups with their members as one thing: for protocols to which the members are a part of the group."""
+"""Groups together with their members, for protocols in which the members belong to the group, such as SCIM."""
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -13,10 +13,10 @@ NOBODY: AbstractSet[Subject] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class MembersPatch:
-    """Users and groups, by kind and id, to be added and removed.
+    """The members to add and to remove: users and groups, each by kind and id.
 
-    If it `replaces`, all others are removed. Members for which one of `matching` is true are removed too: to find them,
-    all members are read.
+    If it `replaces`, all other members are removed. Members for which one of `matching` is true are removed too. To
+    find those, all members are read.
     """
 
     add: AbstractSet[Subject] = NOBODY
@@ -33,7 +33,7 @@ class MembersPatch:
         return self.replaces or bool(self.matching)
 
     def removes(self, member: Subject) -> bool:
-        """Whether a member that is there already is not to stay."""
+        """Whether an existing member has to be removed."""
         if member in self.add:
             return False
         return self.replaces or member in self.remove or any(matches(member) for matches in self.matching)
@@ -51,9 +51,10 @@ class MembersPatch:
 
 @dataclass(frozen=True, slots=True)
 class GroupWithMembers:
-    """`revision` is the number of the last change of the group or of who is in it, and `changed_at` its time.
+    """A group and its members. `revision` is the number of the last change of the group or its members, `changed_at`
+    its time.
 
-    `members` are users and groups, by kind and id. They are None if they were not asked for.
+    `members` are users and groups, each by kind and id. They are None if the caller did not ask for them.
     """
 
     group: Group

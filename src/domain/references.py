@@ -12,22 +12,22 @@ class Then(StrEnum):
     """What happens to an entity when the one that it refers to is deleted or erased."""
 
     REFUSE = "refuse"
-    """The other one can be neither deleted nor erased while this one refers to it (`InUse`)."""
+    """The other one can be neither deleted nor erased while this one refers to it. The refusal is `InUse`."""
 
     END = "end"
-    """It ends as well. Its changes stay."""
+    """This one ends too. Its changes are kept."""
 
     CLEAR = "clear"
-    """It stays, and the field becomes None."""
+    """The field becomes None."""
 
     HIDE = "hide"
-    """It is hidden as well, and comes back with the other one. For deletions only.
+    """This one is hidden too, and restored together with the other one. For deletions only.
 
-    It is hidden by nothing else, so that what comes back is what was hidden.
+    Nothing else may hide it, so that a restoration restores exactly what the deletion hid.
     """
 
     KEEP = "keep"
-    """It stays as it is. Whoever lists it by the other one finds that one deleted. For deletions only."""
+    """Nothing. Clients reach this one only through the other one, which is deleted. For deletions only."""
 
 
 class HasKind(Protocol):
@@ -38,10 +38,10 @@ class HasKind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The `field` of an entity has the id of another one, which exists and is not deleted, or None.
+    """The `field` of an entity has the id of another entity, or None. The other one must exist and must not be deleted.
 
-    Both are subjects of its changes. `about` says that the values of this entity are personal to the other one: when
-    that one is erased, the values in the changes of this entity are erased too.
+    Both are subjects of the changes. `about` says that the values of this entity are personal data of the other one.
+    When the other one is erased, the values in the changes of this entity are erased too.
     """
 
     field: str
@@ -52,4 +52,4 @@ class Reference:
 
     def __post_init__(self) -> None:
         if self.on_purge in (Then.HIDE, Then.KEEP):
-            raise TypeError("Nothing can stay that refers to what was erased.")
+            raise TypeError("An entity cannot keep a reference to an erased one.")

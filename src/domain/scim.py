@@ -1,8 +1,9 @@
-"""What SCIM keeps of a person beside the fields of a user (RFC 7643), and how the two agree.
+"""The attributes of a SCIM user (RFC 7643) for which a user has no field, and how the two are kept in agreement.
 
-The record is an object in the terms of RFC 7643, section 4.1. It has what the fields of a user cannot hold: many e-mail
-addresses, parts of a name, telephones. What a field holds is in the record only where it says more: the `displayName`
-is the user's name, and one of the `emails` is the user's e-mail. If either changes elsewhere, the record follows.
+The record is a JSON object with the attributes of RFC 7643, section 4.1. It has what the fields of a user cannot hold:
+several e-mail addresses, parts of a name, telephone numbers. A value that a field holds is in the record too if the
+record says more about it: `displayName` is the user's name, and one of the `emails` is the user's e-mail. If the name
+or the e-mail is changed elsewhere, the record is changed with it.
 """
 
 from collections.abc import Sequence
@@ -19,11 +20,11 @@ RECORD: Final = Attributes(
         {("photos", "value"), ("x509Certificates", "value"), ("profileUrl",), (ENTERPRISE, "manager", "$ref")}
     ),
 )
-"""Strings compare regardless of case, except for references and binaries (RFC 7643, sections 2.3.6 and 2.3.7)."""
+"""Strings compare without regard to case, except for references and binaries (RFC 7643, sections 2.3.6 and 2.3.7)."""
 
 
 def name_of(record: JsonObject, username: str, longest: int) -> str:
-    """The name of the user: the first of those in the record that is not blank, or else the username."""
+    """The name of the user: the first name in the record that is not blank, or otherwise the username."""
     parts: Any = record.get("name") or {}
     full = f"{parts.get('givenName') or ''} {parts.get('familyName') or ''}"
     names: Sequence[Any] = (record.get("displayName"), parts.get("formatted"), full, username)
@@ -31,7 +32,7 @@ def name_of(record: JsonObject, username: str, longest: int) -> str:
 
 
 def email_of(record: JsonObject) -> str | None:
-    """The e-mail of the user: the primary address, or else the first."""
+    """The e-mail of the user: the primary address, or otherwise the first one."""
     chosen = chosen_among(record.get("emails"))
     value = None if chosen is None else chosen.get("value")
     return value if value and value.strip() else None
@@ -52,7 +53,8 @@ def renamed(record: JsonObject, name: str) -> JsonObject:
 
 
 def readdressed(record: JsonObject, email: str | None) -> JsonObject:
-    """The record of a user whose e-mail was changed elsewhere: it takes the place of the one that was chosen."""
+    """The record of a user whose e-mail was changed elsewhere: the new address replaces the one that `email_of`
+    chose."""
     emails, chosen = record.get("emails"), chosen_among(record.get("emails"))
     others = {name: value for name, value in record.items() if name != "emails"}
     if email is None:

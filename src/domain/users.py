@@ -1,4 +1,4 @@
-"""Users: what one is, the rules of a legal one, and what a store of them promises."""
+"""Users: their fields, the rules of these fields, and the interface of their store."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -29,8 +29,9 @@ class Status(StrEnum):
 class UserProfile:
     """What a client may set of a user.
 
-    The name is stored trimmed, e-mail, username and external id as typed. E-mail and username compare by their folded
-    form, external ids exactly. `scim` is the record that SCIM keeps (`domain.scim`), None if it never wrote to it.
+    The name is stored without surrounding white space. E-mail, username and external id are stored as they were sent.
+    E-mail and username compare by their folded form, external ids exactly. `scim` is the record that SCIM keeps
+    (`domain.scim`), and None if SCIM never wrote this user.
     """
 
     name: Annotated[str, NAME]
@@ -49,7 +50,7 @@ class NewUser(UserProfile, Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User(UserProfile, Entity, Editable, Deletable):
-    """A stored user. To change it, make a new one by `revised`, which checks the rules, and `save` that."""
+    """A stored user. To change it, make a new one with `revised`, which checks the rules, and `save` the new one."""
 
     kind: ClassVar[str] = "user"
     created_from: ClassVar[type] = NewUser
@@ -63,7 +64,8 @@ class User(UserProfile, Entity, Editable, Deletable):
     version: int
 
     def replaced(self, new: UserProfile) -> "User":  # type: ignore[override]  # a profile of its own kind
-        """This user with another profile. A record that is not replaced too stays, and follows the other fields."""
+        """This user with another profile. If the new profile has no SCIM record, the old record is kept and adapted to
+        the new fields."""
         user = Editable.replaced(self, new)
         record = self.scim
         if record is None or (new.scim is not None and new.scim != record):
@@ -79,10 +81,10 @@ GROUPS: Final = Field("groups", Kind.IDS, sorts=False)
 """The ids of the groups that a user is a member of and that are not deleted."""
 
 ALL_FIELDS: Final[Fields] = {**fields_of(User, without={"deleted_at"}, unsorted={"version"}), GROUPS.name: GROUPS}
-"""The fields by which lists of users are filtered and sorted, that of SCIM included."""
+"""The fields by which lists of users are filtered and sorted, including the SCIM record."""
 
 FIELDS: Final[Fields] = {name: each for name, each in ALL_FIELDS.items() if name != "scim"}
-"""The same for clients of the HTTP API."""
+"""The same without the SCIM record, for clients of the HTTP API."""
 
 ReadUsers: TypeAlias = ReadStore[User]
 Users: TypeAlias = Store[NewUser, User]

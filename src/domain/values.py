@@ -1,4 +1,4 @@
-"""The kinds of values that entities are made of, with their bounds, for every store and every protocol."""
+"""The types of field values and their rules, which hold for every store and every protocol."""
 
 import json
 import math
@@ -16,10 +16,10 @@ JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping
 JsonObject: TypeAlias = Mapping[str, JsonValue]
 
 MAX_ID: Final = 2**53 - 1
-"""Ids run from 1 to the largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
+"""The highest id. It is the largest integer that all JSON parsers read exactly (RFC 8259, section 6)."""
 
 MAX_INTEGER: Final = 2**53 - 1
-"""The same bound for integers inside attributes, in both directions."""
+"""The bound of integers in attributes: from `-MAX_INTEGER` to `MAX_INTEGER`, for the same reason."""
 
 
 def is_id(value: object) -> TypeGuard[int]:
@@ -30,7 +30,7 @@ RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-
 
 
 def instant(text: str) -> datetime | None:
-    """The time that an RFC 3339 text of any offset means, in UTC, cut to the microsecond; None if it means none."""
+    """Parse a time in RFC 3339 with any offset. Returns it in UTC, cut to the microsecond; None if it is not a time."""
     if not RFC3339.fullmatch(text):
         return None
     try:
@@ -44,15 +44,16 @@ UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
 def duration(text: str) -> timedelta | None:
-    """The duration that a text such as `90d`, `12h`, `30m` or `45s` means; None if it means none."""
+    """Parse a duration such as `90d`, `12h`, `30m` or `45s`. Returns None if it is not a duration."""
     match = DURATION.fullmatch(text)
     return timedelta(**{UNITS[match[2]]: int(match[1])}) if match else None
 
 
 def fold(text: str) -> str:
-    """The form under which two spellings are the same key: NFKC, case folded, trimmed.
+    """The form in which texts are compared without regard to case: NFKC, case folded, without surrounding white space.
 
-    Folding can undo the normal form and the other way round, hence three passes; the result folds to itself.
+    Case folding can undo the normal form, and the other way round. So there are three passes, after which another pass
+    would change nothing.
     """
     if text.isascii():  # most are, and then this is the same in a tenth of the time
         return text.lower().strip()
@@ -61,23 +62,23 @@ def fold(text: str) -> str:
 
 
 class Rule(Protocol):
-    """What a field of an entity may hold."""
+    """The rule of a field: which values it may have."""
 
     def clean(self, value: Any) -> Any:
         """The value in its stored form, or unchanged if it breaks the rule."""
         ...
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:
-        """How a cleaned value breaks the rule. The pointer says where the value is."""
+        """The faults of a cleaned value. The pointer says where the value is."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string of 1 to `max` code points, not blank, without NUL and lone surrogates.
+    """A string of 1 to `max` code points that is not blank, without NUL and lone surrogates.
 
-    With `folds` it compares by its folded form (see `fold`), which has the same bounds: it goes into an index. With
-    `trims` it is stored without surrounding blanks.
+    With `folds` it compares by its folded form (see `fold`). That form has the same bounds, because it goes into an
+    index. With `trims` it is stored without surrounding white space.
     """
 
     max: int
@@ -91,7 +92,7 @@ class Text:
         return NO_FAULTS if self._is_plain(value) else self._faults(pointer, value)
 
     def _is_plain(self, value: object) -> bool:
-        """Whether it is good at a glance, as most are: no generator is made for them."""
+        """A quick check that accepts most valid values, to save the time of the full check."""
         return (
             isinstance(value, str)
             and value.isascii()
@@ -115,7 +116,8 @@ NO_FAULTS: Final[Iterator[Fault]] = iter(())
 
 
 def flaw_in(text: str) -> str | None:
-    """What keeps a string from being stored everywhere: PostgreSQL has no NUL, UTF-8 no lone surrogates."""
+    """Why a string cannot be stored in every database, if so: PostgreSQL has no NUL, and UTF-8 has no lone
+    surrogates."""
     if "\x00" in text:
         return "Must not hold the character NUL."
     try:
@@ -127,7 +129,7 @@ def flaw_in(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of the values of an enumeration, or its bare string."""
+    """One of the values of an enumeration, or the string of one."""
 
     values: type[StrEnum]
 
@@ -144,7 +146,8 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Id:
-    """The id of an entity: an integer from 1 to `MAX_ID`. Its store knows whether there is such an entity."""
+    """The id of an entity: an integer from 1 to `MAX_ID`. The rule does not check whether the entity exists. The store
+    does."""
 
     def clean(self, value: Any) -> Any:
         return value
@@ -161,9 +164,9 @@ COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """A JSON object of at most `max_bytes` (compact, UTF-8) and `max_depth` levels, itself the first.
+    """A JSON object of at most `max_bytes` (compact, in UTF-8) and at most `max_depth` levels, including itself.
 
-    With `folds` its strings compare by their folded form (see `fold`), except for those at the `exact` paths.
+    With `folds`, its strings compare by their folded form (see `fold`), except for those at the `exact` paths.
     """
 
     max_bytes: int = 16 * 1024
@@ -251,12 +254,12 @@ def faults_in_scalar(pointer: str, value: object) -> Iterator[Fault]:
 
 
 def escape(key: str) -> str:
-    """A key as one step of a JSON pointer (RFC 6901, section 3)."""
+    """Escape a name for use in a JSON pointer (RFC 6901, section 3)."""
     return key.replace("~", "~0").replace("/", "~1") if "~" in key or "/" in key else key
 
 
 def copied(document: JsonValue) -> JsonValue:
-    """A document of its own."""
+    """A deep copy of a document."""
     if isinstance(document, dict):
         return {name: copied(each) if isinstance(each, dict | list) else each for name, each in document.items()}
     return [copied(each) for each in document] if isinstance(document, list) else document
@@ -270,7 +273,7 @@ def same(one: JsonValue, other: JsonValue) -> bool:
 
 
 def merge_patch(target: JsonValue, patch: JsonValue) -> JsonValue:
-    """JSON merge patch (RFC 7396, section 2): null removes a member, objects merge, all else replaces."""
+    """JSON merge patch (RFC 7396, section 2): null removes a member, objects are merged, everything else replaces."""
     if not isinstance(patch, Mapping):
         return patch
     merged = dict(target) if isinstance(target, Mapping) else {}

@@ -1,4 +1,5 @@
-"""Versions rise by one with each change, so that nobody overwrites a state that they have not seen."""
+"""Versions for optimistic concurrency. Each change raises the version by one, so that nobody overwrites a state that
+they have not seen."""
 
 from collections.abc import Collection
 from typing import Final, TypeAlias
@@ -7,7 +8,7 @@ from domain.errors import Stale
 from domain.values import MAX_INTEGER
 
 Expected: TypeAlias = Collection[int] | None
-"""The versions that a caller accepts. None accepts any, and also that there is no entity yet."""
+"""The versions that a caller accepts. None accepts every version, and also that the entity does not exist."""
 
 NOT_THERE: Final = 0
 """The version of an entity that does not exist."""
@@ -17,6 +18,6 @@ ANY_VERSION: Final = range(1, MAX_INTEGER + 1)
 
 
 def require_version(version: int, expected: Expected, unwanted: Collection[int] = ()) -> None:
-    """Raises `Stale` unless the version is an expected one, or if it is an unwanted one."""
+    """Raises `Stale` if the version is not expected, or if it is unwanted."""
     if (expected is not None and version not in expected) or version in unwanted:
         raise Stale("It is not at the version that was asked for.")

@@ -1,6 +1,7 @@
-"""Webhooks: the feed of changes with a position, pushed to a URL. What one is, and the rules of a legal one.
+"""Webhooks: they send the feed of changes to a URL. Their fields, the rules of these fields, and the interface of their
+store.
 
-A webhook needs no queue of its own: what it has to deliver are the changes after its position.
+A webhook has a position in the feed. It needs no queue: it has to deliver the changes after its position.
 """
 
 import base64
@@ -22,29 +23,29 @@ from domain.stores import ReadStore, Store
 from domain.values import MAX_ID, OneOf
 
 MAX_URL: Final = 2000
-"""Characters of a URL."""
+"""The most characters of a URL."""
 
 SECRET_BYTES: Final = 32
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # how every secret begins
 
 RandomBytes = Callable[[int], bytes]
-"""Returns so many bytes that cannot be guessed."""
+"""Returns that many random bytes, which cannot be guessed."""
 
 
 class State(StrEnum):
-    """Whether a webhook delivers. `FAILING` is shown in place of `ACTIVE`, and is not stored."""
+    """Whether a webhook delivers. `FAILING` is never stored: it is shown in place of `ACTIVE`."""
 
     ACTIVE = "active"
     PAUSED = "paused"
     FAILING = "failing"
-    """Active, and its last attempt failed. It goes on trying."""
+    """It is active, and its last attempt failed. Attempts continue."""
 
     DISABLED = "disabled"
-    """The receiver has answered 410: it wants no more. It can be resumed."""
+    """The receiver has answered 410, so it wants no more messages. An administrator can resume the webhook."""
 
 
 class Url:
-    """An absolute URL of http or https with a host, in ASCII, without credentials and without a fragment."""
+    """An absolute http or https URL with a host, in ASCII, without credentials and without a fragment."""
 
     FORM: Final = re.compile(r"[\x21-\x5b\x5d-\x7e]+")  # no blanks, no backslash
 
@@ -62,7 +63,7 @@ class Url:
             yield Fault(pointer, "not_allowed", fault)
 
     def _fault_in(self, value: str) -> str | None:
-        """What is wrong with a URL: nothing if it is empty. None if it is no URL at all."""
+        """The fault in a URL: an empty text if there is none, and None if it is not a URL at all."""
         try:
             parts = urlsplit(value)
             is_whole = bool(parts.hostname) and parts.port != 0
@@ -109,7 +110,7 @@ class SequenceNumber:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookProfile:
-    """Where a webhook delivers what. It begins with the change after its position."""
+    """Where a webhook delivers, and which changes. It begins with the change after its position."""
 
     url: Annotated[str, Url()]
     filter: Annotated[str | None, ChangeFilter()] = None
@@ -122,7 +123,8 @@ class NewWebhook(WebhookProfile, Checked):
     """A webhook to be created. Raises `Invalid` with every rule that it breaks."""
 
     def starting(self, head: int, since: int | None) -> "NewWebhook":
-        """The same at a position: after `since`, or after the last change. Raises `Invalid` for one beyond that."""
+        """The same webhook with a position: `since`, or the last change (`head`). Raises `Invalid` if `since` is beyond
+        `head`."""
         if since is not None and since > head:
             raise Invalid([Fault("/since", "out_of_range", "There are no changes up to this number yet.")])
         return replace(self, position=head if since is None else since)
@@ -132,8 +134,8 @@ class NewWebhook(WebhookProfile, Checked):
 class Webhook(WebhookProfile, Entity, Editable):
     """A stored webhook, without its secret.
 
-    Every change up to `position` was delivered, or has a delivery that says what became of it. Until `silent_until` the
-    receiver wants no messages. The deliverer notes these and `failing_since`, and they are no change of the webhook.
+    Every change up to `position` was delivered, was set aside, or waits for another attempt. Until `silent_until` the
+    receiver wants no messages. The deliverer stores these fields and `failing_since`, without a change in the record.
     """
 
     kind: ClassVar[str] = "webhook"
@@ -153,7 +155,7 @@ class Webhook(WebhookProfile, Entity, Editable):
 
     @property
     def wanted(self) -> Filter | None:
-        """Which changes it delivers."""
+        """The filter of the changes that it delivers."""
         return None if self.filter is None else parse_filter(self.filter, changes.FIELDS)
 
     def set_to(self, state: State) -> "Webhook":
@@ -165,7 +167,7 @@ class Webhook(WebhookProfile, Entity, Editable):
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What messages are signed with, and until when; None for as long as there is no other one."""
+    """The secret that signs messages, and the time until which it does. None: until it is replaced."""
 
     value: bytes
     until: datetime | None = None
@@ -174,7 +176,7 @@ class Secret:
         return self.until is None or now < self.until
 
     def __str__(self) -> str:
-        """As receivers configure it (Standard Webhooks): `whsec_`, and the bytes in base64."""
+        """The form in which receivers configure it (Standard Webhooks): `whsec_` and the bytes in base64."""
         return SECRET_PREFIX + base64.b64encode(self.value).decode()
 
     def __repr__(self) -> str:
@@ -182,13 +184,13 @@ class Secret:
 
 
 def sign(secret: Secret, id: str, timestamp: int, body: bytes) -> str:
-    """The signature of a message by Standard Webhooks 1.0: an HMAC with SHA-256 of its id, its time and its body."""
+    """The signature of a message by Standard Webhooks 1.0: an HMAC-SHA256 of its id, its time and its body."""
     signed = b".".join((id.encode(), str(timestamp).encode(), body))
     return "v1," + base64.b64encode(hmac.digest(secret.value, signed, "sha256")).decode()
 
 
 def headers_of(id: str, at: datetime, body: bytes, secrets: Sequence[Secret]) -> Mapping[str, str]:
-    """The headers of one attempt to deliver a message: the same id each time, the time of this one."""
+    """The headers of one attempt to deliver a message. All attempts have the same id, and each has its own time."""
     timestamp = int(at.timestamp())
     valid = [secret for secret in secrets if secret.is_valid_at(at)]
     return {
@@ -200,7 +202,8 @@ def headers_of(id: str, at: datetime, body: bytes, secrets: Sequence[Secret]) ->
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a webhook has come, since when its attempts fail, and until when its receiver wants none."""
+    """The progress of a webhook: its position, since when its attempts fail, and until when its receiver wants no
+    messages."""
 
     webhook_id: int
     position: int
@@ -210,20 +213,22 @@ class Progress:
 
 class ReadWebhooks(ReadStore[Webhook], Protocol):
     async def secrets(self, id: int) -> Sequence[Secret]:
-        """The secrets of a webhook: the present one, and after a rotation the one before. Empty without a webhook."""
+        """The secrets of a webhook: the present one, and after a rotation also the one before. Empty if there is no
+        webhook."""
         ...
 
 
 class Webhooks(ReadWebhooks, Store[NewWebhook, Webhook], Protocol):
-    """A store of webhooks within one unit of work. A new one has no secret yet.
+    """A store of webhooks within one unit of work. A new webhook has no secret yet.
 
-    `save` does not change what the deliverer notes. With a webhook its secrets and deliveries end.
+    `save` does not change what the deliverer stores. When a webhook is removed, so are its secrets and deliveries.
     """
 
     async def keep_secrets(self, id: int, secrets: Sequence[Secret]) -> None:
-        """Replace the secrets of a webhook, one or two: the newer first."""
+        """Replace the secrets of a webhook. There are one or two, the newer one first."""
         ...
 
     async def note_progress(self, progress: Collection[Progress]) -> None:
-        """Note how far webhooks have come, by one statement. This is no change. Unknown ids are skipped."""
+        """Store the progress of webhooks, by one statement. This is not recorded as a change. Unknown ids are
+        skipped."""
         ...

@@ -1,4 +1,4 @@
-"""Units of work: one transaction each, begun by a service method and committed as its last step."""
+"""Units of work. Each is one transaction, which a service method begins, and commits as its last step."""
 
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
@@ -26,7 +26,7 @@ N = TypeVar("N")
 E = TypeVar("E", bound=Entity)
 
 Clock = Callable[[], datetime]
-"""Returns the time, aware and in UTC."""
+"""Returns the present time, in UTC and with its time zone."""
 
 
 def utc_now() -> datetime:
@@ -35,30 +35,31 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
-    """Who calls, in which request, with which scopes; whether it is a dry run; its idempotency key, if any."""
+    """The caller, the id of the request, the caller's scopes, whether it is a dry run, and the idempotency key, if
+    any."""
 
     actor: str
     request_id: str
     scopes: Collection[Scope] | None = None
-    """What the actor may do; None for everything."""
+    """The scopes of the actor. None allows everything."""
 
     dry_run: bool = False
     idempotency_key: IdempotencyKey | None = None
 
     min_seq: int | None = None
-    """Its reads may come from a replica that has all changes up to this number. None: only from the primary."""
+    """Reads may use a replica that has all changes up to this number. None: reads use only the primary."""
 
     seen: int | None = None
-    """Reading units set it: what they showed has all changes up to this number, and perhaps later ones."""
+    """Set by reading units: what they returned shows all changes up to this number, and perhaps later ones."""
 
     def require_seq(self, seq: int) -> None:
-        """From now on read from no place that does not have this change."""
+        """From now on, read only where this change is visible."""
         if self.min_seq is not None:
             self.min_seq = max(self.min_seq, seq)
 
 
 class ReadingUnit(Protocol):
-    """The stores, to read. Each answer is what was committed when it was given."""
+    """The stores, for reading. Each read shows what is committed at that moment."""
 
     @property
     def users(self) -> ReadUsers: ...
@@ -85,7 +86,7 @@ class ReadingUnit(Protocol):
 class UnitOfWork(Protocol):
     """The stores in one transaction. Leaving the unit without `commit` undoes everything.
 
-    A refused write ends the unit: whatever it is asked after that raises `UnitEnded`.
+    A refused write ends the unit: every later call raises `UnitEnded`.
     """
 
     @property
@@ -115,89 +116,93 @@ class UnitOfWork(Protocol):
         ...
 
     async def commit(self, result: T) -> Committed[T]:
-        """Store what the stores did, with a change for each entity. On a dry run check it, then undo it.
+        """Commit all writes, with a change for each entity. In a dry run, check everything and then undo it.
 
         `result` is the result of the service. With an idempotency key it has to be an entity, which the stored answer
-        shows. If an entity was erased, its values are erased from its old changes and from stored answers.
+        shows. If an entity was erased, its values are erased from its older changes and from stored answers.
 
-        Raises `Contended` if another transaction came first, `Uncertain` if the connection broke meanwhile.
+        Raises `Contended` if another transaction was faster, `Uncertain` if the connection broke during the commit.
         """
         ...
 
     async def commit_new(self, store: Store[N, E], new: N) -> Committed[E]:
-        """As `commit(await store.add(new))`, for a unit that does nothing else: at half the price.
+        """The same as `commit(await store.add(new))`, for a unit that does nothing else. It costs half as much.
 
-        Raises what both raise.
+        Raises what `add` and `commit` raise.
         """
         ...
 
 
 class UnitsOfWork(Protocol):
-    """A whole directory. Services get their units of work from it."""
+    """A directory. Services get their units of work from it."""
 
     async def start(self) -> None:
-        """Get ready to serve. Does nothing if it is ready. Raises `NotReady`, for the operator, if it cannot be."""
+        """Open the database. Does nothing if it is open. Raises `NotReady`, with a message for the operator, if that
+        fails."""
         ...
 
     async def stop(self) -> None: ...
 
     async def require_ready(self) -> None:
-        """Raises a refusal if reads do not work, `NotReady` if the schema is not the one that this version needs."""
+        """Raises a refusal if reads fail, and `NotReady` if the schema is not the one that this version of Roster
+        needs."""
         ...
 
     def reading(self, context: RequestContext | None = None) -> AbstractAsyncContextManager[ReadingUnit]:
-        """Stores to read. With a context, from a replica if there is one that has what the context requires.
+        """The stores, for reading. With a context, a replica is used if one has all changes that the context requires.
 
-        Without one from the primary: what decides (keys, leases) must not be old. Units of one context do not go back
-        in time. Raises `Contended` if a replica does not answer; after that, this context reads from the primary.
+        Without a context the primary is used, because decisions (about keys or leases) must not depend on old data.
+        Later units of a context never show an older state than earlier ones. Raises `Contended` if a replica fails.
+        After that, this context uses the primary.
         """
         ...
 
     def snapshot(self, context: RequestContext) -> AbstractAsyncContextManager[ReadingUnit]:
-        """Stores that all show the state of one moment, for a long list. From a replica, as `reading`.
+        """The stores as they are at one moment, for reading a long list. May use a replica, as `reading`.
 
-        Raises `Busy` while there are too many, in all or of this actor.
+        Raises `Busy` while there are too many snapshots, in total or of this actor.
         """
         ...
 
     def writing(self, context: RequestContext) -> AbstractAsyncContextManager[UnitOfWork]:
-        """A unit of work for this request. With an idempotency key, unless it is a dry run:
+        """A unit of work for this request.
 
-        Raises `AlreadyDone` if a unit with this key was committed in the last 24 hours, `IdempotencyKeyReused` if that
-        was another request, `InFlight` if one is under way.
+        With an idempotency key, and not in a dry run, it raises `AlreadyDone` if a unit with this key was committed in
+        the last 24 hours, `IdempotencyKeyReused` if that was for another request, and `InFlight` if such a unit is
+        still open.
         """
         ...
 
     def later(self, job: Callable[[], Awaitable[None]], what: str) -> Awaitable[None]:
-        """Do this soon, and let no request wait for it. What goes wrong is logged, with what it was."""
+        """Run a job in the background. If it fails, the error is logged, with `what` as the description of the job."""
         ...
 
     def scrubbed(self) -> Awaitable[bool]:
-        """Whether all that was erased has left the files of the database. Waits for it for a second or so."""
+        """Whether all erased values have been removed from the database's files. Waits for this for about a second."""
         ...
 
     def changed(
         self, since: int, within_s: float, context: RequestContext, filter: Filter | None = None
     ) -> Awaitable[float]:
-        """Wait for a change that matches, with a higher sequence number than `since`, for at most `within_s` seconds.
+        """Wait up to `within_s` seconds for a change that matches and has a higher number than `since`.
 
-        Returns how many of them are left. After `release` that is 0. Raises `Busy` while too many wait, in all or of
-        this actor.
+        Returns the seconds that are left, and 0 after `release`. Raises `Busy` while too many requests wait, in total
+        or of this actor.
         """
         ...
 
     def release(self) -> None:
-        """End all waits for changes, because the server is about to stop."""
+        """End all waits for changes, because the server stops soon."""
         ...
 
     async def begin_epoch(self, *, beyond: int = 0) -> int:
-        """Continue counting above all numbers that may have been given out, after a restore from a backup.
+        """After a restore from a backup, continue counting above all numbers that may have been used.
 
-        `beyond` is the highest one that is known. Returns the number after which all ids and changes are counted now.
-        Those after the last change up to this one are positions that have expired (see `ReadChanges.has_expired`).
+        `beyond` is the highest number that is known. Returns the number after which all ids and changes are now
+        counted. The positions from the last change up to this number have expired (see `ReadChanges.has_expired`).
         """
         ...
 
     def pause(self, attempt: int) -> Awaitable[None]:
-        """The wait before a contended unit is run again for the `attempt`-th time, counted from 1."""
+        """Wait before a contended unit is run again. `attempt` is the number of runs so far, from 1."""
         ...

@@ -1,4 +1,4 @@
-"""The fields of an entity, as filters and sorts see them."""
+"""The fields of an entity that lists filter and sort by."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin
 from domain.values import Attributes, JsonValue, Text, fold
 
 Path: TypeAlias = tuple[str, ...]
-"""The names that lead to a member of a JSON document, from the outermost."""
+"""The names that lead to a member of a JSON document, the outermost first."""
 
 Key: TypeAlias = str | int | datetime
 """The form in which a field's value is compared. Text compares by code point, times as instants in UTC."""
@@ -24,15 +24,16 @@ class Kind(StrEnum):
     INTEGER = "integer"
     INSTANT = "instant"
     JSON = "json"
-    """An object, whose members are named by a path."""
+    """A JSON object. A path names one of its members."""
 
     FOLDED_JSON = "folded_json"
-    """The same, and its strings compare by their folded form."""
+    """The same, with strings that compare by their folded form."""
 
     IDS = "ids"
-    """The ids of related entities. A comparison is true if it is for one of them. The entity itself does not have them.
+    """The ids of related entities. A comparison is true if it is true for one of them. The entity has no attribute for
+    them.
 
-    `Some` asks for one of those entities by its own fields.
+    `Some` is true if one of those entities matches by its own fields.
     """
 
 
@@ -40,9 +41,9 @@ class Kind(StrEnum):
 class Field:
     """One field. `optional`: its value may be None. `sorts`: lists can be sorted by it.
 
-    With `path` it stands for a string in a JSON field of this name, which may be missing: lists are sorted by it.
-    If the path leads through an array of objects, the one that is `primary` counts, or else the first.
-    `exact` are the paths into a folded JSON field whose strings are not folded.
+    With a `path`, lists are sorted by the string at this path of the JSON field, which may be missing. If the path
+    leads through an array of objects, the object that is `primary` is used, or otherwise the first one. `exact` are the
+    paths in a folded JSON field whose strings are not folded.
     """
 
     name: str
@@ -57,7 +58,8 @@ class Field:
         return self.kind in {Kind.JSON, Kind.FOLDED_JSON}
 
     def key_in(self, entity: object) -> Any:
-        """The value by which the entity compares: a `Key` or None, and of a JSON field a document."""
+        """The value of the entity in the form in which it is compared: a `Key` or None, or for a JSON field the
+        document."""
         value: Any = getattr(entity, self.name)
         if self.kind is Kind.IDS:
             return [each.id for each in value]
@@ -74,14 +76,15 @@ class Field:
 
 
 def member_at(document: JsonValue, path: Path) -> JsonValue:
-    """What a path leads to; None if it leads to nothing."""
+    """The value at a path; None if there is none."""
     for step in path:
         document = document.get(step) if isinstance(document, Mapping) else None
     return document
 
 
 def chosen_at(document: JsonValue, path: Path) -> JsonValue:
-    """The same, through arrays: of each, the object that is `primary`, or else the first."""
+    """The same for a path through arrays. In each array the object that is `primary` is used, or otherwise the first
+    one."""
     for step in path:
         if isinstance(document, list):
             objects = [each for each in document if isinstance(each, Mapping)]
@@ -114,7 +117,7 @@ ID = Field("id", Kind.INTEGER)
 
 
 def fields_of(entity: type, *, without: Collection[str] = (), unsorted: Collection[str] = ()) -> Fields:
-    """The fields of an entity as its annotations declare them, except for some. JSON fields do not sort."""
+    """The fields that the annotations of an entity declare. Lists cannot be sorted by JSON fields."""
     shown = [each for each in fields(entity) if each.name not in without]
     return declare(*(field_of(each.name, each.type, each.name not in unsorted) for each in shown))
 

@@ -8,18 +8,18 @@ What a filter means, in memory and in every database:
   `eq null` is `not` of `pr`, `ne null` is `pr`.
 - Fields compare as they are declared: by folded form, exactly, as integers, or as instants. The literal has to be
   of the field's type. Folding trims the literal too, so `name co " "` is true for every name.
-- Members of a JSON field are named by a path of letters, digits, `_` and `-`, exact in case: `attributes.a.b`.
-  A member matches if its value has the type of the literal (string, number or boolean) and the comparison is true.
-  An array matches if one of its items does. A path does not lead through arrays, and an object never matches.
-- `attributes.phones[type eq "work" and value sw "+49"]` matches if one object does: an element of the array that the
-  path leads to, or the one object that stands there. The names in brackets are its members.
-- A field of ids (`groups` of users, `members` of groups) matches if one of them does. `Some` on such a field matches if
-  one of those entities does, by its own fields.
+- Members of a JSON field are named by a path of letters, digits, `_` and `-`, exact in case: `attributes.a.b`. A member
+  matches if its value has the type of the literal (string, number or boolean) and the comparison is true. An array
+  matches if one of its items does. A path cannot lead through arrays, and an object never matches.
+- `attributes.phones[type eq "work" and value sw "+49"]` matches if one object matches: an element of the array at this
+  path, or the object at this path. The names in brackets are members of that object.
+- A field of ids (`groups` of users, `members` of groups) matches if one of the ids does. `Some` on such a field matches
+  if one of those entities matches by its own fields.
 - Strings in JSON compare exactly, in folded JSON by their folded form. Strings are ordered by code point. Numbers are
   ordered by value, so 1 and 1.0 are equal. Booleans are not ordered. Integers beyond 2^53 - 1 cannot be written.
   (SQLite reads decimals with an error in the last bit, so two neighbouring doubles may be equal there.)
 
-`domain.lists.grammar` reads a filter's text.
+`domain.lists.grammar` parses the text of a filter.
 """
 
 import operator
@@ -46,12 +46,12 @@ class Operator(StrEnum):
 
 
 Value: TypeAlias = Key | float | bool
-"""The literal of a term: the key of a field, or a JSON scalar."""
+"""The literal of a term: a value in the form of a field's key, or a JSON scalar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The `path` leads to a member of a JSON field; other fields have none."""
+    """A comparison with a literal. The `path` leads to a member of a JSON field. Other fields have no path."""
 
     field: Field
     operator: Operator
@@ -82,9 +82,9 @@ class Or:
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """An object among the elements that a path leads to matches `part`, whose terms are on `ITEM`.
+    """One of the objects at a path matches `part`, whose terms are about `ITEM`.
 
-    Of a field of ids, one of the related entities matches `part`, whose terms are on the fields of those.
+    For a field of ids: one of the related entities matches `part`, whose terms are about the fields of that entity.
     """
 
     field: Field
@@ -94,16 +94,16 @@ class Some:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """A term on something that does not exist, for a protocol that does not refuse it. It matches nothing.
+    """A term about a name that does not exist, in a protocol that does not refuse such names. It matches nothing.
 
-    Nor does a `not` around it: a typo never finds everyone.
+    A `not` around it matches nothing either, so a typing error never finds all entities.
     """
 
 
 Filter: TypeAlias = Comparison | Present | Not | And | Or | Some | Nothing
 
 ITEM: Final = Field("item", Kind.JSON)
-"""The element that the terms in brackets are about."""
+"""Stands for the element that the terms in brackets are about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def matches(filter: Filter | None, entity: object) -> bool:
 
 
 def holds(term: Comparison | Present | Some, entity: object) -> bool:
-    """Whether a term is true of the entity."""
+    """Whether a term is true for the entity."""
     value = found(term.field, term.path, entity)
     match term:
         case Some(field, part=part):
@@ -168,7 +168,7 @@ def candidates(value: JsonValue) -> Iterable[Any]:
 
 
 def type_of(value: object) -> type:
-    """The type as which a value compares: integers and fractions are one, booleans and numbers are not."""
+    """The type in which a value is compared. Integers and fractions have the same type, booleans and numbers do not."""
     for kind in (bool, str, datetime):
         if isinstance(value, kind):
             return kind
@@ -176,7 +176,7 @@ def type_of(value: object) -> type:
 
 
 def equal(field: Field, value: str | int) -> Filter:
-    """The filter `field eq "text"`, for parameters such as `email=`. Raises `Malformed`."""
+    """The filter `field eq "value"`, for parameters such as `email=`. Raises `Malformed`."""
     if isinstance(value, str) and (flaw := flaw_in(value)):
         raise Malformed(flaw)
     return Comparison(field, Operator.EQ, fitting(field, value))
@@ -196,7 +196,7 @@ def negated(filter: Filter) -> Filter:
 
 
 def asks_for_nothing(filter: Filter) -> bool:
-    """Whether a term of it is `Nothing`."""
+    """Whether one of its terms is `Nothing`."""
     match filter:
         case Nothing():
             return True
@@ -208,7 +208,8 @@ def asks_for_nothing(filter: Filter) -> bool:
 
 
 def fitting(field: Field, literal: object, at: int | None = None) -> Value:
-    """The literal in the form that the field compares. Raises `Malformed` with that position for a wrong type."""
+    """The literal in the form in which the field is compared. Raises `Malformed` at the position `at` if its type is
+    wrong."""
     expected, read = LITERALS[field.kind]
     if (value := read(literal)) is None:
         raise Malformed(f"Expected {expected}.", at)
@@ -248,4 +249,4 @@ LITERALS: Final[Mapping[Kind, tuple[str, Callable[[object], Value | None]]]] = {
     Kind.JSON: ("a string, a number, true or false", scalar),
     Kind.FOLDED_JSON: ("a string, a number, true or false", folded_scalar),
 }
-"""For each kind of field: which literals it takes, and a function that reads one, or returns None."""
+"""For each kind of field: a description of its literals, and a function that converts a literal or returns None."""

@@ -1,8 +1,8 @@
-"""The grammar of filters: SCIM's (RFC 7644, section 3.4.2.2). What its names stand for is up to a `Names`.
+"""The grammar of filters, which is SCIM's (RFC 7644, section 3.4.2.2). A `Names` object says what the names stand for.
 
-`not` binds closer than `and`, `and` closer than `or`. Operators and the names of fields are the same in any case,
-the members of JSON fields are not. Literals are those of JSON. Blanks are free where the grammar has one. A value path
-may go on behind its brackets, as clients write it: `a[b eq 1].c eq 2` is short for `a[b eq 1 and c eq 2]`.
+`not` binds closer than `and`, and `and` closer than `or`. Operators and names of fields may be in any case. Members of
+JSON fields are case-sensitive. Literals are those of JSON. Where the grammar has one space, there may be several. A
+value path may continue after its brackets, as some clients write it: `a[b eq 1].c eq 2` means `a[b eq 1 and c eq 2]`.
 """
 
 import re
@@ -21,13 +21,13 @@ from domain.lists.filters import (
 )
 
 MAX_LENGTH: Final = 4096
-"""Characters of a filter."""
+"""The most characters of a filter."""
 
 MAX_DEPTH: Final = 16
-"""Parentheses within each other."""
+"""The deepest nesting of parentheses."""
 
 MAX_TERMS: Final = 64
-"""Comparisons, those with `pr` included."""
+"""The most comparisons in a filter, including those with `pr`."""
 
 
 class Token(NamedTuple):
@@ -42,11 +42,11 @@ class Term(Protocol):
     def present(self) -> Filter: ...
 
     def compared(self, comparing: Token, literal: Token) -> Filter:
-        """The filter of a comparison by this operator (`ne` is `not` of `eq`), with this literal."""
+        """The filter that compares with this literal by this operator. `ne` is `not` of `eq`."""
         ...
 
     def names_within(self, opening: Token) -> "Names":
-        """The names that may stand in brackets after this one."""
+        """The names that are valid in brackets after this name."""
         ...
 
     def some(self, part: Filter) -> Filter:
@@ -61,7 +61,7 @@ class Names(Protocol):
 
 
 def parse_by(text: str, names: Names) -> Filter:
-    """The filter of a text with the names of some protocol. Raises `Malformed` with the position of the error."""
+    """Parse a filter with the names of a protocol. Raises `Malformed` with the position of the error."""
     if len(text) > MAX_LENGTH:
         raise Malformed(f"A filter holds at most {MAX_LENGTH} characters.", MAX_LENGTH)
     return Parser(tuple(tokens_in(text))).whole(names)
@@ -78,11 +78,11 @@ TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 PATH: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9_.:-]*:)?[A-Za-z$][A-Za-z0-9_-]*(?:\.[$A-Za-z0-9_-]+)*")
-"""A name with the path behind it. A URN may stand before it, in protocols that name a schema so."""
+"""A name with its path. In protocols that name schemas, the URN of a schema may stand before it."""
 
 
 def tokens_in(text: str) -> Iterator[Token]:
-    """The tokens, the last of kind "end"."""
+    """The tokens of a text. The last one is of the kind "end"."""
     at = 0
     while found := TOKEN.match(text, at):
         kind = found.lastgroup or ""
@@ -90,16 +90,18 @@ def tokens_in(text: str) -> Iterator[Token]:
         if kind == "end":
             return
         at = found.end()
-    raise Malformed("A string ends with a double quote, and holds only the escapes of JSON.", start_of(text, at))
+    raise Malformed(
+        "A string has to end with a double quote, and may contain only the escapes of JSON.", start_of(text, at)
+    )
 
 
 def start_of(text: str, at: int) -> int:
-    """Where the next token starts, blanks passed over."""
+    """The start of the next token, after white space."""
     return len(text) - len(text[at:].lstrip(" \t\r\n"))
 
 
 class Parser:
-    """Reads the tokens of one text from the left, with one method for each rule of the grammar."""
+    """A recursive-descent parser: it reads the tokens from the left, with one method for each rule of the grammar."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._tokens = tokens
@@ -161,7 +163,7 @@ class Parser:
         return self._asked(name, names.term(name), depth)
 
     def _asked(self, name: Token, term: Term, depth: int) -> Filter:
-        """What is asked of a term."""
+        """The filter of one term, from its name to its literal or closing bracket."""
         if self._ahead.kind == "bracket":
             return self._elements(term, depth + 1)
         self._terms += 1

@@ -1,7 +1,8 @@
-"""Pages of a list: how it is sorted, and keyset paging, so that a page costs the same at any depth.
+"""Pages of a list: its sort order, and keyset paging, so that a page costs the same at any depth.
 
-Nulls sort as the highest value: last in ascending, first in descending order. Text sorts by code point, in its folded
-form if it compares by that. Ids break ties, in the direction of the last field that was named.
+Null is the highest value: it comes last in ascending and first in descending order. Text is sorted by code point, in
+its folded form if it compares by that. Items that are equal are sorted by id, in the direction of the last field of the
+sort.
 """
 
 import re
@@ -26,10 +27,11 @@ MAX_SORTS: Final = 4
 """The most fields that a client may sort by."""
 
 Position: TypeAlias = tuple[str | int | None, ...]
-"""Where a page ends: the keys of its last item as JSON values, in the order of the sort, with the id as the last."""
+"""The end of a page: the sort keys of its last item as JSON values, in the order of the sort. The last one is the
+id."""
 
 Keys: TypeAlias = tuple[Key | None, ...]
-"""The same as the stores compare them."""
+"""The same in the form in which stores compare them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Order:
     descending: bool = False
 
     def key_at(self, value: object) -> Key | None:
-        """A position's value as a key. Raises `Malformed` if no item of this list has such a key."""
+        """A value of a position as a key. Raises `Malformed` if no item of this list can have such a key."""
         match self.field.kind, value:
             case _, None if self.field.optional:
                 return None
@@ -53,7 +55,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """The fields to sort by, the most significant first. The last is the id, so no two items are equal."""
+    """The fields to sort by, the most significant one first. The last one is the id, so no two items are equal."""
 
     orders: tuple[Order, ...]
 
@@ -61,17 +63,17 @@ class Sort:
         return tuple(order.field.key_in(entity) for order in self.orders)
 
     def position(self, entity: object) -> Position:
-        """Where a page with this last item ends: the parameter `after` of `list` for the next page."""
+        """The position after this item. Pass it to `list` as `after` to get the items that follow."""
         return tuple(plain(key) for key in self.keys_of(entity))
 
     def keys_at(self, position: object) -> Keys:
-        """The keys of a position, which may come from a client. Raises `Malformed` if it is not one of this sort."""
+        """The keys of a position, which may come from a client. Raises `Malformed` if it does not fit this sort."""
         if not isinstance(position, list | tuple) or len(position) != len(self.orders):
             raise Malformed("This position is not one in this list.")
         return tuple(order.key_at(value) for order, value in zip(self.orders, position, strict=True))
 
     def compare(self, left: Keys, right: Keys) -> int:
-        """Below 0 if the item with the left keys comes first, above 0 if the other one does."""
+        """Below 0 if the item with the left keys comes first, above 0 if the item with the right keys does."""
         for order, one, other in zip(self.orders, left, right, strict=True):
             if one != other:
                 return 1 if is_higher(one, other) is not order.descending else -1
@@ -96,7 +98,7 @@ SORT: Final = re.compile(r" *(?P<sign>-?)(?P<name>[A-Za-z_.]+) *")
 def parse_sort(text: str, fields: Fields) -> Sort:
     """The sort of a text such as `name,-created_at`. Raises `Malformed` with the position.
 
-    It names at most `MAX_SORTS` fields, in any case of letters. Each is different, and each sorts.
+    It names at most `MAX_SORTS` different fields, in upper or lower case. Lists have to be sortable by each of them.
     """
     orders: list[Order] = []
     at = 0
@@ -110,7 +112,7 @@ def order_of(part: str, at: int, fields: Fields, before: Sequence[Order]) -> Ord
     if len(before) == MAX_SORTS:
         raise Malformed(f"A list sorts by at most {MAX_SORTS} fields.", at)
     if not (named := SORT.fullmatch(part)):
-        raise Malformed("Expected: the name of a field, with a minus before it to sort downwards.", at)
+        raise Malformed("Expected: the name of a field, with a minus before it for descending order.", at)
     field = fields.get(named["name"].lower())
     if field is None or not field.sorts:
         known = ", ".join(each.name for each in fields.values() if each.sorts)
@@ -132,7 +134,7 @@ def sort_by(orders: Sequence[Order]) -> Sort:
 class Page(Generic[T_co]):
     """Consecutive items of a list, and whether more follow.
 
-    `seq` says which state it shows: all changes up to that number, and perhaps later ones.
+    The page shows all changes up to the number `seq`, and perhaps later ones.
     """
 
     items: Sequence[T_co]
@@ -147,5 +149,5 @@ class Page(Generic[T_co]):
 
     @staticmethod
     def of(items: Sequence[T], limit: int, seq: int | None = None) -> "Page[T]":
-        """A page of `limit` items out of up to one more than that, which shows whether more follow."""
+        """A page of at most `limit` items. If `items` has one more than that, more items follow."""
         return Page(items[:limit], more=len(items) > limit, seq=seq)

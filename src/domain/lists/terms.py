@@ -1,6 +1,6 @@
-"""Filters on the fields of an entity: what names, operators and literals mean there.
+"""Filters on the fields of an entity: the meaning of names, operators and literals.
 
-All of it raises `Malformed` with the position of the error.
+Everything here raises `Malformed` with the position of the error.
 """
 
 import json
@@ -17,16 +17,16 @@ from domain.lists.grammar import Names, Term, Token, parse_by
 from domain.values import MAX_INTEGER, flaw_in
 
 MAX_STEPS: Final = 8
-"""Names in a path: no attributes nest deeper."""
+"""The most names in a path. Attributes cannot nest deeper."""
 
 
 def parse_filter(text: str, fields: Fields) -> Filter:
-    """The filter of a text on the fields of an entity. Raises `Malformed` with the position of the error."""
+    """Parse a filter on the fields of an entity. Raises `Malformed` with the position of the error."""
     return parse_by(text, FieldNames(fields))
 
 
 class FieldNames:
-    """The fields of an entity. A JSON field is named with the path to one of its members."""
+    """The names of an entity's fields. A JSON field is followed by the path to one of its members."""
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
@@ -42,7 +42,7 @@ class FieldNames:
 
 
 class ItemNames:
-    """The members of an element of an array."""
+    """The names of the members of an array's element."""
 
     def term(self, name: Token) -> Term:
         return FieldTerm(ITEM, path_of(name.text.split("."), name))
@@ -50,7 +50,7 @@ class ItemNames:
 
 @dataclass(frozen=True, slots=True)
 class FieldTerm:
-    """A field, or the member of a JSON field that a path leads to."""
+    """A field, or the member of a JSON field at a path."""
 
     field: Field
     path: Path = ()
@@ -85,7 +85,7 @@ def path_of(steps: Sequence[str], token: Token) -> Path:
 
 def whole_field(field: Field, token: Token) -> Field:
     if field.is_json:
-        raise Malformed(f"Name a member of this field: {field.name}.department, say.", token.at)
+        raise Malformed(f"Name a member of this field, such as {field.name}.department.", token.at)
     return field
 
 
