@@ -1,1 +1,1 @@
-"""What can be done. Imports the domain only. One public method is one unit of work."""
+"""The operations of the directory. One public method is one unit of work. This package imports only the domain."""

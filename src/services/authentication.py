@@ -1,4 +1,4 @@
-"""Authentication: from a secret to its key, without a query each time."""
+"""Authentication: finding the key of a secret, without a query for each request."""
 
 import hmac
 from collections import OrderedDict
@@ -14,11 +14,12 @@ from domain.work import Clock, RequestContext, UnitsOfWork, utc_now
 from services.operations import retry
 
 REMEMBERED_FOR_S: Final = 4.0
-"""How long a key counts as valid without another query: a revocation by another process takes effect after that."""
+"""Seconds for which a key counts as valid without another query. A revocation by another process takes effect after
+that."""
 
 MAX_REMEMBERED: Final = 10_000
 TOUCHED_EVERY: Final = timedelta(minutes=1)
-"""How exact `last_used_at` is."""
+"""The precision of `last_used_at`."""
 
 NOT_VALID: Final = "The key is missing or not valid."
 NO_LINK: Final = "This link is not valid. It works once, for half an hour."
@@ -31,11 +32,14 @@ class Remembered:
     key: Key
     until: float
     ends_at: datetime | None
-    """When the key expires, or this secret of it: None for never."""
+    """When the key or this secret of it expires. None: never."""
 
 
 class Authenticator:
-    """Remembers the valid keys that were used lately. Wrong secrets are not remembered, so they displace no key."""
+    """Finds the keys of secrets, and remembers valid keys that were used recently.
+
+    Wrong secrets are not remembered, so they cannot push valid keys out of the memory.
+    """
 
     def __init__(self, units: UnitsOfWork, monotonic: Callable[[], float], clock: Clock = utc_now) -> None:
         self.units = units
@@ -54,16 +58,16 @@ class Authenticator:
         self._looked_at = float("-inf")
 
     async def needs_key(self) -> bool:
-        """Whether a request needs a key: it does if there is or ever was one."""
+        """Whether requests need a key: they do if there is a key, or ever was one."""
         if not self._needs_key and self._monotonic() >= self._looked_at + REMEMBERED_FOR_S:
             generation, looked_at = self._generation, self._monotonic()
             self._needs_key = await self._has_keys() or self._needs_key
-            if generation == self._generation:  # else a key was changed meanwhile
+            if generation == self._generation:  # otherwise a key was changed meanwhile
                 self._looked_at = looked_at
         return self._needs_key
 
     async def authenticate(self, secret: str) -> Key:
-        """The valid key that this is the secret of. Raises `Unauthenticated`, without saying why."""
+        """The valid key with this secret. Raises `Unauthenticated`, without the reason."""
         digest = digest_of(secret)
         remembered = self._remembered.get(digest)
         if remembered is None or self._monotonic() >= remembered.until:
@@ -74,7 +78,8 @@ class Authenticator:
 
     @retry
     async def current(self, id: int) -> Key:
-        """The key of this id, for a session that began with its secret. Raises `Unauthenticated` if it has ended."""
+        """The key with this id, for a session that began with its secret. Raises `Unauthenticated` if the key was
+        revoked or has expired."""
         async with self.units.reading() as work:
             try:
                 key = await work.keys.get(id)
@@ -85,12 +90,12 @@ class Authenticator:
         return key
 
     async def redeem(self, token: str) -> Key | None:
-        """The key of a link to the console, which nobody can use again; None if the directory has no keys.
+        """Use up a link to the console and return its key; None if the directory has no keys.
 
-        Raises `Unauthenticated` for a link that is not valid, or if its key is not.
+        Raises `Unauthenticated` if the link or its key is not valid.
         """
         digest = digest_of(token)
-        if not await self._has_link(digest):  # a wrong token takes no turn to write
+        if not await self._has_link(digest):  # so that a wrong token does not open a writing unit
             raise Unauthenticated(NO_LINK)
         return await self._take_link(digest)
 
@@ -129,7 +134,7 @@ class Authenticator:
             self._remembered.popitem(last=False)
 
     async def _touch(self, key: Key) -> None:
-        """Note the use, at most once a minute even if that fails, so that reads do not wait for writes each time."""
+        """Store the time of use in the background, at most once a minute, even if that fails."""
         now = self._clock()
         if now < max(key.last_used_at or NEVER, self._touched_at.get(key.id, NEVER)) + TOUCHED_EVERY:
             return
@@ -140,7 +145,7 @@ class Authenticator:
 
     @retry
     async def _key_with(self, digest: bytes, id: int) -> tuple[Key, Digest]:
-        """The key of this id, if the digest is that of its secret. An unknown id is refused after the same time."""
+        """The key with this id, if the digest is the hash of its secret. For an unknown id it takes the same time."""
         async with self.units.reading() as work:
             kept = [*await work.keys.digests(id), NO_DIGEST, NO_DIGEST][:2]
             matches = [each for each in kept if hmac.compare_digest(digest, each.hash)]
@@ -161,5 +166,5 @@ class Authenticator:
 
 
 def earlier(one: datetime | None, other: datetime | None) -> datetime | None:
-    """The earlier of two times of which None is never."""
+    """The earlier of two times. None means never."""
     return min((each for each in (one, other) if each is not None), default=None)

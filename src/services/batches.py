@@ -23,7 +23,7 @@ NO_ROWS: Final = Met({})
 
 @dataclass(frozen=True, slots=True)
 class BatchDone:
-    """What became of each operation, in their order. The answer has no value of a user."""
+    """The results of the operations, in their order. The stored answer contains no values of users."""
 
     done: Sequence[OperationDone]
 
@@ -31,7 +31,7 @@ class BatchDone:
 
 
 class BatchService(Service):
-    """`is_email` says whether a text is an e-mail address. It is asked about new ones."""
+    """`is_email` checks the form of new e-mail addresses."""
 
     def __init__(
         self, units: UnitsOfWork, context: RequestContext, *, is_email: Callable[[str], bool] = any_text
@@ -41,9 +41,9 @@ class BatchService(Service):
 
     @operation(Scope.USERS_WRITE)
     async def carry_out(self, operations: Sequence[UserOperation], *, atomic: bool = False) -> Committed[BatchDone]:
-        """Carry out each of these that can be, in one transaction. If it is `atomic`, all of them or none.
+        """Carry out all valid operations in one transaction. If it is `atomic`, carry out all of them or none.
 
-        Each user is named by one of them at most. They are carried out together: none sees what another one does.
+        At most one operation can name the same user. No operation sees the effects of another one.
         """
         async with self.units.writing(self.context) as work:
             batch = Batch(work, Options(), NO_ROWS, self.context.scopes, self._is_email)
@@ -66,7 +66,7 @@ def stored_as(user: User, is_new: bool) -> OperationDone:
 
 
 async def those_named(work: UnitOfWork, operations: Sequence[UserOperation]) -> Mapping[Who, User]:
-    """The users whom operations name, locked; those that are named by their ids also if they are deleted."""
+    """The users that the operations name, locked. Deleted users are included if they are named by their ids."""
     ids = [each.who for each in operations if isinstance(each.who, int)]
     external = [each.who.value for each in operations if isinstance(each.who, Identifier)]
     found: dict[Who, User] = {}
@@ -81,7 +81,7 @@ async def those_named(work: UnitOfWork, operations: Sequence[UserOperation]) -> 
 def drafts_of(
     batch: Batch, operations: Sequence[UserOperation], found: Mapping[Who, User]
 ) -> tuple[list[Draft], dict[int, Refusal]]:
-    """What is to be stored, and why the other operations, by their numbers, are refused."""
+    """The drafts of all valid operations, and the refusals of the others by their index."""
     drafts, refusals, named = [], dict[int, Refusal](), set[int]()
     for number, each in enumerate(operations):
         try:
@@ -92,7 +92,8 @@ def drafts_of(
 
 
 def draft_of(batch: Batch, row: Row, operation: UserOperation, found: Mapping[Who, User], named: set[int]) -> Draft:
-    """Raises the refusal that the operation alone would raise, and `Invalid` for a user who is named already."""
+    """Raises what the operation would raise if it was alone, and `Invalid` if an earlier operation names the same
+    user."""
     before = None if operation.who is None else found.get(operation.who)
     if before is not None:
         if before.id in named:
@@ -123,11 +124,11 @@ def after_of(batch: Batch, operation: UserOperation, before: User | None) -> Any
 
 
 def refuse_record(body: Collection[str]) -> None:
-    """What SCIM keeps is no field of a user over HTTP. Raises `Invalid`."""
+    """Raises `Invalid` for the record of SCIM, which is not a field of users over HTTP."""
     if "scim" in body:
         raise Invalid([Fault("/scim", "unknown", "There is no such field.")])
 
 
 def refusal_of(faults: Sequence[Fault]) -> Refusal:
-    """As a single request would be refused: `Taken` for unique values only."""
+    """The refusal of a single request with these faults: `Taken` if all are unique values, otherwise `Invalid`."""
     return Taken(faults) if all(each.code == "taken" for each in faults) else Invalid(faults)

@@ -17,22 +17,23 @@ from services.operations import Service, operation
 class ChangeService(Service):
     @operation(Scope.CHANGES_READ)
     async def list(self, *, filter: Filter | None = None, since: int | None, limit: int) -> ChangePage:
-        """The changes that match the filter. A reader who continues after the end of the page misses none.
+        """The changes after `since` that match the filter. A reader who continues after the end of the page misses
+        none.
 
-        Without `since`, those after the last one. Raises `PositionExpired` if the feed cannot be followed from `since`
-        on, and `Malformed` if that is beyond the last change.
+        Without `since` the page is empty and ends at the last change. Raises `PositionExpired` if the feed cannot be
+        followed from `since` on, and `Malformed` if `since` is beyond the last change.
         """
         if since is not None:
             self.context.require_seq(since)
         async with self.units.reading(
             None if since is None else self.context
-        ) as work:  # a replica's last is an old one
+        ) as work:  # the last change on a replica may be an old one
             head = await work.changes.last()  # before the list, not after
             since = await reached(work.changes, since, head)
             looked_at = since if filter is None else head
             found = await work.changes.list(filter=filter, since=since, limit=limit)
             if since < head and not follows(since, found):
-                await reached(work.changes, since, head)  # once more: old changes may have been removed meanwhile
+                await reached(work.changes, since, head)  # again, because old changes may have been removed meanwhile
             return ChangePage.of(found, limit, looked_at)
 
     @operation(Scope.CHANGES_READ, retries=False)
@@ -47,7 +48,7 @@ class ChangeService(Service):
 
     @operation(Scope.CHANGES_READ)
     async def latest(self, *, filter: Filter | None = None, before: int = MAX_INTEGER, limit: int) -> Sequence[Change]:
-        """The newest changes that match the filter first, of those with numbers below `before`."""
+        """The changes with numbers below `before` that match the filter, the newest first."""
         async with self.units.reading(self.context) as work:
             return await work.changes.latest(filter=filter, before=before, limit=limit)
 
@@ -55,19 +56,20 @@ class ChangeService(Service):
     async def latest_about(
         self, kind: type[Entity], id: int, *, before: int = MAX_INTEGER, limit: int
     ) -> Sequence[Change]:
-        """The newest changes about one entity first, of those with numbers below `before`."""
+        """The changes about one entity with numbers below `before`, the newest first."""
         async with self.units.reading(self.context) as work:
             return await work.changes.latest(before=before, subject=(kind.kind, id), limit=limit)
 
     @operation(Scope.CHANGES_READ)
     async def tally(self, *, since: datetime, most: int) -> Sequence[Tally]:
-        """What happened on each day from this time on, as the newest `most` changes have it."""
+        """The numbers of changes for each day since this time. Only the newest `most` changes are counted."""
         async with self.units.reading(self.context) as work:
             return await work.changes.tally(since=since, most=most)
 
     @operation(Scope.CHANGES_READ)
     async def list_about(self, kind: type[Entity], id: int, *, since: int, limit: int) -> ChangePage:
-        """All changes that are about one entity, also a deleted or an erased one. Raises as `list`."""
+        """The changes after `since` that are about one entity, even if it was deleted or erased. Raises what `list`
+        raises."""
         self.context.require_seq(since)
         async with self.units.reading(self.context) as work:
             subject = (kind.kind, id)
@@ -80,20 +82,23 @@ class ChangeService(Service):
 
 
 def follows(since: int, found: Sequence[Change]) -> bool:
-    """Whether there is nothing between the two that might have been removed."""
+    """Whether the first change that was found directly follows `since`, so that nothing can have been removed between
+    them."""
     return bool(found) and found[0].seq == since + 1
 
 
 async def require_known(work: ReadingUnit, kind: type[Entity], id: int) -> None:
-    """Raises `NotFound` if there never was such an entity. The changes of one that is there may not be kept."""
+    """Raises `NotFound` if there was never such an entity. An existing entity may have no changes, because old ones are
+    removed."""
     try:
-        await (work.users if kind is User else work.groups).get(id, hidden=True)  # only these have one
+        await (work.users if kind is User else work.groups).get(id, hidden=True)  # only these two have such a list
     except NotFound:
         raise NotFound(f"There never was a {kind.kind} with this id.") from None
 
 
 async def reached(changes: ReadChanges, since: int | None, head: int) -> int:
-    """The number to continue after: `since`, or that of the last change."""
+    """The number to continue after: `since`, or the number of the last change. Raises `Malformed` and
+    `PositionExpired`."""
     if since is None:
         return head
     if await changes.has_expired(since):

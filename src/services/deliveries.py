@@ -1,4 +1,4 @@
-"""Operations on deliveries: what became of changes on their way to a webhook."""
+"""Operations on deliveries of changes to webhooks."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class DeliveryService(Service):
     async def list(
         self, webhook_id: int, *, state: DeliveryState | None = None, after: Position | None = None, limit: int
     ) -> Page[Delivery]:
-        """What became of changes, the newest change first."""
+        """The deliveries of a webhook, the newest change first."""
         async with self.units.reading() as work:
             await work.webhooks.get(webhook_id)
             found = await work.deliveries.list(webhook_id, state=state, after=after, limit=limit + 1)
@@ -34,7 +34,8 @@ class DeliveryService(Service):
 
     @operation(Scope.WEBHOOKS_ADMIN)
     async def send_again(self, webhook_id: int, change: int) -> Committed[Delivery]:
-        """Send a change again soon, also one that was set aside or delivered. Raises `NotFound` if it is not kept."""
+        """Send a change again soon, even if it was delivered or set aside. Raises `NotFound` if the delivery is not
+        kept."""
         async with self.units.writing(self.context) as work:
             await work.webhooks.get(webhook_id)
             asked = (await work.deliveries.get(webhook_id, change)).asked(work.now)
@@ -43,7 +44,7 @@ class DeliveryService(Service):
 
     @operation(Scope.WEBHOOKS_ADMIN, retries=False)
     async def test(self, webhook_id: int) -> Answer:
-        """Send a message that is about no change, and return the answer. It is not recorded."""
+        """Send a test message, and return the answer. Nothing is stored."""
         webhook, secrets = await self._with_secrets(webhook_id)
         at, id = self._clock(), f"msg_test_{self._random_bytes(8).hex()}"
         message = {"type": "webhook.test", "timestamp": plain(at), "data": {"webhook_id": webhook_id}}

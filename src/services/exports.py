@@ -1,4 +1,4 @@
-"""Exports: the whole directory, and what it holds on one person."""
+"""Exports: the whole directory, and all data about one person."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ E = TypeVar("E", bound=Entity)
 
 @dataclass(frozen=True, slots=True)
 class PersonPart:
-    """A part of what is held on a person: the user and its memberships, which every part has, and some of the changes
-    about it."""
+    """A part of the data about a person: the user, its memberships, and some of its changes. All parts have the same
+    user and memberships."""
 
     user: User
     memberships: Sequence[Membership]
@@ -37,10 +37,9 @@ class ExportService:
 
     @streaming(Scope.USERS_READ, Scope.GROUPS_READ, Scope.CHANGES_READ)
     async def person(self, id: int) -> AsyncGenerator[PersonPart]:
-        """The user, deleted or not, its memberships, and all changes about it, as they were at one moment.
+        """The user, even if deleted, its memberships, and all changes about it, as they are at one moment.
 
-        The first part has no changes.
-        Raises `NotFound` if there never was one, or if it was erased.
+        The first part has no changes. Raises `NotFound` if there was never such a user, or if it was erased.
         """
         async with self.units.snapshot(self.context) as work:
             user = await work.users.get(id, hidden=True)
@@ -53,11 +52,11 @@ class ExportService:
 
     @streaming(Scope.USERS_READ, Scope.GROUPS_READ)
     async def everything(self) -> AsyncGenerator[Sequence[JsonObject]]:
-        """All groups, then who is in whom, then all users with their groups, as rows of an import, in the state of one
+        """All groups, then all nestings, then all users with their groups, as rows of an import, as they are at one
         moment.
 
-        What is deleted is left out. Who imports the rows into an empty directory has the same groups, in the same
-        order, with the same people in them.
+        Deleted entities are left out. Importing these rows into an empty directory gives the same groups, in the same
+        order, with the same members.
         """
         async with self.units.snapshot(self.context) as work:
             names: dict[int, str] = {}
@@ -76,7 +75,7 @@ class ExportService:
 
     @streaming(Scope.USERS_READ)
     async def users(self, filter: Filter) -> AsyncGenerator[Sequence[JsonObject]]:
-        """The users who match, without their groups, as rows of an import."""
+        """The users who match the filter, without their groups, as rows of an import."""
         async with self.units.snapshot(self.context) as work:
             async for users in all_of(work.users, filter):
                 yield [given(each) for each in users]
@@ -90,13 +89,13 @@ async def all_of(store: ReadStore[E], filter: Filter | None = None) -> AsyncGene
 
 
 def given(entity: Editable) -> JsonObject:
-    """What a client may set, as far as it is set."""
+    """The fields that a client may set and that have a value."""
     profile = profile_of(entity.created_from).items()
     return {name: value for name, each in profile if (value := getattr(entity, name)) != each.default}
 
 
 def rows_of(users: Sequence[User], memberships: Sequence[Membership], names: Mapping[int, str]) -> Iterator[JsonObject]:
-    """Users with their groups: a name, or an object with the name and the role."""
+    """Rows of users with their groups. A group is a name, or an object with the name and the role."""
     groups: dict[int, list[JsonValue]] = {}
     for each in memberships:
         name = names[each.group_id]
@@ -106,7 +105,7 @@ def rows_of(users: Sequence[User], memberships: Sequence[Membership], names: Map
 
 
 async def memberships_of(memberships: ReadMemberships, user_id: int) -> Sequence[Membership]:
-    """All of one user: also those that are hidden while it is deleted."""
+    """All memberships of one user, including those that are hidden because the user is deleted."""
     found: list[Membership] = []
     its, after = equal(FIELDS["user_id"], user_id), None
     while page := await memberships.list(filter=its, hidden=Hidden.ANY, after=after, limit=MAX_LIMIT):

@@ -1,4 +1,4 @@
-"""Operations on groups. Who is in them: `services.memberships`."""
+"""Operations on groups. Operations on their members are in `services.memberships`."""
 
 from collections.abc import AsyncGenerator, Collection
 
@@ -72,16 +72,16 @@ class GroupService:
     async def put(
         self, new: NewGroup, *, expected: Expected = None, unwanted: Collection[int] = ()
     ) -> Committed[tuple[Group, bool]]:
-        """Create the group of this external id, or replace its profile. Returns it, and whether it was created.
+        """Create the group with this external id, or replace its profile. Returns it, and whether it was created.
 
-        Raises `Stale` if its version is not an expected one, or if it is an unwanted one. A group that does not exist
-        has the version `NOT_THERE`.
+        Raises `Stale` if its version is not expected, or if it is unwanted. A group that does not exist has the version
+        `NOT_THERE`.
         """
         if new.external_id is None:
             raise ValueError("Only a group with an external id can be put.")
         try:
             return await self._put(new, new.external_id, expected, unwanted)
-        except Conflict:  # another request may have created this group just now: then replace it
+        except Conflict:  # another request may just have created this group: then replace it
             return await self._put(new, new.external_id, expected, unwanted)
 
     @retry
@@ -123,7 +123,7 @@ class GroupService:
 
     @operation(Scope.GROUPS_WRITE)
     async def restore(self, id: int) -> Committed[Group]:
-        """Bring a deleted group back. Raises `Conflict` naming a unique field whose value another group has now."""
+        """Restore a deleted group. Raises `Conflict` if another group has one of its unique values now."""
         async with self.units.writing(self.context) as work:
             group = await work.groups.get(id, hidden=True)
             if not group.is_hidden:
@@ -133,7 +133,7 @@ class GroupService:
 
     @operation(Scope.GROUPS_WRITE, Scope.USERS_PURGE)
     async def purge(self, id: int, *, expected: Expected = None) -> Committed[None]:
-        """Erase a group, deleted or not, and its values in old changes. Its memberships end."""
+        """Erase a group, even if it is deleted, and its values in older changes. Its memberships end."""
         async with self.units.writing(self.context) as work:
             group = await work.groups.get(id, hidden=True)
             require_version(group.version, expected)
@@ -158,7 +158,7 @@ class GroupService:
 
     @operation(Scope.GROUPS_READ)
     async def list_reached(self, user_id: int, *, after: int = 0, limit: int) -> Page[Reached]:
-        """The groups that a user is in, also because one that it is a member of is a part of them. By id."""
+        """The groups that a user is in, directly or through parts, sorted by id."""
         async with self.units.reading(self.context) as work:
             await work.users.get(user_id)
             seq = await work.changes.last()
@@ -166,7 +166,7 @@ class GroupService:
 
     @operation(Scope.GROUPS_READ)
     async def list_children(self, id: int, *, after: int = 0, limit: int) -> Page[Group]:
-        """The groups that are parts of a group themselves, by id."""
+        """The direct parts of a group, sorted by id."""
         async with self.units.reading(self.context) as work:
             await work.groups.get(id)
             seq = await work.changes.last()
@@ -174,7 +174,8 @@ class GroupService:
 
     @operation(Scope.GROUPS_WRITE)
     async def nest(self, id: int, child_id: int) -> Committed[None]:
-        """Make a group a part of another one. Raises `Cycle` if that one is a part of it, or the same.
+        """Make the child a part of the group. Raises `Cycle` if the group is a part of the child, or if they are the
+        same.
 
         Raises `NotFound` and `Gone` for either of them.
         """
@@ -189,7 +190,8 @@ class GroupService:
 
     @operation(Scope.GROUPS_WRITE)
     async def unnest(self, id: int, child_id: int) -> Committed[None]:
-        """End a nesting, if there is one: also that of a deleted child, which does not come back then."""
+        """End a nesting, if there is one. This includes the nesting of a deleted child, which then does not return with
+        a restoration."""
         async with self.units.writing(self.context) as work:
             await work.groups.hold(id)
             nesting = await work.nestings.between(id, child_id)

@@ -30,7 +30,7 @@ DEFAULT_OVERLAP: Final = timedelta(hours=24)
 
 
 class KeyService(Service):
-    """`forget` is called after a key was changed, so that remembered keys are looked up again."""
+    """`forget` is called after a key was changed, so that the authenticator looks keys up again."""
 
     def __init__(
         self, units: UnitsOfWork, randomness: Randomness, forget: Callable[[], None], context: RequestContext
@@ -41,7 +41,8 @@ class KeyService(Service):
 
     @operation(Scope.KEYS_ADMIN)
     async def create(self, new: NewKey) -> Committed[tuple[Key, str]]:
-        """Create a key. Its secret cannot be shown again. A caller cannot grant a scope that it does not hold."""
+        """Create a key. Its secret cannot be shown again. Raises `Forbidden` if the caller does not hold a granted
+        scope."""
         require_grantable(new.scopes, self.context.scopes)
         async with self.units.writing(self.context) as work:
             new.require_future(work.now)
@@ -54,9 +55,9 @@ class KeyService(Service):
 
     @operation(Scope.KEYS_ADMIN)
     async def seed(self, secret: str) -> Committed[Key] | None:
-        """Create the first key, with every scope and a given secret. Returns None if there are keys.
+        """Create the first key, with all scopes and the given secret. Returns None if there is a key already.
 
-        Raises `Invalid` if it is not the secret of a first key, as `write_secret` writes it.
+        Raises `Invalid` if the secret does not have the form that `write_secret` gives to the secret of a first key.
         """
         if id_in(secret) != FIRST_ID:
             raise Invalid([Fault("/secret", "invalid", "Must be the secret of a first key.")])
@@ -81,9 +82,9 @@ class KeyService(Service):
 
     @operation(Scope.KEYS_ADMIN)
     async def rotate(self, id: int, *, overlap: timedelta = DEFAULT_OVERLAP) -> Committed[tuple[Key, str]]:
-        """Give a key a new secret. For the overlap, the one before is valid too.
+        """Give a key a new secret. During the overlap the old secret is valid too.
 
-        Raises `Invalid` if that is longer than `MAX_OVERLAP`.
+        Raises `Invalid` if the overlap is longer than `MAX_OVERLAP`.
         """
         if not timedelta(0) <= overlap <= MAX_OVERLAP:
             raise Invalid([Fault("/overlap", "out_of_range", f"Must be at most {MAX_OVERLAP.days} days.")])
@@ -100,7 +101,7 @@ class KeyService(Service):
 
     @operation(Scope.KEYS_ADMIN)
     async def revoke(self, id: int, *, force: bool = False) -> Committed[Key]:
-        """Revoke a key. The last one that may administer keys needs `force`."""
+        """Revoke a key. Revoking the last key that may administer keys needs `force`."""
         async with self.units.writing(self.context) as work:
             key = require_valid(await work.keys.get(id, hidden=True))
             is_admin = Scope.KEYS_ADMIN in key.scopes
@@ -113,23 +114,23 @@ class KeyService(Service):
 
     @operation(Scope.KEYS_ADMIN)
     async def link(self, id: int | None) -> Committed[str]:
-        """Create a link that signs in to the console with the scopes of a key, once. Returns its token.
+        """Create a link that signs in to the console once, with the scopes of a key. Returns its token.
 
-        None is for a directory without keys. Raises `Invalid` if it has some, and `Forbidden` for a key that holds
-        scopes that the caller does not.
+        In a directory without keys the id is None. Raises `Invalid` if the id is None and there are keys. Raises
+        `Forbidden` if the key holds a scope that the caller does not hold.
         """
         async with self.units.writing(self.context) as work:
             if id is not None:
                 require_grantable(require_valid(await work.keys.get(id, hidden=True)).scopes, self.context.scopes)
             elif await work.keys.any():
-                raise Invalid([Fault("/key", "required", "Name the key whose scopes the link has.")])
+                raise Invalid([Fault("/key", "required", "Name the key whose scopes the link shall have.")])
             token = self._randomness()
             await work.links.add(Link(digest_of(token), id, work.now + VALID_FOR))
             return await work.commit(token)
 
 
 async def add_unless_overtaken(keys: Keys, new: NewKey) -> Key:
-    """Add the first key. Raises `Contended`, so that the work runs again, if another process added one meanwhile."""
+    """Add the first key. Raises `Contended` if another process just added one, so that the operation runs again."""
     try:
         return await keys.add_first(new)
     except Conflict as conflict:

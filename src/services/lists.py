@@ -14,7 +14,7 @@ E = TypeVar("E", bound=Entity)
 async def pages_of(
     store: ReadStore[E], *, filter: Filter | None, sort: Sort, hidden: Hidden
 ) -> AsyncGenerator[Page[E]]:
-    """The whole list, in pages of which there is at least one. On a snapshot all of them show one state."""
+    """The whole list in pages, of which there is at least one. In a snapshot all pages show the same state."""
     after, more = None, True
     while more:
         page = await store.page(filter=filter, sort=sort, hidden=hidden, after=after, limit=MAX_LIMIT)

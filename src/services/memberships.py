@@ -1,4 +1,4 @@
-"""Operations on memberships: who is in a group."""
+"""Operations on the memberships of groups."""
 
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,11 +19,11 @@ from domain.work import RequestContext, UnitsOfWork
 from services.lists import pages_of
 from services.operations import contended, operation, streaming
 
-BOTH: Final = "Is to be added as well."
+BOTH: Final = "Cannot be added and removed at once."
 
 
 class MembershipService:
-    """A group that is deleted or was never there is `Gone` or `NotFound` for each operation."""
+    """Every operation raises `Gone` if the group is deleted, and `NotFound` if there is no such group."""
 
     def __init__(self, units: UnitsOfWork, context: RequestContext) -> None:
         self.units = units
@@ -31,7 +31,7 @@ class MembershipService:
 
     @operation(Scope.GROUPS_READ)
     async def get(self, group_id: int, user_id: int) -> Membership:
-        """Raises `NotFound` unless the user is a member."""
+        """The membership of a user in a group. Raises `NotFound` if the user is not a member."""
         async with self.units.reading(self.context) as work:
             await work.groups.get(group_id)
             found = await work.memberships.among(group_id, [user_id])
@@ -49,7 +49,7 @@ class MembershipService:
         after: Position | None = None,
         limit: int,
     ) -> Page[Membership]:
-        """The members of a group, in the order of their ids."""
+        """The members of a group, sorted by their ids unless another sort is given."""
         async with self.units.reading(self.context) as work:
             await work.groups.get(group_id)
             its = of_group(group_id, filter)
@@ -74,7 +74,7 @@ class MembershipService:
 
     @operation(Scope.GROUPS_READ)
     async def list_nested(self, group_id: int, *, after: int = 0, limit: int) -> Page[Member]:
-        """The members of a group and of all groups that are parts of it: each user once, in the order of their ids."""
+        """The members of a group and of all its parts. Each user is there once. They are sorted by their ids."""
         async with self.units.reading(self.context) as work:
             await work.groups.get(group_id)
             seq = await work.changes.last()
@@ -82,7 +82,7 @@ class MembershipService:
 
     @streaming(Scope.GROUPS_READ)
     async def export_nested(self, group_id: int) -> AsyncGenerator[Page[Member]]:
-        """All of them as they were at one moment, in pages, of which there is at least one."""
+        """The same for all members, as they were at one moment, in pages, of which there is at least one."""
         async with self.units.snapshot(self.context) as work:
             await work.groups.get(group_id)
             seq, after, more = await work.changes.last(), 0, True
@@ -94,9 +94,9 @@ class MembershipService:
 
     @operation(Scope.GROUPS_WRITE)
     async def put(self, group_id: int, user_id: int, given: JsonObject | None = None) -> Committed[Membership]:
-        """Make a user a member. What is not `given` of a membership (its `role`) stays as it is.
+        """Make a user a member. Fields of the membership that are not `given` (its `role`) stay unchanged.
 
-        Raises `NotFound` and `Gone` for the user as for the group.
+        Raises `NotFound` and `Gone` for the user too.
         """
         given = given or {}
         async with self.units.writing(self.context) as work:
@@ -114,7 +114,8 @@ class MembershipService:
 
     @operation(Scope.GROUPS_WRITE)
     async def remove(self, group_id: int, user_id: int) -> Committed[None]:
-        """End a membership, if there is one. That of a deleted user does not come back then."""
+        """End a membership, if there is one. If the user is deleted, the membership will not return with a
+        restoration."""
         async with self.units.writing(self.context) as work:
             await work.groups.hold(group_id)
             kept = await work.memberships.among(group_id, [user_id], hidden=True)
@@ -127,14 +128,14 @@ class MembershipService:
     async def change(
         self, group_id: int, *, add: Mapping[int, JsonObject], remove: Collection[int] = ()
     ) -> Committed[MembersChanged]:
-        """Add and remove many members, all or none. Adding is as `put` and removing as `remove` for each.
+        """Add and remove many members, all or none. Each is added as by `put` and removed as by `remove`.
 
-        Raises `Invalid` at `/add/{n}` for each user that is not there or deleted, counted from 0, and at `/remove/{n}`
-        for each that is to be added as well.
+        Raises `Invalid` with a fault at `/add/{n}`, counted from 0, for each user that does not exist or is deleted,
+        and at `/remove/{n}` for each user that is in `add` too.
         """
         new = new_members(group_id, add, remove)
         async with self.units.writing(self.context) as work:
-            group = await work.groups.get(group_id)  # not held: others who change many of its members wait
+            group = await work.groups.get(group_id)  # an exclusive lock: other batches on this group wait
             found = await work.memberships.among(group_id, [*new, *remove], hidden=True)
             kept = {each.user_id: each for each in found}
             members = {id for id in new if id in kept and not kept[id].is_hidden}
@@ -159,7 +160,8 @@ def membership(group_id: int, user_id: int, given: JsonObject) -> NewMembership:
 
 
 def new_members(group_id: int, add: Mapping[int, JsonObject], remove: Collection[int]) -> Mapping[int, NewMembership]:
-    """What would be added if nobody was a member yet. Raises `Invalid` with every fault that shows without a store."""
+    """The memberships to add if nobody is a member yet. Raises `Invalid` with every fault that can be found without a
+    store."""
     new, faults = {}, [Fault(f"/remove/{n}", "not_allowed", BOTH) for n, id in enumerate(remove) if id in add]
     for number, (id, given) in enumerate(add.items()):
         try:
@@ -173,7 +175,7 @@ def new_members(group_id: int, add: Mapping[int, JsonObject], remove: Collection
 
 @contextmanager
 def pointing_to(new: Mapping[int, NewMembership], members: Collection[int]) -> Iterator[None]:
-    """Faults of those who are not members yet point to where they stand among all."""
+    """Translates the pointers of faults from the index among new members to the index in the request."""
     try:
         yield
     except Invalid as refused:

@@ -1,7 +1,8 @@
-"""Operations: what a service offers. Each declares the scopes that it needs, and runs again when its unit is contended.
+"""Operations: the public methods of services. Each declares the scopes that it needs, and runs again when it is
+contended.
 
-The scopes are checked for every way in: HTTP, the command line, another protocol. Routes check them early, by the same
-declaration (`scopes_of`).
+The scopes are checked for every caller: HTTP, SCIM, the command line. Routes also check them before they read a body,
+by the same declaration (`scopes_of`).
 """
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
@@ -17,10 +18,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ATTEMPTS: Final = 5
-"""The most times that an operation runs, the first time included."""
+"""The most times that an operation runs, including the first time."""
 
 SCOPES: Final = "required_scopes"
-"""The attribute of a method that holds what it declares."""
+"""The attribute of a method that holds its declared scopes."""
 
 
 class Retried(Protocol):
@@ -34,7 +35,7 @@ class ForRequest(Retried, Protocol):
 
 
 class Service:
-    """What services are: operations on units of work, for the context of one request."""
+    """The base of services: operations on units of work, for the context of one request."""
 
     def __init__(self, units: UnitsOfWork, context: RequestContext) -> None:
         self.units = units
@@ -47,10 +48,10 @@ Method = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 
 
 def operation(*scopes: Scope, retries: bool = True) -> "Callable[[Method[S, P, T]], Method[S, P, T]]":
-    """A public method of a service. Raises `Forbidden` unless the caller has all of these scopes.
+    """Declares a public method of a service. It raises `Forbidden` if the caller lacks one of these scopes.
 
-    It is one unit of work, and is run again from its start while that is contended. An operation that calls several
-    others does not retry, because they do.
+    The method is one unit of work, and runs again from its start while it is contended. An operation that consists of
+    other operations has `retries=False`, because each of these runs again by itself.
     """
 
     def declare(method: "Method[S, P, T]") -> "Method[S, P, T]":
@@ -71,8 +72,8 @@ Streaming = Callable[Concatenate[S, P], AsyncGenerator[T]]
 
 
 def streaming(*scopes: Scope) -> "Callable[[Streaming[S, P, T]], Streaming[S, P, T]]":
-    """The same for a method that gives its result in pieces. After the first one it is not run again: that may have
-    been sent."""
+    """The same for a method that yields its result in pieces. After the first piece it is not run again, because that
+    piece may have been sent."""
 
     def declare(method: "Streaming[S, P, T]") -> "Streaming[S, P, T]":
         @retry
@@ -110,9 +111,11 @@ def scopes_of(method: Callable[..., Any]) -> tuple[Scope, ...]:
 def retry(
     method: Callable[Concatenate[R, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[R, P], Coroutine[Any, Any, T]]:
-    """Run a method again from its start while its unit of work is `Contended`. At last raise `Busy`, or `Unreachable`.
+    """Run a method again from its start while it raises `Contended`. After `ATTEMPTS` runs, raise `Busy` or
+    `Unreachable`.
 
-    This is correct because a method is one unit of work, and a contended unit was undone. `Uncertain` is not run again.
+    This is correct because a method is one unit of work, and a contended unit was undone. After `Uncertain` it is not
+    run again.
     """
 
     @wraps(method)
@@ -134,7 +137,8 @@ def retry(
 
 @contextmanager
 def contended() -> Iterator[None]:
-    """What another unit has taken or changed just now means: run again, and find what that unit stored."""
+    """Turns `Conflict` and `Stale` into `Contended`: another unit has just written the same. The next run finds what it
+    stored."""
     try:
         yield
     except (Conflict, Stale) as taken:

@@ -1,4 +1,5 @@
-"""Operations on groups with their members, as one thing: for protocols to which members are a part of the group."""
+"""Operations on groups together with their members, for protocols in which members belong to the group, such as
+SCIM."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -51,13 +52,14 @@ class ProvisioningService:
 
     @operation(Scope.GROUPS_READ)
     async def with_members(self, groups: Sequence[Group], *, members: bool) -> Sequence[GroupWithMembers]:
-        """These groups as they are now, in a few statements whatever their number."""
+        """These groups with their revisions and, if asked for, their members. It takes a few statements for any number
+        of groups."""
         async with self.units.reading(self.context) as work:
             return await with_members(work, groups, members=members)
 
     @operation(Scope.GROUPS_READ)
     async def groups_of(self, user_ids: Collection[int]) -> Mapping[int, Sequence[Group]]:
-        """For each of these users the groups that it is a member of, by their ids."""
+        """For each of these users, by id, the groups of which it is a direct member."""
         async with self.units.reading(self.context) as work:
             memberships = await work.memberships.of_users(user_ids)
             groups = {each.id: each for each in await work.groups.get_many({each.group_id for each in memberships})}
@@ -68,7 +70,8 @@ class ProvisioningService:
 
     @operation(Scope.GROUPS_WRITE)
     async def create(self, new: NewGroup, members: AbstractSet[Subject] = frozenset()) -> Committed[Group]:
-        """Create a group with these members. Raises `Invalid` for each that is not there, `Cycle`."""
+        """Create a group with these members. Raises `Invalid` with a fault for each member that does not exist, and
+        `Cycle`."""
         async with self.units.writing(self.context) as work:
             group = await work.groups.add(new)
             await change_members(work, group, MembersPatch(add=members))
@@ -80,12 +83,12 @@ class ProvisioningService:
     ) -> Committed[Group]:
         """Apply a function to a group, and change its members. If nothing differs afterwards, nothing is written.
 
-        `expected` are revisions. Raises as `create`.
+        `expected` are revisions. Raises what `create` raises, and `Stale`.
         """
         async with self.units.writing(self.context) as work:
             before = await work.groups.hold(id)
             if expected is not None or differ(before, change(before)):
-                before = await work.groups.get(id)  # others wait
+                before = await work.groups.get(id)  # an exclusive lock
             await require_revision(work, before, expected)
             revised = change(before)
             after = await work.groups.save(revised) if differ(before, revised) else before
@@ -110,10 +113,10 @@ async def with_members(work: ReadingUnit, groups: Sequence[Group], *, members: b
 
 
 async def last_changes_of(work: ReadingUnit, groups: Sequence[Group]) -> Mapping[int, tuple[int, datetime]]:
-    """The number and the time of the last change about each group, or about who is in it.
+    """The number and the time of the last change about each group or its members.
 
-    If that change is no longer kept, the highest number that was removed stands for it: no client has seen that number
-    with another state of the group.
+    If that change is no longer kept, the highest removed number is used instead. It is safe as a revision, because no
+    client has seen this number with another state of the group.
     """
     last = await work.changes.last_about(Group.kind, [each.id for each in groups])
     if all(each.id in last for each in groups):
@@ -124,7 +127,7 @@ async def last_changes_of(work: ReadingUnit, groups: Sequence[Group]) -> Mapping
 
 
 async def require_revision(work: UnitOfWork, group: Group, expected: Expected) -> None:
-    """Raises `Stale` unless the last change about a group is an expected one."""
+    """Raises `Stale` if the number of the last change about a group is not expected."""
     if expected is not None:
         revision, _ = (await last_changes_of(work, [group]))[group.id]
         require_version(revision, expected)
@@ -140,7 +143,8 @@ async def members_of(work: ReadingUnit, ids: Collection[int]) -> Mapping[int, Se
 
 
 async def change_members(work: UnitOfWork, group: Group, patch: MembersPatch) -> bool:
-    """Returns whether anything changed. A member that is added costs one row, whatever the size of the group."""
+    """Add and remove members. Returns whether anything changed. Adding a member writes one row, whatever the size of
+    the group."""
     if patch.is_empty:
         return False
     users = await change_users(work, group, patch)

@@ -1,4 +1,4 @@
-"""Retention: removing old changes, as far as nobody still needs them."""
+"""Retention: removing old changes that no webhook needs any more."""
 
 from datetime import timedelta
 from typing import Final
@@ -7,10 +7,10 @@ from domain.work import RequestContext, UnitsOfWork
 from services.operations import retry
 
 AT_ONCE: Final = 1000
-"""How many changes one transaction removes: others write in between."""
+"""How many changes one transaction removes. Others can write between two transactions."""
 
 GRACE: Final = timedelta(days=30)
-"""For how much longer changes are kept that an active webhook has not delivered yet."""
+"""How much longer changes are kept if an active webhook has not delivered them yet."""
 
 
 class Retention:
@@ -19,7 +19,8 @@ class Retention:
 
     @retry
     async def trim(self, keep: timedelta) -> int:
-        """Remove some changes that are older than that. Returns how many there were: with `AT_ONCE`, ask again."""
+        """Remove at most `AT_ONCE` changes that are older than this. Returns how many it removed. If that is `AT_ONCE`,
+        call it again."""
         async with self.units.writing(RequestContext(actor="retention", request_id="-")) as work:
             last = await work.changes.last()
             needed = await work.deliveries.needed_from()

@@ -20,12 +20,12 @@ from services.operations import Service, operation, retry, streaming
 
 
 def any_text(_: str) -> bool:
-    """For directories whose addresses may be local ones, or of other forms than the internet's."""
+    """Accepts every text as an e-mail address. For directories with local addresses, or addresses of other forms."""
     return True
 
 
 class UserService(Service):
-    """`is_email` says whether a text is an e-mail address. It is asked about new ones."""
+    """`is_email` checks the form of new e-mail addresses."""
 
     def __init__(
         self, units: UnitsOfWork, context: RequestContext, *, is_email: Callable[[str], bool] = any_text
@@ -41,9 +41,10 @@ class UserService(Service):
 
     @operation(Scope.USERS_WRITE)
     async def enrol(self, new: NewUser) -> Committed[User]:
-        """Create a user for SCIM, or bring back the one of this external id whom SCIM once made and who left.
+        """Create a user for SCIM, or bring back the user with this external id that SCIM created and deleted or
+        suspended.
 
-        A deleted user is restored. The profile is the new one, except for the attributes, of which SCIM knows nothing.
+        A deleted user is restored. Its profile is replaced, except for `attributes`, which SCIM does not know.
         """
         async with self.units.writing(self.context) as work:
             former = await former_user(work.users, new.external_id)
@@ -56,13 +57,13 @@ class UserService(Service):
 
     @operation(Scope.USERS_READ)
     async def get(self, id: int, *, hidden: bool = False) -> User:
-        """With `hidden`, a deleted user too."""
+        """A user. With `hidden`, it may be deleted."""
         async with self.units.reading(self.context) as work:
             return await work.users.get(id, hidden=hidden)
 
     @operation(Scope.USERS_READ)
     async def get_many(self, ids: Collection[int]) -> Sequence[User]:
-        """Those of these users that there are, deleted ones too, in the order of their ids."""
+        """The users with these ids, including deleted ones, sorted by id. Ids without a user are left out."""
         async with self.units.reading(self.context) as work:
             return await work.users.get_many(ids)
 
@@ -104,19 +105,18 @@ class UserService(Service):
     async def put(
         self, new: NewUser, *, restore: bool = False, expected: Expected = None, unwanted: Collection[int] = ()
     ) -> Committed[tuple[User, bool]]:
-        """Create the user of this external id, or replace its profile. Returns it, and whether it was created.
+        """Create the user with this external id, or replace its profile. Returns it, and whether it was created.
 
-        With `restore`, a deleted user that had this external id is brought back instead of creating another one: the
-        one that was created last.
+        With `restore`, the newest deleted user that had this external id is restored, instead of creating another one.
 
-        Raises `Stale` if its version is not an expected one, or if it is an unwanted one. A user that does not exist
-        has the version `NOT_THERE`.
+        Raises `Stale` if its version is not expected, or if it is unwanted. A user that does not exist has the version
+        `NOT_THERE`.
         """
         if new.external_id is None:
             raise ValueError("Only a user with an external id can be put.")
         try:
             return await self._put(new, new.external_id, restore, expected, unwanted)
-        except Conflict:  # another request may have created this user just now: then replace it
+        except Conflict:  # another request may just have created this user: then replace it
             return await self._put(new, new.external_id, restore, expected, unwanted)
 
     @retry
@@ -159,7 +159,7 @@ class UserService(Service):
 
     @operation(Scope.USERS_WRITE)
     async def patch_many(self, ids: Collection[int], patch: JsonObject) -> Committed[int]:
-        """Apply a JSON merge patch to these users, but not to deleted ones. Returns how many were changed."""
+        """Apply a JSON merge patch to these users, except to deleted ones. Returns how many were changed."""
         return await self._change_many(ids, lambda user, _: user.patched(patch))
 
     @operation(Scope.USERS_WRITE)
@@ -192,7 +192,7 @@ class UserService(Service):
 
     @operation(Scope.USERS_WRITE)
     async def restore(self, id: int) -> Committed[User]:
-        """Bring a deleted user back. Raises `Conflict` naming a unique field whose value another user has now."""
+        """Restore a deleted user. Raises `Conflict` if another user has one of its unique values now."""
         async with self.units.writing(self.context) as work:
             user = await work.users.get(id, hidden=True)
             if not user.is_hidden:
@@ -202,7 +202,7 @@ class UserService(Service):
 
     @operation(Scope.USERS_WRITE, Scope.USERS_PURGE)
     async def purge(self, who: Who, *, expected: Expected = None) -> Committed[None]:
-        """Erase a user and its values in old changes. By its id it is found also if it is deleted."""
+        """Erase a user and its values in older changes. A deleted user can be erased by its id."""
         async with self.units.writing(self.context) as work:
             user = await named(work.users, who, hidden=True)
             require_version(user.version, expected)
@@ -212,7 +212,7 @@ class UserService(Service):
 
 
 def require_email(is_email: Callable[[str], bool], new: NewUser | User, before: User | None = None) -> None:
-    """Raises `Invalid`. An address that a user already has stays valid."""
+    """Raises `Invalid` if the form of a new e-mail address is wrong. An address that a user already has stays valid."""
     had = None if before is None else before.email
     if new.email is not None and new.email != had and not is_email(new.email):
         raise Invalid([Fault("/email", "invalid", "Must have the form of an e-mail address.")])
@@ -223,7 +223,7 @@ async def named(users: ReadUsers, who: Who, *, hidden: bool = False) -> User:
 
 
 async def find_or_none(users: Users, external_id: str, *, restore: bool) -> User | None:
-    """The user of this external id. With `restore`, if there is none, the one that was created last and had it."""
+    """The user with this external id. With `restore`, if there is none, the newest deleted user that had it."""
     try:
         return await users.find("external_id", external_id)
     except NotFound:
@@ -237,7 +237,7 @@ async def find_or_none(users: Users, external_id: str, *, restore: bool) -> User
 
 
 async def former_user(users: Users, external_id: str | None) -> User | None:
-    """The user of this external id whom SCIM once made, if deleted or suspended."""
+    """The user with this external id that SCIM created, if it is deleted or suspended now."""
     if external_id is None:
         return None
     if (user := await find_or_none(users, external_id, restore=False)) is not None:

@@ -21,7 +21,7 @@ DEFAULT_OVERLAP: Final = timedelta(hours=24)
 
 
 class WebhookService(Service):
-    """With `allow_private`, webhooks may have http URLs and addresses that are not public."""
+    """With `allow_private`, webhooks may have http URLs and private addresses."""
 
     def __init__(
         self, units: UnitsOfWork, random_bytes: RandomBytes, allow_private: bool, context: RequestContext
@@ -32,9 +32,10 @@ class WebhookService(Service):
 
     @operation(Scope.WEBHOOKS_ADMIN)
     async def create(self, new: NewWebhook, *, since: int | None = None) -> Committed[tuple[Webhook, Secret]]:
-        """Create a webhook, which delivers the changes after `since`, or those that follow. Returns it with its secret.
+        """Create a webhook. It begins with the change after `since`, or with the next change. Returns it with its
+        secret.
 
-        Raises `Invalid` for a position beyond the last change, and for a URL that is not allowed.
+        Raises `Invalid` if `since` is beyond the last change, or if the URL is not allowed.
         """
         self._require_allowed(new.url)
         async with self.units.writing(self.context) as work:
@@ -55,7 +56,7 @@ class WebhookService(Service):
 
     @operation(Scope.WEBHOOKS_ADMIN)
     async def patch(self, id: int, patch: JsonObject, *, expected: Expected = None) -> Committed[Webhook]:
-        """Apply a JSON merge patch. A new filter holds for the changes that were not delivered yet."""
+        """Apply a JSON merge patch. A new filter applies to all changes that were not delivered yet."""
         async with self.units.writing(self.context) as work:
             webhook = await work.webhooks.get(id)
             require_version(webhook.version, expected)
@@ -67,9 +68,9 @@ class WebhookService(Service):
 
     @operation(Scope.WEBHOOKS_ADMIN)
     async def rotate(self, id: int, *, overlap: timedelta = DEFAULT_OVERLAP) -> Committed[tuple[Webhook, Secret]]:
-        """Give a webhook a new secret. For the overlap, messages are signed with both.
+        """Give a webhook a new secret. During the overlap messages are signed with both secrets.
 
-        Raises `Invalid` if that is longer than `MAX_OVERLAP`.
+        Raises `Invalid` if the overlap is longer than `MAX_OVERLAP`.
         """
         if not timedelta(0) <= overlap <= MAX_OVERLAP:
             raise Invalid([Fault("/overlap", "out_of_range", f"Must be at most {MAX_OVERLAP.days} days.")])
@@ -83,12 +84,12 @@ class WebhookService(Service):
 
     @operation(Scope.WEBHOOKS_ADMIN)
     async def pause(self, id: int) -> Committed[Webhook]:
-        """Deliver nothing until it is resumed. What changes meanwhile is delivered then."""
+        """Deliver nothing until the webhook is resumed. Changes made meanwhile are delivered then."""
         return await self._set(id, State.PAUSED)
 
     @operation(Scope.WEBHOOKS_ADMIN)
     async def resume(self, id: int) -> Committed[Webhook]:
-        """Deliver again, also after the receiver has answered 410."""
+        """Deliver again, even if the receiver has answered 410."""
         return await self._set(id, State.ACTIVE)
 
     async def _set(self, id: int, state: State) -> Committed[Webhook]:
@@ -101,7 +102,7 @@ class WebhookService(Service):
 
     @operation(Scope.WEBHOOKS_ADMIN)
     async def delete(self, id: int, *, expected: Expected = None) -> Committed[Webhook]:
-        """Remove a webhook, its secrets and its deliveries. Its changes stay."""
+        """Remove a webhook, its secrets and its deliveries. Its own changes are kept."""
         async with self.units.writing(self.context) as work:
             webhook = await work.webhooks.get(id)
             require_version(webhook.version, expected)
@@ -109,7 +110,7 @@ class WebhookService(Service):
             return await work.commit(webhook)
 
     def _require_allowed(self, url: str) -> None:
-        """Raises `Invalid` for a URL that would never be called. Names are looked up when they are called."""
+        """Raises `Invalid` for a URL that would never be called. Host names are looked up only when they are called."""
         if self._allow_private:
             return
         parts = urlsplit(url)
@@ -120,7 +121,7 @@ class WebhookService(Service):
 
 
 def is_private_literal(host: str) -> bool:
-    """Whether a host is an address that is not public, or a name of this machine."""
+    """Whether a host is an address that is not public, or a name of the local machine."""
     name = host.lower().rstrip(".")
     is_address = ":" in name or name.replace(".", "").isdigit()
     return name == "localhost" or name.endswith(".localhost") or (is_address and not is_public(name))

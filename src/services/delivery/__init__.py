@@ -1,1 +1,1 @@
-"""Delivering to webhooks: what the server does by itself, beside the requests."""
+"""Delivering to webhooks, in the background of the server."""

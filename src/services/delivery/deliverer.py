@@ -1,9 +1,9 @@
-"""The deliverer: one task of one process, which follows the feed of changes and has them sent to webhooks.
+"""The deliverer: one task in one process, which follows the feed of changes and sends them to webhooks.
 
-One reader follows the feed for all webhooks that have come to its end; one that is behind reads for itself. A webhook
-that has nothing to send has no task, and webhooks with the same filter share its evaluation, so idle ones cost next to
-nothing. What was done is stored a few times a second, for all webhooks together (`Outbox.news`). So after a crash a
-message may be sent twice, and none is left out.
+One reader follows the feed for all webhooks that have reached its end. A webhook that is behind reads the feed by
+itself. A webhook that has nothing to send has no task, and webhooks with the same filter share its evaluation, so idle
+webhooks cost almost nothing. The progress of all webhooks is stored together, a few times a second (`Outbox.news`). So
+after a crash a message may be sent twice, and none is left out.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from services.delivery.sender import PAGE, Means, Sender, Spawn, seconds_between
 STORE_EVERY_S: Final = 0.05
 WAIT_S: Final = 30.0
 GATHER_S: Final = 0.01
-"""How long changes gather before the next are read: one read for each write would cost as much as the writes."""
+"""The pause before the next changes are read. Without it, each write would cause a read, which costs as much."""
 
 GATHER_UNWANTED_S: Final = 0.1
-"""The same after changes that no webhook wants."""
+"""The same pause after changes that no webhook wants."""
 
 IDLE_EVERY_S: Final = 60.0
-"""How often it is stored that a webhook has come far without sending anything."""
+"""How often the position of webhooks that have nothing to send is stored."""
 
 TRIM_EVERY_S: Final = 300.0
 TRIMMED_AT_ONCE: Final = 20
@@ -38,16 +38,19 @@ KEPT_DELIVERIES: Final = 1000
 KEPT_FOR: Final = timedelta(days=30)
 
 LAST_ANSWERS_S: Final = 5.0
-"""How long the messages that are under way may take when the server stops."""
+"""How long a stopping server waits for the answers to messages that were sent."""
 
 GIVEN_UP_AFTER_S: Final = GONE_AFTER_S / 2
-"""For how long nothing may be stored before this process stops sending."""
+"""If nothing could be stored for so long, this process stops sending."""
 
 AFTER_REFUSAL_S: Final = 1.0
 
 
 class Deliverer:
-    """`alone` says that no other process can deliver: see `hold_lease`."""
+    """Delivers the changes of all webhooks.
+
+    `alone` says that no other process can deliver: see `hold_lease`.
+    """
 
     def __init__(self, means: Means, monotonic: Callable[[], float], *, alone: bool) -> None:
         self._means = means
@@ -72,7 +75,7 @@ class Deliverer:
                 await hold_lease(self._ledger, self._monotonic, alone=self._alone)
                 self._stored_at = self._monotonic()
                 await self._deliver()
-            except* (LeaseLost, Refusal):  # begin anew, with what was stored
+            except* (LeaseLost, Refusal):  # begin again from what is stored
                 await asyncio.sleep(AFTER_REFUSAL_S)
 
     async def _wake_up(self, within_s: float) -> None:
@@ -93,7 +96,7 @@ class Deliverer:
             self._means.meter.lag(0)
 
     async def finish(self) -> None:
-        """Send nothing new, wait a little for answers that are under way, and let another process deliver."""
+        """Stop sending, wait some seconds for answers, store the progress, and give the lease back."""
         senders = list(self._senders.values())
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_ANSWERS_S):
@@ -120,7 +123,7 @@ class Deliverer:
             sender.wake()
 
     def _follow(self, sender: Sender) -> bool:
-        """Whether the sender has caught up with the shared reader: from now on it gets what that one reads."""
+        """Add the sender to the shared reader, if it has caught up with it. Returns whether it has."""
         if sender.outbox.read_to < self._head:
             return False
         self._following.setdefault(sender.outbox.webhook.filter, set()).add(sender)
@@ -133,7 +136,7 @@ class Deliverer:
             await self._store([sender])
 
     async def _read(self, spawn: Spawn) -> None:
-        """Follow the feed. Webhooks that were changed are opened again."""
+        """Follow the feed. If a webhook itself was changed, open it again."""
         while True:
             page = await self._ledger.follow(self._head, PAGE, WAIT_S)
             if not page.changes:
@@ -146,7 +149,7 @@ class Deliverer:
             await asyncio.sleep(GATHER_S if wanted else GATHER_UNWANTED_S)
 
     def _share(self, changes: Sequence[Change], end: int) -> bool:
-        """Whether anybody who follows wants any of them."""
+        """Offer changes to the senders that follow. Returns whether any of them wants one."""
         any_matching = False
         for senders in self._following.values():
             wanted = next((sender.outbox.wanted for sender in senders), None)
@@ -161,14 +164,14 @@ class Deliverer:
         return any_matching
 
     async def _keep(self) -> None:
-        """Store what was done, keep the lease, and see to all that is done now and then."""
+        """Store the progress, renew the lease, and do the periodic work."""
         while True:
             await self._wake_up(LOOK_EVERY_S)
             if self._is_time("idle", IDLE_EVERY_S):
                 self._advance_idle()
             news = [sender for sender in self._senders.values() if sender.outbox.has_news]
             if news:
-                await asyncio.sleep(STORE_EVERY_S)  # more will be done by then
+                await asyncio.sleep(STORE_EVERY_S)  # to store more at once
             if news or (not self._alone and self._monotonic() - self._stored_at >= BEAT_EVERY_S):
                 await self._store_or_wait(news)
             if self._is_time("look", LOOK_EVERY_S):
@@ -178,7 +181,7 @@ class Deliverer:
                 await self._trim()
 
     async def _trim(self) -> None:
-        """Remove old deliveries, of a few webhooks at a time: other writers have their turn in between."""
+        """Remove old deliveries, of a few webhooks at a time, so that others can write in between."""
         ids = list(self._senders)
         for first in range(0, len(ids), TRIMMED_AT_ONCE):
             await self._ledger.trim(ids[first : first + TRIMMED_AT_ONCE], keep=KEPT_DELIVERIES)
@@ -197,7 +200,7 @@ class Deliverer:
         return True
 
     async def _store_or_wait(self, senders: Collection[Sender]) -> None:
-        """Store it, or leave it for the next time, but not for so long that another process takes over."""
+        """Store the progress. If that fails, try again the next time, but give up before another process takes over."""
         try:
             await self._store(senders)
         except Refusal:
@@ -205,7 +208,7 @@ class Deliverer:
                 raise
 
     async def _store(self, senders: Collection[Sender]) -> None:
-        """Store the news of these, all in one transaction. Raises `LeaseLost`."""
+        """Store the progress of these senders in one transaction. Raises `LeaseLost`."""
         async with self._storing:
             news = [(sender.outbox, *sender.outbox.news()) for sender in senders]
             began = self._monotonic()

@@ -1,4 +1,4 @@
-"""What the deliverer of webhooks reads and writes. Each method is one unit of work."""
+"""The ledger: everything that the deliverer of webhooks reads and writes. Each method is one unit of work."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -22,8 +22,8 @@ AT_LEAST_S: Final = 0.2
 WEBHOOKS_AT_ONCE: Final = 100
 
 
-class LeaseLost(Exception):  # not an error: the rule
-    """Another process delivers now. Nothing was stored."""
+class LeaseLost(Exception):  # not an error, but what usually happens
+    """Another process holds the lease now. Nothing was stored."""
 
     def __init__(self) -> None:
         super().__init__("Another process delivers now.")
@@ -31,16 +31,16 @@ class LeaseLost(Exception):  # not an error: the rule
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """An active webhook, with what is needed to deliver."""
+    """An active webhook, with its secrets and its open deliveries."""
 
     webhook: Webhook
     secrets: Sequence[Secret]
     open: Sequence[Delivery]
-    """The deliveries that are to be tried again."""
+    """The deliveries that will be tried again."""
 
 
 class Ledger:
-    """`holder` names this process in the lease."""
+    """Units of work of the deliverer. `holder` is the name of this process in the lease."""
 
     def __init__(self, units: UnitsOfWork, holder: str) -> None:
         self.units = units
@@ -55,7 +55,8 @@ class Ledger:
 
     @retry
     async def subscriptions(self, after: int) -> tuple[Sequence[Subscription], int | None]:
-        """Some active webhooks with ids above `after`, by id, and where to go on; None at the end."""
+        """Some active webhooks with ids above `after`, sorted by id, and the next value of `after`, which is None at
+        the end."""
         async with self.units.reading() as work:
             found = await work.webhooks.list(after=(after,), limit=WEBHOOKS_AT_ONCE)
             active = [each for each in found if each.state is State.ACTIVE]
@@ -67,7 +68,7 @@ class Ledger:
 
     @retry
     async def subscription(self, id: int) -> Subscription | None:
-        """The webhook of this id, if it is active."""
+        """The webhook with this id, if it is active."""
         async with self.units.reading() as work:
             try:
                 webhook = await work.webhooks.get(id)
@@ -79,13 +80,17 @@ class Ledger:
 
     @retry
     async def changes(self, since: int, limit: int, filter: Filter | None = None) -> ChangePage:
-        """The changes that match the filter. A reader who continues after the end of the page misses none."""
+        """The changes after `since` that match the filter. A reader who continues after the end of the page misses
+        none."""
         async with self.units.reading() as work:
             looked_at = since if filter is None else max(since, await work.changes.last())  # before, not after
             return ChangePage.of(await work.changes.list(filter=filter, since=since, limit=limit), limit, looked_at)
 
     async def follow(self, since: int, limit: int, within_s: float) -> ChangePage:
-        """The changes after `since`. Without any, wait for one, for a moment at least: a stop ends all waits."""
+        """The changes after `since`. If there are none, wait for one and return an empty page.
+
+        A stopping server ends all waits at once. So it waits at least `AT_LEAST_S`, to prevent a busy loop.
+        """
         page = await self.changes(since, limit)
         if not page.changes:
             try:
@@ -103,7 +108,7 @@ class Ledger:
 
     @retry
     async def change(self, seq: int) -> Change | None:
-        """The change of this number, if it is still kept."""
+        """The change with this number, if it is still kept."""
         async with self.units.reading() as work:
             found = await work.changes.list(since=seq - 1, limit=1)
             return found[0] if found and found[0].seq == seq else None
@@ -118,7 +123,7 @@ class Ledger:
 
     @retry
     async def asked(self) -> Sequence[Delivery]:
-        """The deliveries that somebody asked to try now."""
+        """The deliveries that somebody asked to send again now."""
         async with self.units.reading() as work:
             return await work.deliveries.asked()
 
@@ -129,7 +134,7 @@ class Ledger:
 
     @retry
     async def take_lease(self, seen: Lease | None) -> bool:
-        """Take the lease, if it still is as it was seen."""
+        """Take the lease, if it has not changed since it was `seen`."""
         async with self.units.writing(self._context) as work:
             taken = await work.leases.take(LEASE, self.holder, seen)
             await work.commit(None)
@@ -143,7 +148,7 @@ class Ledger:
 
     @retry
     async def keep(self, progress: Collection[Progress], deliveries: Sequence[Delivery]) -> None:
-        """Store how far webhooks have come together with what became of changes, and beat. Raises `LeaseLost`."""
+        """Store the progress of webhooks and their deliveries, and renew the lease. Raises `LeaseLost`."""
         async with self.units.writing(self._context) as work:
             try:
                 await work.leases.beat(LEASE, self.holder)
@@ -165,14 +170,14 @@ class Ledger:
 
     @retry
     async def forget(self, before: datetime) -> None:
-        """Remove the deliveries from before this time, of all webhooks."""
+        """Remove the deliveries of all webhooks from before this time."""
         async with self.units.writing(self._context) as work:
             await work.deliveries.forget(before)
             await work.commit(None)
 
     @retry
     async def disable(self, id: int) -> None:
-        """The receiver wants no messages any more."""
+        """Disable a webhook, because its receiver wants no more messages."""
         context = RequestContext(actor=f"webhook:{id}", request_id="-")
         async with self.units.writing(context) as work:
             try:

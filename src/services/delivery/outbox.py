@@ -1,11 +1,13 @@
-"""What one webhook has to deliver, in which order, and when. All of it is in memory, and nothing here waits.
+"""The outbox: what one webhook has to deliver, in which order, and when. It is in memory, and nothing here waits.
 
-Changes that were read are *fresh*. Fresh changes of one entity are delivered in order and one at a time, those of
-different entities side by side. When an attempt fails, its change becomes a delivery that is tried again by a
-schedule, and *holds* its entity: the fresh changes of that entity are dropped, and read again one after the other when
-it was delivered. So what is stored of a webhook is small: a position, and a delivery for each entity that is behind it.
+Changes that were read and not yet tried are *fresh*. Fresh changes of one entity are delivered one after the other,
+those of different entities at the same time. When an attempt fails, the change becomes a delivery, which is tried again
+later. This delivery *holds* its entity: the fresh changes of the entity are dropped. When the delivery is done, they
+are read again, one after the other. So little is stored for a webhook: its position, and one delivery for each entity
+with a failed change.
 
-At every moment each change up to the position was delivered, was set aside, or is behind a delivery that is stored.
+At every moment each change up to the position was delivered, was set aside, has a stored delivery, or waits for the
+stored delivery of its entity.
 """
 
 import heapq
@@ -22,29 +24,30 @@ from domain.webhooks import Progress, Secret, Webhook
 from services.delivery.ledger import Subscription
 
 AT_ONCE: Final = 16
-"""How many messages one webhook has under way."""
+"""How many messages of one webhook are sent at the same time."""
 
 AT_ONCE_WHILE_FAILING: Final = 1
-"""The same after an attempt that failed, until one succeeds: a receiver that hangs must not take all connections."""
+"""The same while attempts fail, so that a receiver that hangs does not take all connections."""
 
 MAX_FRESH: Final = 500
-"""With so many fresh changes no more are read."""
+"""If there are so many fresh changes, no more are read."""
 
 LOW: Final = 100
-"""With so few left, a webhook that is behind reads more."""
+"""If there are fewer fresh changes, a webhook that is behind reads more."""
 
 MAX_HELD: Final = 100
-"""With so many entities that wait for another attempt nothing fresh is sent: the receiver is away."""
+"""If so many entities wait for another attempt, the receiver counts as down, and no fresh changes are sent."""
 
 BACK_AFTER: Final = timedelta(minutes=1)
-"""After failing for so long, the first success says that the receiver is back: all that waits is tried at once."""
+"""If attempts failed for so long, the first success means that the receiver is back. Then everything that waits is sent
+at once."""
 
 ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 NOT_KEPT: Final = "The change is not kept any more."
 
 
 class Attempt(NamedTuple):
-    """What to send now. A change that was read before is read again, and so not given."""
+    """A message to send now. `change` is None if the change has to be read again."""
 
     delivery: Delivery
     change: Change | None
@@ -52,7 +55,7 @@ class Attempt(NamedTuple):
 
 class Outbox:
     def __init__(self, subscription: Subscription, now: datetime, *, at_once: bool = False) -> None:
-        """With `at_once` all that is to be tried again is due now, whatever the receiver has asked for: somebody has
+        """With `at_once`, all open deliveries are due now, even if the receiver asked for silence, because somebody
         changed the webhook."""
         self.webhook: Webhook = subscription.webhook
         self.secrets: Sequence[Secret] = subscription.secrets
@@ -102,18 +105,18 @@ class Outbox:
 
     @property
     def position(self) -> int:
-        """Up to here nothing is missing from what is stored."""
+        """The number up to which nothing is lost if the process dies after `news` was stored."""
         return next(iter(self._fresh)) - 1 if self._fresh else self.read_to
 
     def oldest(self) -> datetime | None:
-        """Since when the oldest change that was read waits to be delivered."""
+        """The time of the oldest change that was read and is not delivered yet."""
         waits = [delivery.changed_at for delivery in self._waiting.values()]
         if self._fresh:
             waits.append(next(iter(self._fresh.values())).at)
         return min(waits, default=None)
 
     def add(self, changes: Iterable[Change], read_to: int) -> None:
-        """Take changes that the webhook wants, in order. All others up to `read_to` do not match."""
+        """Take changes that match the webhook's filter, in order. All other changes up to `read_to` do not match."""
         for change in changes:
             subject = (change.kind, change.entity_id)
             if change.seq <= self.read_to or subject in self._held:
@@ -127,19 +130,19 @@ class Outbox:
         self.has_news = True
 
     def advance(self, head: int) -> None:
-        """Nothing that was not added matches up to there."""
+        """Note that all changes up to this number that match were added."""
         if head > self.read_to:
             self.read_to = head
             self.has_news = True
 
     def ask(self, delivery: Delivery) -> None:
-        """Try a delivery now, because somebody asked for it."""
+        """Send a delivery now, because somebody asked for it."""
         known = self._waiting.get(delivery.change)
         if known is None or known.state is not DeliveryState.ASKED:
             self._wait(delivery if known is None else replace(delivery, holds=known.holds))
 
     def take(self, now: datetime) -> Attempt | None:
-        """What to send next; None if there is nothing now."""
+        """The next message to send; None if there is nothing to send now."""
         at_once = AT_ONCE if self.failing_since is None else AT_ONCE_WHILE_FAILING
         if self.has_ended or len(self._under_way) >= at_once or now < self._not_before:
             return None
@@ -150,7 +153,7 @@ class Outbox:
             at, seq = heapq.heappop(self._due)
             delivery = self._waiting.get(seq)
             if delivery is None or delivery.next_at != at:
-                continue  # it was tried meanwhile
+                continue  # another attempt was made meanwhile
             if delivery.subject in self._under_way:
                 self._blocked.setdefault(delivery.subject, []).append(seq)
                 continue
@@ -169,7 +172,8 @@ class Outbox:
         return None
 
     def wakes_at(self) -> datetime | None:
-        """When the next message is due. None if there is none, or not before an answer to one that is under way."""
+        """When the next message is due. None if there is none, or if it has to wait for the answer to another
+        message."""
         if self._ready and not self._is_refused:
             return self._not_before
         return max(self._due[0][0], self._not_before) if self._due else None
@@ -179,7 +183,8 @@ class Outbox:
         return self._silent_until or ALWAYS
 
     def answered(self, attempt: Attempt, answer: Answer, at: datetime, random: Random) -> bool:
-        """Note what came of an attempt. True if the next change of the entity has to be looked up, for `go_on`."""
+        """Note the answer to an attempt. Returns whether the next change of the entity has to be looked up, for
+        `go_on`."""
         outcome = attempt.delivery.answered(answer, at, random)
         if answer.verdict is Verdict.GONE:
             self.has_ended = True
@@ -197,14 +202,15 @@ class Outbox:
         return False
 
     def is_lost(self, attempt: Attempt) -> bool:
-        """The change of an attempt is not kept any more. As `answered`."""
+        """Note that the change of an attempt is no longer kept. Returns the same as `answered`."""
         if attempt.delivery.holds:
             return True
         self._settle_waiting(replace(attempt.delivery, state=DeliveryState.SET_ASIDE, next_at=None, error=NOT_KEPT))
         return False
 
     def go_on(self, attempt: Attempt, answer: Answer | None, at: datetime, random: Random, then: Change | None) -> None:
-        """A delivery that held its entity is done. Go on with the next change of the entity, if one was read."""
+        """A delivery that held its entity is done. Continue with the next change of the entity, `then`, if there is
+        one."""
         if answer is not None:
             outcome = attempt.delivery.answered(answer, at, random)
         else:
@@ -247,7 +253,7 @@ class Outbox:
         self._unblock(outcome.subject)
 
     def _wait(self, delivery: Delivery) -> None:
-        assert delivery.next_at is not None  # noqa: S101  # whoever calls this sees to it
+        assert delivery.next_at is not None  # noqa: S101  # all callers ensure this
         self._waiting[delivery.change] = delivery
         if delivery.holds:
             self._held[delivery.subject] = delivery.change
@@ -274,12 +280,14 @@ class Outbox:
         self.failing_since = None
 
     def news(self) -> tuple[Progress, Sequence[Delivery]]:
-        """What has to be stored, in one transaction: how far it has come, and what became of changes since."""
+        """What has to be stored in one transaction: the progress, and the deliveries that have changed since the last
+        call."""
         self.has_news = False
         noted, self._unsaved = list(self._unsaved.values()), {}
         return Progress(self.webhook.id, self.position, self.failing_since, self._silent_until), noted
 
     def not_stored(self, deliveries: Iterable[Delivery]) -> None:
-        """What `news` gave could not be stored: give it again, unless there is newer."""
+        """The deliveries from `news` could not be stored. The next `news` returns them again, unless they have changed
+        since."""
         self._unsaved = {**{each.change: each for each in deliveries}, **self._unsaved}
         self.has_news = True

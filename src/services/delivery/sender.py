@@ -1,4 +1,4 @@
-"""The sender: the tasks that send what one outbox has. There are none while it has nothing."""
+"""The sender: the tasks that send the messages of one outbox. If the outbox is empty, there are no tasks."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -24,13 +24,13 @@ class DeliveryMeter(Protocol):
         ...
 
     def lag(self, seconds: float) -> None:
-        """How old the oldest change is that was not delivered yet."""
+        """The age of the oldest change that is not delivered yet."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What sending takes."""
+    """Everything that senders share."""
 
     ledger: Ledger
     post: Post
@@ -43,10 +43,11 @@ Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
 class Sender:
-    """A sender that follows is given changes by the reader of all (`offer`). One that is behind reads for itself.
+    """Sends the messages of one outbox.
 
-    `follow` is asked when it has caught up, and says whether it follows from now on. `noted` is called when there is
-    something to store.
+    A sender that `follows` gets its changes from the shared reader (`offer`). A sender that is behind reads by itself.
+    After each read it calls `follow`, which returns whether it has caught up and follows from now on. `noted` is called
+    when there is something to store.
     """
 
     def __init__(
@@ -69,13 +70,14 @@ class Sender:
         self._sending: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """Look for something to do."""
         self._signal.set()
         if self._worker is None:
             self._worker = self._spawn(self._work())
 
     def offer(self, changes: Sequence[Change], before: int, end: int) -> None:
-        """Changes that it wants, of those after `before` up to `end`. Without room for them, it is behind."""
+        """Take the matching changes after `before` up to `end`. If there is no room for them, the sender is behind from
+        now on."""
         if self.outbox.has_room:
             self.outbox.add(changes, end)
         else:
@@ -84,7 +86,7 @@ class Sender:
         self.wake()
 
     async def close(self) -> None:
-        """Stop at once. A message that is under way may arrive, and is sent again."""
+        """Stop at once. A message that was just sent may arrive, and will be sent again."""
         tasks = [task for task in (self._worker, *self._sending) if task is not None]
         for task in tasks:
             task.cancel()
@@ -93,7 +95,7 @@ class Sender:
                 await task
 
     async def drain(self) -> None:
-        """Send nothing new. Return when there is an answer to all that is under way."""
+        """Send nothing new. Return when all messages that were sent are answered."""
         self.outbox.has_ended = True
         if self._sending:
             await asyncio.wait(self._sending)
@@ -105,7 +107,7 @@ class Sender:
                 await self._read_more()
             while (attempt := self.outbox.take(self._means.clock())) is not None:
                 self._send_in_background(attempt)
-                await asyncio.sleep(0)  # requests come between
+                await asyncio.sleep(0)  # let requests run in between
             if self.follows and self.outbox.is_idle:
                 break
             await self._signalled()
@@ -125,7 +127,7 @@ class Sender:
         due_at = self.outbox.wakes_at()
         wait_s = None if due_at is None else (due_at - self._means.clock()).total_seconds()
         if wait_s is not None and wait_s <= 0:
-            wait_s = None  # it is due, and waits for one that is under way
+            wait_s = None  # it is due, but has to wait for another message
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._signal.wait()
@@ -136,7 +138,7 @@ class Sender:
         task.add_done_callback(self._sending.discard)
 
     async def _send(self, attempt: Attempt | None) -> None:
-        """Send this one, then what is next, until there is nothing more."""
+        """Send this message, then the next one, until there is none."""
         while attempt is not None:
             await self._try(attempt)
             self._noted()
@@ -164,7 +166,8 @@ class Sender:
         return await self._means.post(webhook.url, headers, body)
 
     async def _go_on(self, attempt: Attempt, answer: Answer | None) -> None:
-        """Look up the next change of the entity. If more was read meanwhile, that may have another one: look again."""
+        """Look up the next change of the entity. If more changes were read meanwhile, look again: there may be one
+        among them."""
         outbox, delivery = self.outbox, attempt.delivery
         while True:
             read_to = outbox.read_to

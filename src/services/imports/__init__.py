@@ -1,1 +1,1 @@
-"""Imports: many rows at once, by the rules that hold for one."""
+"""Imports: many rows at once, by the same rules as for single requests."""

@@ -1,4 +1,4 @@
-"""Some rows in one unit of work: what rows of all kinds share."""
+"""A batch: some rows in one unit of work. This is what rows of all kinds share."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from domain.work import UnitOfWork
 from services.operations import contended
 
 Key = tuple[str, str, str]
-"""A unique value: the kind and the field that it is of, and the form in which it is compared."""
+"""A unique value: its kind, its field, and the value in the form in which it is compared."""
 
 IDENTIFIERS: Final[Mapping[str, Sequence[str]]] = {
     Kind.USER: ("external_id", "email", "username"),
@@ -29,10 +29,10 @@ FOLDED: Final = frozenset({"email", "username", "name"})
 
 @dataclass(slots=True)
 class Met:
-    """The unique values of the rows before, where an import has to know them.
+    """The unique values of earlier rows that an import has to remember.
 
-    A dry run stores nothing, so it knows all of them. Otherwise the directory has them, and only that is to
-    be known which rows are matched by: a file names each of them once.
+    A dry run stores nothing, so it has to remember all unique values. Otherwise the directory has them. Then only the
+    field by which rows are matched is remembered, because a file may have each of its values only once.
     """
 
     fields: Mapping[str, Collection[str]]
@@ -58,13 +58,13 @@ class Met:
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """What a row wants to be stored: a new entity, or one that is there as it is to be."""
+    """The entity that a row wants to store: a new one, or an existing one with its new values."""
 
     row: Row
     before: Any
     after: Any
     groups: Mapping[str, JsonObject] | None = None
-    """The groups that a user is to be in, by their names, and what is given of each membership."""
+    """The groups in which a user has to be: by name, with the given values of each membership."""
 
     joined: Sequence[str] = ()
     left: Sequence[str] = ()
@@ -75,7 +75,7 @@ class Draft:
 
 
 class Batch:
-    """A row that breaks a rule is rejected, and the others go on."""
+    """The rows of one unit of work. A row that breaks a rule is rejected, and the others continue."""
 
     def __init__(
         self,
@@ -89,16 +89,17 @@ class Batch:
         self.options = options
         self.is_email = is_email
         self.outcomes: dict[int, Outcome] = {}
-        """By the lines of the rows."""
+        """The results of rows, by their lines."""
 
         self.lines: dict[Key, int] = {}
-        """The unique values of the rows that are stored, and their lines."""
+        """The unique values of the stored rows, and their lines."""
 
         self._met = met
         self._scopes = scopes
 
     def may(self, kind: Kind, row: Row) -> bool:
-        """Whether the caller has the scopes for what a row asks beside what every import needs."""
+        """Whether the caller has the scopes that this row needs. If not, the row is rejected. `users:write` was checked
+        before."""
         asked = {Scope.GROUPS_WRITE: kind is not Kind.USER or "groups" in row.values, Scope.SCIM: "scim" in row.values}
         for scope, is_asked in asked.items():
             if is_asked and self._scopes is not None and scope not in self._scopes:
@@ -111,7 +112,7 @@ class Batch:
         self.outcomes[row.line] = Outcome(line=row.line, done=Done.REJECTED, kind=kind, faults=tuple(faults))
 
     def drafts(self, rows: Iterable[Row], draft: Callable[[Row], Draft | None]) -> list[Draft]:
-        """The drafts of those rows that break no rule."""
+        """The drafts of all rows that break no rule."""
         made = []
         for row in rows:
             try:
@@ -122,23 +123,23 @@ class Batch:
         return made
 
     def put_off(self, row: Row) -> None:
-        """It refers to something that an earlier row of a dry run would have created."""
+        """In a dry run, accept a row that refers to an entity that an earlier row would have created."""
         kind = kind_of(row) or Kind.USER
         self.outcomes[row.line] = Outcome(line=row.line, done=Done.CREATED, kind=kind)
 
     def was_met(self, kind: str, name: str, value: str) -> bool:
-        """Whether an earlier row of a dry run would have created it."""
+        """Whether this is a dry run in which an earlier row would have created this entity."""
         return self._met.has(kind, name, value)
 
     async def matched(self, store: Store[Any, Any], name: str, rows: Iterable[Row]) -> Mapping[str, Any]:
-        """What rows may match, by the values that they have in a field."""
+        """The entities that rows may match, by their values in a field."""
         return {} if self.options.mode is Mode.CREATE else await found(store, name, texts(rows, name))
 
     async def groups_named(self, names: Collection[str]) -> Mapping[str, Group]:
         return await found(self.work.groups, "name", names)
 
     async def without_conflicts(self, store: Store[Any, Any], kind: str, drafts: Sequence[Draft]) -> list[Draft]:
-        """Those drafts whose unique values nobody else has. The others are rejected."""
+        """The drafts whose unique values nobody else has. The others are rejected."""
         taken = {
             name: await found(store, name, [value for each in drafts if (value := new_value(each, name)) is not None])
             for name in (() if self._met.expects_new else IDENTIFIERS[kind])
@@ -165,7 +166,7 @@ class Batch:
         return None
 
     async def store(self, store: Store[Any, Any], drafts: Sequence[Draft]) -> Sequence[tuple[Draft, Any]]:
-        """Add what is new, and save what differs. Returns each draft with what is stored now."""
+        """Add new entities, and save those that differ. Returns each draft with its stored entity."""
         new = [each for each in drafts if each.before is None]
         changed = [each for each in drafts if each.before is not None and each.differs]
         with contended():
@@ -190,9 +191,9 @@ class Batch:
     def once(
         self, drafts: Iterable[Draft], pair_of: Callable[[Any], tuple[int, int]], kept: Mapping[tuple[int, int], Any]
     ) -> dict[tuple[int, int], Draft]:
-        """Those that relate two entities that none of the others does, by the ids of the two.
+        """The drafts of relations without duplicates. `pair_of` gives the ids of the two related entities.
 
-        If all rows are to be new, neither does one that is kept.
+        If all rows have to be new, a draft is also rejected if its relation is stored already (`kept`).
         """
         good: dict[tuple[int, int], Draft] = {}
         for draft in drafts:
@@ -211,7 +212,7 @@ def duplicate(line: int, name: str | None = None) -> Fault:
 
 
 def kind_of(row: Row) -> Kind | None:
-    """None for a row that cannot be read, and for one of no known kind."""
+    """The kind of a row; None if the row cannot be read or the kind is unknown."""
     kind = row.values.get("kind", Kind.USER)
     return None if row.faults or not isinstance(kind, str) else KINDS.get(kind)
 
@@ -222,7 +223,7 @@ def texts(rows: Iterable[Row], name: str) -> list[str]:
 
 
 def values_of(row: Row, known: Iterable[str] = ()) -> dict[str, Any]:
-    """What a row says. Raises `Invalid` at a field that is not known."""
+    """The values of a row. Raises `Invalid` for an unknown field."""
     values = {name: value for name, value in row.values.items() if name != "kind"}
     if known and (unknown := values.keys() - set(known)):
         raise Invalid([Fault(f"/{name}", "unknown", "There is no such field.") for name in sorted(unknown)])
@@ -230,7 +231,7 @@ def values_of(row: Row, known: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def required(values: JsonObject, name: str) -> str:
-    """A string that a row must have. Raises `Invalid`."""
+    """A required string of a row. Raises `Invalid` if it is missing."""
     value = values.get(name)
     if not isinstance(value, str) or not value:
         raise Invalid([Fault(f"/{name}", "missing", "Is required.")])
@@ -238,7 +239,7 @@ def required(values: JsonObject, name: str) -> str:
 
 
 def made(new: type, before: Any, values: dict[str, Any], *, is_patch: bool) -> Any:
-    """A new entity of these values, or the one before changed by them as by a merge patch. Raises `Invalid`."""
+    """A new entity with these values, or the existing one, changed as by a merge patch. Raises `Invalid`."""
     if before is not None:
         return before.patched(values)
     if unknown := values.keys() - profile_of(new).keys():
@@ -255,7 +256,7 @@ def folded(name: str, value: str) -> str:
 
 
 def new_value(draft: Draft, name: str) -> str | None:
-    """The value of a field that the directory does not have for this entity yet."""
+    """The value of a field, if it differs from the stored value of this entity."""
     value: str | None = getattr(draft.after, name)
     return None if draft.before is not None and value == getattr(draft.before, name) else value
 
@@ -265,6 +266,6 @@ async def found(store: Store[Any, Any], name: str, values: Collection[str]) -> M
 
 
 def missing(faulty: Iterator[str], what: str) -> None:
-    """Raises `Invalid` at these pointers."""
+    """Raises `Invalid` with a fault at each of these pointers, if there are any."""
     if faults := [Fault(pointer, "not_found", f"There is no {what}.") for pointer in faulty]:
         raise Invalid(faults)

@@ -1,4 +1,4 @@
-"""Rows of groups, and of groups that are parts of others."""
+"""Rows of groups and of nestings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from services.imports.batches import Batch, Draft, made, missing, required, text
 
 
 async def store_groups(batch: Batch, rows: Sequence[Row]) -> None:
-    """A group is matched by its external id if the row has one, and else by its name."""
+    """A group is matched by its external id if the row has one, and otherwise by its name."""
     by_id = await batch.matched(batch.work.groups, "external_id", rows)
     by_name = await batch.matched(batch.work.groups, "name", rows)
     drafts = batch.drafts(rows, lambda row: draft_of(batch, row, by_id, by_name))
@@ -28,7 +28,7 @@ def draft_of(batch: Batch, row: Row, by_id: Mapping[str, Group], by_name: Mappin
 
 
 async def store_nestings(batch: Batch, rows: Sequence[Row]) -> None:
-    """A nesting that closes a circle refuses the whole unit."""
+    """Raises `Cycle` for the whole unit if a nesting closes a circle."""
     groups = await batch.groups_named({*texts(rows, "group"), *texts(rows, "child")})
     kept = {
         (each.group_id, each.child_id): each

@@ -40,13 +40,13 @@ def draft_of(batch: Batch, row: Row, users: Mapping[str, User], groups: Mapping[
 
 
 def with_role(draft: Draft, kept: Membership) -> Draft:
-    """The membership that is there, in the role of the row if it has one."""
+    """The existing membership, with the role of the row if it has one."""
     given = {"role": draft.row.values["role"]} if "role" in draft.row.values else {}
     return Draft(draft.row, kept, kept.revised(**given))
 
 
 async def kept_of(work: UnitOfWork, user_ids: Collection[int]) -> Mapping[tuple[int, int], Membership]:
-    """The memberships of these users, by user and group."""
+    """The memberships of these users, by the ids of user and group."""
     found = await work.memberships.of_users(user_ids) if user_ids else ()
     return {(each.user_id, each.group_id): each for each in found}
 

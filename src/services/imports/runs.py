@@ -1,4 +1,4 @@
-"""A whole import: its batches one after the other, and what a sync deletes."""
+"""A whole import: its batches, one after the other, and the deletions of a sync."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -32,15 +32,15 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 SLICE: Final = 25
-"""How many rows are read before others have their turn."""
+"""How many rows are read before other requests can run."""
 
 OF_A_ROW: Final = (Invalid, Cycle)
-"""Refusals that are about what a row says, so that other rows may be good."""
+"""Refusals that are about the values of a row. Other rows may be valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an import did at a time, and the number of the last change of it."""
+    """The results of one step of an import, and the number of its last change."""
 
     outcomes: Sequence[Outcome]
     seq: int | None
@@ -55,9 +55,9 @@ class Part:
 
 
 class Import:
-    """One import, step by step. `counts` tell how far it is. To cancel it, ask for no more steps.
+    """One import, which runs step by step. `counts` has its progress. To cancel it, take no more steps.
 
-    `rows` are read from their start each time that they are asked for: twice for a sync.
+    Each iteration over `rows` begins at the first row. A sync iterates twice.
     """
 
     def __init__(self, service: ImportService, rows: Iterable[Row], options: Options) -> None:
@@ -69,7 +69,7 @@ class Import:
         self._met.expects_new = self._all_are_new = options.mode is Mode.CREATE and not service.context.dry_run
 
     async def steps(self) -> AsyncGenerator[Step]:
-        """Raises what its operations raise. What earlier steps stored stays stored."""
+        """Run the import. Raises what its operations raise. What earlier steps stored stays stored."""
         file = await self._keys() if self._options.mode is Mode.SYNC else None
         async with aclosing(with_the_next(self._parts(), self._store)) as done:
             async for part, stored in done:
@@ -99,13 +99,14 @@ class Import:
             part: list[Row] = []
             while len(part) < BATCH and (some := list(islice(rows, min(SLICE, BATCH - len(part))))):
                 part += some
-                await asyncio.sleep(0)  # others are served meanwhile, and the part before is stored
+                await asyncio.sleep(0)  # let requests run in between, and store the part before
             if not part:
                 return
             yield Part(number, part)
 
     async def _store(self, part: Part) -> Committed[Stored] | None:
-        """None if one of the rows cannot be stored, and the others may be."""
+        """Store the rows of a part together. Returns None if one of them cannot be stored: then store them one by
+        one."""
         try:
             return await self._service.store(part.rows, self._options, self._met, part=str(part.number))
         except OF_A_ROW:
@@ -122,21 +123,22 @@ class Import:
             return Stored([Outcome(line=row.line, done=Done.REJECTED, kind=kind, faults=faults)]), None
         return stored.result, stored.seq
 
-    # Those whom a sync deletes
+    # The users that a sync deletes
 
     async def _keys(self) -> KeySet:
-        """The identifiers of the file, if not too many users lack them. Raises `TooManyDeletions`, `Malformed`."""
+        """The identifiers in the file. Raises `TooManyDeletions` if too many users are not in it, `Malformed` if a row
+        has no identifier."""
         match, keys, unmatched = self._options.match, KeySet(), []
         for number, row in enumerate(self._rows):
             if number % BATCH == 0:
-                await asyncio.sleep(0)  # others are served meanwhile
+                await asyncio.sleep(0)  # let requests run in between
             if value := texts([row], match):
                 keys.add(folded(match, value[0]))
             elif kind_of(row) in {None, Kind.USER}:
                 unmatched.append(row.line)
         if unmatched:
             raise Malformed(
-                f"{len(unmatched)} lines cannot be read or have no {match}, the first of them is line {unmatched[0]}. "
+                f"{len(unmatched)} lines cannot be read or have no {match}. The first of them is line {unmatched[0]}. "
                 "A sync would delete their users: correct them first."
             )
         total, missing = 0, 0
@@ -152,7 +154,7 @@ class Import:
                 yield gone[start : start + BATCH]
 
     async def _pages(self, file: KeySet) -> AsyncGenerator[tuple[Sequence[User], Sequence[User]]]:
-        """The users who have the identifier, and those of them who are not in the file."""
+        """Pages of the users who have the identifier, each with those of them who are not in the file."""
         match, after, more = self._options.match, None, True
         while more:
             page = await self._service.matched(match, after)
@@ -162,7 +164,7 @@ class Import:
 
 
 async def with_the_next(items: AsyncGenerator[T], use: Callable[[T], Awaitable[U]]) -> AsyncGenerator[tuple[T, U]]:
-    """Each item and what comes of its use, while the next one is made."""
+    """Each item with the result of `use`. While an item is used, the next one is made."""
 
     async def make() -> T | None:
         return await anext(items, None)
@@ -178,7 +180,7 @@ async def with_the_next(items: AsyncGenerator[T], use: Callable[[T], Awaitable[U
 
 
 def all_of(rows: Iterator[Row]) -> Sequence[Row]:
-    """Raises `Malformed` if they are more than one transaction takes."""
+    """All rows. Raises `Malformed` if there are too many for one transaction."""
     found = list(islice(rows, MOST_AT_ONCE + 1))
     if len(found) > MOST_AT_ONCE:
         raise Malformed(f"An import that is all or nothing has at most {MOST_AT_ONCE} rows.")

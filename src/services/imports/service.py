@@ -1,4 +1,4 @@
-"""The operations that imports are made of."""
+"""The operations of an import."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,9 +26,9 @@ from services.users import any_text
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of some rows, and the unique values of those that were stored.
+    """The results of some rows, and the unique values of the stored ones.
 
-    `again`: an earlier run of this import stored them.
+    `again` says that an earlier run of this import stored them.
     """
 
     outcomes: Sequence[Outcome]
@@ -39,7 +39,7 @@ class Stored:
 
 
 class ImportService(Service):
-    """`is_email` says whether a text is an e-mail address. It is asked about new ones."""
+    """`is_email` checks the form of new e-mail addresses."""
 
     def __init__(
         self, units: UnitsOfWork, context: RequestContext, *, is_email: Callable[[str], bool] = any_text
@@ -51,11 +51,11 @@ class ImportService(Service):
     async def store(
         self, rows: Sequence[Row], options: Options, met: Met | None = None, *, part: str = ""
     ) -> Committed[Stored]:
-        """Store some rows, except for those that break a rule. If it is all or nothing, none if there are such.
+        """Store all rows that break no rule. With `options.atomic`, store nothing if a row breaks one.
 
-        Rows about groups need the scope `groups:write` too, and those with the record of SCIM `scim`. `part` names the
-        rows among those of the import, for its key.
-        Raises `Invalid` or `Cycle` if a rule is broken that shows only when rows are stored.
+        Rows about groups need the scope `groups:write` too, rows with a SCIM record the scope `scim`. `part` tells
+        these rows from other rows of the same import, for its key. Raises `Invalid` or `Cycle` if a broken rule is
+        noticed only when the rows are stored.
         """
         key = None if options.key is None else key_of(f"{options.key} {part}", rows, options)
         try:
@@ -76,14 +76,14 @@ class ImportService(Service):
 
     @operation(Scope.USERS_WRITE)
     async def matched(self, match: Match, after: Position | None = None) -> Page[User]:
-        """Users who have the identifier: those whom a sync may delete."""
+        """A page of the users that have the identifier. A sync may delete these."""
         its = Present(FIELDS[match])
         async with self.units.reading() as work:
             return Page.of(await work.users.list(filter=its, after=after, limit=MAX_LIMIT + 1), MAX_LIMIT)
 
     @operation(Scope.USERS_WRITE)
     async def delete(self, had: Mapping[int, str], match: Match) -> Committed[Sequence[Outcome]]:
-        """Delete the users of these ids who still have the identifiers that they had."""
+        """Delete the users with these ids, if they still have the same identifiers (`had`)."""
         async with self.units.writing(replace(self.context, idempotency_key=None)) as work:
             found = await work.users.get_many(list(had))
             its = [each for each in found if not each.is_hidden and getattr(each, match) == had[each.id]]
@@ -104,7 +104,7 @@ STORES: Final[Mapping[Kind, Callable[[Batch, Sequence[Row]], Awaitable[None]]]] 
 
 
 async def carry_out(batch: Batch, rows: Sequence[Row]) -> Sequence[Outcome]:
-    """Rows of one kind that follow each other are stored together: later ones may refer to them."""
+    """Store the rows. Consecutive rows of one kind are stored together, so that later rows can refer to them."""
     for kind, some in groupby(rows, kind_of):
         if kind is not None:
             await STORES[kind](batch, [row for row in some if batch.may(kind, row)])
@@ -125,7 +125,7 @@ def key_of(name: str, rows: Sequence[Row], options: Options) -> IdempotencyKey:
 
 
 def answer(committed: Committed[Stored]) -> str:
-    """The outcomes as text, without values of anybody."""
+    """The results as text, without any values of users."""
     return json.dumps(
         [
             [each.line, each.done, each.kind, each.id, [[f.pointer, f.code, f.detail] for f in each.faults]]

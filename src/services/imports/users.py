@@ -1,4 +1,4 @@
-"""Rows of users, with the groups that they are in."""
+"""Rows of users, with their groups."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -53,7 +53,7 @@ def draft_of(batch: Batch, row: Row, found: Mapping[str, User], groups: Mapping[
 
 
 def groups_in(listed: object) -> Mapping[str, JsonObject]:
-    """Names, or objects with a name and a role. Raises `Invalid`."""
+    """The groups in a row: names, or objects with a name and a role. Raises `Invalid`."""
     if listed is None:
         return {}
     if not isinstance(listed, list):
@@ -66,7 +66,7 @@ def groups_in(listed: object) -> Mapping[str, JsonObject]:
 
 
 def faults_in(pointer: str, item: object, given: dict[str, JsonObject]) -> Iterator[Fault]:
-    """Adds the item to those given, unless it is of a wrong form."""
+    """The faults of an item of the list of groups. If there are none, the item is added to `given`."""
     its: Mapping[str, Any] = item if isinstance(item, dict) else {"name": item}
     name, role = its.get("name"), its.get("role")
     if not isinstance(name, str) or not its.keys() <= {"name", "role"}:
@@ -80,7 +80,7 @@ def faults_in(pointer: str, item: object, given: dict[str, JsonObject]) -> Itera
 
 
 async def join(batch: Batch, stored: Sequence[tuple[Draft, User]], groups: Mapping[str, Group]) -> None:
-    """Make the groups of these users those that their rows name."""
+    """Change the memberships of these users, so that they are in exactly the groups that their rows name."""
     wanted = [(draft, user) for draft, user in stored if draft.groups is not None]
     kept = by_user(await kept_of(batch.work, {user.id for draft, user in wanted if draft.before is not None}))
     names = {group.id: name for name, group in groups.items()}

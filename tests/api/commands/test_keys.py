@@ -259,7 +259,7 @@ def test_a_link_to_the_console_is_of_the_only_key_or_of_the_one_that_is_named(mo
     done(*ADMIN)
     assert done("console-link").startswith("http://127.0.0.1:8001/console/link/")
     done(*ADMIN)
-    assert complaints("console-link") == ["roster: key: Name the key whose scopes the link has."]
+    assert complaints("console-link") == ["roster: key: Name the key whose scopes the link shall have."]
     monkeypatch.setenv("ROSTER_PUBLIC_URL", "https://people.example/")
     assert done("console-link", "--key", "2").startswith("https://people.example/console/link/")
     assert complaints("console-link", "--key", "9") == ["roster: There is no key with this id."]
