@@ -1,1 +1,1 @@
-"""Where the directory is stored. Imports the domain and SQLAlchemy."""
+"""The storage of the directory. It imports the domain and SQLAlchemy."""

@@ -26,10 +26,10 @@ answers: Final = sa.Table(
     sa.Index("ix_answers_at", "at"),
     sa.Index("ix_answers_kind_entity_id", "kind", "entity_id"),
 )
-"""`kind` and `entity_id` say which entity the answer shows."""
+"""`kind` and `entity_id` are the entity that the answer shows."""
 
 REMOVED_AT_ONCE: Final = 100
-"""How many old answers are removed in one transaction, so that other writers do not wait for long."""
+"""The most old answers that one transaction removes, so that other writers do not wait long."""
 
 FIND: Final = sa.select(answers.c.fingerprint, answers.c.answer, answers.c.at).where(
     answers.c.actor == sa.bindparam("actor"), answers.c.key == sa.bindparam("key")
@@ -61,7 +61,8 @@ FORGET_ABOUT_IT: Final = sa.delete(answers).where(
 async def find_answer(executor: Executor, actor: str, key: IdempotencyKey, now: datetime) -> None:
     """Raises `AlreadyDone` with the answer, or `IdempotencyKeyReused`, if there is an answer for the key.
 
-    One that is too old is removed here, not beside the new one: by then a lock is held that orders all commits.
+    An expired answer is removed here, at the start of the unit. When the new answer is stored, the unit holds the lock
+    that orders all commits, and should do as little as possible.
     """
     for fingerprint, answer, at in await executor.fetch(FIND, {"actor": actor, "key": key.key}):
         if at > now - REMEMBERED_FOR:
@@ -86,13 +87,13 @@ async def keep_answer(
 
 
 async def remove_old_answers(executor: Executor, now: datetime) -> bool:
-    """Remove some answers that are too old to be given. Returns whether there may be more."""
+    """Remove some expired answers. Returns whether there may be more."""
     removed = await executor.fetch(REMOVE_OLD, {"since": now - REMEMBERED_FOR})
     return len(removed) == REMOVED_AT_ONCE
 
 
 async def forget_answers(executor: Executor, entity: Entity, kinds_about: Sequence[str]) -> None:
-    """Remove the answers that show an entity, or one of a kind whose values are personal to it."""
+    """Remove the answers that show an entity, or that show entities whose values are personal data of it."""
     it = {"its_kind": entity.kind, "its_id": entity.id}
     await executor.fetch(FORGET, it)
     for kind in kinds_about:

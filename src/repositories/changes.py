@@ -1,4 +1,4 @@
-"""The record of changes in SQL: its tables, and its store. How it is written is in `repositories.journal`."""
+"""The record of changes in SQL: its tables and its store. `repositories.journal` writes to it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
@@ -39,7 +39,7 @@ changes: Final = sa.Table(
     sa.Index("ix_changes_kind_entity_id_seq", "kind", "entity_id", "seq"),
     sqlite_autoincrement=True,
 )
-"""`subjects` are the entities that a change is about; null if that is its own entity only."""
+"""`subjects` are the entities that a change is about. It is null if the change is only about its own entity."""
 
 change_subjects: Final = sa.Table(
     "change_subjects",
@@ -49,7 +49,7 @@ change_subjects: Final = sa.Table(
     sa.Column("seq", sa.BigInteger, primary_key=True),
     sqlite_with_rowid=False,
 )
-"""Which changes are about an entity that is not their own."""
+"""For each entity the changes of other entities that are about it."""
 
 COLUMNS: Final = tuple(each.name for each in fields(NewChange))
 CHANGE: Final = tuple(changes.c[name] for name in (*COLUMNS, "seq"))
@@ -91,7 +91,8 @@ BEFORE: Final = sa.bindparam("before", type_=sa.BigInteger())
 
 
 def of_subject(*, newest_first: bool) -> sa.Select[Any]:
-    """The changes of an entity and those of others that are about it. Each part ends where an index says."""
+    """The changes of an entity, and the changes of other entities that are about it. Each part reads an index in
+    order."""
 
     def beyond(seq: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
         return seq < BEFORE if newest_first else seq > SINCE
@@ -138,7 +139,7 @@ LAST_NAMED: Final = sa.select(sa.func.max(change_subjects.c.seq)).where(
 LAST_ABOUT: Final = sa.select(
     ASKED.c.id, LAST_OWN.scalar_subquery().label("own"), LAST_NAMED.scalar_subquery().label("named")
 )
-"""Each maximum is the end of an index."""
+"""Each maximum is read from the end of an index."""
 
 TIMES: Final = sa.select(changes.c.seq, changes.c.at).where(changes.c.seq.in_(rows_of(changes.c.seq)))
 
@@ -157,7 +158,7 @@ EXPIRE: Final = sa.insert(expired_positions)
 
 
 class SqlReadChanges:
-    """The record of changes, to read. Reads that may scan it run on the executor for scans."""
+    """The record of changes, for reading. Reads that may scan the whole table run on the executor for scans."""
 
     def __init__(self, unit: Reading | Writing) -> None:
         self._executor = unit.executor
@@ -207,7 +208,9 @@ class SqlReadChanges:
         rows = await self._executor.fetch(LAST_ABOUT, asked)
         seqs = {id: max(own or 0, named or 0) for id, own, named in rows if own or named}
         times = dict(await self._executor.fetch(TIMES, {ROWS: as_parameter((seq,) for seq in {*seqs.values()})}))
-        return {id: (seq, times[seq]) for id, seq in seqs.items() if seq in times}  # a trim may come between
+        return {
+            id: (seq, times[seq]) for id, seq in seqs.items() if seq in times
+        }  # changes may be removed between the two reads
 
     async def _ask(self, query: Query) -> Rows:
         executor = self._scans if query.scans else self._executor

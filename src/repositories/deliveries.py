@@ -1,4 +1,4 @@
-"""Deliveries in SQL. All that is written at once is one parameter (see `engines.json_rows`)."""
+"""Deliveries in SQL. All rows of a write are one parameter (see `engines.json_rows`)."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -46,7 +46,7 @@ deliveries: Final = sa.Table(
 IS_OPEN: Final = deliveries.c.next_at.is_not(None)
 HAS_ANSWER: Final = deliveries.c.answer.is_not(None)
 
-# Few are open, and few receivers answer with a text: these indexes cost next to nothing.
+# Few deliveries are open, and few receivers answer with a text, so these indexes cost almost nothing.
 sa.Index("ix_deliveries_webhook_id_open", deliveries.c.webhook_id, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
 sa.Index(
     "ix_deliveries_kind_entity_id_answered",
@@ -165,7 +165,7 @@ class SqlDeliveries(SqlReadDeliveries):
 
 
 async def redact(executor: Transaction, entity: Entity, kinds_about: Sequence[str]) -> None:
-    """Erase what receivers have answered about an entity: it may have its values."""
+    """Erase the answers of receivers to changes about an entity, because they may contain its values."""
     it = {"its_kind": entity.kind, "its_id": entity.id}
     await executor.fetch(REDACT, it)
     for kind in kinds_about:

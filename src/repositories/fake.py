@@ -1,7 +1,7 @@
-"""The shipped fake: units of work in memory, with the promises of those in SQL.
+"""The fake: units of work in memory, which keep the same promises as those in SQL.
 
-A writing unit copies what is committed when it begins, and puts the copy in its place when it commits: a forgotten
-commit loses data exactly as in SQL. One unit writes at a time, as on SQLite.
+A writing unit copies the committed data when it begins, and its commit replaces the data by the copy. So a forgotten
+commit loses data, exactly as in SQL. One unit writes at a time, as on SQLite.
 """
 
 import asyncio
@@ -73,7 +73,8 @@ class MemoryUnitOfWork(MemoryStores):
         tables.answers[self._context.actor, key.key] = answer
 
     def _forget(self, entity: Entity) -> None:
-        """Erase the values of an entity in changes and answers, and those of kinds that are personal to it."""
+        """Erase the values of an entity in changes and answers, and the values of other entities that are personal data
+        of it."""
         tables = self.unit.tables
         subject = (entity.kind, entity.id)
         about = {each.entity.kind for each in tables.referrers_of(entity.kind) if each.reference.about}
@@ -92,9 +93,9 @@ class MemoryUnitOfWork(MemoryStores):
 
 
 class MemoryUnitsOfWork:
-    """A whole directory in memory. Two of them share nothing.
+    """A directory in memory. Two of them share nothing.
 
-    A directory with more kinds of entities is a subclass with other units and tables.
+    For a directory with more kinds of entities, derive a class with other units and tables.
     """
 
     reading_unit = MemoryReadStores

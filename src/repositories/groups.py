@@ -23,7 +23,7 @@ groups: Final = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
     sa.Column("deleted_at", Instant),
     sa.Column("version", sa.BigInteger, nullable=False),
-    sqlite_autoincrement=True,  # an id is never given out twice
+    sqlite_autoincrement=True,  # an id is never used twice
 )
 
 LIVING: Final = groups.c.deleted_at.is_(None)

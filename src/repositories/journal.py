@@ -1,4 +1,4 @@
-"""How a unit of work writes to the record of changes, and erases from it."""
+"""Writing to the record of changes, and erasing values from it."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -18,7 +18,8 @@ SEQS_ABOUT: Final = (
     .join_from(change_subjects, ABOUT, ABOUT.c.seq == change_subjects.c.seq)
     .where(*IS_ABOUT, ABOUT.c.kind == sa.bindparam("other_kind"))
 )
-"""The kind is compared here, not where it is used: SQLite would read all changes of the kind by its index."""
+"""The kind is compared here, not in the statement that uses this. There SQLite would use the index of the kind, and
+read all changes of it."""
 
 EMPTY: Final = sa.update(changes).values(before=None, after=None)
 REDACT_ITS_OWN: Final = EMPTY.where(*IS_OF)
@@ -30,8 +31,8 @@ async def append(
 ) -> int | None:
     """Number and store these changes in one statement. Returns the number of the last one, if there are any.
 
-    `order` runs before the numbers are drawn, on a database whose commits could overtake each other. With `last` the
-    transaction is committed too, if there are any changes.
+    `order` runs before the numbers are drawn, on a database whose commits could otherwise overtake each other. With
+    `last` the statement also commits the transaction, if there are any changes.
     """
     if len(new) == 1 and len(new[0].subjects) == 1:
         ((seq,),) = await executor.fetch(inserting_one(order), row_of(new[0]), last=last)
@@ -67,13 +68,13 @@ def inserting_many(order: sa.Select[Any] | None) -> sa.Insert:
 
 
 def inserting(rows: sa.Select[Any], order: sa.Select[Any] | None) -> sa.Insert:
-    """Store these rows. Their numbers are drawn after the statement that orders commits."""
+    """An INSERT of these rows. Their numbers are drawn after the statement that orders commits has run."""
     ordered = rows if order is None else in_commit_order(rows, order)
     return sa.insert(changes).from_select(COLUMNS, ordered).returning(changes.c.seq)
 
 
 def in_commit_order(rows: sa.Select[Any], order: sa.Select[Any]) -> sa.Select[Any]:
-    """These rows, once the statement that orders commits has run."""
+    """These rows, after the statement that orders commits has run."""
     return rows.select_from(order.cte("commit_order").prefix_with("MATERIALIZED", dialect="postgresql"))
 
 
@@ -84,9 +85,10 @@ def row_of(change: NewChange) -> Mapping[str, Any]:
 
 
 async def redact(executor: Transaction, entity: Entity, kinds_about: Sequence[str]) -> None:
-    """Erase the values of an entity in its changes, and in those of the kinds whose values are personal to it.
+    """Erase the values of an entity in its changes, and in changes of other entities whose values are personal data of
+    it.
 
-    The rows stay, with their times and actors.
+    The rows are kept, with their times and actors.
     """
     it = {"its_kind": entity.kind, "its_id": entity.id}
     await executor.fetch(REDACT_ITS_OWN, it)

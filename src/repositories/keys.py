@@ -1,4 +1,4 @@
-"""API keys in SQL. The hashes of their secrets are columns that no entity has."""
+"""API keys in SQL. The hashes of their secrets are columns that are not fields of the entity."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,7 +53,7 @@ ONE: Final = sa.select(sa.literal_column("1").label("one")).subquery("one")
 DIGESTS: Final = sa.select(keys.c.hash, keys.c.old_hash, keys.c.old_until).select_from(
     ONE.outerjoin(keys, keys.c.id == sa.bindparam("id"))
 )
-"""Returns a row in any case, so that its duration does not show whether there is such a key."""
+"""Always returns a row, so that its duration does not reveal whether the key exists."""
 
 ANY: Final = sa.select(keys.c.id).limit(1)
 UNREVOKED_LOCKED: Final = KEYS.rows.where(KEYS.shown).order_by(keys.c.id).with_for_update()
@@ -88,7 +88,7 @@ class SqlKeys(SqlStore[NewKey, Key]):
         key = await self.add(new)
         if key.id == FIRST_ID:
             return key
-        # On PostgreSQL an insert that was undone has used up the first id.
+        # On PostgreSQL an INSERT that was undone has used up the first id.
         await self._executor.fetch(RENUMBER, {"drawn_id": key.id})
         return self._renumbered(key)
 

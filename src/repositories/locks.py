@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 class LockOrder:
     """Decides for each row whether the unit may wait for its lock.
 
-    Rows have one order: entities that others refer to come first, then the order is by kind and id. A unit waits only
-    for a row after the last row that it has locked. It locks an earlier row only if no other unit holds it. Otherwise
-    the unit is contended and is run again. So units cannot wait for each other in a circle, in whatever order a service
-    calls its stores.
+    All rows have one order: entities that others refer to come first, then rows are ordered by kind and id. A unit
+    waits for a lock only if the row comes after the last row that it has locked. It locks an earlier row only if that
+    row is free. Otherwise the unit is contended and runs again. So units cannot wait for each other in a circle,
+    whatever the order in which a service calls its stores.
     """
 
     def __init__(self, ranks: "Ranks", *, are_needed: bool) -> None:
         self.are_needed = are_needed
-        """False where one unit writes at a time."""
+        """False if only one unit can write at a time."""
 
         self._ranks = ranks
         self._held: set[Subject] = set()
@@ -47,7 +47,7 @@ class LockOrder:
         self._last = max(self._last, self.place(kind, id))
 
     def place(self, kind: str, id: int) -> tuple[int, str, int]:
-        """Where a row stands in the order."""
+        """The place of a row in the order."""
         return (self._ranks.of(kind), kind, id)
 
 
@@ -69,7 +69,7 @@ class Ranks:
 
 @dataclass(frozen=True, slots=True)
 class Locking:
-    """A statement that locks the rows that it returns: it waits for others' locks, or skips locked rows."""
+    """A statement that locks the rows that it returns. It either waits for other locks or skips locked rows."""
 
     waits: sa.Select[Any]
     skips: sa.Select[Any]
@@ -80,7 +80,7 @@ class Locking:
         return cls(rows.with_for_update(read=shared), rows.with_for_update(read=shared, skip_locked=True), rows)
 
     async def fetch(self, executor: Executor, parameters: Parameters, *, waits: bool) -> Rows:
-        """The rows, locked. Raises `Contended` if one is locked by another unit and may not be waited for."""
+        """The rows, locked. Raises `Contended` if another unit has locked one of them and `waits` is False."""
         if waits:
             return await executor.fetch(self.waits, parameters)
         rows = await executor.fetch(self.skips, parameters)

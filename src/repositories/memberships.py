@@ -1,4 +1,5 @@
-"""Memberships in SQL. Users and groups are filtered by them, so their tables are named by strings here."""
+"""Memberships in SQL. The modules of users and groups import this one for their filters, so their tables are named by
+strings here."""
 
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -32,7 +33,7 @@ memberships: Final = sa.Table(
     sa.Index("ix_memberships_user_id_group_id", "user_id", "group_id"),
     sqlite_autoincrement=True,
 )
-"""Hidden memberships are in the indexes too: they come back with their users."""
+"""Hidden memberships are in the indexes too, because they are restored with their users."""
 
 HAS_ROLE: Final = memberships.c.role.is_not(None)
 sa.Index(
@@ -44,7 +45,7 @@ MEMBERSHIPS: Final = EntityTable[NewMembership, Membership](Membership, membersh
 
 IS_USER: Final = sa.literal_column("'user'", sa.Text)
 IS_GROUP: Final = sa.literal_column("'group'", sa.Text)
-"""Of which kind a member of a group is: a user and a group may have the same id."""
+"""The kind of a member of a group. It is needed because a user and a group may have the same id."""
 
 living_groups: Final = sa.table(
     "groups", sa.column("id", sa.BigInteger), sa.column("name_key", Key), sa.column("deleted_at")
@@ -77,7 +78,7 @@ OF_USERS: Final = (
 
 
 class ReadsByEither:
-    """What both stores read alike."""
+    """The reads that both stores have in common."""
 
     _executor: Executor
 

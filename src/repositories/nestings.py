@@ -1,4 +1,4 @@
-"""Nestings in SQL, and the recursive statements that reach through them."""
+"""Nestings in SQL, and the recursive statements that follow them."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, Final
@@ -40,7 +40,7 @@ nestings: Final = sa.Table(
 NESTINGS: Final = EntityTable[NewNesting, Nesting](Nesting, nestings, fields_of(Nesting))
 
 ADDING: Final = "nesting"
-"""The name that a unit holds while it adds nestings: two could close a cycle from both sides."""
+"""The name that a unit holds while it adds nestings. Otherwise two units could close a cycle from both sides."""
 
 BETWEEN: Final = Locking.of(
     NESTINGS.rows.where(
@@ -83,7 +83,8 @@ OF_GROUPS: Final = (
 
 
 def all_below(group: sa.BindParameter[int], *, living: bool) -> sa.CTE:
-    """A group and all that are parts of it: of living ones only what living ones lead to."""
+    """A group and all its parts. With `living`, deleted groups and everything that is reached only through them are
+    left out."""
     found = sa.select(sa.cast(group, sa.BigInteger).label("id")).cte("parts", recursive=True)
     step = sa.select(nestings.c.child_id).join_from(found, nestings, nestings.c.group_id == found.c.id)
     return found.union(step.join(groups, sa.and_(groups.c.id == nestings.c.child_id, IS_LIVING)) if living else step)
@@ -109,7 +110,8 @@ def members_below() -> sa.Select[Any]:
 
 
 def page_of_users(parts: sa.CTE) -> sa.Select[Any]:
-    """Each part gives its first members beyond the last page, and the first of all these are the page."""
+    """A page of the members of several groups: each group gives its first members after the last page, and the first of
+    all these are the page."""
     first = (
         sa.select(memberships.c.user_id)
         .where(memberships.c.group_id == parts.c.id, memberships.c.user_id > AFTER, IS_MEMBER)
@@ -147,7 +149,7 @@ GROUPS_ABOVE: Final = groups_above()
 
 
 class ReadsByGroup:
-    """What both stores read alike."""
+    """The reads that both stores have in common."""
 
     _executor: Executor
 
@@ -186,7 +188,7 @@ class SqlNestings(ReadsByGroup, SqlStore[NewNesting, Nesting]):
 
     @write
     async def add_many(self, new: Sequence[NewNesting]) -> Sequence[Nesting]:
-        return [await self.add(each) for each in new]  # each may close a cycle with those before it
+        return [await self.add(each) for each in new]  # each may close a cycle with earlier ones
 
     async def between(self, group_id: int, child_id: int) -> Nesting | None:
         waits = self.unit.locks.may_wait_for_any(Nesting.kind)

@@ -1,6 +1,7 @@
 """The one place where a store is registered, in SQL and in memory.
 
-A noun has a line in each class. `domain.work` promises the same stores to services, and mypy compares the two.
+Each kind of entity has a line in each class. `domain.work` declares the same stores for services, and mypy compares the
+two.
 """
 
 from collections.abc import Callable
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 
-class store(Generic[S]):  # noqa: N801  # reads as a word of a declaration
-    """A store of a unit of work, made when it is first used."""
+class store(Generic[S]):  # noqa: N801  # used like a keyword in declarations
+    """A store of a unit of work, which is created at its first use."""
 
     def __init__(self, make: Callable[[Any], S]) -> None:
         self._make = make
@@ -58,7 +59,7 @@ def session_of(unit: Reading | Writing) -> "AsyncSession":
 
 
 class SqlReadStores:
-    """Its session ends with the block that it is used in."""
+    """The stores of a reading unit. Its session ends with the block."""
 
     def __init__(self, unit: Reading) -> None:
         self.unit = unit
@@ -139,4 +140,4 @@ TABLES: Final = (
     KEYS,
     WEBHOOKS,
 )
-"""The tables of all entities: what they declare of each other holds in SQL and in memory."""
+"""The tables of all entities. Their declared references apply in SQL and in memory."""

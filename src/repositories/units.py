@@ -1,4 +1,4 @@
-"""What a store gets from its unit of work: where statements run, and what a transaction knows."""
+"""What a store gets from its unit of work: the executor, and the state of the transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Unit:
-    """What both have: a session, if somebody asks for it."""
+    """What reading and writing units share: a session, if a store asks for it."""
 
     database: Database
     opened: "OpenSession | None" = field(default=None, init=False)
@@ -30,7 +30,7 @@ class Unit:
 
     @property
     def session(self) -> "AsyncSession":
-        """SQLAlchemy's own, made when it is first asked for. Raises `UnitEnded`."""
+        """SQLAlchemy's AsyncSession, created at its first use. Raises `UnitEnded`."""
         if self.has_ended:
             raise UnitEnded
         if self.opened is None:
@@ -41,7 +41,7 @@ class Unit:
         raise NotImplementedError
 
     async def settle(self) -> None:
-        """The unit is about to commit: the session writes what it has, and ends."""
+        """Called before the unit commits: the session writes its changes and ends."""
         if self.opened is not None:
             await self.opened.settle()
         self.end()
@@ -54,7 +54,7 @@ class Unit:
 
 @dataclass(slots=True)
 class Reading(Unit):
-    """Reads. Those that may scan a table take an executor of their own."""
+    """What stores of a reading unit get. Reads that may scan a table have a separate executor."""
 
     executor: Executor
     scans: Executor
@@ -62,11 +62,11 @@ class Reading(Unit):
     def make_session(self) -> "OpenSession":
         from repositories.engines.sessions import OpenSession  # noqa: PLC0415  # it loads the ORM
 
-        return OpenSession(self.database.engine, self.scans)  # what it reads may take long
+        return OpenSession(self.database.engine, self.scans)  # its reads may take long
 
 
 class References(Protocol):
-    """What a store asks of the references between all entities: see `repositories.tables.relations`."""
+    """The references between all entities, as stores use them: see `repositories.tables.relations`."""
 
     async def require(
         self, unit: "Writing", entity: type[Entity], new: object, before: Entity | None = None
@@ -81,20 +81,20 @@ class References(Protocol):
 
 @dataclass(slots=True)
 class Writing(Unit):
-    """Reads and writes in one transaction."""
+    """What stores of a writing unit get. Reads and writes are in one transaction."""
 
     executor: Transaction
     now: datetime
     actor: str
     request_id: str
     commit_order: "sa.Select[Any] | None"
-    """What runs before a change is numbered (see `Database.commit_order`)."""
+    """The statement that runs before a change is numbered (see `Database.commit_order`)."""
 
     relations: References
     locks: LockOrder
     journal: Journal = field(default_factory=Journal)
     known: dict[Subject, Entity] = field(default_factory=dict)
-    """Entities as this unit last saw them: what the journal calls "before"."""
+    """Entities as this unit last saw them. For the journal they are the state before a write."""
 
     def make_session(self) -> "OpenSession":
         from repositories.engines.sessions import WritingSession  # noqa: PLC0415  # it loads the ORM
@@ -105,7 +105,7 @@ class Writing(Unit):
         self.executor.fail()
 
     def forget(self) -> None:
-        """Entities may not be as they were last seen any more: a savepoint was undone."""
+        """Forget all known entities, because a savepoint was undone and they may be different now."""
         self.known.clear()
 
     @property

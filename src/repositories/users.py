@@ -25,12 +25,12 @@ users: Final = sa.Table(
     sa.Column("deleted_at", Instant),
     sa.Column("scim", Json),
     sa.Column("scim_key", Json),
-    sqlite_autoincrement=True,  # an id is never given out twice
+    sqlite_autoincrement=True,  # an id is never used twice
 )
 
 LIVING: Final = users.c.deleted_at.is_(None)
 
-# No index of those by which lists go holds deleted users: their unique fields are free.
+# The indexes of lists do not contain deleted users, because their unique values are free.
 for unique in (users.c.email_key, users.c.username_key, users.c.external_id):
     sa.Index(f"uq_users_{unique.name}", unique, unique=True, sqlite_where=LIVING, postgresql_where=LIVING)
 for sorted_by in (users.c.name_key, users.c.status, users.c.created_at, users.c.updated_at):
@@ -38,6 +38,6 @@ for sorted_by in (users.c.name_key, users.c.status, users.c.created_at, users.c.
 
 GONE: Final = users.c.deleted_at.is_not(None)
 sa.Index("ix_users_external_id_of_deleted", users.c.external_id, sqlite_where=GONE, postgresql_where=GONE)
-"""By which SCIM finds a person who returns."""
+"""SCIM finds a returning person by this index."""
 
 USERS: Final = EntityTable[NewUser, User](User, users, ALL_FIELDS, related={GROUPS.name: GROUPS_OF_A_USER})

@@ -1,4 +1,4 @@
-"""Webhooks in SQL. Their secrets are columns that no entity has."""
+"""Webhooks in SQL. Their secrets are columns that are not fields of the entity."""
 
 from collections.abc import Collection, Sequence
 from typing import Final

@@ -221,7 +221,7 @@ async def test_a_server_that_is_no_replica_of_this_directory_is_never_read_from(
             return bool(replica._reason)
 
         await until(was_looked_at)
-        assert replica._reason == "it is no replica of this database"
+        assert replica._reason == "it is not a replica of this database"
         assert not replica.is_well
         assert not await reads_from_replica(units)
 

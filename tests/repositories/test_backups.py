@@ -312,7 +312,7 @@ def test_the_commands_say_what_was_done(upgraded_sqlite_url: str, tmp_path: Path
     code, said = run("restore", tmp_path / "b.db", "--yes", *url)
     assert (code, "roster.db.before-restore" in said) == (0, True)
     code, said = run("db", "epoch", *url)
-    assert (code, "counted on from" in said) == (0, True)
+    assert (code, "continue from" in said) == (0, True)
 
 
 def test_backups_are_made_again_and_again_and_the_last_ones_kept(

@@ -82,6 +82,6 @@ def epoch(database_url: DatabaseUrl = None) -> None:
         database = container.database()
         start = await database.begin_epoch(utc_now())
         await database.stop()
-        return f"{database.name}: ids and changes are counted on from {start + 1}."
+        return f"{database.name}: new ids and changes continue from {start + 1}."
 
     typer.echo(in_directory(run, database_url))

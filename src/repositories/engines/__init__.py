@@ -1,1 +1,1 @@
-"""Where statements run: SQLite and PostgreSQL, with one way of asking both."""
+"""The databases: SQLite and PostgreSQL, behind one interface."""

@@ -1,6 +1,6 @@
-"""Alarms: what keeps a database from working, told once when it begins and once when it ends.
+"""Alarms: conditions in which the database does not work. Each is reported once when it begins and once when it ends.
 
-A refusal tells the client, each time. An alarm tells the operator: an error in the log, a metric, and readiness.
+Every refused request gets an error. An alarm is for the operator: an error in the log, a metric, and readiness.
 """
 
 import time
@@ -16,17 +16,17 @@ log = getLogger("roster")
 ALARMS: Final = (Unreachable, NoSpace, Damaged)
 
 WHAT_TO_DO: Final[Mapping[str, str]] = {
-    Unreachable.code: "See whether the database runs, and whether this machine reaches it.",
+    Unreachable.code: "Check that the database runs, and that this machine can reach it.",
     NoSpace.code: "Make room on the disk of the database. Reads still work.",
     Damaged.code: "Stop the server and restore the backup.",
 }
 
 
 class Alarms:
-    """A meter between a database and its own meter, which notes the alarms among the errors.
+    """A meter that finds alarms among the errors, and passes everything on to another meter.
 
-    `Unreachable` ends with the next statement that succeeds, `NoSpace` with the next commit. `Damaged` lasts until the
-    server is started again.
+    `Unreachable` ends with the next successful statement, `NoSpace` with the next successful commit. `Damaged` lasts
+    until the server is restarted.
     """
 
     def __init__(self, meter: Meter, database: str) -> None:
@@ -59,7 +59,7 @@ class Alarms:
             log.warning("alarm over", extra={"code": code, "database": self._database, "lasted_s": lasted})
 
     def require_undamaged(self) -> None:
-        """Raises `Damaged` if a statement met damage."""
+        """Raises `Damaged` if a statement has found damage."""
         if Damaged.code in self._since:
             raise Damaged
 

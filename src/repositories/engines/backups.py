@@ -1,4 +1,4 @@
-"""What a backup and a restore did, for operators."""
+"""The results of a backup and of a restore, for operators."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a file holds: the rows of each table, and the number of its last change."""
+    """The contents of a file: the number of rows of each table, and the number of its last change."""
 
     rows: Mapping[str, int]
     last_change: int
@@ -19,7 +19,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A complete copy, which was opened, checked and counted."""
+    """A complete copy, which was checked and whose rows were counted."""
 
     file: Path
     contents: Contents
@@ -30,7 +30,7 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What was taken back after the backup, and is there again: the ids of erased users and of revoked keys."""
+    """Removals after the backup that the restore has undone: the ids of erased users and of revoked keys."""
 
     erased: Sequence[int] = ()
     revoked: Sequence[int] = ()
@@ -38,7 +38,7 @@ class Undone:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A restored database. `kept` is the file that was there before. New numbers are higher than `start`."""
+    """A restored database. `kept` is the previous file. New numbers are higher than `start`."""
 
     backup: Path
     contents: Contents
@@ -47,10 +47,10 @@ class Restored:
     undone: Undone
 
     def __str__(self) -> str:
-        kept = f"What was there before is kept in {self.kept}." if self.kept else ""
+        kept = f"The previous file is kept as {self.kept}." if self.kept else ""
         numbers = (
-            f"New ids and changes are counted on from {self.start + 1}. Readers of the feed who have seen changes "
-            f"after {self.contents.last_change} get a 410 and start over."
+            f"New ids and changes continue from {self.start + 1}. Readers of the feed who have seen changes after "
+            f"{self.contents.last_change} get a 410 and have to start over."
         )
         lines = (f"restored from {self.backup}: {self.contents}", kept, numbers, *self._advice())
         return "\n".join(filter(None, lines))

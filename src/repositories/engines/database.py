@@ -1,4 +1,4 @@
-"""The database behind the stores: what both engines promise, and which one a URL means."""
+"""The interface of a database, which both engines implement, and the choice of an engine by a URL."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 class Database(Protocol):
     @property
     def name(self) -> str:
-        """For people: engine and place, without credentials."""
+        """A name for people: the engine and its address, without credentials."""
         ...
 
     @property
     def warning(self) -> str | None:
-        """What an operator should know about this engine when the server starts."""
+        """A warning for the operator when the server starts, if there is one."""
         ...
 
     @property
     def engine(self) -> "AsyncEngine":
-        """What sessions compile their statements with, once the database was started. They never connect with it."""
+        """The SQLAlchemy engine that sessions use to compile their statements. It never connects. Available after
+        `start`."""
         ...
 
     @property
@@ -52,75 +53,78 @@ class Database(Protocol):
 
     @property
     def replicas(self) -> Replicas | None:
-        """Where units of work may read besides. They serve once the database was started."""
+        """The replicas from which units of work may read, if any. They are used after `start`."""
         ...
 
     def snapshot(self) -> AbstractAsyncContextManager[Executor]:
-        """All of its reads see the state at the first one. `Limits.snapshots` are in use at most."""
+        """An executor whose reads all see the state at the first read. At most `Limits.snapshots` are in use."""
         ...
 
     @property
     def locks_rows(self) -> bool:
-        """Whether several units write at a time, so that rows have locks."""
+        """Whether several units can write at a time, so that rows need locks."""
         ...
 
     @property
     def commit_order(self) -> sa.Select[Any] | None:
-        """What runs before a change is numbered, on an engine whose commits could overtake each other."""
+        """A statement that runs before a change is numbered, on an engine whose commits could otherwise overtake each
+        other."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Runs a writing unit of work. Leaving it undoes what was not committed. Raises `Busy`."""
+        """The transaction of a writing unit of work. Leaving the block undoes everything that is not committed. Raises
+        `Busy`."""
         ...
 
     async def claim(self, executor: Executor, name: str) -> bool:
-        """Claim a name until the transaction ends. False if another transaction, in any process, has it."""
+        """Claim a name until the transaction ends. Returns False if another transaction, in any process, has claimed
+        it."""
         ...
 
     async def hold(self, executor: Executor, name: str) -> None:
-        """Hold a name until the transaction ends, and wait for another one that holds it."""
+        """Hold a name until the transaction ends. Wait if another transaction holds it."""
         ...
 
     async def note_erasure(self, executor: Transaction) -> None:
-        """Note, within the transaction that erases, that the files are to be scrubbed."""
+        """Note, in the transaction that erases, that the files have to be scrubbed."""
         ...
 
     async def has_traces(self) -> bool:
-        """Whether this process is to scrub the files: what was noted is not done, by whoever was to do it."""
+        """Whether this process has to scrub the files, because a noted erasure was not followed by a scrubbing."""
         ...
 
     async def scrub(self, *, gives_way: bool = True) -> bool:
         """Remove erased rows from the files, as far as this engine can. Returns whether none is left.
 
-        If it gives way to other writers, it may have to be called again.
+        If it `gives_way` to other writers, it may have to be called again.
         """
         ...
 
     async def start(self) -> None:
-        """Get ready to serve. Does nothing if it is ready. Raises `NotReady`, for the operator, if it cannot be."""
+        """Open the database. Does nothing if it is open. Raises `NotReady`, with a message for the operator, if that
+        fails."""
         ...
 
     async def stop(self) -> None: ...
 
     async def upgrade(self) -> Upgrade:
-        """Bring the schema to its head, in a new database too. Any number of processes may do so at once.
+        """Upgrade the schema to the newest revision. Creates the schema in a new database.
 
-        Raises `NotReady` if the database belongs to another program.
+        Several processes may do this at once. Raises `NotReady` if the database belongs to another program.
         """
         ...
 
     async def backup(self, to: Path) -> Backup:
-        """Copy the directory to a new file, also while it is written to. The copy is checked and counted.
+        """Copy the directory to a new file, even while others write. The copy is checked, and its rows are counted.
 
-        Raises `NotReady`, on PostgreSQL too, where it says what to run instead.
+        Raises `NotReady`. On PostgreSQL it always does, with the command to run instead.
         """
         ...
 
     async def restore(self, backup: Path, now: datetime) -> Restored:
-        """Put a backup in the place of the directory, at the head of the schema and in a new epoch.
+        """Replace the directory by a backup, with the newest schema and in a new epoch. The previous file is kept.
 
-        What was there is kept beside it. Raises `NotReady` if a server is running, and on PostgreSQL, where it says
-        what to run instead.
+        Raises `NotReady` if a server is running. On PostgreSQL it always does, with the command to run instead.
         """
         ...
 
@@ -143,15 +147,17 @@ class Database(Protocol):
         ...
 
     async def examine(self) -> Sequence[Finding]:
-        """Look at what this engine needs to serve well. Writes nothing. Raises `NotReady` if it cannot be reached."""
+        """Examine everything that this engine needs to work well. Writes nothing. Raises `NotReady` if it cannot be
+        reached."""
         ...
 
     async def status(self) -> SchemaStatus:
-        """Raises `NotReady` if there is no such database, or if it belongs to another program."""
+        """The revision of the schema. Raises `NotReady` if there is no such database, or if it belongs to another
+        program."""
         ...
 
     async def require_ready(self) -> None:
-        """Raises `Unreachable`, `Damaged`, or `NotReady` if this Roster cannot use the schema."""
+        """Raises `Unreachable` or `Damaged`, or `NotReady` if this version of Roster cannot use the schema."""
         ...
 
 
@@ -168,16 +174,16 @@ def database_at(
     limits: Limits = LIMITS,
     meter: Meter = NO_METER,
 ) -> Database:
-    """The database of a URL: `sqlite:///file.db`, or `postgresql://user:password@host/name`.
+    """The database at a URL: `sqlite:///file.db`, or `postgresql://user:password@host/name`.
 
-    `serving` says that this process is the server, not a command beside it. Only a server creates a file that is not
-    there and, with `auto_upgrade`, upgrades it; `handover_s` is how long it waits for another server to let go of the
-    file. And only a server reads from the replicas at `replica_url`, URLs with commas between them. Raises `NotReady`
-    for other URLs.
+    `serving` says that this process is the server, and not a command. Only a server creates a missing file and, with
+    `auto_upgrade`, upgrades its schema. It waits up to `handover_s` seconds for another server to release the file.
+    Only a server reads from replicas. `replica_url` is one or several URLs, separated by commas. `pool_timeout_s` and
+    `replica_lag_s` are seconds. Raises `NotReady` for other URLs.
     """
     parsed, replicas = parse(url), parse_replicas(replica_url)
     if parsed.drivername in POSTGRES:
-        from repositories.engines.postgres.database import PostgresDatabase  # noqa: PLC0415  # a server on SQLite does not load the driver
+        from repositories.engines.postgres.database import PostgresDatabase  # noqa: PLC0415  # so that a server on SQLite does not import the driver
 
         return PostgresDatabase(
             parsed,

@@ -1,4 +1,4 @@
-"""Epochs in SQL: where the counting of ids and changes goes on after a restore."""
+"""Epochs in SQL: the number from which ids and changes continue after a restore."""
 
 from datetime import datetime
 from typing import Final
@@ -15,7 +15,7 @@ expired_positions: Final = sa.Table(
     sa.Column("first", sa.BigInteger, nullable=False),
     sa.Column("at", Instant, nullable=False),
 )
-"""From the numbers from `first` to `last`, both included, the feed cannot be followed. `at` is when they expired."""
+"""Positions from which the feed cannot be followed: from `first` to `last`, inclusive. `at` is when they expired."""
 
 HIGHEST: Final = {
     "sqlite": "SELECT max(seq) FROM sqlite_sequence",
@@ -35,7 +35,7 @@ LAST_CHANGE: Final = "SELECT coalesce(max(seq), 0) FROM changes"
 
 
 def begin_epoch(connection: sa.Connection, now: datetime, beyond: int) -> int:
-    """See `domain.work.UnitsOfWork.begin_epoch`. The transaction keeps others from numbering changes meanwhile."""
+    """See `domain.work.UnitsOfWork.begin_epoch`. During this transaction no other one can number changes."""
     engine = connection.dialect.name
     last = connection.scalar(sa.text(LAST_CHANGE)) or 0
     start = start_of_epoch(max(beyond, highest_number(connection)), now)
@@ -47,5 +47,5 @@ def begin_epoch(connection: sa.Connection, now: datetime, beyond: int) -> int:
 
 
 def highest_number(connection: sa.Connection) -> int:
-    """The highest id or number of a change that was given out."""
+    """The highest id or number of a change that was used."""
     return connection.scalar(sa.text(HIGHEST[connection.dialect.name])) or 0

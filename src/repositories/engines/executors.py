@@ -1,7 +1,7 @@
-"""How a store's statements run. A store does not know whether its executor reads or is part of a transaction.
+"""Executors: they run the statements of stores. A store does not know whether its executor is a transaction.
 
-A reading unit of work gets an executor of its database, a writing one a transaction. Both run SQLAlchemy Core
-statements, compiled once, straight on the driver (see `repositories.engines.statements`).
+A reading unit of work gets an executor of its database, and a writing unit gets a transaction. Both compile SQLAlchemy
+Core statements once and run them directly on the driver (see `repositories.engines.statements`).
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from repositories.engines.statements import Parameters, Result, Rows
 
 class Executor(Protocol):
     async def fetch(self, statement: sa.Executable, parameters: Parameters = ...) -> Rows:
-        """All rows that the statement returns. Raises the refusal that a driver's error means."""
+        """All rows that the statement returns. Errors of the driver are raised as refusals."""
         ...
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
-        """A statement in the driver's own form, as a session makes it. Raises as `fetch` does.
+        """Run a statement that a session has compiled for the driver. Raises what `fetch` raises.
 
-        With `many` it runs once for each of several sequences of arguments, and gives no rows.
+        With `many`, `arguments` are several sequences. The statement runs once for each, and returns no rows.
         """
         ...
 
@@ -30,7 +30,7 @@ class Companion(Protocol):
     """A session in the same transaction as an executor."""
 
     async def make_way(self, statement: sa.Executable) -> None:
-        """Called before each statement of the executor: both see what the other one wrote."""
+        """Called before each statement of the executor, so that each sees what the other has written."""
         ...
 
 
@@ -40,15 +40,17 @@ class Transaction(Executor, Protocol):
     companion: Companion | None
 
     async def fetch(self, statement: sa.Executable, parameters: Parameters = ..., *, last: bool = False) -> Rows:
-        """As `Executor.fetch`. The `last` statement also commits, which saves SQLite a trip to the driver's thread."""
+        """As `Executor.fetch`. With `last`, the statement also commits, which saves SQLite a trip to the driver's
+        thread."""
         ...
 
     async def write(
         self, statement: sa.Executable, parameters: Parameters = ..., *, otherwise: Refusal | None = None
     ) -> None:
-        """Run a statement whose rows nobody reads. SQLite runs it with the next one that is fetched, or the commit.
+        """Run a statement whose rows are not needed. SQLite runs it together with the next fetched statement, or the
+        commit.
 
-        So what it raises may be raised there: what `fetch` raises, and `otherwise` if there are no rows.
+        So its errors may be raised there: what `fetch` raises, and `otherwise` if the statement has no rows.
         """
         ...
 
@@ -56,18 +58,19 @@ class Transaction(Executor, Protocol):
 
     @property
     def has_begun(self) -> bool:
-        """Whether there was a statement."""
+        """Whether a statement has run."""
         ...
 
     async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
-        """Run these and commit, in one trip, if nothing has begun: they are the whole unit.
+        """Run these statements and commit, in one trip. They have to be the whole unit.
 
-        Returns the rows of the last one. Raises what `fetch` and `commit` raise. SQLite takes several, PostgreSQL one.
+        Returns the rows of the last statement. Raises what `fetch` and `commit` raise. SQLite takes several statements,
+        PostgreSQL only one.
         """
         ...
 
     def fail(self) -> None:
-        """A refused write ended the unit of work. After it, and after the unit's end, `fetch` raises `UnitEnded`."""
+        """End the unit of work after a refused write. From then on `fetch` raises `UnitEnded`."""
         ...
 
     def require_open(self) -> None:
@@ -75,16 +78,16 @@ class Transaction(Executor, Protocol):
         ...
 
     def recover(self) -> None:
-        """The refused write was in a savepoint that is undone: the unit goes on."""
+        """Continue the unit of work: the refused write was in a savepoint that was undone."""
         ...
 
     async def rollback(self) -> None:
-        """Undo what was not committed, if there is anything."""
+        """Undo everything that is not committed."""
         ...
 
 
 class TransactionState:
-    """What the transactions of both engines know of their unit of work: whether it has ended, and its session."""
+    """The state that the transactions of both engines share: whether the unit of work has ended, and its session."""
 
     has_ended: bool = False
     companion: Companion | None = None

@@ -1,4 +1,4 @@
-"""Functions of SQL that each database spells in its own way."""
+"""SQL functions that the two databases write differently."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

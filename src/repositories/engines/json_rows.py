@@ -1,7 +1,7 @@
 """Many rows as one parameter: a JSON array of arrays, which both databases read as a table.
 
-A statement for 5,000 rows then has the text of a statement for one. With IN, or with VALUES for each row, it would be
-compiled again for each number of rows, and could have 32,000 values at the most.
+So a statement for 5,000 rows has the same text as a statement for one row. With IN, or with VALUES for each row, it
+would be compiled again for each number of rows, and could have at most 32,000 values.
 """
 
 import json
@@ -22,13 +22,13 @@ ROWS: Final = "rows"
 
 
 def as_parameter(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows of JSON values: numbers, strings, None, times, and for columns of JSON whatever JSON holds."""
+    """Encode rows. Values are numbers, strings, None and times, and any JSON for JSON columns."""
     return ENCODER.encode(list(rows))
 
 
 @lru_cache(16)
 def plain(value: object) -> str:
-    """A time as the columns of both databases read it."""
+    """Encode a time in the form that the columns of both databases can read."""
     if not isinstance(value, datetime):
         raise TypeError(f"{type(value).__name__} is not a JSON value")
     return value.astimezone(UTC).isoformat(timespec="microseconds")
@@ -38,7 +38,7 @@ ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), def
 
 
 def rows_of(*columns: sa.Column[Any]) -> sa.Select[Any]:
-    """The rows of the parameter, in their order, each value in the type of its column."""
+    """The rows of the parameter as a SELECT, in their order. Each value is cast to the type of its column."""
     items = JsonArray(sa.bindparam(ROWS, type_=sa.Text())).table_valued("value", name="item")
     values = [Item(items.c.value, number, column) for number, column in enumerate(columns)]
     return sa.select(*[value.label(column.name) for value, column in zip(values, columns, strict=True)])
@@ -54,7 +54,7 @@ class JsonArray(FunctionElement[Any]):
 class Item(FunctionElement[Any]):
     """One item of a row, in the type of a column."""
 
-    inherit_cache = False  # the number is no clause of its own, and such statements are constants
+    inherit_cache = False  # the number is not in the cache key, and such statements are constants
 
     def __init__(self, row: sa.ColumnElement[Any], number: int, column: sa.Column[Any]) -> None:
         super().__init__(row)
@@ -70,6 +70,6 @@ def item_on_sqlite(element: Item, compiler: SQLCompiler, **_: object) -> str:
 @compiles(Item, "postgresql")
 def item_on_postgres(element: Item, compiler: SQLCompiler, **_: object) -> str:
     plain = element.type.impl_instance if isinstance(element.type, sa.types.TypeDecorator) else element.type
-    is_text = isinstance(plain, sa.Text)  # whose collation is no part of a cast
+    is_text = isinstance(plain, sa.Text)  # a cast must not have the collation
     type_ = "TEXT" if is_text else element.type.compile(compiler.dialect)
     return f"CAST({compiler.process(element.clauses)} ->> {element.number} AS {type_})"

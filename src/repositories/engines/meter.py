@@ -1,60 +1,60 @@
-"""What a database reports while it works: durations and pool sizes. It knows no monitoring system."""
+"""The interface by which a database reports durations and pool sizes. It does not depend on a monitoring system."""
 
 import time
 from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
 Kind = Literal["read", "scan", "write", "commit"]
-"""A statement of one of three sorts, or a COMMIT."""
+"""One of three kinds of statements, or a COMMIT."""
 
 Pool = Literal["read", "scan", "write", "stream", "replica"]
 
 Place = Literal["primary", "replica", "moved"]
-"""Where a unit of work read that may read from a replica. It is moved to the primary if the replica fails."""
+"""Where a unit of work that may use a replica has read. "moved": to the primary, because the replica failed."""
 
 
 class Meter(Protocol):
-    """Called for each statement, so it has to be cheap; and from one thread."""
+    """Called for each statement, so it has to be fast. It is called from one thread only."""
 
     def took(self, kind: Kind, seconds: float, error: BaseException | None = None) -> None:
-        """One ended, with an error or without, after so many seconds."""
+        """A statement or COMMIT took so many seconds, and ended with an error or without."""
         ...
 
     def failed(self, error: BaseException) -> None:
-        """Something else than a statement failed: a connection could not be made."""
+        """A connection could not be opened."""
         ...
 
     def waited(self, pool: Pool, seconds: float) -> None:
-        """A caller waited so many seconds for a connection, and got it or not."""
+        """A caller waited so many seconds for a connection, whether it got one or not."""
         ...
 
     def in_use(self, pool: Pool, change: int) -> None:
-        """So many more connections are in use; fewer if negative."""
+        """The number of connections in use has changed by this number."""
         ...
 
     def size(self, pool: Pool, connections: int) -> None:
-        """The most connections that the pool may have."""
+        """The largest number of connections in the pool."""
         ...
 
     def log(self, size: Callable[[], int]) -> None:
-        """How to learn the bytes of the database's log, if it is one that should stay short."""
+        """`size` returns the bytes of SQLite's write-ahead log."""
         ...
 
     def read_from(self, place: Place) -> None:
-        """A reading unit of work began there. Only where there are replicas."""
+        """A reading unit of work began at this place. Called only if there are replicas."""
         ...
 
     def behind(self, replica: str, seconds: float) -> None:
-        """How long ago the primary was as this replica is now, at most; infinite if that is not known."""
+        """The lag of a replica, at most; infinite if it is not known."""
         ...
 
     def alarm(self, code: str, *, on: bool) -> None:
-        """Something that keeps the database from working began or ended (`repositories.engines.alarms`)."""
+        """An alarm began or ended (see `repositories.engines.alarms`)."""
         ...
 
 
 class NoMeter:
-    """Counts nothing: for commands, and for tests of something else."""
+    """Counts nothing. For commands, and for tests."""
 
     def took(self, kind: Kind, seconds: float, error: BaseException | None = None) -> None: ...
 
@@ -79,7 +79,7 @@ NO_METER: Final = NoMeter()
 
 
 class timed:  # noqa: N801  # reads as a word of its `with`
-    """Tells a meter how long the block took. A generator would itself take three times as long."""
+    """Reports how long the block took. It is a class, because a generator would take three times as long."""
 
     __slots__ = ("_kind", "_meter", "_started")
 

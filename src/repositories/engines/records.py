@@ -1,6 +1,6 @@
 """Records: classes that SQLAlchemy's ORM maps to tables, for the session of a unit of work.
 
-A flush tells the journal of each object that it adds, changes or deletes, if its class names an entity.
+A flush notes in the journal each object that it adds, changes or deletes, if its class names an entity.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ from repositories.engines.sessions import CHANGED, SyncSession, UnitConnection
 
 
 class Record(AsyncAttrs, orm.DeclarativeBase):
-    """What mapped classes derive from.
+    """The base of mapped classes.
 
-    Name the entity of a class whose objects are to have change rows: a frozen dataclass with kind, id and version. The
-    class has an attribute for each of its fields, of the same name. SQLAlchemy counts the version.
+    If the objects of a class have change rows, name their entity: a frozen dataclass with kind, id and version. The
+    class has an attribute with the same name for each field of the entity. SQLAlchemy counts the version.
 
-    A relationship that was not loaded raises, unless it is declared with a `lazy` of its own.
+    Reading a relationship that was not loaded raises an error, unless the relationship is declared with its own `lazy`.
     """
 
     metadata = metadata
@@ -53,7 +53,8 @@ def declare_journalled(record: type[Record]) -> None:
 
 @event.listens_for(Record, "before_mapper_configured", propagate=True)
 def raise_by_default(mapper: orm.Mapper[Any], _: type[Record]) -> None:
-    """Loading on access, the ORM's default, cannot work in asyncio, and says so less clearly."""
+    """Set `lazy="raise"`. The default of the ORM, loading on access, cannot work in asyncio, and its error is less
+    clear."""
     for relationship in mapper.relationships:
         if relationship.lazy == "select":
             relationship.lazy = "raise"
@@ -88,7 +89,8 @@ def remember_deleted(_: orm.Mapper[Any], __: UnitConnection, target: Record) -> 
 
 @event.listens_for(Record, "after_delete", propagate=True)
 def note_ended(_: orm.Mapper[Any], connection: UnitConnection, target: Record) -> None:
-    """The row goes and its history stays. To erase an entity is for its store (`remove`)."""
+    """Note that the entity ended: the row is removed, the history is kept. Only its store can erase an entity
+    (`remove`)."""
     if before := session_of(target).before.get(sa.inspect(target)):
         connection.journal.ended(before)
 
@@ -104,7 +106,8 @@ def entity_of(target: Record) -> Entity:
 
 
 def stored_entity(target: Record, session: SyncSession) -> Entity:
-    """The entity as its row still has it: from what the object knows of that, and from the row where it does not."""
+    """The entity as it is stored: from the history of the object's attributes, and from the row where that is not
+    known."""
     histories = {name: sa.inspect(target).attrs[name].history for name in names_of(target)}
     known = {name: stored[0] for name, history in histories.items() if (stored := history.deleted or history.unchanged)}
     unknown = [name for name in histories if name not in known]
@@ -112,7 +115,8 @@ def stored_entity(target: Record, session: SyncSession) -> Entity:
 
 
 def read(target: Record, names: Sequence[str], session: SyncSession) -> Mapping[str, Any]:
-    """Some attributes of an object, from its row: it does not know those that were set unseen or changed in place."""
+    """Read some attributes of an object from its row, because their old values are not known: they were set before they
+    were loaded, or were changed in place."""
     state = sa.inspect(target)
     columns = [getattr(type(target), name).label(name) for name in names]
     key = [column == value for column, value in zip(state.mapper.primary_key, state.identity or (), strict=True)]
@@ -128,6 +132,6 @@ def names_of(target: Record) -> Sequence[str]:
 
 
 def make(target: Record, values: Mapping[str, Any]) -> Entity:
-    """An entity made of copies: the value of an attribute may change in place later."""
+    """An entity with copies of the values, because a value may be changed in place later."""
     assert target.__entity__ is not None  # noqa: S101
     return target.__entity__(**deepcopy(dict(values)))

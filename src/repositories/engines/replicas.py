@@ -1,4 +1,4 @@
-"""Replicas: copies of the primary that answer reads. Which of them may, is a question of what they have."""
+"""Replicas: copies of the primary that answer reads. A replica may answer a read if it has enough changes."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -7,7 +7,7 @@ from repositories.engines.executors import Executor
 
 
 class Replica(Protocol):
-    """A place to read. It has at least all changes up to `seq`."""
+    """A replica. It has at least all changes up to `seq`."""
 
     @property
     def seq(self) -> int: ...
@@ -21,16 +21,16 @@ class Replica(Protocol):
     def snapshot(self) -> AbstractAsyncContextManager[Executor]: ...
 
     def failed(self) -> None:
-        """A read failed here, as it should not on a server that is well. Other reads go elsewhere for now."""
+        """Note that a read failed here. Other reads do not use this replica for some time."""
         ...
 
 
 class Replicas(Protocol):
     @property
     def head(self) -> int:
-        """The last change that the primary was seen to have."""
+        """The number of the last change of the primary, as far as is known."""
         ...
 
     def having(self, seq: int) -> Replica | None:
-        """One of those that have this change, and are not too far behind the primary. None if there is none."""
+        """A replica that has this change and whose lag is not too large. None if there is none."""
         ...

@@ -1,11 +1,11 @@
-"""Where a database stands in the history of the schema (`repositories/migrations`), and how to bring it to its head.
+"""The revision of a database's schema (`repositories/migrations`), and its upgrade to the newest one (the *head*).
 
-The revision is read without Alembic, which would be a tenth of what a server loads to start.
+The revision is read without Alembic, whose import would take a tenth of the start of a server.
 
-A database may also be ahead: a newer Roster has upgraded it while this one serves, or goes back to. Each revision says
-whether it is `additive`: whether servers of the revision before can go on with the schema that it makes. Whoever
-upgrades notes beside the revision since which one all are (`compatible_since`). So a server knows of revisions that it
-does not have whether they concern it.
+A database may also be *ahead*: a newer Roster has upgraded it while this one runs, or before Roster was downgraded.
+Each revision says whether it is `additive`, that is, whether servers of the previous revision can go on with its
+schema. An upgrade stores, beside the revision, the oldest revision whose servers can use the schema
+(`compatible_since`). So a server knows whether it can use a schema whose revision it does not have.
 """
 
 from dataclasses import dataclass, replace
@@ -24,24 +24,24 @@ log = getLogger("roster")
 
 OWN_TABLES = frozenset({"alembic_version", "users", "changes"})
 OWN_COLUMNS = frozenset({"seq", "kind", "entity_id", "request_id"})
-"""What `changes` has, in each revision. Tables of these names without them are another program's."""
+"""Columns that `changes` has in every revision. If a table of this name lacks them, it belongs to another program."""
 
 CURRENT = sa.select(sa.column("version_num", sa.Text)).select_from(sa.table("alembic_version"))
-"""The revision of a database, as a statement for executors."""
+"""The statement that reads the revision of a database."""
 
 COMPATIBLE_SINCE = sa.select(sa.column("compatible_since", sa.Text)).select_from(sa.table("alembic_version"))
-"""The oldest revision whose servers can use this schema, where it was brought beyond revision 0011."""
+"""The statement that reads the oldest revision whose servers can use this schema. Upgrades beyond revision 0011 store it."""
 
 
 UNFINISHED = "copying-"
-"""What the revision of a database begins with in which `roster copy` has not come to its end. It is not served."""
+"""The prefix of the revision of a database in which `roster copy` has not finished. Such a database is not served."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """`current` is the revision that the database is at, None before the first.
+    """`current` is the revision of the database. It is None before the first one.
 
-    `compatible_since` is the oldest one whose servers can use it, if that was noted.
+    `compatible_since` is the oldest revision whose servers can use the schema, if it is stored.
     """
 
     current: str | None
@@ -55,26 +55,27 @@ class SchemaStatus:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a copy into it has not come to its end."""
+        """Whether a copy into this database has not finished."""
         return (self.current or "").startswith(UNFINISHED)
 
     @property
     def is_ahead(self) -> bool:
-        """Whether only additive revisions were added to what this Roster has."""
+        """Whether the schema is newer than this Roster's, and this Roster can use it, because all newer revisions are
+        additive."""
         return not self.known and not self.is_unfinished and self.compatible_since in revisions()
 
     @property
     def is_usable(self) -> bool:
-        """Whether this Roster can use it."""
+        """Whether this Roster can use the schema."""
         return self.at_head or self.is_ahead
 
     @property
     def is_behind(self) -> bool:
-        """Whether there is a schema to upgrade."""
+        """Whether there is a schema that can be upgraded."""
         return self.known and self.current is not None and not self.at_head
 
     def __str__(self) -> str:
-        """For an operator: how it is, and what to do."""
+        """The state, and what to do, for an operator."""
         if self.is_unfinished:
             return "A part of another directory is in it. Run roster copy again, as before, or use another database."
         if self.is_ahead:
@@ -89,27 +90,32 @@ class SchemaStatus:
         return f"The schema is at revision {self.current}, the head."
 
     def require_head(self) -> None:
-        """For work on all tables, those too that only a newer Roster knows. Raises `NotReady`, saying what to run."""
+        """Raises `NotReady`, with the command to run, unless the schema is the one of this Roster.
+
+        This is for work on all tables, because a schema that is ahead may have tables that this Roster does not
+        know.
+        """
         if self.is_ahead:
             raise NotReady(f"{self} But for this, upgrade Roster.")
         self.require_usable()
 
     def require_usable(self) -> None:
-        """Raises `NotReady`, saying what to run."""
+        """Raises `NotReady`, with the command to run, unless this Roster can use the schema."""
         if not self.is_usable:
             raise NotReady(str(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What an upgrade did: from which revision to which. `copy` is the file as it was before, if a copy was kept."""
+    """The result of an upgrade: the revisions before and after. `copy` is the copy of the file from before, if there is
+    one."""
 
     before: str | None
     after: str | None
     copy: Path | None = None
 
     def __str__(self) -> str:
-        """For an operator."""
+        """The result for an operator."""
         if self.before is None:
             return f"created a new database at revision {self.after}"
         if self.before == self.after:
@@ -118,7 +124,7 @@ class Upgrade:
         return f"schema upgraded from {self.before} to {self.after}{kept}"
 
     def tell(self, database: str) -> None:
-        """Log it, if anything was done."""
+        """Log the upgrade, if anything was done."""
         if self.before is None:
             log.info("created a new database", extra={"database": database})
         elif self.before != self.after:
@@ -127,12 +133,12 @@ class Upgrade:
 
 
 def require_own(connection: sa.Connection, database: str) -> None:
-    """Raises `NotReady` if the tables in this database are another program's."""
+    """Raises `NotReady` if the tables in this database belong to another program."""
     inspector = sa.inspect(connection)
     tables = OWN_TABLES.intersection(inspector.get_table_names())
     if "changes" in tables:
         is_own = OWN_COLUMNS.issubset(column["name"] for column in inspector.get_columns("changes"))
-    else:  # none of them, or it was brought down to before the first revision
+    else:  # no tables, or the schema was downgraded to before the first revision
         is_own = tables <= {"alembic_version"} and revision_of(connection) is None
     if not is_own:
         raise NotReady(f"{database} is not a Roster database: it has tables of another program. Nothing was changed.")
@@ -164,7 +170,7 @@ def revision_of(connection: sa.Connection) -> str | None:
 
 
 def has_compatible_since(connection: sa.Connection) -> bool:
-    """Whether it was ever upgraded by a Roster that notes it."""
+    """Whether the database was ever upgraded by a Roster that stores it."""
     return "compatible_since" in {column["name"] for column in sa.inspect(connection).get_columns("alembic_version")}
 
 
@@ -181,7 +187,8 @@ def note_compatible_since(connection: sa.Connection, revision: str) -> None:
 
 
 def upgrade(connection: sa.Connection) -> Upgrade:
-    """Bring the schema to its head, within the transaction that the connection is in. One that is ahead stays so."""
+    """Upgrade the schema to the newest revision, in the transaction of the connection. A schema that is ahead is not
+    changed."""
     before = status(connection)
     if not before.known:
         before.require_usable()
@@ -192,8 +199,8 @@ def upgrade(connection: sa.Connection) -> Upgrade:
 
 
 def move(connection: sa.Connection, revision: str) -> None:
-    """Bring the schema up or down to a revision, within the transaction that the connection is in."""
-    from alembic import command  # noqa: PLC0415  # a server whose schema is at its head starts without it
+    """Upgrade or downgrade the schema to a revision, in the transaction of the connection."""
+    from alembic import command  # noqa: PLC0415  # so that a server with the newest schema starts without it
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
@@ -207,7 +214,7 @@ def move(connection: sa.Connection, revision: str) -> None:
 
 @cache
 def revisions() -> tuple[str, ...]:
-    """All revisions in their order, which the names of their files tell: 0001_..., 0002_..."""
+    """All revisions in order, from the names of their files: 0001_..., 0002_..."""
     return tuple(sorted(file.name.partition("_")[0] for file in (FOLDER / "versions").glob("[0-9]*_*.py")))
 
 

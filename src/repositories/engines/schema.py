@@ -1,4 +1,5 @@
-"""What the tables share: one metadata with names for every constraint, and the column types of both databases."""
+"""What all tables share: the metadata, with a naming convention for constraints, and column types for both
+databases."""
 
 import json
 from collections.abc import Callable
@@ -20,13 +21,14 @@ metadata: Final = sa.MetaData(
 
 
 JOURNALLED: Final = "journalled"
-"""In the `info` of a table whose every write has a change row: how to write to it, for those who try another way."""
+"""A key in the `info` of tables whose writes all have change rows. Its value says how to write to the table, for the
+error of a bulk statement."""
 
 
 class Iso(sa.types.UserDefinedType[datetime]):
-    """A time as text for SQLite, which has no type of its own for it: ISO 8601, UTC, to the microsecond.
+    """A time as text for SQLite, which has no type for times: ISO 8601, in UTC, with microseconds.
 
-    Of one width, so that text order is time order.
+    All texts have the same length, so that the order of texts is the order of times.
     """
 
     cache_ok = True
@@ -42,7 +44,7 @@ class Iso(sa.types.UserDefinedType[datetime]):
 
 
 BigId: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""64 bits on both: SQLite's INTEGER has them, and only that word makes a column its row id."""
+"""64 bits on both databases. On SQLite the type has to be INTEGER, because only this word makes a column the row id."""
 
 Instant: Final = sa.DateTime(timezone=True).with_variant(Iso(), "sqlite")
 
@@ -72,11 +74,11 @@ class Choice(sa.types.TypeDecorator[StrEnum]):
 
 
 Json: Final = sa.JSON(none_as_null=True)
-"""JSON as text on both: what was stored comes back as it was, with its numbers and the order of its members."""
+"""JSON as text on both databases. The form of numbers and the order of members are kept."""
 
 
 def entity_columns() -> list[sa.Column[Any]]:
-    """What the table of every kind of entity has."""
+    """The columns that the tables of all entities have."""
     return [
         sa.Column("id", BigId, sa.Identity(), primary_key=True),
         sa.Column("created_at", Instant, nullable=False),
@@ -89,8 +91,9 @@ DECODER: Final = json.JSONDecoder()
 
 
 def read_json(text: str) -> Any:
-    """What was stored as JSON. At a third of what `json.loads` takes, which looks for white space around it."""
+    """Decode stored JSON. It takes a third of the time of `json.loads`, which also looks for white space around the
+    value."""
     try:
         return {} if text == "{}" else DECODER.raw_decode(text)[0]
     except TypeError:
-        return text  # SQLite keeps a number by itself as one
+        return text  # SQLite returns a single number as a number

@@ -1,10 +1,11 @@
 """SQLAlchemy's AsyncSession in a unit of work: on its connection and in its transaction.
 
-A unit makes its session when somebody first asks for it, and imports this module only then. The session's statements
-run where those of the stores run (`Executor.run`). So a unit begins, waits, is cancelled and is refused in one way.
+A unit creates its session, and imports this module, when a store first asks for it. The statements of the session run
+through the executor of the unit (`Executor.run`). So beginning, waiting, cancellation and refusals work the same way
+for the session and for stores.
 
-A session never commits. `session.commit()` only flushes: the unit commits. `session.rollback()` ends the unit, as a
-refused write does. What may fail alone goes into `session.begin_nested()`.
+A session never commits. `session.commit()` only flushes, and the unit commits. `session.rollback()` ends the unit, like
+a refused write. Put writes that may fail without ending the unit into `session.begin_nested()`.
 
 For mapped classes see `repositories.engines.records`.
 """
@@ -35,11 +36,11 @@ IN_SAVEPOINT: Final = "Leave `session.begin_nested()` before the unit of work co
 ONLY_READS: Final = "This unit of work only reads: no flush, no write, no savepoint. Write in a unit of `writing`."
 
 READS: Final = ("SELECT", "WITH", "VALUES", "EXPLAIN")
-"""How the statements begin that a reading unit sends to its database. That those write nothing the database sees to."""
+"""The first words of the statements that a reading unit may send. The database ensures that they write nothing."""
 
 
 class Cursor:
-    """What SQLAlchemy takes for a driver's cursor (PEP 249)."""
+    """A cursor as SQLAlchemy expects it from a driver (PEP 249)."""
 
     arraysize = 1
 
@@ -73,13 +74,14 @@ class Cursor:
         self._rows.clear()
 
     async def _async_soft_close(self) -> None:
-        """AsyncSession calls it when it has a result. The rows are here already, and stay."""
+        """AsyncSession calls this when it has a result. There is nothing to do, because all rows are fetched
+        already."""
 
 
 class Borrowed(PoolProxiedConnection):
-    """A unit's executor, in the form in which SQLAlchemy gets a connection from a pool.
+    """The executor of a unit in the form of a connection from SQLAlchemy's pool.
 
-    The unit ends the transaction and gives the connection back. Here `commit` and `close` do nothing.
+    The unit itself ends the transaction and returns the connection. So `commit` and `close` do nothing here.
     """
 
     def __init__(self, executor: Executor, *, only_reads: bool, fail: Callable[[], None]) -> None:
@@ -110,7 +112,7 @@ class Borrowed(PoolProxiedConnection):
         self._fail()
 
     def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:  # noqa: ARG002
-        """SQLAlchemy calls it when a statement was cancelled."""
+        """SQLAlchemy calls this when a statement was cancelled."""
         self._fail()
 
 
@@ -118,7 +120,7 @@ class UnitConnection(sa.Connection):
     """SQLAlchemy's connection in a unit of work. `recover` is called when a savepoint is undone."""
 
     def __init__(self, engine: sa.Engine, borrowed: Borrowed, journal: Journal, recover: Callable[[], None]) -> None:
-        # Once a statement was cancelled, SQLAlchemy would connect anew, past the unit.
+        # After a cancelled statement, SQLAlchemy would open another connection outside of the unit.
         super().__init__(engine, borrowed, _allow_revalidate=False)
         self.journal = journal
         self.recover = recover
@@ -134,7 +136,7 @@ def mark_savepoint(connection: UnitConnection, statement: Any, *_: Any) -> None:
 
 @event.listens_for(UnitConnection, "rollback_savepoint")
 def return_to_savepoint(connection: UnitConnection, name: str, _: None) -> None:
-    if connection.closed:  # a statement was cancelled: SQLAlchemy tells of the savepoint, but does not undo it
+    if connection.closed:  # a statement was cancelled: SQLAlchemy reports the savepoint, but does not undo it
         return
     connection.journal.rewind(connection.marks[name])
     connection.recover()
@@ -142,7 +144,7 @@ def return_to_savepoint(connection: UnitConnection, name: str, _: None) -> None:
 
 @event.listens_for(UnitConnection, "before_execute")
 def refuse_bulk(connection: UnitConnection, statement: Any, *_: Any) -> None:
-    """A flush tells the journal of each row that it writes. An UPDATE of many rows cannot."""
+    """Refuse bulk statements: a flush notes each row in the journal, but an UPDATE of many rows cannot."""
     if connection.is_flushing or not getattr(statement, "is_dml", False):
         return
     for table in visitors.iterate(statement.table):
@@ -151,14 +153,14 @@ def refuse_bulk(connection: UnitConnection, statement: Any, *_: Any) -> None:
 
 
 class SyncSession(orm.Session):
-    """The synchronous side of a unit's session."""
+    """The synchronous session inside the AsyncSession of a unit."""
 
     bind: UnitConnection
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.before: dict[Any, Entity] = {}
-        """The objects that a flush is about to change or delete, as they were, by SQLAlchemy's state of them."""
+        """The objects that a flush will change or delete, as they were before, by their SQLAlchemy state."""
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         self.bind.is_flushing = True
@@ -172,11 +174,11 @@ class SyncSession(orm.Session):
 
 
 def nothing() -> None:
-    """Reading changes nothing that would have to be undone."""
+    """Used by reading units, in which there is nothing to undo."""
 
 
 class OpenSession:
-    """A unit's session, from its first use to the end of the unit. Without a journal it only reads."""
+    """The session of a unit, from its first use until the end of the unit. Without a journal it can only read."""
 
     def __init__(
         self,
@@ -195,11 +197,11 @@ class OpenSession:
             AsyncConnection(engine, connection),
             sync_session_class=SyncSession,
             expire_on_commit=False,
-            close_resets_only=False,  # closed is closed
+            close_resets_only=False,  # a closed session cannot be used again
         )
 
     async def settle(self) -> None:
-        """The unit is about to commit."""
+        """Called before the unit commits."""
 
     def end(self) -> None:
         self._borrowed.is_over = True
@@ -207,7 +209,7 @@ class OpenSession:
 
 
 class WritingSession(OpenSession):
-    """That of a writing unit: it and the stores see what the other one wrote. `forget` drops what stores remember."""
+    """The session of a writing unit. It and the stores see each other's writes. `forget` drops what stores remember."""
 
     def __init__(
         self, engine: AsyncEngine, executor: Transaction, journal: Journal, *, forget: Callable[[], None]
@@ -221,7 +223,7 @@ class WritingSession(OpenSession):
     async def make_way(self, statement: sa.Executable) -> None:
         await self._flush()
         if self.session.in_nested_transaction():
-            await self.session.connection()  # SQLAlchemy sets a savepoint only with the session's first statement in it
+            await self.session.connection()  # SQLAlchemy sets a savepoint only with the first statement in it
         if not statement.is_select:
             self._written_beside = True
             self.session.expire_all()
@@ -236,7 +238,8 @@ class WritingSession(OpenSession):
             await self.session.flush()
 
     def _recover(self) -> None:
-        """A savepoint is undone, and with it what stores wrote and remember. The session knows only its own part."""
+        """After a savepoint was undone, undo in the stores too: what they noted and remember. The session undoes only
+        its own part."""
         self._executor.recover()
         self._forget()
         if self._written_beside:

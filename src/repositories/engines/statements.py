@@ -1,7 +1,8 @@
-"""Core statements, compiled once and run straight on a driver: half the CPU of an AsyncSession.
+"""Core statements, compiled once and run directly on a driver. This takes half of the CPU of an AsyncSession.
 
-This is not all of SQLAlchemy. What would need more than compiled text and type processors is refused at its first use
-(`Unsupported`): it would otherwise write NULL or fail in odd ways. A unit of work has an AsyncSession for it.
+Only a part of SQLAlchemy works this way. A statement that needs more than its compiled text and type processors is
+refused at its first use (`Unsupported`). It would otherwise write NULL or fail with a misleading error. Use the
+AsyncSession of the unit of work for such statements.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +20,15 @@ from repositories.engines.schema import Iso, read_json
 
 Parameters = Mapping[str, Any]
 Row = Any
-"""The values of the columns in their order, to unpack: a tuple, or the driver's own kind of row."""
+"""The values of the columns in order, which can be unpacked: a tuple, or the driver's own type of row."""
 Rows = Sequence[Row]
 Processor = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a driver gives for a statement of its own form. The description is that of PEP 249, None without rows."""
+    """The result of a statement that a session has compiled. `description` is that of PEP 249, and None if there are no
+    rows."""
 
     rows: Rows
     description: Sequence[tuple[Any, ...]] | None
@@ -35,11 +37,11 @@ class Result:
 
 
 class Unsupported(TypeError):
-    """A statement that an executor cannot run. The message says which part of it, and what to use instead."""
+    """An executor cannot run this statement. The message says which part of it, and what to use instead."""
 
 
 def bounded(number: int) -> int:
-    """The number, or the nearest one from 0 to the largest id: a driver fails on a number of more than 64 bits."""
+    """The number, limited to the range from 0 to the largest id, because drivers fail with more than 64 bits."""
     return max(0, min(number, MAX_ID))
 
 
@@ -48,21 +50,21 @@ LARGE: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The text of a statement for a driver, the order and binders of its parameters, and the readers of its columns."""
+    """A compiled statement: its text, the order and processors of its parameters, and the processors of its columns."""
 
     sql: str
     defaults: Mapping[str, Any]
     order: Sequence[tuple[str, Processor | None]]
     readers: Sequence[tuple[int, Processor]]
     documents: Sequence[int]
-    """Which columns have JSON."""
+    """The columns that contain JSON."""
 
     def arguments(self, parameters: Parameters | None) -> list[Any]:
         values = {**self.defaults, **parameters} if parameters else self.defaults
         return [bind(values[name]) if bind else values[name] for name, bind in self.order]
 
     def read(self, rows: Rows) -> Rows:
-        """The rows with Python values. It goes column by column: a page has a hundred rows and four types."""
+        """Convert the values of rows to Python values, column by column, which is faster than row by row."""
         if not rows or not self.readers:
             return rows
         columns = list(zip(*rows, strict=True))
@@ -72,18 +74,18 @@ class Prepared:
         return list(zip(*columns, strict=True))
 
     def is_large(self, rows: Rows) -> bool:
-        """Whether the rows have so much JSON that it takes a millisecond or more to read."""
+        """Whether the rows have so much JSON that decoding it takes a millisecond or more."""
         return any(sum(map(len, filter(None, map(itemgetter(each), rows)))) > LARGE for each in self.documents)
 
 
 COMPOSED: Final = "composed"
-"""The execution option of a statement that was composed for a client's filter or sort: one of very many."""
+"""The execution option of statements that are composed for a client's filter or sort. There are very many of these."""
 
 
 def prepare(statement: sa.Executable, dialect: sa.Dialect, parameters: Parameters | None) -> Prepared:
-    """Compile a statement, once. Raises `Unsupported`.
+    """Compile a statement once. Raises `Unsupported`.
 
-    Composed statements have a cache of their own, so that a client with many filters displaces no other statement.
+    Composed statements have a separate cache, so that many different filters cannot push other statements out of it.
     """
     if isinstance(statement, sa.Select):
         if statement.get_execution_options().get(COMPOSED):
@@ -93,12 +95,12 @@ def prepare(statement: sa.Executable, dialect: sa.Dialect, parameters: Parameter
 
 
 def compiled(statement: Any, dialect: sa.Dialect, columns: Sequence[str] | None = None) -> Prepared:
-    """`columns` are those that an INSERT or UPDATE sets by parameters."""
+    """`columns` are the columns that an INSERT or UPDATE sets by parameters."""
     result = statement.compile(dialect=dialect, column_keys=columns)
     require_plain(result)
     for name, parameter in result.binds.items():
         require_known_type(parameter.type, dialect, f"The parameter {name}")
-    returned = list(getattr(statement, "exported_columns", ()))  # a text has none
+    returned = list(getattr(statement, "exported_columns", ()))  # a textual statement has none
     for column in returned:
         require_known_type(column.type, dialect, f"The column {getattr(column, 'key', None) or column}")
     binders = {
@@ -115,10 +117,10 @@ def compiled(statement: Any, dialect: sa.Dialect, columns: Sequence[str] | None 
 
 
 def reader_of(type: Any, dialect: sa.Dialect) -> Processor | None:
-    """What makes a Python value of a driver's, which is not null.
+    """The function that converts a value of the driver, which is not null, to a Python value.
 
-    JSON and times are read at once. The types' own processors look for null too, and are one to three more calls for
-    each value: over a page of a hundred users, a twentieth of the request's CPU.
+    JSON and times are converted directly. The processors of SQLAlchemy's types also check for null, and need one to
+    three more calls for each value. For a page of a hundred users that is 5 % of the CPU of the request.
     """
     own = type.dialect_impl(dialect)
     if isinstance(own, sa.JSON):
@@ -136,7 +138,7 @@ USE_THE_SESSION: Final = "Set it by a parameter, or use the unit's session."
 
 
 def require_plain(result: Any) -> None:
-    """The statement is its text: nothing is computed or expanded at each execution. Raises `Unsupported`."""
+    """Raises `Unsupported` if anything of the statement is computed or expanded at each execution."""
     if prefetched := [*result.insert_prefetch, *result.update_prefetch]:
         names = ", ".join(str(column) for column in prefetched)
         raise Unsupported(f"{names}: an executor does not run Python-side `default` or `onupdate`. {USE_THE_SESSION}")
@@ -158,15 +160,15 @@ KNOWN_TYPES: Final = (
     sa.types.UserDefinedType,
     sa.types.NullType,
 )
-"""The types that both drivers take and give alike, through the types' own processors."""
+"""The types that work the same with both drivers, through the processors of the types."""
 
 
 def require_known_type(type: Any, dialect: sa.Dialect, where: str) -> None:
-    """Raises `Unsupported`. A type may have a variant for one dialect."""
+    """Raises `Unsupported` for a type that is not known to work. A type may have a variant for one dialect."""
     for each in (type, type.dialect_impl(dialect)):
         if not is_known(each):
             raise Unsupported(
-                f"{where} is of the type {each.__class__.__name__}, which the drivers do not take and give alike. "
+                f"{where} is of the type {each.__class__.__name__}, which does not work the same with both drivers. "
                 "Use a type of `repositories.engines.schema`, or the unit's session."
             )
 

@@ -1,4 +1,4 @@
-"""The URL of a database: what is wrong with one, without a piece of it, since it may hold a password."""
+"""URLs of databases. Errors never show a part of the URL, because it may contain a password."""
 
 import re
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ PORT: Final = re.compile(r"0*[0-9]{1,5}", re.ASCII)
 MAX_PORT: Final = 65535
 
 BETWEEN_URLS: Final = re.compile(r",(?=\s*[a-z+]*://)")
-"""The hosts of one URL have commas between them too."""
+"""Commas also separate the hosts in one URL."""
 
 ESCAPES: Final = "In a user or a password write %40 for @, %3A for :, %2F for / and %3F for ?."
 
 
 def parse(url: str) -> sa.URL:
-    """The parts of a database URL. Raises `NotReady`, which says what to write instead."""
+    """Parse a database URL. Raises `NotReady`, which says what to write instead."""
     engine, _, rest = url.partition(":")
     if engine in SQLITE:
         require_file(rest)
@@ -31,12 +31,12 @@ def parse(url: str) -> sa.URL:
         raise NotReady("The database URL begins with sqlite:/// or postgresql://.")
     try:
         return with_hosts(url) if engine in POSTGRES else sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):  # their texts quote the URL
+    except (sa.exc.ArgumentError, ValueError):  # their messages quote the URL
         raise NotReady("The database URL cannot be read. It looks like sqlite:///roster.db.") from None
 
 
 def parse_replicas(urls: str) -> Sequence[sa.URL]:
-    """The parts of each of several URLs of PostgreSQL, with commas between them. Raises `NotReady`."""
+    """Parse several URLs of PostgreSQL servers, separated by commas. Raises `NotReady`."""
     try:
         parsed = [parse(url.strip()) for url in BETWEEN_URLS.split(urls) if url.strip()]
     except NotReady as error:
@@ -80,7 +80,7 @@ def require_host(host: str) -> None:
 
 
 def with_hosts(url: str) -> sa.URL:
-    """The parts of a URL that may name several hosts, as libpq's do. SQLAlchemy has those in the query."""
+    """Parse a URL that may name several hosts, as in libpq. SQLAlchemy needs these in the query."""
     scheme, _, rest = url.partition("://")
     place, question_mark, query = rest.partition("?")
     authority, slash, name = place.partition("/")
@@ -93,7 +93,7 @@ def with_hosts(url: str) -> sa.URL:
 
 
 def hosts_of(url: sa.URL) -> Sequence[sa.URL]:
-    """A URL for each of its hosts."""
+    """A separate URL for each host of a URL."""
     named = url.query.get("host", "")
     hosts = (named if isinstance(named, str) else ",".join(named)).split(",")
     if len(hosts) == 1:

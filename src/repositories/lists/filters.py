@@ -1,7 +1,8 @@
-"""Filters in SQL, for SQLite and PostgreSQL alike. `domain.lists.filters` defines their meaning.
+"""Filters in SQL, for both databases. `domain.lists.filters` defines their meaning.
 
-A term on a field compares its column, so that its index serves. A term on a member of a JSON field asks whether an
-item of it matches, in a small table of items whose columns are null for other types: so no cast can fail.
+A term about a field compares its column, so that an index can be used. A term about a member of a JSON field searches a
+small table of its items. This table has a column for each type, which is null for values of other types, so that no
+cast can fail.
 """
 
 import operator
@@ -30,16 +31,17 @@ from domain.lists.filters import (
 from repositories.lists.functions import Elements, HasMember, IndexOf, Items, Number, NumberAsText
 
 Columns = Mapping[str, sa.ColumnElement[Any]]
-"""For each field by its name, the column with its key, as the domain defines it (`Field.key_in`)."""
+"""For each field, by name, the column that has its key, as `Field.key_in` defines it."""
 
 Condition = sa.ColumnElement[bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Related:
-    """Where the entities of a field of ids are: in rows of another table.
+    """The related entities of a field of ids: rows of another table.
 
-    `keys` are what filters may ask of one, its id at least. `owners` selects whose they are.
+    `keys` are the columns that filters may compare, at least the id. `owners` selects the ids of the entities that have
+    these related entities.
     """
 
     keys: Columns
@@ -54,7 +56,7 @@ Text = sa.ColumnElement[str]
 
 
 def condition(filter: Filter, columns: Columns, related: Relationships, shown: Condition) -> Condition:
-    """What rows have to fulfil that are `shown`. Its parameters are those of `parameters_of`, for any filter of the
+    """The condition for the `shown` rows of a filter. Its parameters come from `parameters_of`, for any filter of the
     same shape.
     """
     return Conditions(columns, related, shown=shown).of(filter)
@@ -65,7 +67,7 @@ def parameters_of(filter: Filter | None) -> Mapping[str, object]:
 
 
 def values_in(filter: Filter | None) -> Iterator[Value]:
-    """The values of all terms, from left to right."""
+    """The values of all terms of a filter, from left to right."""
     match filter:
         case Comparison():
             yield filter.value
@@ -78,7 +80,7 @@ def values_in(filter: Filter | None) -> Iterator[Value]:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A filter up to its values: two are the same if one statement serves both."""
+    """A filter without its values. Two filters with the same shape can use the same statement."""
 
     text: str
     example: Filter = field(compare=False)
@@ -103,7 +105,7 @@ def text_of(filter: Filter) -> str:
 
 
 def text_after(term: Comparison | Present | Some) -> str:
-    """What stands behind the name of a term."""
+    """The text of a term after its name."""
     match term:
         case Comparison(operator=name, value=value):
             return f" {name} {type_of(value).__name__}"
@@ -138,7 +140,7 @@ class Conditions:
             case Or(parts):
                 return sa.or_(*[sa.and_(self._shown, self.of(part)) for part in parts])
             case Not(part):
-                return sa.not_(sa.func.coalesce(self.of(part), sa.false()))  # SQL's unknown counts as false
+                return sa.not_(sa.func.coalesce(self.of(part), sa.false()))  # "unknown" in SQL counts as false
             case Nothing():
                 return sa.false()
             case term:

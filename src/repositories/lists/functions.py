@@ -1,4 +1,4 @@
-"""Functions of filters that SQLite and PostgreSQL write differently: on texts, and on members of JSON fields."""
+"""SQL functions for filters that the two databases write differently: on texts, and on members of JSON fields."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class NumberAsText(sa.TypeDecorator[float]):
-    """A number as JSON, so that the database reads it as it reads stored numbers."""
+    """A number as JSON, so that the database parses it in the same way as stored numbers."""
 
     impl = sa.Text
     cache_ok = True
@@ -24,21 +24,21 @@ class NumberAsText(sa.TypeDecorator[float]):
 
 
 class IndexOf(FunctionElement[int]):
-    """Where a text holds another one, from 1; 0 if nowhere."""
+    """The position of a text in another text, from 1; 0 if it is not there."""
 
     type = sa.Integer()
     inherit_cache = True
 
 
 class Number(FunctionElement[Decimal]):
-    """The number that a JSON text is."""
+    """Converts the JSON text of a number to a number."""
 
     type = sa.Numeric()
     inherit_cache = True
 
 
 class AtPath(FunctionElement[T]):
-    """Something about what a path in a document leads to."""
+    """A function of the value at a path in a document."""
 
     inherit_cache = True
 
@@ -47,16 +47,16 @@ class AtPath(FunctionElement[T]):
 
 
 class Items(AtPath[Any]):
-    """The items of the array that a path leads to, or the one value that stands there: a table.
+    """A table of the items of the array at a path, or of the single value at the path.
 
-    Its columns are `text`, `number` and `truth`, of which one at the most is not null.
+    Its columns are `text`, `number` and `truth`. At most one of them is not null.
     """
 
     inherit_cache = True
 
 
 class Elements(AtPath[Any]):
-    """The objects in the array that a path leads to, or the one object that stands there: a table.
+    """A table of the objects in the array at a path, or of the single object at the path.
 
     Its only column is `item`.
     """
@@ -65,16 +65,16 @@ class Elements(AtPath[Any]):
 
 
 class Member(AtPath[str]):
-    """The string that a path leads to; null if there is none."""
+    """The string at a path; null if there is none."""
 
     type = sa.Text()
     inherit_cache = True
 
 
 class Chosen(AtPath[str]):
-    """The string that a path leads to, by way of the object in an array that is `primary`, or else the first.
+    """The string at a path through an array: in the object that is `primary`, or otherwise in the first object.
 
-    Null if there is none. The array, or the one object in its place, is before the last step.
+    Null if there is none. The array, or a single object in its place, is before the last step of the path.
     """
 
     type = sa.Text()
@@ -82,7 +82,7 @@ class Chosen(AtPath[str]):
 
 
 class HasMember(AtPath[bool]):
-    """Whether a path leads to a value that is not null and not an empty string, array or object."""
+    """Whether the value at a path is present: not null and not an empty string, array or object."""
 
     type = sa.Boolean()
     inherit_cache = True
@@ -121,7 +121,7 @@ def number_on_postgres(element: Number, compiler: SQLCompiler, **_: object) -> s
 
 
 def on_sqlite(element: FunctionElement[Any], compiler: SQLCompiler) -> tuple[str, str]:
-    """The document and the path into it. The grammar allows no character in a step that would end the quotes."""
+    """The document and the path for SQLite. The grammar of filters does not allow quotes in a step."""
     document, *path = operands(element, compiler)
     return document, in_steps(path)
 
@@ -131,13 +131,14 @@ def in_steps(path: Sequence[str]) -> str:
 
 
 def as_array(document: str, path: str) -> str:
-    """The array that a path leads to on SQLite, or one of what stands there."""
+    """The array at a path on SQLite. A single value becomes an array of one."""
     value = f"{document} -> ({path})"
     return f"CASE json_type({document}, {path}) WHEN 'array' THEN {value} ELSE json_array({value}) END"
 
 
 def on_postgres(element: FunctionElement[Any], compiler: SQLCompiler) -> str:
-    """The value at the path. By steps of text, since `#>` would take a number for an index into an array."""
+    """The value at the path for PostgreSQL. It uses `->` with text for each step, because `#>` would treat a number as
+    an index of an array."""
     document, *path = operands(element, compiler)
     return f"CAST({document} AS jsonb)" + "".join(f" -> {step}" for step in path)
 

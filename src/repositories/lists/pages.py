@@ -1,4 +1,4 @@
-"""Pages of lists in SQL: any filter, any sort, from any position, for each table that lists are made of.
+"""Pages of lists in SQL, for any table: with any filter and any sort, from any position.
 
 A statement is composed once for each shape of filter, sort and position. Values are parameters.
 """
@@ -18,22 +18,22 @@ from repositories.lists.filters import Columns, Condition, Relationships, Shape,
 from repositories.lists.functions import Chosen, Member
 
 SHAPES: Final = 256
-"""How many statements are kept."""
+"""How many statements are cached."""
 
 LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 SKIP: Final = sa.bindparam("skip", type_=sa.BigInteger())
 REACH: Final = sa.bindparam("reach", type_=sa.BigInteger())
-"""How many rows are read: those that are skipped too."""
+"""How many rows are read, including skipped rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listing:
-    """What lists of one table need to know. A row is in its lists if it is `shown`.
+    """What is needed to make lists of a table. Its lists have the rows for which `shown` is true.
 
-    `keys` are the columns that filters and sorts compare, by field. A column that sorts begins an index of shown rows.
-    `unique` are the fields, and groups of fields, of which no two shown rows have the same keys.
-    `indexed` says whether the columns have those indexes.
-    `related` are the fields of ids. `state` is a column that each row of a page ends with, the same in all of them.
+    `keys` are the columns that filters and sorts compare, by field. If `indexed`, each column that lists can be sorted
+    by is the first column of an index of the shown rows. `unique` are the fields, and groups of fields, that are unique
+    among shown rows. `related` are the fields of ids. `state` is an additional last column, with the same value in all
+    rows.
     """
 
     columns: Sequence[sa.Column[Any]]
@@ -45,7 +45,7 @@ class Listing:
     state: sa.ColumnElement[Any] | None = None
 
     def key(self, field: Field) -> sa.ColumnElement[Any]:
-        """The key of a field that sorts."""
+        """The column of a field that lists can be sorted by."""
         column = self.keys[field.name]
         if len(field.path) > 1:
             return Chosen(column, *field.path)
@@ -53,7 +53,7 @@ class Listing:
 
 
 class Query(NamedTuple):
-    """A statement with its parameters. One that `scans` may read the whole table, however little it returns."""
+    """A statement with its parameters. If it `scans`, it may read the whole table, even if it returns few rows."""
 
     statement: sa.Select[Any]
     parameters: Mapping[str, object]
@@ -63,7 +63,7 @@ class Query(NamedTuple):
 def page(
     listing: Listing, filter: Filter | None, sort: Sort, after: Position | None, limit: int, *, skip: int = 0
 ) -> Query:
-    """The rows of one page. Raises `Malformed` for a position of another sort."""
+    """The query for the rows of one page. Raises `Malformed` for a position of another sort."""
     keys = None if after is None else sort.keys_at(after)
     statement = page_statement(listing, shape_of(filter), sort, nulls_in(keys), skips=skip > 0)
     parameters = {**parameters_of(filter), **parameters_at(keys), "limit": limit}
@@ -74,20 +74,20 @@ def page(
 
 
 def total(listing: Listing, filter: Filter | None, most: int | None = None) -> Query:
-    """How many rows there are; with `most`, no more than these are read."""
+    """The query for the number of rows. With `most`, at most that many rows are read."""
     statement = total_statement(listing, shape_of(filter), stops=most is not None)
     parameters = parameters_of(filter) if most is None else {**parameters_of(filter), "limit": bounded(most)}
     return Query(statement, parameters, scans=not finds_one(filter, listing))
 
 
 def finds_one(filter: Filter | None, listing: Listing) -> bool:
-    """Whether the filter finds at most one row, by unique fields that are all to be equal to something."""
+    """Whether the filter finds at most one row, because it compares all fields of a unique index by `eq`."""
     equal = set(fields_equal_in(filter))
     return any(equal.issuperset(names) for names in listing.unique)
 
 
 def fields_equal_in(filter: Filter | None) -> Iterator[str]:
-    """The fields of which a row needs one certain value."""
+    """The fields that must be equal to a value for the filter to match."""
     match filter:
         case And(parts=parts):
             for part in parts:
@@ -97,7 +97,7 @@ def fields_equal_in(filter: Filter | None) -> Iterator[str]:
 
 
 def is_indexed(sort: Sort) -> bool:
-    """Whether an index has the rows in this order: by one field, or by one and the id in the same direction."""
+    """Whether an index has the rows in this order: by one field, or by one field and the id in the same direction."""
     if any(order.field.path for order in sort.orders):
         return False
     return len(sort.orders) == 1 or (len(sort.orders) == 2 and is_one_way(sort))  # noqa: PLR2004
@@ -112,7 +112,7 @@ def shape_of(filter: Filter | None) -> Shape | None:
 
 
 Nulls = tuple[bool, ...] | None
-"""Which keys of a position are null; None without a position."""
+"""For each key of a position whether it is null; None if there is no position."""
 
 
 def nulls_in(keys: Keys | None) -> Nulls:
@@ -160,7 +160,7 @@ def shown(listing: Listing, shape: Shape | None) -> Sequence[Condition]:
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """A column that rows are sorted by, and its value at the end of the page before."""
+    """A column that rows are sorted by, with its value at the end of the previous page."""
 
     column: sa.ColumnElement[Any]
     after: sa.BindParameter[Any]
@@ -179,7 +179,7 @@ class SortKey:
 
     @property
     def order_with_nulls(self) -> sa.UnaryExpression[Any]:
-        """Nulls as the highest value, said only where there may be any."""
+        """The ORDER BY with nulls as the highest value. This is written only for columns that may have nulls."""
         if not self.optional:
             return self.order
         return self.order.nulls_first() if self.descending else self.order.nulls_last()
@@ -198,7 +198,7 @@ class SortKey:
 
 
 def beyond(keys: Sequence[SortKey], nulls: tuple[bool, ...]) -> Condition:
-    """What follows the position in a list that no index has in order."""
+    """The rows after the position, in a list whose order no index has."""
     return sa.or_(*[differs_first_at(number, keys, nulls) for number in range(len(keys))])
 
 
@@ -208,10 +208,11 @@ def differs_first_at(number: int, keys: Sequence[SortKey], nulls: tuple[bool, ..
 
 
 def parts(rows: sa.Select[Any], key: SortKey, id: SortKey, nulls: Nulls) -> Sequence[sa.Select[Any]]:
-    """What follows the position in a list that an index has in order, cut into parts that each begin in the index.
+    """The rows after the position, in a list whose order an index has. Each part is a range of the index.
 
-    As one condition, "beyond this value, or this value with an id beyond" begins on SQLite at the first row with the
-    value, and after an import thousands have the same value. "Beyond this value, or null" uses no index on either.
+    With one condition, "after this value, or with this value and a higher id", SQLite would begin at the first row with
+    this value. After an import thousands of rows may have the same value. For "after this value, or null" neither
+    database would use the index.
     """
     valued = (rows.where(key.column.is_not(None)) if key.optional else rows).order_by(key.order, id.order)
     null = rows.where(key.column.is_(None)).order_by(id.order)
@@ -225,7 +226,7 @@ def parts(rows: sa.Select[Any], key: SortKey, id: SortKey, nulls: Nulls) -> Sequ
 
 
 def in_parts(listing: Listing, parts: Sequence[sa.Select[Any]], key: SortKey, *, skips: bool) -> sa.Select[Any]:
-    """A page of these parts, one after the other. No part reads more rows than the page needs."""
+    """A page from these parts, one after the other. No part reads more rows than the page needs."""
     if len(parts) == 1:
         return cut(parts[0], skips=skips)
     reach = REACH if skips else LIMIT

@@ -1,1 +1,1 @@
-"""The same promises without a database: for unit tests of services, and for trying things out."""
+"""Stores in memory, which keep the same promises: for unit tests of services, and for experiments."""

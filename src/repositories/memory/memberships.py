@@ -1,4 +1,4 @@
-"""Memberships in memory, and what filters of users and groups ask of them."""
+"""Memberships in memory, and the related entities for filters of users and groups."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -26,7 +26,7 @@ def shown(tables: Tables) -> Iterator[Membership]:
 
 
 class ReadsByEither:
-    """What both stores read alike."""
+    """The reads that both stores have in common."""
 
     _unit: MemoryReading | MemoryWriting
 

@@ -1,4 +1,4 @@
-"""Nestings in memory, and what reaches through them."""
+"""Nestings in memory, and everything that follows them."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -12,12 +12,12 @@ from repositories.tables.writes import write
 
 
 def parts_of(tables: Tables, group_id: int) -> Sequence[Group]:
-    """The groups in a group that are not deleted."""
+    """The direct parts of a group that are not deleted."""
     return children(tables, group_id, 0)
 
 
 class ReadsByGroup:
-    """What both stores read alike."""
+    """The reads that both stores have in common."""
 
     _unit: MemoryReading | MemoryWriting
 
@@ -88,7 +88,7 @@ def is_living(tables: Tables, group_id: int) -> bool:
 
 
 def children_in(tables: Tables) -> Neighbours:
-    """Of each group those that are parts of it, deleted ones too."""
+    """For each group its direct parts, including deleted ones."""
     return lambda group_id: [each.child_id for each in nestings_in(tables) if each.group_id == group_id]
 
 
@@ -101,7 +101,7 @@ def living(tables: Tables, neighbours: Neighbours) -> Neighbours:
 
 
 def reached(start: int, neighbours: Neighbours) -> set[int]:
-    """All that can be reached, the start among them."""
+    """All groups that can be reached from the start, including the start."""
     seen, ahead = {start}, [start]
     while ahead:
         new = set(neighbours(ahead.pop())) - seen

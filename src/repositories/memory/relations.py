@@ -14,18 +14,20 @@ NAMED: Final = 3
 
 
 class MemoryRelations:
-    """Within one unit of work: whether referred entities exist, and what happens to those that refer to one."""
+    """The references in one unit of work: whether referred entities exist, and what happens to entities that refer to
+    one."""
 
     def __init__(self, unit: MemoryWriting) -> None:
         self._unit = unit
 
     def require(self, new: Entity, before: Entity | None) -> None:
-        """Raises `Invalid` at each reference to a missing entity, if it is new or the entity becomes visible."""
+        """Raises `Invalid` for each reference to a missing entity, if the reference is new or the entity becomes
+        visible."""
         if (faults := self._broken(type(new), new, before)) and not new.is_hidden:
             raise Invalid(sorted(faults, key=lambda fault: fault.pointer))
 
     def require_many(self, entity: type[Entity], pairs: Sequence[tuple[Any, Entity | None]]) -> None:
-        """The same for many entities, new and before."""
+        """The same for many entities, given as pairs of new and old state."""
         faults = [
             fault
             for number, (new, before) in enumerate(pairs)
@@ -48,7 +50,7 @@ class MemoryRelations:
         return id is None or (other is not None and not other.is_hidden)
 
     def release(self, entity: Entity, *, erased: bool) -> None:
-        """Treat the entities that refer to this one as they declare. Raises `InUse`."""
+        """Do what the references of the entities that refer to this one declare. Raises `InUse`."""
         for referrers in self._unit.tables.referrers_of(entity.kind):
             holders = self._holders(referrers, entity.id, hidden=erased)
             match referrers.reference.on_purge if erased else referrers.reference.on_delete:
@@ -63,7 +65,8 @@ class MemoryRelations:
                     self._hide(holders, entity)
 
     def bring_back(self, entity: Entity) -> None:
-        """Show the entities that were hidden with this one, as it was before it is shown again."""
+        """Restore the entities that were hidden together with this one. `entity` is its state before the
+        restoration."""
         for referrers in self._unit.tables.referrers_of(entity.kind):
             if referrers.reference.on_delete is Then.HIDE:
                 for before in self._holders(referrers, entity.id, hidden=True):
@@ -94,7 +97,7 @@ class MemoryRelations:
             self._change(before, **{str(before.hidden_since): since})
 
     def _change(self, before: Entity, **values: object) -> None:
-        """Change an entity of another kind, as a save does."""
+        """Change an entity of another kind, as `save` does."""
         changed: Any = {**values, "updated_at": self._unit.now, "version": before.version + 1}
         after: Entity = replace(cast("Any", before), **changed)
         self._unit.tables.rows[before.kind].by_id[before.id] = after

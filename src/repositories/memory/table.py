@@ -1,4 +1,4 @@
-"""What all stores in memory share: the counterpart of `repositories.tables.table`, without a database."""
+"""What all stores in memory share. It is the counterpart of `repositories.tables.store`."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
@@ -21,13 +21,13 @@ T = TypeVar("T")
 E = TypeVar("E", bound=Entity)
 
 Relationships = Mapping[str, Callable[[Tables, int], Sequence[Entity]]]
-"""For each field of ids, where the related entities for an entity's own id are."""
+"""For each field of ids a function that finds the related entities of an entity, by its id."""
 
 NONE_RELATED: Final[Relationships] = {}
 
 
 class Seen:
-    """An entity and its fields of ids."""
+    """An entity with its fields of ids, for filters."""
 
     def __init__(self, entity: Entity, related: Relationships, tables: Tables) -> None:
         self._entity = entity
@@ -127,14 +127,14 @@ class MemoryReadStore(Generic[N, E]):
         return [row for row in self._rows.values() if hidden.has(row) and matches(filter, self._seen(row))]
 
     def _seen(self, row: E) -> object:
-        """A row as filters see it: with its fields of ids."""
+        """An entity with its fields of ids, for filters."""
         return Seen(row, self._related, self._unit.tables) if self._related else row
 
     def _key(self, entity: E, name: str) -> Any:
         return self._fields[name].key_in(entity)
 
     def _form(self, name: str, value: str) -> Any:
-        """A value as the keys of the field have it."""
+        """A value in the form in which the field is compared."""
         return self._fields[name].form(value)
 
 
@@ -205,7 +205,7 @@ class MemoryStore(MemoryReadStore[N, E]):
         return len(found)
 
     def _keep(self, entity: E) -> E:
-        """Store it, and return the stored copy. Raises `Conflict`."""
+        """Store an entity, and return a copy. Raises `Conflict`."""
         if not entity.is_hidden:
             self._require_unique(entity)
         self._rows[entity.id] = kept = own(entity)
@@ -238,7 +238,8 @@ class MemoryStore(MemoryReadStore[N, E]):
 
 @cache
 def taken_by(names: tuple[str, ...], id: int) -> tuple[str, int | None]:
-    """The field of a conflict, and who has its value. What is unique together is not looked up, as on the databases."""
+    """The field of a conflict, and the id of the entity that has its value. As in SQL, fields that are unique together
+    are not looked up."""
     return names[-1], id if len(names) == 1 else None
 
 
@@ -248,7 +249,7 @@ def fields_in(entity: Any) -> Mapping[str, Field]:
 
 
 def own(value: T) -> T:
-    """A frozen dataclass with JSON of its own. Nothing else in it can be changed."""
+    """A copy of an entity with copies of its JSON values. Nothing else in it is mutable."""
     parts = ((name, getattr(value, name)) for name in names_in(cast("Any", type(value))))
     json = {name: deepcopy(part) for name, part in parts if isinstance(part, dict | list)}
     return cast("T", replace(cast("Any", value), **json)) if json else value
@@ -260,19 +261,19 @@ def names_in(kind: Any) -> tuple[str, ...]:
 
 
 def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
-    """A key for `sorted`, for pairs of sort keys and an item."""
+    """A `key` for `sorted`, for pairs of sort keys and an item."""
     return cmp_to_key(lambda one, other: sort.compare(one[0], other[0]))
 
 
 def reading(
     _: type[N], entity: type[E], related: Relationships = NONE_RELATED
 ) -> Callable[[MemoryReading], MemoryReadStore[N, E]]:
-    """Makes the store of a kind that needs nothing of its own, for reading units."""
+    """A factory of stores for reading units, for a kind that needs no methods of its own."""
     return lambda unit: MemoryReadStore(entity, unit, related)
 
 
 def writing(
     _: type[N], entity: type[E], related: Relationships = NONE_RELATED
 ) -> Callable[[MemoryWriting], MemoryStore[N, E]]:
-    """The same for units of work."""
+    """The same for writing units."""
     return lambda unit: MemoryStore(entity, unit, related)

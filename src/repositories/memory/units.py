@@ -1,4 +1,4 @@
-"""What a store in memory gets from its unit of work: the tables, and what a transaction knows."""
+"""What a store in memory gets from its unit of work: the tables, and the state of the transaction."""
 
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -21,7 +21,7 @@ from domain.webhooks import Secret
 
 @dataclass(slots=True)
 class Rows:
-    """The entities of one kind, by id. Ids count on, whatever is removed."""
+    """The entities of one kind, by id. Ids are never used again, even if entities are removed."""
 
     by_id: dict[int, Any] = field(default_factory=dict)
     last_id: int = 0
@@ -32,7 +32,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that is remembered for its idempotency key, and the entity (kind and id) that it shows."""
+    """The stored answer of an idempotency key, and the entity (kind and id) that it shows."""
 
     entity: tuple[str, int]
     fingerprint: str
@@ -52,7 +52,7 @@ COPIED: Final = ("digests", "links", "secrets", "deliveries", "leases", "changes
 
 @dataclass(slots=True)
 class Tables:
-    """A directory. Entities are frozen, so a copy of what holds them is a snapshot."""
+    """The data of a directory. Entities are frozen, so a shallow copy is a snapshot."""
 
     entities: Sequence[type[Entity]]
     rows: dict[str, Rows] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Tables:
         return self.changes[-1].seq if self.changes else 0
 
     def begin_epoch(self, beyond: int, now: datetime) -> int:
-        """Count on after a higher number (see `domain.epochs`)."""
+        """Continue counting after a higher number (see `domain.epochs`)."""
         start = start_of_epoch(max(beyond, self.last_seq, *[rows.last_id for rows in self.rows.values()]), now)
         self.expired.append(range(self.last_change + 1, start + 1))
         self.last_seq = start
@@ -110,7 +110,7 @@ class MemoryReading:
 
 @dataclass(slots=True)
 class MemoryWriting:
-    """A copy of the tables, which is put in their place when the unit commits."""
+    """A writing unit's copy of the tables. It replaces the tables when the unit commits."""
 
     copied: Tables
     now: datetime

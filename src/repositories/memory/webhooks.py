@@ -10,7 +10,7 @@ from repositories.memory.units import MemoryReading, MemoryWriting
 from repositories.tables.writes import write
 
 NOTED: Final = ("position", "failing_since", "silent_until")
-"""What the deliverer notes."""
+"""The fields that only the deliverer writes."""
 
 
 class MemoryReadWebhooks(MemoryReadStore[NewWebhook, Webhook]):

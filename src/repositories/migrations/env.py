@@ -1,4 +1,5 @@
-"""What Alembic runs: on the connection it was handed, or, from its own command line, on ROSTER_DATABASE_URL."""
+"""The environment of Alembic. It uses the connection that it was given, or from Alembic's command line,
+ROSTER_DATABASE_URL."""
 
 import asyncio
 import os
@@ -7,7 +8,7 @@ import sqlalchemy as sa
 from alembic import context
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from repositories import answers, stores  # noqa: F401  # their tables are in the metadata
+from repositories import answers, stores  # noqa: F401  # their tables have to be in the metadata
 from repositories.engines.revisions import note_compatible_since
 from repositories.engines.schema import metadata
 

@@ -1,1 +1,1 @@
-"""What all tables of entities share: their statements, their stores, and the references between them."""
+"""What all tables of entities share: statements, stores, and the references between them."""

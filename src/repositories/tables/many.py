@@ -1,4 +1,4 @@
-"""Many entities of one kind at once: a few statements, whatever their number.
+"""Many entities of one kind at once, by a few statements for any number of entities.
 
 All rows are one parameter (see `repositories.engines.json_rows`), so that each of these statements is compiled once.
 """
@@ -23,7 +23,7 @@ E = TypeVar("E", bound=Entity)
 
 
 class Table(Protocol[E]):
-    """What is asked here of a `repositories.tables.table.EntityTable`, which is built on this."""
+    """The part of `repositories.tables.table.EntityTable` that this module uses. That module imports this one."""
 
     entity: type[E]
     table: sa.Table
@@ -47,7 +47,8 @@ def ids_as_rows(ids: Iterable[int]) -> Parameters:
 
 
 async def get_many(executor: Executor, table: Table[E], ids: Collection[int]) -> Sequence[E]:
-    """The entities of these ids that there are, hidden ones too, in the order of their ids."""
+    """The entities with these ids, including hidden ones, in the order of their ids. Ids without an entity are left
+    out."""
     return [table.make(*row) for row in await executor.fetch(getting(table).reads, ids_as_rows(ids))]
 
 
@@ -64,7 +65,7 @@ def keys_as_rows(table: Table[Any], field: str, values: Iterable[str]) -> Parame
 
 
 def by_value(table: Table[E], field: str, values: Iterable[str], found: Sequence[E]) -> Mapping[str, E]:
-    """The entities by the values that they were asked for by: several spellings may be the same key."""
+    """The entities by the values that were asked for. Several spellings of a value may have the same key."""
     by_key = {table.key_of(field, getattr(entity, field)): entity for entity in found}
     return {value: by_key[key] for value in values if (key := table.key_of(field, value)) in by_key}
 
@@ -80,7 +81,7 @@ async def add_many(unit: Writing, table: Table[E], new: Sequence[Any]) -> Sequen
     names, rows = tuple(columns[0]), [tuple(each.values()) for each in columns]
     ids = sorted(row[0] for row in await unit.executor.fetch(inserting(table, names), {ROWS: as_parameter(rows)}))
     entity: Any = table.entity
-    added = [entity(id=id, **each) for id, each in zip(ids, values, strict=True)]  # ids rise in the order of rows
+    added = [entity(id=id, **each) for id, each in zip(ids, values, strict=True)]  # ids are in the order of rows
     for each in added:
         unit.journal.added(table.know(unit, each))
     return added
@@ -145,7 +146,7 @@ def finding(table: Table[Any], field: str) -> Locking:
 
 @cache
 def sharing(table: Table[Any]) -> Locking:
-    """Those of some ids that are shown."""
+    """The ids of those entities that are not hidden, with a shared lock."""
     id = table.table.c.id
     return Locking.of(sa.select(id).where(table.shown, id.in_(rows_of(id))).order_by(id), shared=True)
 
@@ -158,7 +159,7 @@ def inserting(table: Table[Any], names: tuple[str, ...]) -> sa.Insert:
 
 @cache
 def updating(table: Table[Any], names: tuple[str, ...]) -> sa.Update:
-    """The first name is the id. The rows are locked, and their versions were compared."""
+    """An UPDATE of many rows. The first name is the id. The rows have been locked and their versions compared."""
     rows = rows_of(*[table.table.c[name] for name in names]).subquery("new")
     values = {name: rows.c[name] for name in names[1:]}
     return sa.update(table.table).where(table.table.c.id == rows.c.id).values(values)

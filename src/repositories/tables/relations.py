@@ -20,7 +20,7 @@ from repositories.tables.table import EntityTable
 from repositories.units import Writing
 
 NAMED: Final = 3
-"""How many of the referring entities a refusal names."""
+"""How many of the referring entities an error names."""
 
 AnyTable = EntityTable[Any, Any]
 
@@ -51,13 +51,14 @@ class Relations:
         ]
 
     def kinds_about(self, kind: str) -> Sequence[str]:
-        """The kinds whose values are personal to an entity of this kind that they refer to."""
+        """The kinds whose values are personal data of the entity of this kind that they refer to."""
         return [table.entity.kind for table, reference in self.referrers_of(kind) if reference.about]
 
     async def require(self, unit: Writing, entity: type[Entity], new: object, before: Entity | None = None) -> None:
-        """Lock what a new or changed entity refers to. Raises `Invalid` at each reference to a missing entity.
+        """Lock all entities that a new or changed entity refers to. Raises `Invalid` for each reference to a missing
+        entity.
 
-        An unchanged reference is not checked, unless the entity becomes visible again.
+        An unchanged reference is checked only if the entity becomes visible again.
         """
         in_order = sorted(changed(entity, new, before), key=lambda each: unit.locks.place(each[0].to.kind, each[1]))
         faults = [fault for reference, id in in_order for fault in await self._faults_at(unit, reference, id)]
@@ -76,7 +77,8 @@ class Relations:
     async def require_many(
         self, unit: Writing, entity: type[Entity], pairs: Sequence[tuple[Any, Entity | None]]
     ) -> None:
-        """The same for many entities, new and before. Pointers begin with the number of the entity, from 0."""
+        """The same for many entities, given as pairs of new and old state. Pointers begin with the index of the entity,
+        from 0."""
         named: defaultdict[str, set[int]] = defaultdict(set)
         wanted = [(number, *each) for number, pair in enumerate(pairs) for each in changed(entity, *pair)]
         for _, reference, id in wanted:
@@ -91,7 +93,7 @@ class Relations:
             raise Invalid(faults)
 
     async def _hold(self, unit: Writing, kind: str, ids: set[int]) -> set[int]:
-        """Lock those of the entities that are there, and return their ids."""
+        """Lock the entities that exist and are not hidden, and return their ids."""
         waits = all(unit.locks.may_wait(kind, id) for id in ids)
         rows = await sharing(self._tables[kind]).fetch(unit.executor, ids_as_rows(ids), waits=waits)
         for row in rows:
@@ -99,7 +101,8 @@ class Relations:
         return {row[0] for row in rows}
 
     async def release(self, unit: Writing, entities: Sequence[Entity], *, erased: bool) -> None:
-        """Treat the entities that refer to these, of one kind, as they declare for a deletion, or an end or erasure.
+        """Do what the references of entities that refer to these declare for their deletion, or for their end or
+        erasure. All are of one kind.
 
         Raises `InUse`.
         """
@@ -121,7 +124,7 @@ class Relations:
                     pass
 
     async def _hide_all(self, unit: Writing, table: AnyTable, those: Referring, entities: Sequence[Entity]) -> None:
-        """Hide the entities that refer to those that become hidden, as of the same time."""
+        """Hide the entities that refer to entities that become hidden, with the same time."""
         ids_at: defaultdict[datetime | None, list[int]] = defaultdict(list)
         for each in entities:
             ids_at[hidden_at(each)].append(each.id)
@@ -135,7 +138,8 @@ class Relations:
                 note_saved(unit, replace(after, **{str(after.hidden_since): None}), after)
 
     async def bring_back(self, unit: Writing, entities: Sequence[Entity]) -> None:
-        """Show the entities that were hidden with these, of one kind, as they were before they are shown again."""
+        """Restore the entities that were hidden together with these, which are of one kind. `entities` is their state
+        before the restoration."""
         for table, reference in self.referrers_of(entities[0].kind) if entities else ():
             if reference.on_delete is Then.HIDE:
                 those = Referring(reference.field, hidden=True, to_one=len(entities) == 1)
@@ -187,13 +191,13 @@ async def clear_all(unit: Writing, table: AnyTable, those: Referring, ids: Seque
 
 
 def note_saved(unit: Writing, before: Any, after: Any) -> None:
-    """A statement has changed this entity. `before` has all but its version."""
+    """Note that a statement has changed this entity. `before` needs no correct version."""
     unit.journal.saved(replace(before, version=after.version - 1), after)
     unit.known.pop((after.kind, after.id), None)
 
 
 def changed(entity: type[Entity], new: object, before: Entity | None) -> Sequence[tuple[Reference, int]]:
-    """The references to look at: those that are new, or all if the entity becomes visible again."""
+    """The references to check: those that are new, or all if the entity becomes visible again."""
     return [
         (reference, id)
         for reference in entity.references
@@ -212,7 +216,7 @@ def hidden_at(entity: Entity) -> datetime | None:
 
 
 async def lock_all(unit: Writing, table: AnyTable, those: Referring, ids: Sequence[int]) -> None:
-    """Lock the rows that refer to them in the order of their own ids, where rows have locks."""
+    """Lock the rows that refer to these entities, in the order of their ids, if the database needs locks."""
     kind = table.entity.kind
     if not unit.locks.are_needed:
         return
@@ -261,7 +265,7 @@ def showing(table: AnyTable, those: Referring) -> sa.Executable:
 
 
 def setting(table: AnyTable, rows: Sequence[sa.ColumnElement[bool]], values: Mapping[str, Any]) -> sa.Executable:
-    """Change all these rows by one statement, as a save changes one."""
+    """An UPDATE of all these rows, which also raises their versions, as `save` does for one row."""
     columns = table.table.c
     stamps = {"version": columns.version + 1, "updated_at": sa.bindparam("at", type_=columns.updated_at.type)}
     return sa.update(table.table).where(*rows).values({**values, **stamps}).returning(*table.columns)

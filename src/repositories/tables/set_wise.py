@@ -1,7 +1,8 @@
 """Ending many entities at once: the database writes their changes itself, so their rows are not read into Python.
 
-For 5,000 memberships this takes a tenth of the time, during which no other unit can write on SQLite. It is used for
-entities whose values the database writes as the same JSON as Python (`can_end`). All others go through the journal.
+For 5,000 memberships this takes a tenth of the time. On SQLite no other unit can write during this time. It is possible
+if the database writes the values of these entities as the same JSON as Python (`can_end`). All others go through the
+journal.
 """
 
 from collections.abc import Sequence
@@ -61,7 +62,9 @@ def can_end(table: AnyTable) -> bool:
     types = [table.table.c[name].type for name in recorded_fields(cast("Any", table.entity))]
     are_alike = all(isinstance(each, (*WRITTEN_ALIKE, sa.DateTime, sa.JSON)) for each in types)
     references = table.entity.references
-    are_distinct = len({each.to.kind for each in references}) == len(references)  # no subject can be there twice
+    are_distinct = len({each.to.kind for each in references}) == len(
+        references
+    )  # so that no subject can be there twice
     return are_alike and are_distinct and not any(table.table.c[each.field].nullable for each in references)
 
 
@@ -101,8 +104,8 @@ def recording(table: AnyTable, those: Referring, order: sa.Select[Any] | None) -
 
 @cache
 def naming_subjects(table: AnyTable, field: str, kind: str) -> sa.Insert:
-    """The changes are found by their numbers alone: no other unit has numbers among them, and with the kind SQLite
-    would read all changes of the kind."""
+    """The INSERT of the subjects of the changes. It finds the changes only by their numbers: no other unit has numbers
+    between them. If it compared the kind too, SQLite would read all changes of the kind."""
     written = changes.c.seq.between(sa.bindparam("first"), sa.bindparam("last"))
     rows = sa.select(sa.literal_column(quoted(kind)).label("kind"), table.table.c[field], changes.c.seq)
     joined = rows.select_from(changes.join(table.table, changes.c.entity_id == table.table.c.id))
@@ -121,7 +124,7 @@ def object_of(table: AnyTable, names: Sequence[str]) -> "JsonObjectOf":
 
 
 def subjects_of(table: AnyTable) -> "JsonArrayOf":
-    """The entity itself, then those that it refers to."""
+    """The subjects of the changes as JSON: the entity itself, then all entities that it refers to."""
     named = [(table.entity.kind, "id"), *((each.to.kind, each.field) for each in table.entity.references)]
     return JsonArrayOf(*[JsonArrayOf(sa.literal_column(quoted(kind)), table.table.c[field]) for kind, field in named])
 
@@ -133,7 +136,7 @@ def as_json(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
 
 
 def quoted(name: str) -> str:
-    """A name of Roster's own as a literal, so that the statement needs no parameter for it."""
+    """A name from the code as an SQL literal, so that the statement needs no parameter for it."""
     return "'" + name.replace("'", "''") + "'"
 
 
@@ -147,7 +150,7 @@ class JsonObjectOf(FunctionElement[Any]):
 
 @spelled(sqlite="json_array({})", postgresql="json_build_array({})")
 class JsonArrayOf(FunctionElement[Any]):
-    """A JSON array of values, of which some may be such arrays."""
+    """A JSON array of values, some of which may be JSON arrays."""
 
     type = sa.JSON()
     inherit_cache = True
@@ -158,7 +161,7 @@ class JsonArrayOf(FunctionElement[Any]):
     postgresql="""replace(to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')""",
 )
 class JsonTime(FunctionElement[Any]):
-    """A time as the record of changes has it: RFC 3339, without a fraction if that is zero."""
+    """A time in the form of the record of changes: RFC 3339, without the fraction if it is zero."""
 
     inherit_cache = True
 

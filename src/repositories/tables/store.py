@@ -1,6 +1,6 @@
 """What all SQL stores of entities share: get, find, list, add, save, remove, with version, tombstone and change.
 
-Its twin in memory is `repositories.memory.table`.
+Its counterpart in memory is `repositories.memory.table`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -30,7 +30,7 @@ E = TypeVar("E", bound=Entity)
 
 
 class SqlReadStore(Generic[N, E]):
-    """The entities as a reading unit of work sees them. Reads that may scan the table run on the executor for scans."""
+    """The store of a reading unit of work. Reads that may scan the whole table run on the executor for scans."""
 
     def __init__(self, table: EntityTable[N, E], unit: Reading | Writing) -> None:
         self._table = table
@@ -88,14 +88,17 @@ class SqlReadStore(Generic[N, E]):
         rows = await self._listed(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit + 1)
         if rows:
             return Page.of(self._made(rows), limit, rows[0][-1])
-        seq = await SqlReadChanges(self._unit).last()  # before the list, so that it shows all changes up to that one
+        seq = await SqlReadChanges(
+            self._unit
+        ).last()  # before the list, so that the list shows all changes up to this one
         found = await self.list(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit + 1)
         return Page.of(found, limit, seq)
 
     async def _listed(
         self, *, filter: Filter | None, sort: Sort, hidden: Hidden, after: Position | None, skip: int, limit: int
     ) -> Rows:
-        """Each row ends with the number of the last change: one statement shows one state."""
+        """The rows of a list. Each ends with the number of the last change, read by the same statement, so that it fits
+        the rows."""
         if filter is None and sort == BY_ID and hidden is Hidden.NO and skip <= 0:
             (last,) = (0,) if after is None else sort.keys_at(after)
             return await self._executor.fetch(self._table.list_by_id, {"after": last, "limit": bounded(limit)})
@@ -131,7 +134,7 @@ def names_of(new: Any) -> tuple[str, ...]:
 
 
 class SqlStore(SqlReadStore[N, E]):
-    """The entities within one transaction."""
+    """The store of a writing unit of work."""
 
     def __init__(self, table: EntityTable[N, E], unit: Writing) -> None:
         super().__init__(table, unit)
@@ -182,7 +185,7 @@ class SqlStore(SqlReadStore[N, E]):
         return added
 
     def values_of_new(self, new: N) -> dict[str, Any]:
-        """The fields of the entity that `add` makes, except for its id."""
+        """The fields of the entity that `add` creates, except for its id."""
         values = {name: getattr(new, name) for name in names_of(cast("Any", type(new)))}
         return {**values, "created_at": self.unit.now, "updated_at": self.unit.now, "version": 1}
 
@@ -240,9 +243,10 @@ class SqlStore(SqlReadStore[N, E]):
             raise Stale(f"The {self._kind} was changed meanwhile.")
 
     async def in_full(self, conflict: Conflict, columns: Parameters, id: int | None = None) -> Conflict:
-        """The conflict with all fields that are taken. The database names one, and ends the transaction for it.
+        """The conflict with all unique fields whose values are taken. The database names only one and ends the
+        transaction.
 
-        So the others are looked up outside of it. If that is not possible now, only that one is named.
+        So the others are looked up outside of the transaction. If that fails, only the first one is named.
         """
         taken: dict[str, int | None] = {}
         with suppress(Refusal):
@@ -254,7 +258,7 @@ class SqlStore(SqlReadStore[N, E]):
         return conflict
 
     async def _holder_of(self, names: tuple[str, ...], columns: Parameters) -> int | None:
-        """The id of the entity that has these values, of a field that is unique by itself."""
+        """The id of the entity that has this value, if the field is unique by itself."""
         name = names[-1]
         key = columns[self._table.key(name).name] if len(names) == 1 else None
         rows = () if key is None else await self.unit.database.reader.fetch(self._table.find[name], {"key": key})

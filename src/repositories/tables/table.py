@@ -1,6 +1,6 @@
-"""The tables of entities: declared once for each kind, with the statements of their stores.
+"""The tables of entities, with the statements of their stores. Each kind declares its table once.
 
-The statements are SQLAlchemy Core, composed from the columns once.
+The statements are SQLAlchemy Core, and are composed from the columns once.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,11 +27,11 @@ E = TypeVar("E", bound=Entity)
 
 
 class EntityTable(Generic[N, E]):
-    """The table of one kind of entity, created from an `N`, and the statements on it.
+    """The table of one kind of entity, and its statements. An entity is created from an `N`.
 
-    Each field of the entity has a column of its name. If there is also a column `<field>_key`, it holds the folded form
+    Each field of the entity has a column of its name. If there is also a column `<field>_key`, it has the folded form
     of the field, which is compared instead. Lists are filtered and sorted by `fields`. `save` does not write the
-    `unsaved` fields. `related` says where the fields of ids are.
+    `unsaved` fields. `related` has the tables of the fields of ids.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class EntityTable(Generic[N, E]):
         names = [each.name for each in fields(cast("Any", entity))]
         singles = [only for only, *others in entity.unique if not others]
         id = table.c.id
-        table.info[JOURNALLED] = "Write it by its store."
+        table.info[JOURNALLED] = "Write to it through its store."
         self.entity = entity
         self.table = table
         self.unsaved = unsaved
@@ -90,12 +90,12 @@ class EntityTable(Generic[N, E]):
         self.delete = sa.delete(table).where(*this).returning(id)
 
     def key(self, name: str) -> sa.Column[Any]:
-        """The column by which a field compares."""
+        """The column by which a field is compared."""
         folded = f"{name}_key"
         return self.table.c[folded if folded in self.table.c else name]
 
     def key_of(self, name: str, value: str) -> str:
-        """A value as that column has it."""
+        """A value in the form of that column."""
         return fold(value) if f"{name}_key" in self.table.c else value
 
     def values_of(self, entity: E) -> dict[str, Any]:
@@ -103,19 +103,19 @@ class EntityTable(Generic[N, E]):
         return self.with_keys({name: getattr(entity, name) for name in self._names})
 
     def differing(self, before: E, entity: E) -> dict[str, Any]:
-        """The columns that `save` does write: an index whose columns are not among them is left alone."""
+        """The columns that `save` has to write, because they differ. So it does not update indexes of other columns."""
         pairs = [(name, getattr(before, name), getattr(entity, name)) for name in self._names]
         return self.with_keys(
             {
                 name: value
                 for name, was, value in pairs
                 if value is not was
-                and (name in self.json_fields or value != was)  # JSON compares by `same`, which is slow
+                and (name in self.json_fields or value != was)  # JSON is compared by `same`, which is slow
             }
         )
 
     def with_keys(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Columns by their names, with the folded forms beside what was typed."""
+        """The values of columns by name, with the folded forms added."""
         for name, form in self._forms.items():
             if name in values:
                 typed = values[name]
@@ -123,13 +123,14 @@ class EntityTable(Generic[N, E]):
         return values
 
     def meet(self, unit: Writing, entity: E) -> E:
-        """Note that a unit has locked this row, and what was in it."""
+        """Note that a unit has locked this row, and remember the entity."""
         unit.locks.locked(entity.kind, entity.id)
         self.know(unit, entity)
         return entity
 
     def know(self, unit: Writing, entity: E) -> E:
-        """Remember a copy, and return it: callers may alter what the attributes of the entity itself hold."""
+        """Remember a copy of the entity, and return it. It is a copy because callers may change JSON values in
+        place."""
         known = entity
         if self.json_fields:
             values = [getattr(entity, name) for name in self._all]

@@ -1,4 +1,4 @@
-"""What writing methods of all stores share, in SQL and in memory: a refusal ends their unit of work."""
+"""What the writing methods of all stores share, in SQL and in memory: a refusal ends the unit of work."""
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 class WritingUnit(Protocol):
     def fail(self) -> None:
-        """End the unit of work: nothing of it can be committed."""
+        """End the unit of work, so that nothing of it can be committed."""
         ...
 
 
@@ -27,7 +27,8 @@ W = TypeVar("W", bound=WritingStore)
 def write(
     method: Callable[Concatenate[W, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[W, P], Coroutine[Any, Any, T]]:
-    """A method that writes. A refusal ends its unit: PostgreSQL would refuse every further statement."""
+    """Declares a method that writes. If it is refused, the unit ends, because PostgreSQL would refuse every further
+    statement."""
 
     @wraps(method)
     async def written(self: W, /, *args: P.args, **kwargs: P.kwargs) -> T:

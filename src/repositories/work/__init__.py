@@ -1,1 +1,1 @@
-"""Units of work in SQL, and what goes on between them."""
+"""Units of work in SQL, and background tasks."""

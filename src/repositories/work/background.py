@@ -1,4 +1,5 @@
-"""Work that no request waits for. It is begun by a request or by the clock, and ends with the server's stop."""
+"""Background tasks, for which no request waits. A request or a timer starts them, and the stop of the server ends
+them."""
 
 import asyncio
 import logging
@@ -9,14 +10,14 @@ from typing import Any, Final
 log = logging.getLogger("roster")
 
 AGAIN_AFTER_S: Final = 0.5
-"""How long to wait before a job that is not done is tried again. It doubles each time, up to `SELDOM_S`."""
+"""The wait before an unfinished job is tried again. It doubles each time, up to `SELDOM_S`."""
 
 SELDOM_S: Final = 30
 GIVES_WAY_FOR_S: Final = 60
 
 
 class Background:
-    """Tasks whose errors are logged, and which are cancelled by `stop`."""
+    """Background tasks. Their errors are logged, and `stop` cancels them."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -25,7 +26,7 @@ class Background:
         self._start(guarded(job, what))
 
     def every(self, seconds: float, job: Callable[[], Awaitable[None]], what: str, *, at_once: bool = False) -> None:
-        """Run it again and again, first after so many seconds, or at once."""
+        """Run a job repeatedly, the first time after so many seconds, or at once."""
 
         async def again_and_again() -> None:
             if at_once:
@@ -56,10 +57,11 @@ async def guarded(job: Callable[[], Awaitable[None]], what: str) -> None:
 
 
 class Scrubbing:
-    """Removes what was erased from the database's files. Several erasures share one pass, repeated until it is done.
+    """Removes erased values from the files of the database. Several erasures share one pass, which is repeated until it
+    is done.
 
-    `scrub` returns whether nothing is left. It gives way to other writers for `GIVES_WAY_FOR_S`, then no longer: among
-    writers that never pause it would never be done.
+    `scrub` returns whether nothing is left. For `GIVES_WAY_FOR_S` it lets other writers go first. After that it does
+    not, because it would never finish if writers never pause.
     """
 
     def __init__(self, scrub: Callable[..., Awaitable[bool]], background: Background) -> None:
@@ -74,7 +76,7 @@ class Scrubbing:
         return self._removed == self._erased
 
     def erased(self) -> None:
-        """Something was erased just now."""
+        """Called after an erasure."""
         self._erased += 1
         if self._erased == self._removed + 1:
             self._over.clear()
@@ -93,7 +95,7 @@ class Scrubbing:
         self._over.set()
 
     async def is_over(self, within_s: float) -> bool:
-        """Whether nothing is left that was erased until now, within so many seconds."""
+        """Wait for up to so many seconds. Returns whether everything that was erased until now has been removed."""
         if self._removed < self._erased:
             try:
                 async with asyncio.timeout(within_s):

@@ -1,7 +1,7 @@
-"""An entity that is added alone, with its change and the commit, in one trip to the database.
+"""Adding a single entity, with its change and the commit, in one trip to the database.
 
-Most writes are such. SQLite commits those that wait together; PostgreSQL runs one statement in autocommit, so that
-the lock that orders commits is held for that statement only.
+Most writes are like this. On SQLite several of them share a COMMIT. On PostgreSQL it is one statement in autocommit, so
+the lock that orders commits is held only for that statement.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,14 @@ E = TypeVar("E", bound=Entity)
 
 NEW: Final = "new_"
 CHANGE: Final = "change_"
-"""What the names of parameters begin with: both tables have a version."""
+"""Prefixes of the names of parameters. They are needed because both tables have a column `version`."""
 
 UNKNOWN_ID: Final = 0
 
 
 def can_be_alone(store: Store[N, E], unit: Writing) -> TypeGuard[SqlStore[N, E]]:
-    """Whether the addition is all that there is to do: nothing ran before, nothing is to be locked or checked."""
+    """Whether the addition can be the whole unit: no statement ran before, and there are no references to lock or
+    check."""
     return (
         isinstance(store, SqlStore)
         and type(store).add is SqlStore.add
@@ -43,7 +44,7 @@ def can_be_alone(store: Store[N, E], unit: Writing) -> TypeGuard[SqlStore[N, E]]
 
 
 async def create(store: SqlStore[N, E], unit: Writing, new: N) -> tuple[E, int]:
-    """The new entity, committed, and the number of its change. Raises what `add` and `commit` raise."""
+    """Add an entity and commit. Returns it, and the number of its change. Raises what `add` and `commit` raise."""
     values = store.values_of_new(new)
     entity: Any = store.table.entity
     added = entity(id=UNKNOWN_ID, **values)
@@ -68,7 +69,8 @@ def named(prefix: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
 def creating(
     table: EntityTable[Any, Any], columns: Sequence[str], order: "sa.Select[Any] | None"
 ) -> Sequence[sa.Executable]:
-    """The statements: two on a database whose commits are in order, one where they have to be put in order."""
+    """The statements: two on SQLite, whose commits are in order, and one on PostgreSQL, which has to order its
+    commits."""
     added = sa.insert(table.table).values({name: bound(NEW, table.table.c[name]) for name in columns})
     change = {name: bound(CHANGE, changes.c[name]) for name in COLUMNS if name != "entity_id"}
     if order is None:

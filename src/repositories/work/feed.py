@@ -1,6 +1,7 @@
-"""Waiting for changes. All who wait share one query for each new change, and one a few times a second.
+"""Waiting for changes. All waiting requests share one query after each commit, and one a few times a second.
 
-The look-out reads what is new and matches it with the filters of all who wait. So a change wakes those whom it is for.
+A task, the look-out, reads new changes and compares them with the filters of all waits. So a change wakes only the
+requests that asked for it.
 """
 
 import asyncio
@@ -16,10 +17,10 @@ from domain.lists.filters import Filter, matches
 from repositories.work.places import Places
 
 LOOK_EVERY_S: Final = 0.25
-"""How late a change by another process may be noticed. One by this process is noticed at once."""
+"""How late a change by another process may be noticed. A change by this process is noticed at once."""
 
 READ_AT_ONCE: Final = 100
-"""How many changes the look-out asks for: the most that it has in memory."""
+"""How many changes the look-out reads at once, and so has in memory."""
 
 log = logging.getLogger("roster")
 
@@ -35,9 +36,9 @@ class Wait:
 
 
 class Feed:
-    """Who waits for changes, and the look-out that reads them while anybody does.
+    """All waits for changes, and the look-out, which runs while there are any.
 
-    `read` gives up to `READ_AT_ONCE` changes that come after a number, in their order.
+    `read` returns up to `READ_AT_ONCE` changes after a number, in their order.
     """
 
     def __init__(self, read: Callable[[int], Awaitable[Sequence[Change]]], limits: Limits) -> None:
@@ -56,15 +57,16 @@ class Feed:
             self._news.set()
 
     def release(self) -> None:
-        """End all waits, and those that begin later."""
+        """End all waits, including those that begin later."""
         self._released = True
         for wait in self._waits:
             wait.over.set()
 
     async def wait_beyond(self, since: int, within_s: float, filter: Filter | None, caller: str) -> float:
-        """Return when there is a change that matches, with a higher number than `since`, or the time is over.
+        """Wait until there is a change that matches and has a higher number than `since`, for at most `within_s`
+        seconds.
 
-        Returns the seconds that are left then. Raises `Busy` while too many wait.
+        Returns the seconds that are left. Raises `Busy` while too many requests wait.
         """
         now = asyncio.get_running_loop().time
         end = now() + within_s
@@ -80,7 +82,7 @@ class Feed:
         if self._look_out is None:
             self._seen = wait.since
             self._look_out = asyncio.create_task(self._look())
-        elif wait.since < self._seen:  # a change may have come since the caller looked
+        elif wait.since < self._seen:  # there may be a change since the caller looked
             self._seen = wait.since
             self._news.set()
         try:
@@ -92,7 +94,7 @@ class Feed:
                 self._look_out = None
 
     async def _look(self) -> None:
-        """No error ends it: those who wait get the change when the database answers again."""
+        """Read new changes. Errors do not end it: waiting requests get the change when the database answers again."""
         failed = False
         while True:
             self._news.clear()
@@ -110,7 +112,7 @@ class Feed:
     async def _tell_news(self) -> None:
         seen = self._seen
         while changes := await self._read(seen):
-            if self._seen >= seen:  # else somebody came meanwhile who has seen less
+            if self._seen >= seen:  # otherwise a new wait from an earlier number began meanwhile
                 self._seen = changes[-1].seq
                 self._tell(changes)
             seen = self._seen

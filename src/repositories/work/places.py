@@ -1,4 +1,4 @@
-"""Places for what holds something for long, such as a stream or a wait: so many in all, so many for each caller."""
+"""Places: they limit streams, waits and the like, in total and for each caller."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ TOO_MANY_STREAMS: Final = "Too many streams are under way. Try again shortly."
 
 
 class Places:
-    """Places that are taken at once or not at all: nobody waits for one."""
+    """A limited number of places. Nobody waits for a place: it is taken at once or refused."""
 
     def __init__(self, number: int, per_caller: int, refusal: str) -> None:
         self._number = number
@@ -21,12 +21,13 @@ class Places:
 
     @property
     def taken(self) -> int:
-        """How many are taken."""
+        """The number of taken places."""
         return self._taken.total()
 
     @contextmanager
     def one(self, caller: str) -> Iterator[None]:
-        """Raises `Busy` while all are taken, or all that one caller may have."""
+        """Take a place for the duration of the block. Raises `Busy` if all are taken, or all that this caller may
+        have."""
         if self.taken >= self._number or self._taken[caller] >= self._per_caller:
             raise Busy(self._refusal)
         self._taken[caller] += 1

@@ -36,18 +36,18 @@ N = TypeVar("N")
 E = TypeVar("E", bound=Entity)
 
 PAUSE_S: Final = 0.04
-"""The longest wait before the second attempt. It doubles with each further one."""
+"""The longest wait before the second attempt, in seconds. It doubles with each further attempt."""
 
 
 CLEARED_EVERY_S: Final = 600
 LEFT_EVERY_S: Final = 10.0
 SCRUBBED_WITHIN_S: Final = 1.0
-"""How long an erasure waits for its traces to be gone from the files."""
+"""How long a request that erases waits until the values are removed from the files, in seconds."""
 
 
 @contextmanager
 def moving(replica: Replica | None, context: RequestContext) -> Iterator[None]:
-    """What a replica fails to do is `Contended`: it is run again, on the primary."""
+    """Translates failures of a replica into `Contended`, so that the operation runs again, on the primary."""
     try:
         yield
     except (Contended, Damaged, NoSpace) as error:
@@ -59,7 +59,7 @@ def moving(replica: Replica | None, context: RequestContext) -> Iterator[None]:
 
 
 class SqlUnitOfWork(SqlStores):
-    """One transaction, which begins with the first statement."""
+    """A writing unit: one transaction, which begins with the first statement."""
 
     def __init__(
         self, database: Database, executor: Transaction, context: RequestContext, now: datetime, relations: Relations
@@ -84,13 +84,13 @@ class SqlUnitOfWork(SqlStores):
         self._context = context
 
     async def commit(self, result: T) -> Committed[T]:
-        self.unit.executor.require_open()  # a dry run without changes would not ask it anything
+        self.unit.executor.require_open()  # a dry run without changes runs no statement that would check this
         await self.unit.settle()
         who, executor, journal = self._context, self.unit.executor, self.unit.journal
         changes = journal.changes(actor=who.actor, request_id=who.request_id, at=self.now)
         ends = bool(changes) and not (who.dry_run or who.idempotency_key or journal.erased)
         seq = await append(executor, changes, self._database.commit_order, last=ends) or journal.seq
-        await self._erase()  # in the changes of this unit too
+        await self._erase()  # after the changes of this unit are written, because they may have values too
         if who.dry_run:
             await executor.rollback()
             return Committed(result)
@@ -125,14 +125,15 @@ class SqlUnitOfWork(SqlStores):
             await deliveries.redact(self.unit.executor, entity, about)
 
     async def require_first(self, key: IdempotencyKey) -> None:
-        """Raises `AlreadyDone` or `IdempotencyKeyReused` if the key was used, `InFlight` if it is in use."""
+        """Raises `AlreadyDone` or `IdempotencyKeyReused` if the key was used before, and `InFlight` if it is in use."""
         if not await self._database.claim(self.unit.executor, f"{self._context.actor} {key.key}"):
             raise InFlight(IN_FLIGHT)
         await find_answer(self.unit.executor, self._context.actor, key, self.now)
 
 
 class SqlUnitsOfWork:
-    """The directory in a database. One with more kinds of entities is a subclass with other units and tables."""
+    """The directory in a database. For a directory with more kinds of entities, derive a class with other units and
+    tables."""
 
     reading_unit = SqlReadStores
     writing_unit = SqlUnitOfWork
@@ -165,7 +166,7 @@ class SqlUnitsOfWork:
         self._background.run(job, what)
 
     async def _scrub_what_is_left(self) -> None:
-        """By a process that was killed before it was done, or by a command beside the server, which leaves it to it."""
+        """Do the work that is left by a process that was killed, or by a command, which leaves it to the server."""
         if self._scrubbing.is_idle and await self._database.has_traces():
             self._scrubbing.erased()
 
@@ -173,7 +174,7 @@ class SqlUnitsOfWork:
         return await self._scrubbing.is_over(SCRUBBED_WITHIN_S)
 
     async def clear_answers(self) -> None:
-        """Remove the stored answers that are too old to be given again, a few at a time."""
+        """Remove expired answers, a few at a time."""
         more = True
         while more:
             async with self._database.transaction() as executor:
@@ -217,7 +218,8 @@ class SqlUnitsOfWork:
                 yield work
 
     def _replica_for(self, context: RequestContext) -> Replica | None:
-        """Where this context may read besides the primary. It notes what the context sees there, or on the primary."""
+        """The replica that this context may use, if any. Notes in the context which change it sees there, or on the
+        primary."""
         replicas = self._database.replicas
         if replicas is None or context.min_seq is None:
             return None
@@ -247,4 +249,4 @@ class SqlUnitsOfWork:
         return await self._database.begin_epoch(self._clock(), beyond=beyond)
 
     async def pause(self, attempt: int) -> None:
-        await asyncio.sleep(random.uniform(0, PAUSE_S * 2 ** (attempt - 1)))  # noqa: S311  # only spreads the load
+        await asyncio.sleep(random.uniform(0, PAUSE_S * 2 ** (attempt - 1)))  # noqa: S311  # only to spread the load

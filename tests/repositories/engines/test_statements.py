@@ -118,7 +118,7 @@ def test_a_type_that_the_drivers_do_not_treat_alike_is_refused(
     with pytest.raises(Unsupported) as unsupported:
         prepare(statement, dialect, parameters)
     assert str(unsupported.value) == (
-        f"{where} is of the type {type(column.type).__name__}, which the drivers do not take and give alike. "
+        f"{where} is of the type {type(column.type).__name__}, which does not work the same with both drivers. "
         "Use a type of `repositories.engines.schema`, or the unit's session."
     )
 

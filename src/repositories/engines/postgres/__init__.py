@@ -1,1 +1,1 @@
-"""PostgreSQL over asyncpg: a pool that writes, and one that reads."""
+"""PostgreSQL through asyncpg."""

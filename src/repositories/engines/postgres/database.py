@@ -1,4 +1,4 @@
-"""PostgreSQL over asyncpg: a pool that writes, a pool that reads in autocommit, a pool for snapshots."""
+"""PostgreSQL through asyncpg, with three pools: for writing, for reading in autocommit, and for snapshots."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,8 @@ from repositories.engines.revisions import SchemaStatus, Upgrade
 T = TypeVar("T")
 
 COMMIT_ORDER_LOCK: Final = 0x526F73746572
-"""The advisory lock ("Roster" in ASCII) that a writing transaction holds from its change rows to its end."""
+"""The advisory lock ("Roster" in ASCII) that a writing transaction holds from the INSERT of its changes until its
+end."""
 
 SCHEMA_LOCK: Final = COMMIT_ORDER_LOCK + 1
 
@@ -49,8 +50,8 @@ class PostgresDatabase:
     warning = None
     locks_rows = True
     commit_order = sa.select(sa.func.pg_advisory_xact_lock(COMMIT_ORDER_LOCK))
-    """The lock is taken just before the change rows are numbered. So a later commit has the higher number, and a reader
-    of the feed who remembers one number misses nothing. Without the lock, numbers become visible in any order."""
+    """Takes the lock just before the changes are numbered. So a later commit has a higher number, and a reader of the
+    feed who remembers one number misses nothing. Without the lock, numbers could become visible in any order."""
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class PostgresDatabase:
                 await transaction.rollback()
 
     async def start(self) -> None:
-        """Open the pools. Raises `NotReady` if the schema is behind: upgrading is a step of its own here."""
+        """Open the pools. Raises `NotReady` if the schema is old: on PostgreSQL, upgrading is a separate step."""
         if self._reading is not None:
             return
         (await self.status()).require_usable()
@@ -139,7 +140,7 @@ class PostgresDatabase:
         self._reading = self._writing = self._streaming = None
 
     async def upgrade(self) -> Upgrade:
-        """Bring the schema to its head. Several processes may do so at once."""
+        """Upgrade the schema to the newest revision. Several processes may do this at once."""
         async with self._connected() as connection:
             await connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
             await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
@@ -197,7 +198,7 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction on a connection of SQLAlchemy's own, as Alembic needs it."""
+        """A transaction on a connection of SQLAlchemy, which Alembic needs."""
         with self._reached():
             async with self.engine.begin() as connection:
                 yield connection
@@ -219,7 +220,7 @@ class PostgresDatabase:
         await executor.fetch(HOLD, {"name": name})
 
     async def note_erasure(self, executor: Transaction) -> None:
-        """Autovacuum removes dead rows."""
+        """Nothing to do: autovacuum removes dead rows."""
 
     async def has_traces(self) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL, or of its driver, means to the caller."""
+"""The translation of errors of PostgreSQL and its driver into refusals."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +23,11 @@ DRIVER_ERRORS: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # a command on a connection that the server has closed
-    OSError,  # time-outs too
+    OSError,  # this includes time-outs
 )
 
 READ_ONLY: Final = "25006"
-"""To a writer: this server became a standby. To a reader it is a defect."""
+"""read_only_sql_transaction. For a writer: this server has become a standby. For a reader it is a defect."""
 
 CONTENDED: Final = {"40001", "40P01"}  # serialization failure, deadlock
 CONNECTION_LOST: Final = ("08", "57P01", "57P02", "57P03", "25P03")  # by class or code
@@ -50,7 +50,7 @@ MEANINGS: Final[Mapping[str, Callable[[], Refusal]]] = {
 
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """The refusal that an error of the driver means; None if it is a defect."""
+    """The refusal for an error of the driver; None if the error is a defect."""
     code = code_of(error)
     if code == "23505":
         return Conflict(*fields_in(getattr(error, "detail", None) or ""))
@@ -66,14 +66,15 @@ def refusal_of(error: Exception) -> Refusal | None:
 def refusal_of_write(error: Exception) -> Refusal | None:
     """The same for an error of a writing transaction."""
     return (
-        Contended("The database does not take writes here any more.")
+        Contended("This database server no longer accepts writes.")
         if code_of(error) == READ_ONLY
         else refusal_of(error)
     )
 
 
 def refusal_of_connection(error: Exception) -> Refusal:
-    """The same for an error while a connection is made: the server is down, or does not let Roster in any more."""
+    """The same for an error while a connection is opened: the server is down, or no longer accepts Roster's
+    credentials."""
     refusal = refusal_of(error)
     return refusal if isinstance(refusal, Busy) else Unreachable()
 
@@ -86,7 +87,7 @@ def refusal_of_commit(error: Exception) -> Refusal | None:
 
 
 def was_never_sent(error: asyncpg.InternalClientError) -> bool:
-    """Whether the driver itself refused a command, because it still cleans up after the loss of the connection."""
+    """Whether the driver refused a command without sending it, because it is still cleaning up a lost connection."""
     return "cannot switch to state" in str(error)
 
 
@@ -96,7 +97,7 @@ def never_sent() -> Contended:
 
 @contextmanager
 def translating_errors(refusal: Callable[[Exception], Refusal | None] = refusal_of) -> Iterator[None]:
-    """Errors of the driver leave the block as the refusals that they mean. Others are defects and stay as they are."""
+    """Translates errors of the driver in the block into refusals. Other exceptions are defects and stay unchanged."""
     try:
         yield
     except DRIVER_ERRORS as error:
@@ -122,7 +123,7 @@ COLUMNS: Final = re.compile(r"\(([^()]*)\)=")
 
 
 def fields_in(detail: str) -> list[str]:
-    """`Key (owner_id, name_key)=(7, apollo) already exists.` is about the fields owner_id and name.
+    """The fields in an error such as `Key (owner_id, name_key)=(7, apollo) already exists.`: owner_id and name.
 
     A column that ends in `_key` holds the folded form of a field. The text may be in any language.
     """

@@ -1,4 +1,4 @@
-"""What `roster doctor` looks at in PostgreSQL. It writes nothing."""
+"""What `roster doctor` examines in PostgreSQL. It writes nothing."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,12 +19,13 @@ CLOCK_APART_S: Final = 5
 
 
 def examine(connection: sa.Connection, pool_size: int) -> Iterator[Finding]:
-    """Of one server process: each takes up to twice its pool, and a few for streams."""
+    """Examine the server. `pool_size` is that of one server process, which opens up to twice as many connections, and a
+    few for streams."""
     settings: Mapping[str, str] = {row.name: row.setting for row in connection.execute(ASKED)}
     yield Finding("server", Level.OK, f"PostgreSQL {settings['server_version']}")
     yield finding(
         "role",
-        "takes writes" if not connection.scalar(RECOVERING) else "a standby, which takes no writes",
+        "takes writes" if not connection.scalar(RECOVERING) else "a standby, which accepts no writes",
         ok=not connection.scalar(RECOVERING),
         mend="name the primary in ROSTER_DATABASE_URL",
     )
@@ -36,7 +37,7 @@ def examine(connection: sa.Connection, pool_size: int) -> Iterator[Finding]:
         "synchronous_commit",
         settings["synchronous_commit"],
         ok=settings["synchronous_commit"] != "off",
-        mend="ALTER SYSTEM SET synchronous_commit = on; else a power cut loses what was acknowledged",
+        mend="ALTER SYSTEM SET synchronous_commit = on; otherwise a power cut loses acknowledged writes",
         worst=Level.WARN,
     )
     most, used, needed = int(settings["max_connections"]), connection.scalar(IN_USE) or 0, 2 * pool_size + 4

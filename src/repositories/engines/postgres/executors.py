@@ -1,4 +1,4 @@
-"""How statements run on PostgreSQL: reads on any connection of a pool, writes in transactions."""
+"""Executors on PostgreSQL: reads use any connection of a pool, writes run in transactions."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -30,7 +30,7 @@ DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
 
 class ConnectionExecutor:
-    """Reads on one connection, in the transaction that it is in."""
+    """Runs statements on one connection, in its transaction."""
 
     refusal_of = staticmethod(refusal_of)
 
@@ -51,8 +51,8 @@ class ConnectionExecutor:
 
 
 async def execute(connection: "Connection", sql: str, arguments: Sequence[Any]) -> Result:
-    """As the driver's `fetch`, with what a session needs besides the rows."""
-    prepare: Any = connection._prepare  # type: ignore[attr-defined]  # noqa: SLF001  # the public one prepares anew each time
+    """Like the driver's `fetch`, with the description and the count that a session needs."""
+    prepare: Any = connection._prepare  # type: ignore[attr-defined]  # noqa: SLF001  # the public method prepares again each time
     try:
         statement = await prepare(sql, use_cache=True)
         rows = await statement.fetch(*arguments)
@@ -65,17 +65,17 @@ async def execute(connection: "Connection", sql: str, arguments: Sequence[Any]) 
 
 async def execute_many(connection: "Connection", sql: str, arguments: Sequence[Sequence[Any]]) -> Result:
     await connection.executemany(sql, arguments)
-    return Result((), None, -1)  # the driver does not count
+    return Result((), None, -1)  # the driver does not count rows here
 
 
 def count_in(status: str) -> int:
-    """`INSERT 0 3` is about three rows, `SAVEPOINT` about none."""
+    """The number of rows in a status: 3 in `INSERT 0 3`, and none in `SAVEPOINT`."""
     count = status.rpartition(" ")[2]
     return int(count) if count.isdigit() else -1
 
 
 class PooledExecutor:
-    """Reads in autocommit, each statement on any connection of the pool."""
+    """Reads in autocommit. Each statement uses any connection of the pool."""
 
     def __init__(self, connections: "Connections", kind: Kind) -> None:
         self._connections = connections
@@ -97,12 +97,12 @@ class PooledExecutor:
 BEGIN_SNAPSHOT: Final = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '{}ms'"
 )
-"""A snapshot may wait for the client that reads it as long as its stream may take."""
+"""A snapshot may be idle for as long as its stream may take, because it waits for the client."""
 
 
 @asynccontextmanager
 async def snapshot_on(connections: "Connections", limits: Limits) -> AsyncIterator[ConnectionExecutor]:
-    """All reads see one state, on a connection of their own."""
+    """An executor whose reads all see the same state. It has a connection of its own."""
     async with connections.one() as connection:
         try:
             with translating_errors():
@@ -113,7 +113,7 @@ async def snapshot_on(connections: "Connections", limits: Limits) -> AsyncIterat
 
 
 class PostgresTransaction(TransactionState, ConnectionExecutor):
-    """A transaction on a connection of its own. It begins with its first statement."""
+    """A transaction on its own connection. It begins with its first statement."""
 
     refusal_of = staticmethod(refusal_of_write)
 
@@ -154,7 +154,7 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
     async def _begin(self) -> None:
         self.require_open()
         if not self._begun:
-            self._begun = True  # before the await: if that is cancelled, the transaction may have begun
+            self._begun = True  # before the await: if it is cancelled, the transaction may have begun
             with translating_errors(self.refusal_of):
                 await self._connection.execute("BEGIN")
 
@@ -163,7 +163,8 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
         return self._begun
 
     async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
-        """In autocommit. While the statement is under way it may commit at any moment, so its errors are a COMMIT's."""
+        """Runs the statement in autocommit. It may commit at any moment, so its errors are treated like those of a
+        COMMIT."""
         self.require_open()
         self.has_ended = True
         (statement,) = statements
@@ -174,7 +175,7 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
             except asyncpg.InternalClientError as error:
                 if not was_never_sent(error):
                     raise
-                cut(self._connection)  # else the next attempt may get it again
+                cut(self._connection)  # otherwise the next attempt may get it again
                 raise never_sent() from error
         return prepared.read(rows)
 

@@ -1,8 +1,8 @@
-"""A pool of asyncpg's connections, with a bound on every wait: for one, for its rest, for the end of all.
+"""A pool of asyncpg connections with a bound on every wait: for a connection, for its release, and for its close.
 
-A server that is frozen, or behind a network that is gone, answers nothing and refuses nothing. asyncpg then waits for
-ever in three places: for the answer to a statement, unless there is a command time-out; for the end of a statement that
-was given up, before the connection is used or released; and for the end of a connection that is closed.
+If a server is frozen, or its network is gone, it neither answers nor refuses. Then asyncpg waits for ever in three
+places: for the answer to a statement, unless there is a command time-out; for the end of a cancelled statement, before
+the connection is used again or released; and for the end of a connection that is closed.
 """
 
 import asyncio
@@ -48,25 +48,28 @@ class Connections:
         self._name: Pool = name
 
     async def close(self) -> None:
-        """Close the connections, or cut them if the server does not answer in time."""
+        """Close the connections. Abort them if the server does not answer in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.stop_s):
                 await self._pool.close()
 
     def cut(self) -> None:
-        """End all connections now, and the statements on them: the server does not answer any more."""
+        """Abort all connections and their statements now, because the server does not answer."""
         self._pool.terminate()
 
     @asynccontextmanager
     async def one(self) -> "AsyncIterator[Connection]":
-        """Raises `Busy` after the time-out, or at once, and `Unreachable` if a connection cannot be made."""
+        """A connection. Raises `Busy` after the time-out, or at once if the queue is too long, and `Unreachable` if a
+        connection cannot be opened."""
         connection = await self._acquire()
         since = time.perf_counter()
         self.meter.in_use(self._name, 1)
         try:
             yield connection
         except Contended as refusal:
-            if code_of(refusal.__cause__) == READ_ONLY:  # all lead to a server that was the primary
+            if (
+                code_of(refusal.__cause__) == READ_ONLY
+            ):  # all connections lead to a server that is no longer the primary
                 await self._pool.expire_connections()
             raise
         finally:
@@ -75,7 +78,8 @@ class Connections:
             await self._release(connection)
 
     async def _release(self, connection: "Connection") -> None:
-        """If a connection does not become idle in time, the pool cuts it, and makes another one when one is needed."""
+        """Release a connection. If it does not become idle in time, the pool aborts it, and opens another one when
+        needed."""
         with suppress(*DRIVER_ERRORS):
             await self._pool.release(connection, timeout=self._limits.end_s)
 
@@ -86,7 +90,7 @@ class Connections:
         self._queue.waiting += 1
         try:
             with translating_errors(refusal_of_connection):
-                async with asyncio.timeout(self._timeout_s):  # the pool's own time-out makes a task for each call
+                async with asyncio.timeout(self._timeout_s):  # the pool's own time-out creates a task for each call
                     return await self._pool.acquire()
         except Refusal as refusal:
             self.meter.failed(refusal)
@@ -97,7 +101,8 @@ class Connections:
 
 
 async def undo(connection: "Connection", within_s: float) -> None:
-    """Roll back. A connection that may still be in a transaction after that is cut: the pool makes another one."""
+    """Roll back. If the connection may still be in a transaction after that, abort it. The pool then opens another
+    one."""
     try:
         async with asyncio.timeout(within_s):
             await connection.execute("ROLLBACK")
@@ -108,12 +113,12 @@ async def undo(connection: "Connection", within_s: float) -> None:
 
 
 def cut(connection: "Connection") -> None:
-    with suppress(asyncpg.InterfaceError):  # it is lost already
+    with suppress(asyncpg.InterfaceError):  # it was lost already
         connection.terminate()
 
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-"""TCP keep-alive: after how many seconds of silence a peer is probed, how often, and how many probes may fail."""
+"""TCP keep-alive: the seconds of silence before the first probe, the seconds between probes, and how many may fail."""
 
 
 async def prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -122,12 +127,12 @@ async def prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]") -
 
 
 def keep_alive(peer: socket.socket) -> None:
-    """Let the system find out that a peer is gone while its connection is idle. Local sockets do not need it."""
+    """Let the operating system notice when the peer of an idle connection is gone. Local sockets do not need this."""
     if peer.family == socket.AF_UNIX:
         return
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEPALIVE.items():
-        if option := getattr(socket, name, None):  # not every system has them
+        if option := getattr(socket, name, None):  # not every operating system has them
             peer.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
@@ -137,4 +142,5 @@ async def read_json_as_stored(connection: "asyncpg.Connection[asyncpg.Record]") 
 
 
 async def leave_as_is(connection: Any) -> None:
-    """No reset between uses: no connection here keeps a state, and the round trip costs as much as a read."""
+    """Do not reset a connection between uses: connections keep no state here, and the round trip costs as much as a
+    read."""

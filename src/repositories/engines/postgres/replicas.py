@@ -1,7 +1,7 @@
-"""Streaming replicas of PostgreSQL: what each of them has, how far it is behind, and whether it lives.
+"""Streaming replicas of PostgreSQL: how much each of them has, its lag, and whether it is alive.
 
-All of it is measured by the one thing that readers ask for: the number of the last change. Neither the clocks of the
-servers nor what they think of their replication matter.
+All of this is measured by the number of the last change, which is also what readers ask for. The clocks of the servers
+and their replication statistics are not used.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ LOOK_EVERY_S: Final = 0.25
 """How often each server is asked for its last change."""
 
 ANSWER_WITHIN_S: Final = 0.7
-"""A replica that does not answer in this time is given up. With the time between two looks that is within a second."""
+"""A replica that does not answer in this time counts as dead. With the time between two looks, this is a second."""
 
 SHOWN_S: Final = 600
-"""How far behind a replica may be so that it is still known how far."""
+"""The largest lag that can be measured, in seconds."""
 
 IDENTITY: Final = "SELECT system_identifier, current_database() FROM pg_control_system()"
 
@@ -38,7 +38,7 @@ log = getLogger("roster")
 
 
 class Identity(NamedTuple):
-    """Which directory it is. A replica has that of its primary, also after a failover."""
+    """Identifies a directory. A replica has the identity of its primary, even after a failover."""
 
     cluster: int
     database: str
@@ -46,11 +46,12 @@ class Identity(NamedTuple):
 
 class AnotherDirectoryError(Exception):
     def __init__(self) -> None:
-        super().__init__("it is no replica of this database")
+        super().__init__("it is not a replica of this database")
 
 
 class Lookout:
-    """Asks one server for its last change, on a connection of its own: those for requests may all be taken."""
+    """Asks one server for its last change. It has its own connection, because all connections for requests may be in
+    use."""
 
     def __init__(self, server: Server) -> None:
         self.identity: Identity | None = None
@@ -58,7 +59,7 @@ class Lookout:
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
     async def last_change(self, wanted: Identity | None = None) -> int:
-        """Raises an error of the driver, a time-out, or `AnotherDirectoryError` if it is not the wanted one."""
+        """The number of the last change. Raises an error of the driver, a time-out, or `AnotherDirectoryError`."""
         try:
             if self._connection is None:
                 self._connection = await self._server.connect()
@@ -87,7 +88,7 @@ class Lookout:
 
 
 class Heads:
-    """When which change was the last one of the primary, as far back as it matters."""
+    """Recent observations of the primary: which change was its last one, and when."""
 
     def __init__(self, kept_s: float) -> None:
         self._kept_s = kept_s
@@ -98,7 +99,7 @@ class Heads:
         return self._seen[-1][1] if self._seen else 0
 
     def saw(self, seq: int, at: float) -> None:
-        """`at` is when the question was sent: what the primary had then is up to this number."""
+        """Note the last change of the primary. `at` is the time at which the question was sent."""
         if self._seen and self._seen[-1][1] == seq:
             self._seen.pop()
         self._seen.append((at, seq))
@@ -106,18 +107,18 @@ class Heads:
             self._seen.popleft()
 
     def had_no_more_than(self, seq: int) -> float:
-        """The last moment at which the primary is known to have had no change beyond this one."""
+        """The latest time at which the primary is known to have had no change after this one."""
         return next((at for at, head in reversed(self._seen) if head <= seq), -math.inf)
 
 
 class PostgresReplica:
-    """One replica. Its pools are there while it answers."""
+    """One replica. It has pools only while it answers."""
 
     def __init__(self, server: Server, pool_size: int, meter: Meter) -> None:
         self.name = server.place
         self.seq = 0
         self.as_of = -math.inf
-        """The primary's state then, by `time.monotonic`, is in what it has."""
+        """The replica has everything that the primary had at this time of `time.monotonic`."""
 
         self.is_well = False
         self._server = server
@@ -146,7 +147,8 @@ class PostgresReplica:
         self._is_suspect.set()
 
     async def look(self, wanted: Identity, heads: Heads) -> None:
-        """Learn what it has. Raises an error of the driver, a time-out, or `AnotherDirectoryError`."""
+        """Ask the replica for its last change. Raises an error of the driver, a time-out, or
+        `AnotherDirectoryError`."""
         self._is_suspect.clear()
         seq = await self._lookout.last_change(wanted)
         if self._reading is None:
@@ -161,13 +163,14 @@ class PostgresReplica:
         self.is_well = True
 
     async def rest(self) -> None:
-        """Until the next look, which is at once after a read failed."""
+        """Wait until the next look. After a failed read it follows at once."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_EVERY_S):
                 await self._is_suspect.wait()
 
     def lose(self, error: Exception) -> None:
-        """It does not answer. The statements that wait for it fail now, and run on the primary."""
+        """Stop using the replica, because it does not answer. Statements that wait for it fail now, and run on the
+        primary."""
         self.is_well = False
         if (reason := str(error) or type(error).__name__) != self._reason:
             self._reason = reason
@@ -184,7 +187,7 @@ class PostgresReplica:
 
 
 class PostgresReplicas:
-    """Those that an operator named, in turns."""
+    """All replicas that the operator has configured. Reads use them in turn."""
 
     def __init__(
         self, primary: Server, servers: Sequence[Server], *, lag_s: float, pool_size: int, meter: Meter
@@ -227,7 +230,7 @@ class PostgresReplicas:
         self._primary.close()
 
     async def _watch_primary(self) -> None:
-        """While it does not answer, nothing new is known, and the replicas count as ever further behind."""
+        """Ask the primary for its last change. While it does not answer, the lag of all replicas grows."""
         while True:
             at = time.monotonic()
             with suppress(*DRIVER_ERRORS):
@@ -245,7 +248,7 @@ class PostgresReplicas:
             await replica.rest()
 
     async def examine(self) -> Sequence[Finding]:
-        """For `roster doctor`, without having started."""
+        """Examine the replicas for `roster doctor`. It works without `start`."""
         try:
             return [await self._examined(server) for server in self._servers]
         finally:
@@ -267,5 +270,5 @@ class PostgresReplicas:
 
 
 def opened(connections: Connections | None) -> Connections:
-    assert connections is not None, "the replica was not asked whether it is well"  # noqa: S101
+    assert connections is not None, "the replica was not examined"  # noqa: S101
     return connections

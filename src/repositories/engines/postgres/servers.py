@@ -1,4 +1,4 @@
-"""One PostgreSQL server: how it is reached, and with which settings of a connection."""
+"""Connecting to PostgreSQL, and the settings of a connection."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -21,12 +21,12 @@ SESSION: Final[Mapping[str, str]] = {
     "timezone": "UTC",
     "lock_timeout": "3s",
     "idle_in_transaction_session_timeout": "10s",
-    "jit": "off",  # its compiling costs more than these short statements
+    "jit": "off",  # compiling costs more than these short statements
 }
 READ_ONLY: Final[Mapping[str, str]] = {**SESSION, "default_transaction_read_only": "on"}
 
 GIVEN_UP_AFTER_S: Final = 1
-"""How much later than the server this side ends a statement: the server may be frozen."""
+"""Seconds after the server's own time-out at which the client ends a statement, because the server may be frozen."""
 
 
 READ_WRITE: Final = "read-write"
@@ -34,10 +34,11 @@ PRIMARY: Final = "primary"
 
 
 class Server:
-    """The driver reads the URL itself, in libpq's terms: sslmode, host of a socket and the like.
+    """Opens connections to the server, or to one of several hosts.
 
-    A URL may name several hosts, of which one takes writes. All are asked at the same time, because one that is dead
-    answers nothing: the driver would ask one after the other, and wait for it.
+    The driver parses the URL itself, with the parameters of libpq such as sslmode. A URL may name several hosts, of
+    which one accepts writes. All are tried at the same time. The driver would try one after the other, and wait for
+    dead ones.
     """
 
     def __init__(self, url: sa.URL, *, pool_timeout_s: float, limits: Limits) -> None:
@@ -52,8 +53,8 @@ class Server:
     async def connect(
         self, session: Mapping[str, str] = SESSION, **options: Any
     ) -> "asyncpg.Connection[asyncpg.Record]":
-        """To the host that answers first, and is what the URL wants."""
-        # a session that only reads is never "read-write" to the driver
+        """A connection to the host that answers first and is of the kind that the URL asks for."""
+        # For the driver, a session that only reads is never "read-write".
         wanted = PRIMARY if self._wanted == READ_WRITE and session is READ_ONLY else self._wanted
         options = {"timeout": CONNECT_TIMEOUT_S, **options, "target_session_attrs": wanted}
         attempts = [
@@ -94,7 +95,7 @@ Attempt = asyncio.Future["asyncpg.Connection[asyncpg.Record]"]
 
 
 async def first_of(attempts: Collection[Attempt]) -> "asyncpg.Connection[asyncpg.Record]":
-    """The first connection that is made. Raises the last error if none is."""
+    """The first connection that succeeds. Raises the last error if none does."""
     pending = set(attempts)
     while True:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

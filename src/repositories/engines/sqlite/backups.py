@@ -1,7 +1,7 @@
-"""Copies of a SQLite file: how they are made, checked and put in its place.
+"""Backups of a SQLite file: copying it, checking a copy, and restoring one.
 
-`VACUUM INTO` copies one consistent state, whatever is written meanwhile: it holds up no writer, and no writer makes it
-start again. It reads every row, so a damaged file is noticed.
+`VACUUM INTO` copies one consistent state, even if others write meanwhile. It does not block writers, and writers do not
+make it start again. It reads every row, so it notices a damaged file.
 """
 
 import os
@@ -33,7 +33,8 @@ REVOKED: Final = """
 
 
 def back_up(path: Path, to: Path) -> Backup:
-    """Copy the file. The copy has its name only when it is complete, checked and on the disk. Raises `NotReady`."""
+    """Copy the file. The copy gets its name only when it is complete, checked and synced to the disk. Raises
+    `NotReady`."""
     require_file(path)
     if to.exists():
         raise NotReady(f"{to} is there already. A backup does not replace a file.")
@@ -44,15 +45,15 @@ def back_up(path: Path, to: Path) -> Backup:
         put_in_place(part, to)
     finally:
         remove(part)
-    with suppress(OSError):  # only roster doctor reads it
+    with suppress(OSError):  # only roster doctor reads this file
         Path(f"{path}-backup").write_text(f"{to}\n")
     return backup
 
 
 def restore(path: Path, backup: Path, begin_epoch: Callable[[Path, int], int]) -> Restored:
-    """Put a copy of the backup in the place of the file, which is kept beside it. Raises `NotReady`.
+    """Replace the file by a copy of the backup. The previous file is kept. Raises `NotReady`.
 
-    `begin_epoch` brings the copy's schema to its head and begins an epoch in it, beyond a number.
+    `begin_epoch` upgrades the schema of the copy and begins a new epoch in it, after a given number.
     """
     if not backup.exists():
         raise NotReady(f"There is no file {backup}.")
@@ -77,7 +78,7 @@ def remove(path: Path) -> None:
 
 
 def copied(path: Path, to: Path) -> Contents:
-    """A private copy, checked and on the disk, and what it holds. Raises `NotReady`."""
+    """Make a private copy, check it and sync it to the disk. Returns its contents. Raises `NotReady`."""
     create_private(to)
     try:
         copy_into(path, to)
@@ -91,13 +92,13 @@ def copied(path: Path, to: Path) -> Contents:
 
 
 def checked(file: Path) -> Contents:
-    """What a file holds. Raises `NotReady` if SQLite finds it damaged."""
+    """The contents of a file. Raises `NotReady` if SQLite finds damage."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         flaws = [*connection.execute("PRAGMA integrity_check"), *connection.execute("PRAGMA foreign_key_check")]
         if flaws != [("ok",)]:
             raise NotReady(f"{file} is damaged: {flaws[0][0]}.")
         tables = [name for (name,) in connection.execute(TABLES)]
-        rows = {name: one(connection, f'SELECT count(*) FROM "{name}"') for name in tables}  # noqa: S608  # names of its own schema
+        rows = {name: one(connection, f'SELECT count(*) FROM "{name}"') for name in tables}  # noqa: S608  # names from its own schema
         return Contents(rows, one(connection, LAST_CHANGE))
 
 
@@ -107,14 +108,15 @@ def one(connection: sqlite3.Connection, sql: str) -> int:
 
 
 def highest_number(path: Path) -> int:
-    """The highest id or number of a change that was given out in a file, 0 if it cannot be read."""
+    """The highest id or number of a change that was used in a file; 0 if it cannot be read."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
         return one(connection, HIGHEST)
     return 0
 
 
 def undone_by(copy: Path, last_change: int, path: Path) -> Undone:
-    """What the file says was erased and revoked after a change, and is in the copy. Nothing, if it cannot be read."""
+    """The users and keys that were erased or revoked in the file after a change, and are in the copy. Empty if the file
+    cannot be read."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
         connection.execute("ATTACH DATABASE ? AS copy", (str(copy),))
         erased, revoked = (connection.execute(sql, (last_change,)).fetchall() for sql in (ERASED, REVOKED))
@@ -123,12 +125,12 @@ def undone_by(copy: Path, last_change: int, path: Path) -> Undone:
 
 
 def replace(path: Path, by: Path) -> Path | None:
-    """Put a file in the place of a database, and keep that one beside it. There is a file at the path all the time."""
+    """Replace a database by another file, and keep the previous one. There is always a file at the path."""
     kept = None
     if path.exists():
         settle(path)
         kept = linked_beside(path)
-    for suffix in ("-wal", "-shm"):  # of a file that could not be settled, or is gone. They would ruin another one
+    for suffix in ("-wal", "-shm"):  # left from the previous file. They would damage the new one
         log = Path(f"{path}{suffix}")
         if log.exists():
             log.replace(f"{kept or path.with_name(f'{path.name}.before-restore')}{suffix}")
@@ -137,15 +139,15 @@ def replace(path: Path, by: Path) -> Path | None:
 
 
 def settle(path: Path) -> None:
-    """Move the contents of the log into the file, as far as it can be read. Raises `NotReady` if it is in use."""
+    """Move the contents of the log into the file, if it can be read. Raises `NotReady` if the file is in use."""
     try:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE").fetchall()  # fails unless it is the only connection
+            connection.execute("PRAGMA journal_mode=DELETE").fetchall()  # fails if there is another connection
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise NotReady(f"Another program has {path} open. Stop it first. Nothing was changed.") from error
     except sqlite3.DatabaseError:
-        pass  # it is damaged, which may be why it is replaced
+        pass  # the file is damaged, which may be the reason for the restore
 
 
 def linked_beside(path: Path) -> Path:
@@ -154,7 +156,7 @@ def linked_beside(path: Path) -> Path:
         with suppress(FileExistsError):
             os.link(path, beside)
             return beside
-    raise AssertionError  # the numbers do not end
+    raise AssertionError  # count() never ends
 
 
 def put_in_place(file: Path, at: Path) -> None:

@@ -1,7 +1,7 @@
-"""Commits in groups: small units that come while one COMMIT is under way share the next one.
+"""Group commit: small units that arrive during a COMMIT share the next one.
 
-A COMMIT costs a sync of the disk. Each trip to the driver's thread costs two waits for the interpreter's lock. Among
-sixteen clients both are shared by most units. Each unit has a savepoint: one that is refused is undone alone.
+A COMMIT costs a sync of the disk. A trip to the driver's thread costs two waits for the interpreter lock (GIL). With
+sixteen clients most units share both. Each unit has a savepoint, so that a refused unit is undone alone.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class GroupCommit:
-    """Runs whole units on the writing connection. Its group takes its turn among other writers."""
+    """Runs whole units on the writing connection. A group of units waits for its turn like any other writer."""
 
     def __init__(self, connection: Connection, lock: TimedLock, meter: Meter) -> None:
         self._connection = connection
@@ -32,9 +32,11 @@ class GroupCommit:
         self._committing: asyncio.Task[None] | None = None
 
     async def run(self, work: Work[T]) -> T:
-        """Run it and commit. Raises what it raises, with nothing of it stored, or the error of the COMMIT.
+        """Run a unit and commit it. Raises what the unit raises, and then nothing of it is stored, or the error of the
+        COMMIT.
 
-        If the task is cancelled, the unit is not begun, or it is over when this raises: stored, or refused.
+        If the task is cancelled, the unit either has not begun, or has ended when this raises: it was stored or
+        refused.
         """
         job = Job(work)
         self._waiting.append(job)
@@ -66,25 +68,26 @@ class GroupCommit:
         jobs, self._waiting = self._waiting, []
         started = time.perf_counter()
         group = self._connection.submit(partial(commit_together, jobs))
-        self._lock.release()  # the next writer's first job queues behind
+        self._lock.release()  # the first job of the next writer is queued behind this one
         outcomes = await group.result
         self._meter.took("commit", time.perf_counter() - started, alarm_in(outcomes))
         deliver_batch(jobs, outcomes)
 
     async def stop(self) -> None:
-        """Returns when nothing is under way."""
+        """Returns when no unit is running."""
         if self._committing is not None:
             await self._committing
 
 
 def alarm_in(outcomes: Sequence[Outcome]) -> Refusal | None:
-    """Errors that the operator is told of. They may come from one unit, or end all."""
+    """The first error that is an alarm for the operator. It may come from one unit, or may have ended all of them."""
     refusals = (refusal_of(error) for _, error in outcomes if isinstance(error, sqlite3.Error))
     return next((refusal for refusal in refusals if isinstance(refusal, ALARMS)), None)
 
 
 def commit_together(jobs: Sequence[Job[Any]], connection: sqlite3.Connection) -> Sequence[Outcome]:
-    """On the driver's thread: all in one transaction. If it fails as a whole, so does each that was not refused."""
+    """Run all units in one transaction, on the driver's thread. If the transaction fails, so does each unit that was
+    not refused."""
     outcomes: list[Outcome] = [(None, None)] * len(jobs)
     try:
         begin(connection)
@@ -99,7 +102,7 @@ def commit_together(jobs: Sequence[Job[Any]], connection: sqlite3.Connection) ->
 
 
 def in_savepoint(job: Job[Any], connection: sqlite3.Connection) -> Outcome:
-    """Raises the error that undid the whole transaction, as a full disk does."""
+    """Run a unit in a savepoint. Raises an error that has undone the whole transaction, such as a full disk."""
     run("SAVEPOINT unit", connection)
     result, error = job.carry_out(connection)
     if error is not None and not connection.in_transaction:

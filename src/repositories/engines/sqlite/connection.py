@@ -1,4 +1,4 @@
-"""A connection to a SQLite file. A statement is one job for the driver's thread."""
+"""A connection to a SQLite file. Each statement is one job for the driver's thread."""
 
 import asyncio
 import sqlite3
@@ -18,24 +18,25 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 BUSY_TIMEOUT_MS: Final = 3000
-"""How long a statement waits while another process (a command beside the server) writes."""
+"""How long a statement waits while another process writes, such as a command."""
 
 UPGRADE_TIMEOUT_MS: Final = 60_000
-"""How long an upgrade waits for another one: as on PostgreSQL."""
+"""How long an upgrade waits for another upgrade. It is the same as on PostgreSQL."""
 
 BUSY_AGAIN_S: Final = 0.005
 """How long `when_free` waits before it tries again."""
 
 INTERRUPT_EVERY_S: Final = 0.01
 KEPT_BACK_S: Final = 0.001
-"""How long results of a batch wait for the read behind them. Waking the event loop for each costs as much as a read."""
+"""How long the results of a batch wait for the next read of the batch. Waking the event loop for each would cost as
+much as a read."""
 
 
 class Job(Generic[T]):
     """A function that runs on the driver's thread, and the future of its result.
 
-    The result needs two turns of the event loop to come back. The driver's own way needs three. Under load a turn is
-    milliseconds, and while a writer waits for it, all other writers wait as well.
+    The result comes back after two iterations of the event loop. The driver itself needs three. Under load an iteration
+    takes milliseconds, and while a writer waits for it, all other writers wait too.
     """
 
     def __init__(self, work: Work[T]) -> None:
@@ -47,7 +48,7 @@ class Job(Generic[T]):
         self.is_over = False
 
     def run(self, connection: sqlite3.Connection) -> None:
-        """On the driver's thread."""
+        """Run the function, on the driver's thread."""
         outcome = self.carry_out(connection)
         self._loop.call_soon_threadsafe(self.arrive, outcome)
 
@@ -55,11 +56,11 @@ class Job(Generic[T]):
         self.has_begun = True
         try:
             return self._work(connection), None
-        except Exception as error:  # raised where it was asked for
+        except Exception as error:  # raised where the result is awaited
             return None, error
 
     def arrive(self, outcome: "Outcome") -> None:
-        """On the event loop. If the task was cancelled meanwhile, nobody awaits the result any more."""
+        """Set the result, on the event loop. If the task was cancelled meanwhile, nobody awaits it any more."""
         self.is_over = True
         result, error = outcome
         if not self.result.done():
@@ -68,7 +69,7 @@ class Job(Generic[T]):
             self._over.set()
 
     async def over(self, within_s: float) -> None:
-        """Returns when it is over, or the time is."""
+        """Returns when the job has ended, or after `within_s` seconds."""
         self._over = self._over or asyncio.Event()
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -81,9 +82,9 @@ Outcome = tuple[Any, Exception | None]
 class Connection(aiosqlite.Connection):
     """Executes, fetches and closes in one job.
 
-    The stock connection takes a job for each of the three. A task that is cancelled between them leaves the statement
-    open, and the file stays locked until the garbage collector runs. Here a cancelled task interrupts its statement
-    and waits until it has ended. So tasks must not share a connection, except by `read` and `read_batched`, which
+    A plain aiosqlite connection uses three jobs for this. If a task is cancelled between them, the statement stays
+    open, and the file stays locked until the garbage collector runs. Here a cancelled task interrupts its statement and
+    waits until it has ended. So tasks must not share a connection, except through `read` and `read_batched`, which
     interrupt nothing.
     """
 
@@ -96,19 +97,20 @@ class Connection(aiosqlite.Connection):
         try:
             return await super()._connect()
         except sqlite3.Error:
-            # The driver has told its thread to end but does not wait: it would report to a loop that may be closed.
+            # The driver has told its thread to end, but does not wait for it. The thread could report to a closed event
+            # loop.
             await asyncio.to_thread(self._thread.join)
             raise
 
     async def read(self, work: Work[T]) -> T:
-        """Read on a connection that others share. If the task is cancelled, the statement still runs to its end."""
+        """Read on a shared connection. If the task is cancelled, the statement still runs to its end."""
         return await self.submit(work).result
 
     async def read_batched(self, work: Work[T]) -> T:
-        """The same for a short read: all reads of one turn of the event loop are one job.
+        """The same for a short read: all reads of one iteration of the event loop are one job.
 
-        Otherwise the two threads compete for the interpreter's lock at each read, which is a fifth of the CPU of a GET
-        under load.
+        Otherwise the two threads compete for the interpreter lock (GIL) at each read. That takes a fifth of the CPU of
+        a GET under load.
         """
         job = Job(work)
         if not self._batch:
@@ -118,25 +120,25 @@ class Connection(aiosqlite.Connection):
 
     def _submit_batch(self) -> None:
         jobs, self._batch = self._batch, []
-        if self._connection is None:  # closed meanwhile: the thread has ended
+        if self._connection is None:  # it was closed meanwhile, and the thread has ended
             deliver_batch(jobs, [(None, ValueError("The connection is closed."))] * len(jobs))
         else:
             loop = asyncio.get_running_loop()
             self._tx.put_nowait((None, partial(run_batch, jobs, loop, self._connection)))
 
     def submit(self, work: Work[T]) -> Job[T]:
-        """Queue it behind the jobs before it."""
+        """Queue a job."""
         job = Job(work)
         self._tx.put_nowait((None, partial(job.run, self._conn)))
         return job
 
     async def run(self, work: Work[T]) -> T:
-        """Run it. If the task is cancelled, the job is interrupted, and has ended when this raises."""
+        """Run a job. If the task is cancelled, the job is interrupted, and has ended when this raises."""
         return await self.wait_for(self.submit(work), interruptible=True)
 
     async def wait_for(self, job: Job[T], *, interruptible: bool = False) -> T:
-        """Wait for a job, also when cancelled. It is interrupted only once it has begun: an earlier interrupt would hit
-        the job before it."""
+        """Wait for a job, even if the task is cancelled. The job is interrupted only after it has begun, because an
+        earlier interrupt would hit the job before it."""
         try:
             return await job.result
         except asyncio.CancelledError:
@@ -144,7 +146,7 @@ class Connection(aiosqlite.Connection):
             raise
 
     async def wait_until_over(self, job: Job[Any], *, interruptible: bool = False) -> None:
-        """However often the task is cancelled."""
+        """Wait for a job, however often the task is cancelled."""
         while not job.is_over:
             if interruptible and job.has_begun:
                 self._conn.interrupt()
@@ -153,7 +155,7 @@ class Connection(aiosqlite.Connection):
 
 
 def run_batch(jobs: Sequence[Job[Any]], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection) -> None:
-    """The reads of a batch. Their results go back together, but none waits long for those behind it."""
+    """Run the reads of a batch. Their results are returned together, but none waits long for later reads."""
     first, began = 0, time.perf_counter()
     outcomes: list[Outcome] = []
     for number, job in enumerate(jobs, 1):
@@ -179,7 +181,8 @@ def open_file(
     busy_timeout_ms: int | None = None,
     factory: Callable[..., sqlite3.Connection] = sqlite3.Connection,
 ) -> sqlite3.Connection:
-    """A connection whose statements wait so long for other processes: for `BUSY_TIMEOUT_MS`, if nothing is said."""
+    """A connection whose statements wait for other processes for `busy_timeout_ms`, or by default for
+    `BUSY_TIMEOUT_MS`."""
     wait_ms = BUSY_TIMEOUT_MS if busy_timeout_ms is None else busy_timeout_ms
     connection = factory(path, timeout=wait_ms / 1000, isolation_level=None, check_same_thread=False)
     for pragma in pragmas:
@@ -188,10 +191,10 @@ def open_file(
 
 
 def when_free(work: Callable[[], T], within_ms: int) -> T:
-    """Try again while the file is busy.
+    """Run `work`, again and again while the file is busy.
 
-    SQLite refuses a change of the journal mode at once while another connection writes, and a read during that change:
-    its own busy timeout does not cover them. Two first openings of one file may meet there.
+    SQLite's busy timeout does not cover two cases: a change of the journal mode while another connection writes, and a
+    read during such a change. Both fail at once. They can happen when two processes open a new file at the same time.
     """
     deadline = time.monotonic() + within_ms / 1000
     while True:
@@ -212,7 +215,7 @@ def fetch(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) ->
 
 
 class Step(NamedTuple):
-    """A statement. If it gives no rows, `otherwise` is raised."""
+    """A statement. If it returns no rows, `otherwise` is raised."""
 
     sql: str
     arguments: Sequence[Any]
@@ -220,7 +223,7 @@ class Step(NamedTuple):
 
 
 def run_all(steps: Iterable[Step], connection: sqlite3.Connection) -> list[Any]:
-    """Run these statements in order. Gives the rows of the last one."""
+    """Run these statements in order. Returns the rows of the last one."""
     rows: list[Any] = []
     for sql, arguments, otherwise in steps:
         rows = fetch(sql, arguments, connection)
@@ -235,7 +238,7 @@ def run_then(steps: Iterable[Step], work: Work[T], connection: sqlite3.Connectio
 
 
 def execute(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) -> Result:
-    """As `fetch`, with what a session asks besides."""
+    """Like `fetch`, with the description and the count that a session needs."""
     cursor = connection.execute(sql, arguments)
     try:
         return Result(cursor.fetchall(), cursor.description, cursor.rowcount, cursor.lastrowid)
@@ -250,16 +253,18 @@ def execute_many(sql: str, arguments: Sequence[Sequence[Any]], connection: sqlit
 
 
 def step(work: Work[T], begins: bool, connection: sqlite3.Connection) -> T:
-    """A statement of a transaction, with BEGIN before it if it is the first."""
+    """Run a statement of a transaction. `begins` says that it is the first: then BEGIN runs before it."""
     if begins:
         begin(connection)
-    elif not connection.in_transaction:  # SQLite undoes it by itself after some errors: what follows would be committed
+    elif (
+        not connection.in_transaction
+    ):  # SQLite rolls back by itself after some errors. Later statements would be committed one by one
         raise sqlite3.OperationalError("there is no transaction any more")
     return work(connection)
 
 
 def step_and_commit(work: Work[T], begins: bool, connection: sqlite3.Connection) -> T:
-    """The last statement of a transaction. No transaction is left behind, even after an error."""
+    """Run the last statement of a transaction, and commit. No transaction stays open, even after an error."""
     try:
         result = step(work, begins, connection)
         run("COMMIT", connection)
@@ -269,14 +274,14 @@ def step_and_commit(work: Work[T], begins: bool, connection: sqlite3.Connection)
 
 
 def begin(connection: sqlite3.Connection) -> None:
-    undo(connection)  # a unit before may have failed to
+    undo(connection)  # an earlier unit may have failed to do so
     if isinstance(connection, WritingConnection):
         connection.writer.acquire(BUSY_TIMEOUT_MS)
     run("BEGIN IMMEDIATE", connection)
 
 
 def undo(connection: sqlite3.Connection) -> None:
-    """The transaction is over: what was not committed is undone, and another process may write."""
+    """End the transaction: undo everything that is not committed, and let other processes write."""
     if connection.in_transaction:
         run("ROLLBACK", connection)
     if isinstance(connection, WritingConnection):
@@ -284,7 +289,7 @@ def undo(connection: sqlite3.Connection) -> None:
 
 
 def in_turn(work: Work[T], connection: sqlite3.Connection) -> T:
-    """Outside of a transaction, while no other process writes."""
+    """Run a job outside of a transaction, while no other process writes."""
     assert isinstance(connection, WritingConnection)  # noqa: S101
     connection.writer.acquire(BUSY_TIMEOUT_MS)
     try:

@@ -1,9 +1,10 @@
 """SQLite: one file, one writer, many readers.
 
-One server process has the file open, held by a lock beside it. Commands may write beside the server. In the server one
-connection writes. Its transactions begin as IMMEDIATE, since a deferred one that reads before it writes fails under
-load. That connection alone checkpoints. Short reads share a second connection in autocommit: each is one statement,
-fetched whole. Reads that may scan a whole table share a third one, so that no short read waits for them.
+One server process owns the file, by a lock file beside it. Commands may write while the server runs. In the server one
+connection writes. Its transactions begin as IMMEDIATE, because a deferred one that reads before it writes fails under
+load. No other connection checkpoints. Short reads share a second connection in autocommit: each is one statement, whose
+rows are fetched at once. Reads that may scan a whole table share a third connection, so that short reads do not wait
+for them.
 """
 
 import asyncio
@@ -54,31 +55,31 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
-"""FULL: with NORMAL, a power cut loses every write since the last checkpoint."""
+"""With NORMAL instead of FULL, a power cut loses every write since the last checkpoint."""
 
 ERASING: Final = ("PRAGMA secure_delete=ON",)
-"""Deleted rows are overwritten with zeros, so that no erased person stays in the file."""
+"""Deleted rows are overwritten with zeros, so that data of erased people does not stay in the file."""
 
 EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
 NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
 READING: Final = (*EVERYWHERE, *NO_CHECKPOINTS, "PRAGMA query_only=ON")
 
 GIVES_WAY_S: Final = 0.03
-"""For how long others may wait to write before a rewrite of the file is given up, and tried again later."""
+"""If another writer has waited so long, a rewrite of the file is stopped, and tried again later."""
 
 NOT_STARTED: Final = "the database was not started"
 
 WAL_RESET_FIXED_IN: Final = (3, 51, 3)
-"""Before it, two connections that write or checkpoint in the same instant may corrupt a file."""
+"""In earlier versions, two connections that write or checkpoint at the same time may corrupt a file."""
 
 
 class SqliteDatabase:
-    """The directory in one file. With `serving` it takes the file's lock: one server process for each file.
+    """The directory in one file. With `serving` it takes the lock of the file, because a file can have only one server.
 
-    It waits `handover_s` seconds for the server before it to let go of the lock.
+    It waits up to `handover_s` seconds for the previous server to release the lock.
     """
 
-    commit_order = None  # one unit writes at a time: commits are in order
+    commit_order = None  # one unit writes at a time, so commits are in order
     locks_rows = False
     replicas = None
 
@@ -119,7 +120,7 @@ class SqliteDatabase:
 
     @cached_property
     def engine(self) -> "AsyncEngine":
-        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # it loads the ORM
+        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # it imports the ORM
 
         return create_async_engine("sqlite+aiosqlite://", json_deserializer=read_json, hide_parameters=True)
 
@@ -172,12 +173,12 @@ class SqliteDatabase:
             raise
 
     async def _prepare(self) -> None:
-        """Lock, create and upgrade the file, if this is the server. A command only checks it."""
+        """Lock, create and upgrade the file, if this process is the server. A command only checks the file."""
         if not self._serving:
             (await self.status()).require_usable()
             return
         create_private(self._path)
-        await asyncio.to_thread(self._schema.require_own)  # before any file is put beside it
+        await asyncio.to_thread(self._schema.require_own)  # before any file is created beside it
         self._lock = await lock_within(self._path, self._handover_s)
         try:
             if not self._auto_upgrade and (status := await self.status()).current is not None:
@@ -188,7 +189,7 @@ class SqliteDatabase:
             raise
 
     def log_bytes(self) -> int:
-        """The bytes of the write-ahead log's file."""
+        """The size of the write-ahead log, in bytes."""
         try:
             return self._log.stat().st_size
         except FileNotFoundError:
@@ -210,9 +211,10 @@ class SqliteDatabase:
             self._lock = None
 
     async def upgrade(self) -> Upgrade:
-        """Bring the schema to its head, with foreign keys off: altering a table by copying it would cascade.
+        """Upgrade the schema to the newest revision. A file that has a schema already is copied first.
 
-        A file that has a schema is copied first.
+        Foreign keys are off, because Alembic alters a table by copying it, which would delete the rows that refer to
+        it.
         """
         create_private(self._path)
         upgrade = await asyncio.to_thread(self._schema.upgrade)
@@ -251,10 +253,10 @@ class SqliteDatabase:
         return await asyncio.to_thread(self._schema.begin_epoch, now, beyond)
 
     async def claim(self, executor: Executor, name: str) -> bool:  # noqa: ARG002
-        return True  # one process writes, and it knows its own claims
+        return True  # only one process writes, and it knows its own claims
 
     async def hold(self, executor: Executor, name: str) -> None:
-        """One unit writes at a time."""
+        """Nothing to do: one unit writes at a time."""
 
     async def note_erasure(self, executor: Transaction) -> None:
         await executor.run(NOTE_ERASURE, ())
@@ -264,17 +266,18 @@ class SqliteDatabase:
         return self._serving and await self._writing.read(what_is_left) is not Left.NOTHING
 
     async def scrub(self, *, gives_way: bool = True) -> bool:
-        """Rewrite the file, if it is not too large, and empty its log. A command leaves both to the server."""
+        """Rewrite the file, if it is not too large, and empty its log. In a command it does nothing, and the server
+        does both."""
         if not self._serving and is_locked(self._path):
             return False
         try:
             await self._in_turn(partial(rewrite, lambda: gives_way and self._write_lock.has_waited(GIVES_WAY_S)))
             return await self._in_turn(empty_log)
-        except (Busy, sqlite3.Error):  # somebody else writes, or waited to, or the disk is full
+        except (Busy, sqlite3.Error):  # another writer has the file or waits for it, or the disk is full
             return False
 
     async def _in_turn(self, work: Work[T]) -> T:
-        """Run it on the writing connection when nobody writes. Raises `Busy`."""
+        """Run a job on the writing connection while nobody writes. Raises `Busy`."""
         assert self._writing is not None, NOT_STARTED  # noqa: S101
         await self._write_lock.acquire()
         try:
@@ -296,6 +299,6 @@ def warning_about(version: tuple[int, ...]) -> str | None:
         return None
     return (
         f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug, fixed in 3.51.3. Roster avoids it, but another "
-        "program that writes to the file or checkpoints it could corrupt it: back up by roster backup. A Python with a "
-        "newer SQLite is free of it. See https://sqlite.org/wal.html#walresetbug"
+        "program that writes to the file or checkpoints it could corrupt it: back up by roster backup. "
+        "A Python with a newer SQLite does not have the bug. See https://sqlite.org/wal.html#walresetbug"
     )

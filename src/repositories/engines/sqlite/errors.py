@@ -1,4 +1,4 @@
-"""What an error of SQLite means to the caller."""
+"""The translation of errors of SQLite into refusals."""
 
 import re
 import sqlite3
@@ -10,7 +10,7 @@ from domain.errors import BrokenReference, Busy, Conflict, Contended, Damaged, N
 
 @contextmanager
 def translating_errors() -> Iterator[None]:
-    """Errors of the driver leave the block as the refusals that they mean. Others are defects and stay as they are."""
+    """Translates errors of the driver in the block into refusals. Other exceptions are defects and stay unchanged."""
     try:
         yield
     except sqlite3.Error as error:
@@ -18,7 +18,7 @@ def translating_errors() -> Iterator[None]:
 
 
 def refusal_of(error: sqlite3.Error) -> Refusal | None:
-    """The refusal that an error of the driver means; None if it is a defect."""
+    """The refusal for an error of the driver; None if the error is a defect."""
     match getattr(error, "sqlite_errorname", "").split("_")[1:]:
         case ["CONSTRAINT", "UNIQUE" | "PRIMARYKEY"]:
             refusal: Refusal | None = Conflict(*fields_in(str(error)))
@@ -42,7 +42,8 @@ def refusal_of(error: sqlite3.Error) -> Refusal | None:
 
 
 def fields_in(message: str) -> list[str]:
-    """`UNIQUE constraint failed: projects.owner_id, projects.name_key` is about the fields owner_id and name.
+    """The fields in an error such as `UNIQUE constraint failed: projects.owner_id, projects.name_key`: owner_id and
+    name.
 
     A column that ends in `_key` holds the folded form of a field.
     """

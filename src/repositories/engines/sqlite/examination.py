@@ -1,4 +1,4 @@
-"""What `roster doctor` looks at in a SQLite file. It writes nothing."""
+"""What `roster doctor` examines in a SQLite file. It writes nothing."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ BACKUP_TOO_OLD_S: Final = 7 * 24 * 3600
 
 
 def examine(path: Path) -> Iterator[Finding]:
-    """Of a file that is there."""
+    """Examine an existing file."""
     yield of_access(path)
     yield of_pages(path)
     yield of_space(path)
@@ -53,7 +53,7 @@ def of_pages(path: Path) -> Finding:
 
 
 def of_space(path: Path) -> Finding:
-    """A copy before an upgrade, and a backup, need as much as the file has."""
+    """The free space: a copy before an upgrade, and a backup, need as much as the file has."""
     free, size = shutil.disk_usage(path.parent).free, path.stat().st_size
     return finding(
         "disk",
@@ -71,7 +71,7 @@ def of_log(path: Path) -> Finding:
         "log",
         f"{log.name} has {size // MIB} MiB",
         ok=size <= LONG_LOG_BYTES,
-        mend="end the program that keeps the file open; a restart of the server empties it",
+        mend="end the program that keeps the file open, or restart the server, which empties the log",
         worst=Level.WARN,
     )
 

@@ -1,4 +1,4 @@
-"""How statements run on SQLite: reads on shared connections, writes in transactions, one after the other."""
+"""Executors on SQLite: reads use shared connections, writes run in transactions, one after the other."""
 
 import sqlite3
 import time
@@ -37,14 +37,14 @@ T = TypeVar("T")
 DIALECT: Final = sqlite_dialect.dialect(json_deserializer=read_json)
 
 STEPS_BETWEEN_CHECKS: Final = 10_000
-"""How many instructions SQLite executes between two looks at the clock: fractions of a millisecond."""
+"""How many instructions SQLite executes between two checks of the time: a fraction of a millisecond."""
 
 
 class SqliteExecutor:
-    """Short reads. They share a connection, and its thread serves several per wake-up.
+    """Short reads. They share a connection, whose thread runs several reads each time that it wakes up.
 
-    No read waits to acquire the connection. The pool's "in use" counts the reads under way, and the time of a read
-    includes its time in the queue.
+    A read never waits for the connection. The metric "in use" of the pool counts the reads in progress, and the
+    duration of a read includes its time in the queue.
     """
 
     kind: Kind = "read"
@@ -71,17 +71,18 @@ class SqliteExecutor:
 
 
 def fetch_rows(prepared: Prepared, arguments: Sequence[Any], connection: sqlite3.Connection) -> tuple[Rows, bool]:
-    """The rows, and whether they have Python values already.
+    """The rows, and whether their values are converted to Python values already.
 
-    Large ones get them on the driver's thread: they would keep the event loop busy. With all rows made there, the two
-    threads compete for the interpreter's lock, which takes a twentieth of a list's CPU.
+    Large rows are converted here, on the driver's thread, because they would block the event loop. Other rows are
+    converted by the caller: otherwise the two threads compete for the interpreter lock (GIL), which takes 5 % of the
+    CPU of a list.
     """
     rows = fetch(prepared.sql, arguments, connection)
     return (prepared.read(rows), True) if prepared.is_large(rows) else (rows, False)
 
 
 class SqliteScanExecutor(SqliteExecutor):
-    """Reads that may take long, one after the other. Each has a time-out, and so has the wait for its turn."""
+    """Reads that may take long. They run one after the other. Each has a time-out, and so has the wait for its turn."""
 
     kind = "scan"
 
@@ -100,7 +101,7 @@ class SqliteScanExecutor(SqliteExecutor):
 
 
 class SqliteSnapshotExecutor(SqliteExecutor):
-    """Reads in one transaction on a connection of its own. While it is open, the log of the file only grows."""
+    """Reads in one transaction on its own connection. While it is open, the log of the file only grows."""
 
     kind = "scan"
 
@@ -111,13 +112,13 @@ class SqliteSnapshotExecutor(SqliteExecutor):
 
     async def _read(self, work: Work[T]) -> T:
         if self._log_bytes() > self._limits.log_bytes:
-            raise Busy("So much was written meanwhile that the state of one moment cannot be kept any longer.")
+            raise Busy("Too much was written meanwhile, so the state that this stream shows cannot be kept any longer.")
         with timed(self._meter, self.kind), translating_errors():
             return await self._connection.run(partial(in_time, work, self._limits.statement_s))
 
 
 def in_time(work: Work[T], seconds: float, connection: sqlite3.Connection) -> T:
-    """The statement is interrupted after so many seconds."""
+    """Run a statement, and interrupt it after so many seconds."""
     deadline = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
     try:
@@ -127,11 +128,11 @@ def in_time(work: Work[T], seconds: float, connection: sqlite3.Connection) -> T:
 
 
 class SqliteTransaction(TransactionState):
-    """A transaction on the writing connection. It acquires the write lock with its first statement.
+    """A transaction on the writing connection. It takes the lock of writers with its first statement.
 
-    BEGIN IMMEDIATE is part of the first job for the driver's thread, and COMMIT of the last. The lock is released as
-    soon as the last job is queued: the next writer's first job then queues behind it. Otherwise each writer would wait
-    for one more turn of the event loop.
+    BEGIN IMMEDIATE is part of the first job for the driver's thread, and COMMIT of the last one. The lock is released
+    when the last job is queued, so the first job of the next writer is queued right behind it. Otherwise each writer
+    would wait for one more iteration of the event loop.
     """
 
     def __init__(self, connection: Connection, write_lock: TimedLock, commits: GroupCommit, meter: Meter) -> None:
@@ -200,7 +201,7 @@ class SqliteTransaction(TransactionState):
             self._has_lock = True
 
     async def commit(self) -> None:
-        """A unit that has only written shares its COMMIT with others."""
+        """Commit. A unit that has only written shares its COMMIT with others."""
         self.require_open()
         steps, self._waiting = self._waiting, []
         if self._begun:
@@ -217,7 +218,8 @@ class SqliteTransaction(TransactionState):
             await self._end(undo, "write")
 
     async def _end(self, work: Work[T], kind: Kind) -> T:
-        """The last job of the transaction. It is never interrupted: nobody could say whether a COMMIT was done."""
+        """Run the last job of the transaction. It is never interrupted, because then nobody would know whether it
+        committed."""
         with timed(self._meter, kind), translating_errors():
             job = self._connection.submit(work)
             self._has_lock = self._begun = False

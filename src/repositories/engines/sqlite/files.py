@@ -1,4 +1,4 @@
-"""The file of a SQLite database: created private, locked by one server, rewritten after an erasure."""
+"""The file of a SQLite database: creating it, locking it, and checking that it belongs to Roster."""
 
 import asyncio
 import fcntl
@@ -19,13 +19,13 @@ from repositories.engines.sqlite.connection import UPGRADE_TIMEOUT_MS, when_free
 log = getLogger("roster")
 
 APPLICATION_ID: Final = int.from_bytes(b"Rost")
-"""What the header of a file says of the program that it belongs to (SQLite's `application_id`)."""
+"""The mark of Roster in the header of a file (SQLite's `application_id`)."""
 
 
 def create_private(path: Path, *, new: bool = False) -> None:
-    """Create an empty file that only its owner can read, unless there is one. SQLite's other files take its mode.
+    """Create an empty file that only its owner can read, if there is none. SQLite gives its other files the same mode.
 
-    With `new` there must not be one: raises `FileExistsError`.
+    With `new`, raises `FileExistsError` if there is one.
     """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | (os.O_EXCL if new else 0), 0o600))
@@ -36,22 +36,22 @@ def create_private(path: Path, *, new: bool = False) -> None:
 
 
 def require_file(path: Path) -> None:
-    """Raises `NotReady` if there is none: only a server, or `roster db upgrade`, creates a database."""
+    """Raises `NotReady` if there is no file, because only a server or `roster db upgrade` creates a database."""
     if not path.exists():
         raise NotReady(
-            f"There is no file {path}. Name the one that the server uses, by --database-url or ROSTER_DATABASE_URL. "
-            "A new one is created by roster serve or roster db upgrade."
+            f"There is no file {path}. Name the file that the server uses, with "
+            "--database-url or ROSTER_DATABASE_URL. roster serve or roster db upgrade create a new one."
         )
 
 
 def require_own_file(path: Path) -> None:
-    """Raises `NotReady` if the file belongs to another program. Changes nothing in it, not even its journal mode."""
+    """Raises `NotReady` if the file belongs to another program. Does not change the file, not even its journal mode."""
     if not when_free(partial(is_own, path), UPGRADE_TIMEOUT_MS):
         raise NotReady(f"{path} is not a Roster database: it belongs to another program. Nothing was changed.")
 
 
 def is_own(path: Path) -> bool:
-    """Whether the file is empty, or Roster's by its mark, or by its tables if it is from before there was a mark."""
+    """Whether the file is empty or belongs to Roster, by its mark, or by its tables if it is older than the mark."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None)) as connection:
         ((application,),) = connection.execute("PRAGMA application_id").fetchall()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -60,7 +60,8 @@ def is_own(path: Path) -> bool:
 
 
 def keep_copy(path: Path, revision: str) -> Path:
-    """Copy the file before it is upgraded to this revision: `roster.db.before-0002`. No other copy is replaced."""
+    """Copy the file before it is upgraded to this revision, as `roster.db.before-0002`. Older copies are never
+    replaced."""
     copy = new_file_beside(path, f"before-{revision}")
     try:
         copy_into(path, copy)
@@ -71,7 +72,7 @@ def keep_copy(path: Path, revision: str) -> Path:
 
 
 def copy_into(path: Path, copy: Path) -> None:
-    """Copy one state of the file, also while it is written to. The copy is an empty file, or not there."""
+    """Copy one state of the file, even while others write. The file of the copy has to be empty or missing."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("VACUUM INTO ?", (str(copy),))
@@ -88,7 +89,7 @@ def new_file_beside(path: Path, suffix: str) -> Path:
 
 LOCK_AGAIN_S: Final = 0.01
 
-ONE_PROCESS: Final = "SQLite is for one server process; more of them need PostgreSQL."
+ONE_PROCESS: Final = "SQLite is for one server process. Use PostgreSQL for several."
 
 
 class AnotherServerError(NotReady):
@@ -128,7 +129,7 @@ async def lock_within(path: Path, seconds: float) -> int:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a server has the lock of this file."""
+    """Whether a server holds the lock of this file."""
     try:
         os.close(lock(path))
     except NotReady:

@@ -1,4 +1,4 @@
-"""The lock of a connection that one at a time may use."""
+"""A lock with a time-out, for a connection that only one task at a time may use."""
 
 import asyncio
 import time
@@ -9,9 +9,9 @@ from repositories.engines.queues import Queue
 
 
 class TimedLock:
-    """A lock that is given in the order in which it was asked for, and not waited for longer than a time-out.
+    """A lock that tasks get in the order in which they ask for it. They wait at most for the time-out.
 
-    If the queue for it is longer than that, it is refused at once.
+    If the queue is so long that the wait would exceed the time-out, a task is refused at once.
     """
 
     def __init__(self, pool: Pool, timeout_s: float, meter: Meter, refusal: str) -> None:
@@ -25,11 +25,11 @@ class TimedLock:
         self._held_since = 0.0
 
     def has_waited(self, seconds: float) -> bool:
-        """Whether somebody has waited for so long while another had the lock. Any thread may ask."""
+        """Whether a task has been waiting for so long. May be called from any thread."""
         return self._queue.waiting > 0 and time.perf_counter() - self._waiting_since > seconds
 
     async def acquire(self) -> None:
-        """Raises `Busy` after the time-out, or at once."""
+        """Raises `Busy` after the time-out, or at once if the queue is too long."""
         if self._queue.is_too_long:
             raise Busy(self._refusal)
         started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Removing what was erased from the files: from free parts of pages, and from the log.
+"""Scrubbing: removing erased values from the files, that is from free parts of pages and from the log.
 
-What is left to do is in the header of the file (`user_version`), written in the transaction that erases. So a server
-that is killed goes on after its next start, and a command leaves the work to the server.
+The transaction that erases notes in the header of the file (`user_version`) what has to be done. So a server that was
+killed continues after its next start, and after an erasure by a command the server does the work.
 """
 
 import sqlite3
@@ -12,22 +12,22 @@ from typing import Final
 
 REWRITTEN_BYTES: Final = 64 * 1024 * 1024
 """Up to this size the file is rewritten after an erasure. When SQLite splits a page, it leaves copies of the rows that
-it moved, and `secure_delete` does not overwrite them. A larger file would block writes for too long: its operator runs
-VACUUM."""
+it moved, and `secure_delete` does not overwrite them. Rewriting a larger file would block writes for too long: there
+the operator has to run VACUUM."""
 
 STEPS_BETWEEN_LOOKS: Final = 20_000
-"""How many instructions SQLite executes before it looks whether somebody waits: some milliseconds."""
+"""How many instructions SQLite executes between two checks whether somebody waits: some milliseconds."""
 
 
 class Left(IntEnum):
-    """What an erasure has left to do."""
+    """The work that is left after an erasure."""
 
     NOTHING = 0
     ROWS = 1
     """Copies of rows may be in the file and in its log."""
 
     LOG = 2
-    """The file was rewritten. Its log is to be emptied."""
+    """The file was rewritten. Its log has to be emptied."""
 
 
 NOTE_ERASURE: Final = f"PRAGMA user_version={Left.ROWS:d}"
@@ -38,9 +38,10 @@ def what_is_left(connection: sqlite3.Connection) -> Left:
 
 
 def rewrite(gives_way: Callable[[], bool], connection: sqlite3.Connection) -> None:
-    """Rewrite the file, if that is left to do, unless it is too large. Given up when somebody waits to write.
+    """Rewrite the file, if that is left to do and the file is not too large. Stops when `gives_way` returns True.
 
-    Its log is not emptied yet, since writers get their turn before that. Raises SQLite's error, as on a full disk.
+    The log is emptied later, so that writers get their turn in between. Raises errors of SQLite, such as for a full
+    disk.
     """
     if what_is_left(connection) is not Left.ROWS:
         return
@@ -57,7 +58,7 @@ def rewrite(gives_way: Callable[[], bool], connection: sqlite3.Connection) -> No
 def empty_log(connection: sqlite3.Connection) -> bool:
     """Empty the log, after the file was rewritten. Returns whether nothing is left to do.
 
-    The log cannot be emptied while somebody reads an older state. It waits for nobody, for that may take minutes.
+    The log cannot be emptied while somebody reads an older state. This may take minutes, so the function does not wait.
     """
     if what_is_left(connection) is Left.LOG:
         with at(connection, "busy_timeout", 0):
@@ -78,7 +79,7 @@ def number_of(connection: sqlite3.Connection, pragma: str) -> int:
 
 @contextmanager
 def at(connection: sqlite3.Connection, pragma: str, value: int) -> Iterator[None]:
-    """A setting of the connection has this value for a while."""
+    """Sets a pragma of the connection to a value, for the duration of the block."""
     before = number_of(connection, pragma)
     connection.execute(f"PRAGMA {pragma}={value}").close()
     try:

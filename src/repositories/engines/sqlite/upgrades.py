@@ -1,4 +1,4 @@
-"""The schema of a SQLite file: upgraded on a connection of SQLAlchemy's own, as Alembic needs it."""
+"""The schema of a SQLite file. It is upgraded on a connection of SQLAlchemy, which Alembic needs."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 class SchemaFile:
-    """A file whose schema is looked at or changed. Its methods block, and raise `NotReady`.
+    """Reads and changes the schema of a file. Its methods block, and raise `NotReady`.
 
-    With `alone` no other process knows the file.
+    `alone` says that no other process uses the file.
     """
 
     def __init__(self, path: Path, pragmas: Sequence[str], *, alone: bool = False) -> None:
@@ -33,7 +33,7 @@ class SchemaFile:
         self._alone = alone
 
     def upgrade(self, *, keeps_copy: bool = True) -> Upgrade:
-        """Bring it to the head of the revisions. What has a schema already is copied first."""
+        """Upgrade the schema to the newest revision. A file that has a schema already is copied first."""
         with self.opened() as connection:
             before = revisions.status(connection)
             copy = keep_copy(self._path, before.head) if before.is_behind and keeps_copy else None
@@ -78,7 +78,7 @@ class SchemaFile:
             raise self._unusable(error) from error
 
     def require_own(self) -> None:
-        """Raises `NotReady` if it is the file of another program."""
+        """Raises `NotReady` if the file belongs to another program."""
         try:
             require_own_file(self._path)
         except sqlite3.DatabaseError as error:

@@ -1,7 +1,7 @@
-"""One writer of a file at a time, in whatever process: from BEGIN until the checkpoint after COMMIT is over.
+"""One writer of a file at a time, among all processes: from BEGIN until the checkpoint after COMMIT has ended.
 
-SQLite's own lock ends with the COMMIT, so a command that writes beside the server could meet the server's checkpoint.
-That is the WAL-reset bug of SQLite before 3.51.3, which can corrupt the file.
+SQLite's own lock ends with the COMMIT. So a command could write during the checkpoint of the server. In SQLite before
+3.51.3 that can corrupt the file (the WAL-reset bug).
 """
 
 import fcntl
@@ -17,13 +17,13 @@ AGAIN_S: Final = 0.001
 
 
 class WriterLock:
-    """A lock beside the file. The system releases it when the process ends, however it does."""
+    """A lock file beside the database. The operating system releases it when the process ends, even if it is killed."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(f"{path}-writer", os.O_CREAT | os.O_RDWR, 0o600)
 
     def acquire(self, within_ms: int) -> None:
-        """Raises SQLite's error for a file that stays busy."""
+        """Take the lock. Raises SQLite's error for a busy file if that takes too long."""
         deadline = time.monotonic() + within_ms / 1000
         while not self._is_acquired():
             if time.monotonic() >= deadline:
@@ -53,7 +53,7 @@ def busy() -> sqlite3.OperationalError:
 
 @contextmanager
 def writing(path: Path, within_ms: int) -> Iterator[None]:
-    """Nobody else writes to the file while the block runs."""
+    """Holds the lock of writers while the block runs."""
     lock = WriterLock(path)
     try:
         lock.acquire(within_ms)
@@ -63,7 +63,7 @@ def writing(path: Path, within_ms: int) -> Iterator[None]:
 
 
 class WritingConnection(sqlite3.Connection):
-    """A connection with the lock of writers. Its transactions begin and end by `begin` and `undo`."""
+    """A connection that holds the lock of writers during its transactions, from `begin` to `undo`."""
 
     def __init__(self, *args: Any, writer: WriterLock, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
