@@ -1,1 +1,1 @@
-"""How the outside talks to the directory: HTTP and the command line. Imports services and the domain."""
+"""The interfaces to the directory: HTTP and the command line. It imports services and the domain."""

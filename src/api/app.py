@@ -1,4 +1,4 @@
-"""The app: its routes, and what all answers have in common."""
+"""The app: its routes, and what all of them share."""
 
 import re
 import secrets
@@ -39,21 +39,26 @@ from api.web.middleware import RequestMiddleware
 from api.web.problems import add_problem_handlers
 
 DESCRIPTION = """\
-Who a product's people are, which groups they are in, what changed, and who changed it.
+The people of a product, the groups that they are in, what changed, and who changed it.
 
-Every refusal is a problem document (RFC 9457). Every answer has an `X-Request-Id`, which is also in the server's log
-and in the change that the request made. A path that answers GET also answers HEAD. Unknown query parameters and unknown
-fields of a body are refused, so that a typo is not ignored.
+Every error is a problem document (RFC 9457). Every answer has an `X-Request-Id`, which is also in the server's log and
+in the changes that the request made. Every path with GET also answers HEAD. Unknown query parameters and unknown fields
+of a body are refused, so that a typing error is noticed.
 
-A body is JSON in UTF-8 of at most 1 MiB and 64 levels, sent within 20 seconds. The line and the headers of a request
-have at most 64 KiB."""
+A body is JSON in UTF-8 of at most 1 MiB and 64 levels, sent within 20 seconds. The request line and the headers
+together have at most 64 KiB."""
 
 TAGS = [
     {"name": "users", "description": "The people of the directory."},
-    {"name": "groups", "description": "Groups of users, and who is in them, in which role."},
-    {"name": "imports", "description": "Many at once, from a file."},
+    {"name": "groups", "description": "Groups of users, and their members with their roles."},
+    {"name": "imports", "description": "Importing many rows from a file."},
     {"name": "changes", "description": "The record of every write, and the feed to follow it."},
-    {"name": "keys", "description": "Who may call, with which scopes. From the first key on, every call needs one."},
+    {
+        "name": "keys",
+        "description": (
+            "API keys: who may call, and with which scopes. After the first key is created, every call needs one."
+        ),
+    },
     {"name": "webhooks", "description": "The feed of changes, pushed to a URL by Standard Webhooks."},
     {"name": "health", "description": "For load balancers, orchestrators and monitoring."},
 ]
@@ -80,7 +85,7 @@ EXPOSED: Final = (
     "Dry-Run", "ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "Roster-Seq", "WWW-Authenticate",
     REQUEST_ID, "X-Total-Count",
 )  # fmt: skip
-"""The headers of an answer that pages of allowed origins may read, beside those that every page may read."""
+"""The headers of an answer that pages of allowed origins may read, in addition to those that every page may read."""
 
 ALLOWED: Final = (
     "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Roster-Min-Seq", REQUEST_ID,
@@ -89,10 +94,10 @@ ALLOWED: Final = (
 
 
 def create_app(container: Container, *, open_locally: bool = False, delivers: bool = False) -> FastAPI:
-    """An app on the parts of this container. Several apps in one process share nothing.
+    """An app with the parts of this container. Several apps in one process share nothing.
 
     With `open_locally`, callers on this machine need no key while there are no keys at all. It is only for a server
-    that listens on loopback. With `delivers`, the app does what a server does beside answering (`working`).
+    that listens on loopback. With `delivers`, the app also does the background work of a server (`working`).
     """
     app = FastAPI(
         title="Roster",
@@ -127,7 +132,7 @@ def create_app(container: Container, *, open_locally: bool = False, delivers: bo
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # include_router would match every request twice
     if container.settings().scim:
-        from api.scim.answers import error  # noqa: PLC0415  # a server without it does not load it
+        from api.scim.answers import error  # noqa: PLC0415  # imported only if it is mounted
         from api.scim.app import MOUNT, scim_routes  # noqa: PLC0415
 
         app.router.routes.extend(scim_routes(container.settings()))
@@ -141,7 +146,7 @@ def create_app(container: Container, *, open_locally: bool = False, delivers: bo
 def add_console(app: FastAPI, settings: Settings) -> None:
     """Serve the console, unless it is switched off or its extra is not installed."""
     if serves_console(settings):
-        from api.console.app import mount_console  # noqa: PLC0415  # a server without it does not load it
+        from api.console.app import mount_console  # noqa: PLC0415  # imported only if it is mounted
 
         secret = settings.console_secret
         mount_console(app, secrets.token_urlsafe() if secret is None else secret.get_secret_value())

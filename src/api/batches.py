@@ -25,7 +25,8 @@ router = Router("/users", "users")
 Batches = Annotated[BatchService, Depends(WritingService(lambda container: container.batches))]
 
 WITHHELD: Final = 424
-"""Of an operation that was good, when another one of an atomic batch was refused (RFC 4918, section 11.4)."""
+"""The status of a valid operation if another one of an atomic batch was refused (Failed Dependency, RFC 4918, section
+11.4)."""
 
 BY_ID: Final[dict[str, Any]] = {"op": "patch", "id": 1, "if_match": '"1"', "body": {"name": "Alicia"}}
 BY_KEY: Final[dict[str, Any]] = {"op": "put", "external_id": "hr-2", "body": {"name": "Bob"}}
@@ -33,7 +34,7 @@ NEW: Final[dict[str, Any]] = {"op": "create", "body": {"name": "Carol"}}
 
 
 class OperationIn(BaseModel):
-    """One operation. `create` names nobody, `put` an external id, the others an id or an external id."""
+    """One operation. `create` names no user, `put` names an external id, the others an id or an external id."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [NEW, BY_ID, BY_KEY]})
 
@@ -43,7 +44,7 @@ class OperationIn(BaseModel):
     if_match: Annotated[
         str | None, Field(description="Only if the version is one of these entity tags", max_length=1000)
     ] = None
-    body: Annotated[dict[str, Any] | None, Field(description="As that of the single request. A `delete` has none")] = (
+    body: Annotated[dict[str, Any] | None, Field(description="The body of the single request. A `delete` has none")] = (
         None
     )
 
@@ -59,7 +60,7 @@ class OperationIn(BaseModel):
 
 
 class BatchIn(BaseModel):
-    """Operations that are carried out together. Each user is named by one of them at most."""
+    """Operations that are carried out together. At most one of them can name the same user."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"atomic": True, "operations": [NEW, BY_ID, BY_KEY]}]}
@@ -72,11 +73,11 @@ class BatchIn(BaseModel):
 
 
 class ResultOut(BaseModel):
-    """What became of one operation. `status` is that of the single request; 424 if it was good, and not stored."""
+    """The result of one operation. `status` is that of the single request, or 424 if it was valid but not stored."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": 201, "id": 3, "etag": '"1"'}]})
 
-    status: Annotated[int, Field(description="As of the single request", ge=200, le=599, examples=[201])]
+    status: Annotated[int, Field(description="The status of the single request", ge=200, le=599, examples=[201])]
     id: Annotated[int | None, Field(description="The user's id", ge=1, le=MAX_ID, examples=[3])] = None
     etag: Annotated[str | None, Field(description="Its version, as an entity tag", examples=['"1"'])] = None
     code: Annotated[str | None, Field(description="Why it was refused, for programs", examples=["taken"])] = None
@@ -91,7 +92,7 @@ class BatchOut(BaseModel):
         json_schema_extra={"examples": [{"results": [{"status": 201, "id": 3, "etag": '"1"'}, {"status": 424}]}]}
     )
 
-    results: Annotated[list[ResultOut], Field(description="What became of each operation")]
+    results: Annotated[list[ResultOut], Field(description="The result of each operation")]
 
 
 @router.post(
@@ -103,10 +104,11 @@ class BatchOut(BaseModel):
 async def change_users(
     *, request: Request, batches: Batches, body: BatchIn, idempotency_key: IdempotencyKeyHeader = None
 ) -> Response:
-    """Carry out up to 1,000 operations on users in one transaction: much faster than one request for each.
+    """Carry out up to 1,000 operations on users in one transaction. This is much faster than one request for each.
 
-    Those that are refused have a status of 400 or more in their result, and the others are stored. With `atomic` one
-    refusal stores nothing. The operations do not see each other: a unique value cannot go from one user to another.
+    A refused operation has a status of 400 or more in its result, and the others are stored. With `atomic`, nothing is
+    stored if one operation is refused. The operations do not see each other's effects: a unique value cannot move from
+    one user to another.
     """
     operations = [each.operation(f"/operations/{number}") for number, each in enumerate(body.operations)]
 

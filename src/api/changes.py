@@ -36,7 +36,7 @@ class SubjectOut(BaseModel):
 
 
 class ChangeOut(BaseModel):
-    """What happened to one entity, by whom and when, with the fields that differ, before and after."""
+    """A change of one entity: who made it and when, and the fields that differ, before and after."""
 
     seq: Annotated[int, Field(description="Rises with every commit", ge=1, examples=[1])]
     kind: Annotated[str, Field(description="What was changed", examples=["user"])]
@@ -44,12 +44,18 @@ class ChangeOut(BaseModel):
     version: Annotated[int, Field(description="Its version after the change", ge=1, examples=[1])]
     action: Action
     actor: Annotated[str, Field(description="Who made it", examples=["anonymous"])]
-    request_id: Annotated[str, Field(description="In which request: the X-Request-Id of its answer")]
+    request_id: Annotated[str, Field(description="The X-Request-Id of the request that made it")]
     at: Annotated[datetime, Field(description="When, RFC 3339 in UTC")]
-    before: Annotated[dict[str, Any] | None, Field(description="The fields that differ, before; null if created")]
-    after: Annotated[dict[str, Any] | None, Field(description="The same after; null if erased")]
+    before: Annotated[
+        dict[str, Any] | None,
+        Field(description="The fields that differ, with their values before; null if it was created"),
+    ]
+    after: Annotated[
+        dict[str, Any] | None, Field(description="The same fields with their values after; null if it was erased")
+    ]
     subjects: Annotated[
-        list[SubjectOut], Field(description="What it is about: the entity itself, then those that it refers to")
+        list[SubjectOut],
+        Field(description="The entities that it is about: the entity itself, then those that it refers to"),
     ]
 
 
@@ -62,8 +68,10 @@ Since = Annotated[
     Field(ge=0, le=MAX_ID),
     PlainInteger,
     Query(
-        description="Only changes with a higher sequence number. A 410 if the directory was restored from a backup "
-        "that does not have this change, a 400 if no change has had this number yet",
+        description=(
+            "Only changes with a higher sequence number. It is a 410 if the directory was restored from a backup "
+            "that does not have this change, and a 400 if there is no change with this number yet"
+        ),
         examples=[0],
     ),
 ]
@@ -75,7 +83,7 @@ SinceOrNow = Annotated[
 
 
 def since_in(text: str | None) -> int | None:
-    """The number to continue after; None for now."""
+    """The number in the parameter; None for `now`. Raises `Invalid`."""
     if text is None or text == "now":
         return 0 if text is None else None
     if not DIGITS.fullmatch(text) or not 0 <= int(text) <= MAX_ID:
@@ -92,8 +100,8 @@ Wait = Annotated[
     Query(description="How many seconds to wait for a change if there is none yet", examples=[0]),
 ]
 FOLLOWED: Final = documented_headers(
-    Link='Where to continue, with rel="next". Always there, also without new changes',
-    Roster_Seq="The number in that Link: up to it, nothing that was asked for is missing",
+    Link='Where to continue, with rel="next". It is always there, even without new changes',
+    Roster_Seq="The number in that Link. The answer has all matching changes up to this number, unless it was limited",
 )
 
 
@@ -108,13 +116,13 @@ async def list_changes(
     filter: FilterText = None,
     wait: Wait = 0,
 ) -> Response:
-    """The feed of all changes. Keep following the Link header: no change is missed and none comes twice.
+    """The feed of all changes. If you keep following the Link header, you miss no change and get none twice.
 
-    With a filter, the Link header also skips the changes that do not match. A mirror begins with the users as a stream,
-    and follows from the number in its `Roster-Seq`.
+    With a filter, the Link header also skips the changes that do not match. A mirror first reads the users as a stream,
+    and then follows the changes from the number in the `Roster-Seq` of that stream.
 
-    After the directory was restored from a backup, a reader who has seen changes that are not in it gets a 410. It has
-    to begin again, as a mirror does.
+    After the directory was restored from a backup, a reader who has seen changes that are not in the backup gets a 410.
+    It has to begin again, like a new mirror.
     """
     wanted, after = narrowed(FIELDS, filter), since_in(since)
     return followed(request, await changes.wait(filter=wanted, since=after, limit=limit, within_s=wait))
@@ -127,7 +135,7 @@ async def list_changes(
 async def list_user_changes(
     request: Request, changes: Changes, id: UserId, since: Since = 0, limit: Limit = DEFAULT_LIMIT
 ) -> Response:
-    """All changes that are about one user, also a deleted or an erased one."""
+    """All changes that are about one user, even if it was deleted or erased."""
     return followed(request, await changes.list_about(User, id, since=since, limit=limit))
 
 
@@ -136,7 +144,7 @@ async def list_user_changes(
 async def list_group_changes(
     request: Request, changes: Changes, id: GroupId, since: Since = 0, limit: Limit = DEFAULT_LIMIT
 ) -> Response:
-    """All changes that are about one group and its memberships, also of a deleted or an erased one."""
+    """All changes that are about one group or its memberships, even if the group was deleted or erased."""
     return followed(request, await changes.list_about(Group, id, since=since, limit=limit))
 
 

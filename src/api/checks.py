@@ -1,4 +1,4 @@
-"""What `roster doctor` looks at, and how a server looks at it beside its work."""
+"""The checks of `roster doctor`, which a server also runs in the background."""
 
 import asyncio
 import sys
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 AGAIN_AFTER_S: Final = 600
 PATIENCE_S: Final = 0.3
-"""How long a page waits for the first look. To look through a large file takes seconds."""
+"""How long a page waits for the first result. Examining a large file takes seconds."""
 
 
 async def findings(container: "Container") -> AsyncIterator[Finding]:
-    """All but who may call."""
+    """The findings of all checks, except the one about keys."""
     yield Finding("roster", Level.OK, f"{version('roster')}, Python {sys.version.split()[0]}")
     unknown = list(Settings.unknown())
     yield finding(
@@ -54,7 +54,7 @@ async def look(container: "Container") -> Sequence[Finding]:
 
 
 class Checks:
-    """What is wrong with a server, as it was found in the last ten minutes."""
+    """The findings about a server, which are at most ten minutes old."""
 
     def __init__(
         self, look: Callable[[], Awaitable[Sequence[Finding]]], clock: Callable[[], float] = time.monotonic

@@ -1,6 +1,6 @@
-"""The dependency injection container: how the parts are put together. The only module that names repositories.
+"""The dependency injection container, which connects the parts. It is the only module that imports repositories.
 
-To replace a part, in a test or in a product built on this one, override its provider when you build the container:
+To replace a part, in a test or in your own product, override its provider when you build the container:
 `Container(units=providers.Object(MemoryUnitsOfWork()))`.
 """
 
@@ -49,7 +49,7 @@ __all__ = ["Container", "Database"]
 
 
 def metrics_of(engine: str) -> "Metrics":
-    from api.metrics import Metrics  # noqa: PLC0415  # commands start without it
+    from api.metrics import Metrics  # noqa: PLC0415  # commands do not import it
 
     return Metrics(engine)
 
@@ -74,7 +74,10 @@ def places_for_imports(limits: Limits) -> Places:
 
 
 class Container(containers.DeclarativeContainer):
-    """From settings to database to units of work to services. A service is built for each request's context."""
+    """Builds the database from the settings, the units of work from the database, and services from the units of work.
+
+    A service is built for the context of each request.
+    """
 
     settings = providers.Singleton(Settings)
     serving = providers.Object(True)

@@ -31,7 +31,7 @@ AnswerText = Annotated[str | None, Field(description=f"The first {MAX_ANSWER} by
 
 
 class DeliveryOut(BaseModel):
-    """What became of a change on its way to a webhook, as the last attempt left it."""
+    """The delivery of a change to a webhook, in the state after its last attempt."""
 
     change: Annotated[int, Field(description="The sequence number of the change", ge=1, examples=[7])]
     type: Annotated[str, Field(description="The type of its message", examples=["user.updated"])]
@@ -39,8 +39,10 @@ class DeliveryOut(BaseModel):
     state: Annotated[
         DeliveryState,
         Field(
-            description="`retrying`: later changes of the same entity wait behind it. `asked`: somebody asked to send "
-            "it now. `set_aside`: it was refused for three days, and the others went on"
+            description=(
+                "`retrying`: it will be tried again, and later changes of the same entity wait. `asked`: somebody "
+                "asked to send it now. `set_aside`: it was refused for three days, and later changes were sent"
+            )
         ),
     ]
     attempts: Annotated[int, Field(description="How often it was tried", ge=0, examples=[1])]
@@ -49,11 +51,11 @@ class DeliveryOut(BaseModel):
     error: Error
     milliseconds: Milliseconds
     answer: AnswerText
-    next_at: Annotated[datetime | None, Field(description="When it is tried next; null if it is not")]
+    next_at: Annotated[datetime | None, Field(description="When it will be tried next; null if it will not")]
 
 
 class TestOut(BaseModel):
-    """What the receiver of a test message answered."""
+    """The answer of the receiver to a test message."""
 
     status: Status
     error: Error
@@ -80,7 +82,8 @@ async def list_deliveries(
     cursor: Cursor = None,
     state: InState = None,
 ) -> Response:
-    """What became of changes, the newest first. Kept for 30 days, and about the newest thousand of each outcome."""
+    """The deliveries of a webhook, the newest change first. They are kept for 30 days, about a thousand of each
+    outcome."""
     after = position_in(request, deliveries, cursor, BY_CHANGE)
     page = await deliveries.list(id, state=state, after=after, limit=limit)
     return listed(request, deliveries, page, shown, BY_CHANGE)
@@ -89,7 +92,7 @@ async def list_deliveries(
 @router.post("/deliveries/{change}/retry", status_code=202, response_model=DeliveryOut, responses=documented(404, 422))
 @calls(DeliveryService.send_again)
 async def retry_delivery(deliveries: DeliveriesToWrite, id: WebhookId, change: Seq) -> Response:
-    """Send a change again, within some seconds: one that waits, that was set aside, or that was delivered."""
+    """Send a change again within some seconds, whether it waits, was set aside, or was delivered."""
     committed = await deliveries.send_again(id, change)
     return json_answer(shown(committed.result), 202, written(deliveries, committed))
 
@@ -97,9 +100,9 @@ async def retry_delivery(deliveries: DeliveriesToWrite, id: WebhookId, change: S
 @router.post("/test", response_model=TestOut, responses=documented(404, 422))
 @calls(DeliveryService.test)
 async def test_webhook(deliveries: DeliveriesToWrite, id: WebhookId) -> Response:
-    """Send a message of the type `webhook.test` now, and show what the receiver answers.
+    """Send a message of the type `webhook.test` now, and show the answer of the receiver.
 
-    Nothing is stored, so a dry run is the same.
+    Nothing is stored, so a dry run does the same.
     """
     answer = await deliveries.test(id)
     return json_answer(outcome(answer), headers={"Dry-Run": "true"} if deliveries.context.dry_run else None)

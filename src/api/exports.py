@@ -1,4 +1,4 @@
-"""Exports over HTTP: what the directory holds on one person."""
+"""Exports over HTTP: all data about one person."""
 
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Final
@@ -25,11 +25,11 @@ Exports = Annotated[ExportService, Depends(Service(lambda container: container.e
 
 
 class PersonOut(BaseModel):
-    """What the directory holds on one person."""
+    """All data about one person."""
 
     user: Annotated[UserOut, Field(description="The user, with every field")]
-    scim: Annotated[dict[str, Any] | None, Field(description="What SCIM keeps of it beside these fields, if anything")]
-    memberships: Annotated[list[MembershipOut], Field(description="The groups that it is a member of itself")]
+    scim: Annotated[dict[str, Any] | None, Field(description="What SCIM stores besides these fields, if anything")]
+    memberships: Annotated[list[MembershipOut], Field(description="The groups of which it is a direct member")]
     changes: Annotated[list[ChangeOut], Field(description="All changes about it, the oldest first")]
 
 
@@ -39,9 +39,10 @@ EXPORTED: Final[dict[int | str, dict[str, Any]]] = {**documented(404, 422)}
 @router.get("/{id}/export", response_model=PersonOut, responses=EXPORTED)
 @calls(ExportService.person)
 async def export_user(request: Request, exports: Exports, id: UserId) -> Response:
-    """Everything that the directory holds on one person, as it was at one moment, to answer a request for access.
+    """All data about one person, as it was at one moment, to answer a request for access (GDPR, article 15).
 
-    It is there for a deleted user too. Of an erased one nothing is held but that there was a user: see its changes.
+    It works for a deleted user too. After an erasure nothing is left but the fact that there was a user: see its
+    changes.
     """
     parts = exports.person(id)
     first = await anext(parts)

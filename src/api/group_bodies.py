@@ -14,8 +14,8 @@ from domain.errors import Fault, Invalid
 from domain.groups import ATTRIBUTES, DESCRIPTION, EXTERNAL_ID, NAME, Group, NewGroup
 from domain.values import MAX_ID
 
-Name = Annotated[str, text(NAME, "Stored without surrounding blanks; unique regardless of case", "Engineers")]
-ExternalId = Annotated[str, text(EXTERNAL_ID, "The client's own id; unique and exact in case", "ldap-eng")]
+Name = Annotated[str, text(NAME, "Stored without surrounding white space. Unique without regard to case", "Engineers")]
+ExternalId = Annotated[str, text(EXTERNAL_ID, "The id in the client's system. Unique and case-sensitive", "ldap-eng")]
 Description = Annotated[str, text(DESCRIPTION, "What the group is for", "Those who build it")]
 Attributes = Annotated[dict[str, Any], attributes(ATTRIBUTES, {"cost_center": 4711})]
 
@@ -38,9 +38,9 @@ class GroupIn(BaseModel):
     attributes: Attributes = Field(default_factory=dict)
 
     def new_group(self, **known: str) -> NewGroup:
-        """The new group, with `known` values of the path. Raises `Invalid` if the body contradicts them."""
+        """The new group, with the values of the path (`known`). Raises `Invalid` if the body contradicts them."""
         if any(getattr(self, name) not in {None, value} for name, value in known.items()):
-            raise Invalid([Fault(f"/{name}", "not_allowed", "Must be as in the path.") for name in known])
+            raise Invalid([Fault(f"/{name}", "not_allowed", "Must be the same as in the path.") for name in known])
         return NewGroup(**{**dict(self), **known})
 
 
@@ -48,7 +48,8 @@ PATCH: Final[dict[str, Any]] = {"description": None, "attributes": {"cost_center
 
 
 class GroupPatch(BaseModel):
-    """A JSON merge patch (RFC 7396). A field that is left out stays, null clears a field, attributes are merged."""
+    """A JSON merge patch (RFC 7396). A field that is left out stays unchanged, null clears a field, attributes are
+    merged."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [PATCH]})
 
@@ -65,9 +66,9 @@ WHEN: Final = "2026-07-01T12:00:00.123456Z"
 
 
 class GroupOut(BaseModel):
-    """A group, without its members. Fields without a value are left out. Headers have version and time.
+    """A group, without its members. Fields without a value are left out. The headers have the version and the time.
 
-    With `fields` it has exactly the fields that were asked for, null if they have no value. So none is required.
+    With the parameter `fields` it has exactly these fields, with null if they have no value. So no field is required.
     """
 
     model_config = ConfigDict(json_schema_extra={"required": [], "examples": [{"id": 1, "name": "Engineers"}]})
@@ -96,8 +97,8 @@ def key_equals(description: str, example: str) -> Any:
     )
 
 
-NameEquals = Annotated[str | None, key_equals("name, regardless of case", "engineers")]
-ExternalIdEquals = Annotated[str | None, key_equals("external id, exact in case", "ldap-eng")]
-Purge = Annotated[bool, Query(description="Erase it for good, with its values in old changes", examples=[True])]
-NameKey = Annotated[str, Path(description="The name, regardless of case", examples=["engineers"])]
-ExternalIdKey = Annotated[str, Path(description="The external id, exact in case", examples=["ldap-eng"])]
+NameEquals = Annotated[str | None, key_equals("name, without regard to case", "engineers")]
+ExternalIdEquals = Annotated[str | None, key_equals("external id, which is case-sensitive", "ldap-eng")]
+Purge = Annotated[bool, Query(description="Erase it permanently, with its values in older changes", examples=[True])]
+NameKey = Annotated[str, Path(description="The name, without regard to case", examples=["engineers"])]
+ExternalIdKey = Annotated[str, Path(description="The external id, which is case-sensitive", examples=["ldap-eng"])]

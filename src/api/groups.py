@@ -80,7 +80,7 @@ async def create_group(
     fields: Fields = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
-    """Create a group. If another group has its name or external id, a 409 names the field."""
+    """Create a group. If another group has the same name or external id, a 409 names the field."""
     show, new = SHOWN.by(fields), body.new_group()
 
     def answer(committed: Committed[Group]) -> Response:
@@ -107,7 +107,8 @@ async def list_groups(
     formulas: Formulas = "escape",
     accept: Accept = ("*/*",),
 ) -> Response:
-    """List groups, by default those that are not deleted in the order of ids. `members eq 7` finds those of a user.
+    """List groups. By default these are the groups that are not deleted, sorted by id. `members eq 7` finds the groups
+    of a user.
 
     With `Accept: application/x-ndjson` or `text/csv` the answer is the whole list as a stream.
     """
@@ -130,7 +131,7 @@ async def list_groups(
 @router.get("/{id}", response_model=GroupOut, responses={200: ONE, **UNCHANGED, **documented(404, 410, 422)})
 @calls(GroupService.get)
 async def get_group(groups: Groups, id: GroupId, fields: Fields = None, if_none_match: IfNoneMatch = None) -> Response:
-    """One group. For a deleted one the answer is a 410; for one that never existed, or was erased, a 404."""
+    """One group. A deleted group is a 410. A group that never existed or was erased is a 404."""
     show = SHOWN.by(fields)
     return one(groups, await groups.get(id), show, if_none_match)
 
@@ -178,7 +179,7 @@ async def put_group_by_external_id(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Create the group with this external id, or replace its profile. Its members stay.
+    """Create the group with this external id, or replace its profile. Its members stay unchanged.
 
     With `If-None-Match: *` it only creates.
     """
@@ -212,9 +213,11 @@ async def patch_group(
 )
 @calls(GroupService.delete)
 async def delete_group(groups: GroupsToWrite, id: GroupId, purge: Purge = False, if_match: IfMatch = None) -> Response:
-    """Delete a group. It is hidden, its name is free, and it can be restored with its members. A second time: 410.
+    """Delete a group. It is hidden, its name is free, and it can be restored with its members. A second deletion is a
+    410.
 
-    With `purge` the group is erased, deleted or not, and its memberships end. That needs `users:purge` as well.
+    With `purge` the group is erased, even if it is deleted, and its memberships end. This needs the scope `users:purge`
+    too.
     """
     expected = expected_by(if_match)
     if purge:
@@ -232,7 +235,8 @@ async def restore_group(
     fields: Fields = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
-    """Restore a deleted group and its members. If another group has its name or external id now, a 409 names it."""
+    """Restore a deleted group with its members. If another group has its name or external id now, a 409 names the
+    field."""
     show = SHOWN.by(fields)
 
     def answer(committed: Committed[Group]) -> Response:

@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it should get requests: for load balancers and orchestrators."""
+"""Health: whether the process is alive, and whether it should get requests. For load balancers and orchestrators."""
 
 import asyncio
 import signal
@@ -39,12 +39,12 @@ async def live() -> Response:
 
 @router.get("/health/ready", response_model=Health, responses=documented(503))
 async def ready(request: Request) -> Response:
-    """The database is reachable, its schema one that this version can use, and the server not about to stop."""
+    """The database can be reached, this version of Roster can use its schema, and the server is not stopping."""
     if request.app.state.draining:
         return not_ready(request, "The server is about to stop.")
     try:
         await container_of(request).units().require_ready()
-    except NotReady:  # whose text is for the operator
+    except NotReady:  # its text is for the operator
         return not_ready(request, "This version cannot use the schema of the database.")
     return json_answer({"status": "ok"})
 
@@ -71,17 +71,17 @@ SHOWN: Final[dict[int | str, dict[str, Any]]] = {
             TEXT: {"schema": {"type": "string"}, "example": EXAMPLE},
             OPENMETRICS: {"schema": {"type": "string"}, "example": f"{EXAMPLE}# EOF\n"},
         },
-        **documented_headers(Vary="What the answer depends on"),
+        **documented_headers(Vary="The request headers on which the answer depends"),
     }
 }
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses={**documented(), **SHOWN})
 async def metrics(request: Request) -> Response:
-    """Figures for monitoring, in the text format of Prometheus, or as OpenMetrics if Accept prefers that.
+    """Metrics, in the text format of Prometheus, or as OpenMetrics if the Accept header prefers it.
 
-    They show how many requests there are and how long they take, and nothing of the directory. With several server
-    processes they are the totals of all of them.
+    They show the number and the duration of requests, and no data of the directory. With several server processes they
+    are the totals of all processes.
     """
     write, media_type = WRITERS[media_type_for(request.headers.getlist("accept"), tuple(WRITERS))]
     text = await asyncio.to_thread(write, container_of(request).metrics().shown)  # so that no request waits for it
@@ -89,13 +89,14 @@ async def metrics(request: Request) -> Response:
 
 
 def drain_on_sigterm(app: FastAPI, seconds: float) -> None:
-    """After SIGTERM report not ready, and keep serving for some seconds before the server stops.
+    """After SIGTERM, report not ready and keep serving for some seconds, then stop the server.
 
-    So a load balancer can send requests elsewhere. The server's own handler runs after that, or on a second signal.
+    So a load balancer can send requests to other servers. The server's own signal handler runs after these seconds, or
+    on a second signal.
     """
     stop = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or not callable(stop):
-        return  # this app does not run in a server that stops on a signal
+        return  # this app does not run in a server that handles signals
     loop = asyncio.get_running_loop()
 
     def drain(number: int, frame: FrameType | None) -> None:

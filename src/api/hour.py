@@ -1,4 +1,4 @@
-"""The requests of the last hour as one process has seen them: how many in each minute, and how long they took."""
+"""The requests of the last hour in one process: their number in each minute, and their durations."""
 
 import time
 from bisect import bisect_left
@@ -8,13 +8,14 @@ from typing import Final
 
 MINUTES: Final = 60
 CLASSES: Final = 6
-"""Statuses by their first digit; 0 for none."""
+"""Statuses are counted by their first digit; 0 means no status."""
 
 BOUNDS: Final = tuple(0.0005 * 1.25**step for step in range(50))
-"""Upper bounds of the times that are counted together, in seconds, up to half a minute: within a quarter."""
+"""Upper bounds of the classes in which durations are counted, in seconds, up to half a minute. Each is 25 % above the
+one before."""
 
 WAITS: Final = frozenset({"list_changes", "list_user_changes", "console_new_changes"})
-"""Operations that may wait for what happens next: how long they take says nothing."""
+"""Operations that may wait for new changes. Their durations mean nothing, and are not counted."""
 
 
 @dataclass(slots=True)
@@ -36,13 +37,14 @@ class LastHour:
             minute.times[bisect_left(BOUNDS, seconds)] += 1
 
     def per_minute(self) -> Sequence[Sequence[int]]:
-        """For each of the last 60 minutes, the present one last, how many there were by the first digit of a status."""
+        """For each of the last 60 minutes, the present one last, the number of requests by the first digit of the
+        status."""
         now = self._now()
         by_number = {minute.number: minute.statuses for minute in self._ring}
         return [by_number.get(number, [0] * CLASSES) for number in range(now - MINUTES + 1, now + 1)]
 
     def p95_s(self) -> float | None:
-        """The time in which 95 of 100 requests were answered; None if there were none."""
+        """The time within which 95 % of the requests were answered; None if there were none."""
         oldest = self._now() - MINUTES
         recent = [minute.times for minute in self._ring if minute.number > oldest]
         times = [sum(column) for column in zip(*recent, strict=True)]

@@ -1,4 +1,4 @@
-"""Imports over HTTP: a file as the body of a request, and a report as its answer, both streamed."""
+"""Imports over HTTP: the body of the request is a file, and the answer is a report. Both are streamed."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ MAPPED: Final = re.compile("[^=]+=[^=]*")
 
 
 class Report(StrEnum):
-    """Which rows a report has."""
+    """The rows that a report contains."""
 
     REJECTED = "rejected"
     ALL = "all"
@@ -54,12 +54,16 @@ MatchBy = Annotated[
     Literal["external-id", "email", "username"],
     Query(description="The identifier by which users are matched", examples=["external-id"]),
 ]
-Atomic = Annotated[bool, Query(description="All rows or none: at most 10,000", examples=[True])]
+Atomic = Annotated[
+    bool, Query(description="Store all rows or none. The file then has at most 10,000 rows", examples=[True])
+]
 MaxDelete = Annotated[
     str,
     Query(
-        description="How many users a sync may delete: a number, or percent of those who have the identifier. If more "
-        "are missing in the file, nothing is stored",
+        description=(
+            "How many users a sync may delete: a number, or a percentage of those who have the identifier. If more "
+            "are missing in the file, nothing is stored"
+        ),
         examples=["10%"],
         json_schema_extra={"pattern": f"^{reports.SHARE.pattern}$"},
     ),
@@ -68,14 +72,20 @@ Columns = Annotated[
     Sequence[str],
     Query(
         alias="map",
-        description="Of a CSV: the name of a column, and the field that it is; none to leave it out",
+        description=(
+            "For a CSV: the name of a column, an equals sign, and its field. Without a field the column is left out"
+        ),
         examples=[["E-Mail=email", "Notes="]],
         json_schema_extra={"items": {"type": "string", "pattern": f"^{MAPPED.pattern}$"}},
     ),
 ]
 WhichRows = Annotated[
     Report | None,
-    Query(alias="report", description="Which rows the report has. By default a dry run has all", examples=["all"]),
+    Query(
+        alias="report",
+        description="The rows that the report contains. By default a dry run has all rows",
+        examples=["all"],
+    ),
 ]
 
 LINES: Final = (
@@ -85,8 +95,10 @@ LINES: Final = (
     '{"result":{"rows":2,"created":1,"updated":0,"unchanged":0,"deleted":0,"rejected":1,"withheld":0,"again":0,"seq":1}}\n'
 )
 REPORTED: Final[dict[str, Any]] = {
-    "description": "The report, line by line. Its last line has the `result`; or what `stopped` the import, with "
-    "`code` and `detail` as in a problem document. What was counted until then is stored",
+    "description": (
+        "The report, line by line. Its last line has the `result`, or says what `stopped` the import, with `code` "
+        "and `detail` as in a problem document. Rows that were counted until then are stored"
+    ),
     "content": {NDJSON: {"schema": {"type": "string"}, "example": LINES}},
     **documented_headers(Dry_Run="true, if nothing was stored because of dry_run"),
 }
@@ -120,16 +132,16 @@ async def import_file(
     which: WhichRows = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
-    """Import users, groups and memberships from a file, by the same rules as one by one.
+    """Import users, groups and memberships from a file, by the same rules as for single requests.
 
     A line of NDJSON is a user, or what its `kind` says: a `group`; a `nesting` of the group `child` in `group`; a
-    `membership` of `user` (by the identifier of `match`) in `group`, in a `role`. A user's `groups` are all that it is
-    a member of then. A CSV has the fields as columns, and `attributes.x` for a member of the attributes; an empty cell
-    clears its field. Groups need the scope `groups:write`.
+    `membership` of `user` (by the identifier of `match`) in `group`, with a `role`. The `groups` of a user are all
+    groups of which it is a member after the import. A CSV has the fields as columns, and `attributes.x` for a member of
+    the attributes. An empty cell clears its field. Rows about groups need the scope `groups:write`.
 
-    A row that breaks a rule is rejected and reported with its line; the others are stored, 250 at a time. The answer
+    A row that breaks a rule is rejected and reported with its line. The others are stored, 250 at a time. The answer
     begins when the file has arrived. To cancel, disconnect. With an idempotency key, the same request within 24 hours
-    goes on where this one ended, and stores no row twice.
+    continues where this one ended, and stores no row twice.
     """
     if (share := reports.share_in(max_delete)) is None:
         raise wrong("max_delete", "Must be a number, or a number and a percent sign.")
@@ -169,7 +181,7 @@ async def report_of(
     options: Options,
     which: Report,
 ) -> AsyncGenerator[bytes]:
-    """Raises a refusal, if nothing was stored before it. Otherwise the last line tells it."""
+    """The report. Raises a refusal if nothing was stored before it. Otherwise the last line has the refusal."""
     container = container_of(request)
     with container.import_places().one(imports.context.actor), TemporaryFile() as file:
         await receive(request, file, container.settings().limits.import_bytes)
@@ -190,7 +202,7 @@ async def report_of(
 
 
 async def receive(request: Request, file: BinaryIO, most: int) -> None:
-    """Write the body to the file. It takes as long as it takes, if it only keeps coming."""
+    """Write the body to the file. There is no limit on the whole time, but the body must not stop coming."""
     size, chunks = 0, aiter(request.stream())
     while True:
         try:

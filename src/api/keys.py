@@ -29,7 +29,7 @@ KeysToWrite = Annotated[KeyService, Depends(WritingService(lambda container: con
 Name = Annotated[
     str,
     Field(
-        description="Who uses it, for people",
+        description="A name that tells people who uses it",
         examples=["nightly import"],
         json_schema_extra={"minLength": 1, "maxLength": NAME.max},
     ),
@@ -41,14 +41,14 @@ Scopes = Annotated[
 Secret = Annotated[
     str,
     Field(
-        description="To be sent as Authorization: Bearer. It is shown only now, and cannot be shown again",
+        description="Send it as Authorization: Bearer. It is shown only this once",
         examples=["rk_1_0123456789abcdefghijklmnopqrstuvABCDEF"],
     ),
 ]
 
 
 def time_in(text: object) -> datetime | None:
-    """The time that an RFC 3339 text means, in UTC. Pydantic would take numbers as well."""
+    """Parse a time in RFC 3339, and return it in UTC. Pydantic would accept numbers too."""
     if text is None:
         return None
     if not isinstance(text, str) or (time := instant(text)) is None:
@@ -77,13 +77,15 @@ class KeyOut(BaseModel):
     scopes: Scopes
     created_at: Annotated[datetime, Field(description="When it was created")]
     expires_at: Annotated[datetime | None, Field(description="When it expires")]
-    rotated_at: Annotated[datetime | None, Field(description="When it got its present secret, if not its first")]
+    rotated_at: Annotated[
+        datetime | None, Field(description="When it got its present secret, if that is not its first one")
+    ]
     revoked_at: Annotated[datetime | None, Field(description="When it was revoked")]
-    last_used_at: Annotated[datetime | None, Field(description="When it was used last, to within some minutes")]
+    last_used_at: Annotated[datetime | None, Field(description="When it was last used, exact to a few minutes")]
 
 
 class KeyWithSecret(KeyOut):
-    """A key with its secret, which is shown only now."""
+    """A key with its secret, which is shown only this once."""
 
     secret: Secret
 
@@ -100,7 +102,7 @@ Overlap = Annotated[str, overlap_query("How long the previous secret stays valid
 @router.post("/", status_code=201, response_model=KeyWithSecret, responses={201: CREATED, **documented(400, 415, 422)})
 @calls(KeyService.create)
 async def create_key(request: Request, keys: KeysToWrite, body: KeyIn) -> Response:
-    """Create a key, with scopes that the caller has. From the first key on, every call needs one."""
+    """Create a key. The caller must have all its scopes. After the first key is created, every call needs one."""
     committed = await keys.create(body.new_key())
     key, secret = committed.result
     location = f"{request.scope.get('root_path', '')}/keys/{key.id}"
@@ -112,7 +114,7 @@ async def create_key(request: Request, keys: KeysToWrite, body: KeyIn) -> Respon
 @router.get("/", response_model=list[KeyOut], responses=documented(400, 422))
 @calls(KeyService.list)
 async def list_keys(request: Request, keys: Keys, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
-    """List the keys that are not revoked, by id."""
+    """List the keys that are not revoked, sorted by id."""
     after = position_in(request, keys, cursor, BY_ID)
     return listed(request, keys, await keys.list(after=after, limit=limit), shown, BY_ID)
 
@@ -120,7 +122,7 @@ async def list_keys(request: Request, keys: Keys, limit: Limit = DEFAULT_LIMIT, 
 @router.get("/{id}", response_model=KeyOut, responses=documented(404, 422))
 @calls(KeyService.get)
 async def get_key(keys: Keys, id: KeyId) -> Response:
-    """One key, also a revoked one."""
+    """One key, even if it is revoked."""
     return json_answer(shown(await keys.get(id)))
 
 
@@ -136,9 +138,10 @@ async def rotate_key(keys: KeysToWrite, id: KeyId, overlap: Overlap = DEFAULT_OV
 @router.delete("/{id}", status_code=204, response_class=Response, responses=documented(404, 409, 422))
 @calls(KeyService.revoke)
 async def revoke_key(keys: KeysToWrite, id: KeyId) -> Response:
-    """Revoke a key, in this process at once and in every other within 5 seconds.
+    """Revoke a key. It takes effect in this process at once, and in all other processes within 5 seconds.
 
-    For the last key that may administer keys the answer is a 409. Only the command line can revoke it.
+    The last key that may administer keys cannot be revoked here: the answer is a 409. Only the command line can revoke
+    it.
     """
     committed = await keys.revoke(id)
     return Response(status_code=204, headers=written(keys, committed))

@@ -16,11 +16,11 @@ from domain.memberships import ROLE, Membership
 from domain.nestings import Member
 from domain.values import MAX_ID, JsonObject
 
-Role = Annotated[str, text(ROLE, "What the user is in the group, in the client's own words", "lead")]
+Role = Annotated[str, text(ROLE, "The role of the user in the group, as the client defines it", "lead")]
 
 
 class MembershipIn(BaseModel):
-    """What a membership says beside that it exists."""
+    """The fields of a membership that a client may set."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "lead"}, {"role": None}]})
 
@@ -28,7 +28,7 @@ class MembershipIn(BaseModel):
 
 
 NOTHING_MORE: Final = MembershipIn()
-"""What an empty body says."""
+"""The fields in an empty body."""
 
 
 class MembersIn(BaseModel):
@@ -40,10 +40,18 @@ class MembersIn(BaseModel):
 
     add: Annotated[list[EntityId], Field(description="Ids of users, each once", examples=[[1, 2]])] = []
     remove: Annotated[list[EntityId], Field(description="Ids of users", examples=[[3]])] = []
-    role: Annotated[Role | None, Field(description="The role of all who are added. Without it roles stay")] = None
+    role: Annotated[
+        Role | None,
+        Field(
+            description=(
+                "The role of all added users. Without it, the roles of users who are members already stay unchanged"
+            )
+        ),
+    ] = None
 
     def to_add(self) -> dict[int, JsonObject]:
-        """What is given of each. Raises `Invalid` for one who is named twice, and for a role that breaks its rule."""
+        """The given fields for each user to add. Raises `Invalid` for a user who is named twice, and for an invalid
+        role."""
         first = {id: number for number, id in reversed([*enumerate(self.add)])}
         twice = [number for number, id in enumerate(self.add) if first[id] != number]
         faults = [Fault(f"/add/{number}", "not_allowed", "Is named twice.") for number in twice]
@@ -59,19 +67,21 @@ class MembersChangedOut(BaseModel):
     """What was done."""
 
     added: Annotated[int, Field(description="How many were not members before", ge=0, examples=[2])]
-    changed: Annotated[int, Field(description="How many were members and have another role now", ge=0, examples=[0])]
-    removed: Annotated[int, Field(description="How many were members and are none now", ge=0, examples=[1])]
+    changed: Annotated[int, Field(description="How many were members and got another role", ge=0, examples=[0])]
+    removed: Annotated[int, Field(description="How many were members and are no longer", ge=0, examples=[1])]
 
 
 class MembershipOut(BaseModel):
-    """A membership. With `fields` it has exactly the fields that were asked for. So none is required."""
+    """A membership. With the parameter `fields` it has exactly these fields. So no field is required."""
 
     model_config = ConfigDict(json_schema_extra={"required": [], "examples": [{"group_id": 1, "user_id": 1}]})
 
     group_id: Annotated[int, Field(description="The id of the group", ge=1, le=MAX_ID, examples=[1])]
     user_id: Annotated[int, Field(description="The id of the user", ge=1, le=MAX_ID, examples=[1])]
     role: Role | None = None
-    via: Annotated[list[int], Field(description="By which groups the user is a member. Shown with `recursive`")] = []
+    via: Annotated[
+        list[int], Field(description="The groups of which the user is a direct member, with `recursive` only")
+    ] = []
     id: Annotated[int, Field(description="Its own id, in changes", ge=1, le=MAX_ID, examples=[1])]
     created_at: Annotated[datetime, Field(description="When it was created, RFC 3339 in UTC")]
     updated_at: Annotated[datetime, Field(description="When it last changed, RFC 3339 in UTC")]
@@ -94,10 +104,14 @@ SHOWN_NESTED: Final[Shown[Any]] = Shown(Membership, NAMES, cast("Any", sparse_ne
 
 MemberId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user", examples=[1])]
 Fields = Annotated[str | None, fields_query(NAMES, "user_id,role")]
-RoleEquals = Annotated[str | None, Query(description="Only members in this role, exact in case", examples=["lead"])]
+RoleEquals = Annotated[
+    str | None, Query(description="Only members with this role, which is case-sensitive", examples=["lead"])
+]
 
-RecursiveMembers = Annotated[bool, Query(description="Also members of groups that are parts of it", examples=[True])]
-RecursiveGroups = Annotated[bool, Query(description="Also groups that such a group is a part of", examples=[True])]
+RecursiveMembers = Annotated[
+    bool, Query(description="Include members of groups that are parts of this one", examples=[True])
+]
+RecursiveGroups = Annotated[bool, Query(description="Include groups of which such a group is a part", examples=[True])]
 
 
 class UserGroupOut(GroupOut):
@@ -107,5 +121,9 @@ class UserGroupOut(GroupOut):
 
     via: Annotated[
         list[int] | None,
-        Field(description="With `recursive`: the groups that the user is a member of and that lead there"),
+        Field(
+            description=(
+                "With `recursive`: the groups through which the user is in it, and of which the user is a direct member"
+            )
+        ),
     ] = None

@@ -53,7 +53,7 @@ MembershipsToWrite = Annotated[MembershipService, Depends(WritingService(lambda 
 
 PAGED: Final = documented_headers(
     Link='The next page, with rel="next", while there is more',
-    Roster_Seq="Which state it shows: all changes up to this number, and perhaps later ones",
+    Roster_Seq="The answer shows all changes up to this number, and perhaps later ones",
     Vary="Accept",
 )
 FilterText = Annotated[str | None, filter_query(FIELDS, 'role eq "lead"')]
@@ -71,9 +71,9 @@ CHANGED_ONCE: Final = documented_headers(**WRITE, **REPLAYED)
 async def put_member(
     memberships: MembershipsToWrite, id: GroupId, user_id: MemberId, body: MembershipIn = NOTHING_MORE
 ) -> Response:
-    """Make a user a member of a group. A role that the body does not name stays; null takes it away.
+    """Make a user a member of a group. Without a role in the body the role stays unchanged. Null removes it.
 
-    The same request again changes nothing. However large the group is, this takes the same time.
+    Repeating the request changes nothing. It takes the same time for every size of the group.
     """
     given = body.model_dump(exclude_unset=True)
     return gone(memberships, await memberships.put(id, user_id, given))
@@ -92,7 +92,7 @@ async def get_member(
     fields: Fields = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Whether a user is a member of a group itself: its membership, or a 404."""
+    """The membership of a user in a group, or a 404 if the user is not a direct member."""
     show = SHOWN.by(fields)
     return one(memberships, await memberships.get(id, user_id), show, if_none_match)
 
@@ -105,7 +105,7 @@ async def get_member(
 )
 @calls(MembershipService.remove)
 async def remove_member(memberships: MembershipsToWrite, id: GroupId, user_id: MemberId) -> Response:
-    """Remove a user from a group. If it is no member, nothing changes, and the answer is the same."""
+    """Remove a user from a group. If the user is not a member, nothing changes, and the answer is the same."""
     return gone(memberships, await memberships.remove(id, user_id))
 
 
@@ -123,10 +123,10 @@ async def change_members(
     body: MembersIn,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
-    """Add users to a group and remove others, all or none. To add a member again, or to remove a user who is not one,
-    is not an error.
+    """Add users to a group and remove others, all or none.
 
-    A 422 names each user to be added who is not there.
+    Adding a user who is a member already, or removing a user who is not a member, is not an error. A 422 names each
+    user to add who does not exist.
     """
     add = body.to_add()
 
@@ -142,7 +142,7 @@ async def change_members(
 
 
 class NestedMembersOf(NamedTuple):
-    """The members of one group and of its parts, as a list. They are neither filtered nor counted."""
+    """The members of one group and of its parts, as a list. This list has no filter and no count."""
 
     service: MembershipService
     group_id: int
@@ -163,7 +163,7 @@ class NestedMembersOf(NamedTuple):
 
 
 class MembersOf(NamedTuple):
-    """The members of one group, as a list of its own. None of them is deleted."""
+    """The members of one group, as a list. None of them is deleted."""
 
     service: MembershipService
     group_id: int
@@ -211,10 +211,11 @@ async def list_members(
     formulas: Formulas = "escape",
     accept: Accept = ("*/*",),
 ) -> Response:
-    """List who is in a group, in the order of the users' ids. Deleted users are not.
+    """List the members of a group, sorted by the ids of the users. Deleted users are left out.
 
-    `GET /users/?filter=groups eq 1` lists the users themselves. With `recursive` each user is listed once, with the
-    role in this group and, in `via`, the groups that it is a member of itself. These cannot be filtered and counted.
+    `GET /users/?filter=groups eq 1` lists the users themselves. With `recursive` each user is listed once, with its
+    role in this group, and with the groups of which it is a direct member (`via`). Such a list cannot be filtered or
+    counted.
     """
     if recursive:
         refuse_parameters(request, ("filter", "role", "count"), "Not with recursive.")
@@ -254,10 +255,10 @@ async def list_user_groups(
     fields: GroupFields = None,
     recursive: RecursiveGroups = False,
 ) -> Response:
-    """List the groups that a user is a member of.
+    """List the groups of which a user is a member.
 
-    With `recursive` also those that such a group is a part of. Each is listed once, in the order of ids, with the
-    groups by which the user is in it, in `via`. These cannot be filtered and sorted.
+    With `recursive` the list includes groups of which such a group is a part. Each is listed once, sorted by id, with
+    the groups through which the user is in it (`via`). Such a list cannot be filtered or sorted.
     """
     show, order = GROUP_SHOWN.by(fields), sorted_by(GROUP_FIELDS, sort)
     after = position_in(request, groups, cursor, order)

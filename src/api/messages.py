@@ -1,4 +1,4 @@
-"""What is posted to webhooks, as `openapi.json` lists it."""
+"""The messages that are posted to webhooks, for `openapi.json`."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -36,7 +36,7 @@ class ChangeMessage(BaseModel):
     type: Annotated[
         str,
         Field(
-            description="The kind of what was changed, and the action",
+            description="The kind of the changed entity, and the action",
             examples=["user.created"],
             pattern=rf"^[a-z_]+\.({'|'.join(Action)})$",
         ),
@@ -46,13 +46,13 @@ class ChangeMessage(BaseModel):
 
 
 class Tested(BaseModel):
-    """Which webhook is tested."""
+    """The tested webhook."""
 
     webhook_id: Annotated[int, Field(description="The webhook that is tested", ge=1, examples=[1])]
 
 
 class TestMessage(BaseModel):
-    """A message that somebody asked for, about no change."""
+    """A test message, which is not about a change."""
 
     type: Annotated[Literal["webhook.test"], Field(description="Always this")]
     timestamp: Annotated[datetime, Field(description="When it was asked for, RFC 3339 in UTC")]
@@ -65,12 +65,14 @@ Signature = Annotated[
     str,
     Header(
         alias="webhook-signature",
-        description="`v1,` and the HMAC with SHA-256 of id, timestamp and body, in base64. Two, with a blank between "
-        "them, while a webhook has two secrets",
+        description=(
+            "`v1,` and the HMAC-SHA256 of id, timestamp and body, in base64. Two of these, separated by a space, "
+            "while a webhook has two secrets"
+        ),
     ),
 ]
 ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    204: {"description": "It was taken. Any other 2xx says so too"},
+    204: {"description": "The message was accepted. Any other 2xx means the same"},
     410: {"description": "No more messages are wanted: the webhook is disabled"},
 }
 
@@ -79,9 +81,9 @@ messages: Final = APIRouter()
 
 @messages.post("change", status_code=204, responses=ANSWERS, operation_id="receive_change", tags=["webhooks"])
 def receive_change(id: Id, timestamp: Timestamp, signature: Signature, body: ChangeMessage) -> None:
-    """A change that the filter of a webhook matches: user.created, user.updated and so on."""
+    """A change that matches the filter of a webhook: user.created, user.updated and so on."""
 
 
 @messages.post("webhook.test", status_code=204, responses=ANSWERS, operation_id="receive_test", tags=["webhooks"])
 def receive_test(id: Id, timestamp: Timestamp, signature: Signature, body: TestMessage) -> None:
-    """What `POST /webhooks/{id}/test` sends."""
+    """The message that `POST /webhooks/{id}/test` sends."""

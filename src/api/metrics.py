@@ -1,7 +1,6 @@
-"""Figures for monitoring: how many requests, how long they took, how long they waited. None of them is about users.
+"""Metrics: the number of requests, their durations, and their waits. They contain no data of users.
 
-A label has few values, all of them Roster's own: operations, statuses, pools. Nothing that a client sends makes a new
-one.
+The values of labels are few and defined by Roster: operations, statuses, pools. A client cannot create new values.
 """
 
 import os
@@ -30,44 +29,52 @@ from api.hour import LastHour
 from api.version import VERSION
 
 SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable that tells the library, when it is imported, where workers keep their figures."""
+"""The environment variable with the folder in which workers keep their metrics. The library reads it when it is
+imported."""
 
 REQUEST_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5, 16, 35)
-"""The bounds are close together up to 50 ms, where nearly all answers are. Above that they follow the time limits: a
-wait for a connection ends after 2 seconds as a rule, a statement after 15, a wait for changes soon after 30. Each bound
-is one more series for each operation and status."""
+"""Buckets of the duration of requests, in seconds. They are close together up to 50 ms, where nearly all answers are.
+Above that they follow the time limits: a wait for a connection ends after 2 seconds by default, a statement after 15, a
+wait for changes after about 30. Each bucket is one more series for each operation and status."""
 
 DATABASE_S: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.25, 1, 3.5, 16)
-"""A read by its key takes tenths of a millisecond; a statement is ended after 15 seconds."""
+"""Buckets of the duration of statements, in seconds. A read by id takes tenths of a millisecond. A statement is ended
+after 15 seconds."""
 
 WAIT_S: Final = (0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1, 3.5, 10, 61)
-"""Waits are short while connections are free. They end after 2 seconds, or what is set instead, at most 60."""
+"""Buckets of waits for a connection, in seconds. Waits are short while connections are free. They end after
+`ROSTER_POOL_TIMEOUT_S`, which is 2 seconds by default and at most 60."""
 
 
-REQUEST_TEXT: Final = "Time until the answer was over, waits for changes and whole streams included."
+REQUEST_TEXT: Final = "Time until the end of the answer, including waits for changes and whole streams."
 SENT_TEXT: Final = "Attempts to send a change to a webhook: delivered, failed, refused (4xx), gone (410)."
-READS_TEXT: Final = "Reading units of work where there are replicas: moved are those that a replica did not answer."
-BEHIND_TEXT: Final = "How long ago the primary was as this replica is now, at most; infinite while that is not known."
+READS_TEXT: Final = (
+    "Reading units of work, if there are replicas. A moved one was read from the primary because a replica failed."
+)
+BEHIND_TEXT: Final = "Largest possible lag of this replica, in seconds. Infinite while it is not known."
 NONE: Final = "none"
-"""For a label, where there is nothing to name."""
+"""The value of a label that has nothing to name."""
 
 
 class Metrics:
-    """The metrics of one app, in a registry of its own. Workers share them in files. Also a database's meter.
+    """The metrics of one app, in its own registry. Workers share them through files. This is also the meter of a
+    database.
 
-    Finding a metric by its labels costs as much as adding to it, so what was found is cached.
+    Finding a metric by its labels costs as much as adding to it, so the result is cached.
     """
 
     def __init__(self, engine: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a further series for each, which workers do not have
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # additional series, which workers do not have
         own = CollectorRegistry()
-        in_flight = gauge(own, "roster_requests_in_flight", "Requests that are being answered, this one too.")
+        in_flight = gauge(own, "roster_requests_in_flight", "Requests in progress, including this one.")
         requests = histogram(own, "roster_request_seconds", REQUEST_TEXT, REQUEST_S, "operation", "status")
         database = histogram(own, "roster_database_seconds", "Time of a statement or COMMIT.", DATABASE_S, "kind")
         waits = histogram(own, "roster_pool_wait_seconds", "Time until a connection was free.", WAIT_S, "pool")
-        in_use = gauge(own, "roster_pool_in_use", "Connections in use; SQLite's for reading: reads.", "pool")
+        in_use = gauge(
+            own, "roster_pool_in_use", "Connections in use. For reading on SQLite: reads in progress.", "pool"
+        )
         alarms = gauge(own, "roster_database_alarm", "1 while the database does not work for this reason.", "code")
-        size = gauge(own, "roster_pool_size", "Connections that there may be at the most.", "pool")
+        size = gauge(own, "roster_pool_size", "Largest possible number of connections.", "pool")
         sent = counter(own, "roster_webhook_deliveries", SENT_TEXT, "outcome")
         reads = counter(own, "roster_reads", READS_TEXT, "place")
         self._behind = gauge(own, "roster_replica_lag_seconds", BEHIND_TEXT, "replica", shared="livemax")
@@ -90,7 +97,7 @@ class Metrics:
         self._in_flight.inc()
 
     def ended(self, operation: str, status: int, seconds: float) -> None:
-        """Status 0 is none: the server was stopped before there was an answer."""
+        """Count a request. Status 0 means that the server was stopped before there was an answer."""
         self._in_flight.dec()
         self._requests(operation, status or NONE).observe(seconds)
         self.hour.ended(operation, status, seconds)
@@ -99,7 +106,7 @@ class Metrics:
         self._database(kind).observe(seconds)
 
     def failed(self, error: BaseException) -> None:
-        """The request that it failed is counted with its status."""
+        """Nothing to count: the request is counted with its status."""
 
     def waited(self, pool: str, seconds: float) -> None:
         self._waits(pool).observe(seconds)
@@ -140,7 +147,7 @@ def histogram(registry: CollectorRegistry, name: str, text: str, bounds: Sequenc
 def gauge(
     registry: CollectorRegistry, name: str, text: str, *labels: str, shared: Literal["livesum", "livemax"] = "livesum"
 ) -> Gauge:
-    """Of workers, the sum of those that live, or the highest."""
+    """A gauge. With several workers it is the sum or the highest value of all living workers."""
     return Gauge(name, text, labels, registry=registry, multiprocess_mode=shared)
 
 
@@ -151,7 +158,8 @@ def register_build_info(registry: CollectorRegistry, engine: str) -> None:
 
 
 def shown(own: CollectorRegistry) -> CollectorRegistry:
-    """The registry that is shown. For a worker it has the totals of all: the next request may reach another one."""
+    """The registry to show. In a worker it has the totals of all workers, because the next request may reach another
+    one."""
     if folder := os.environ.get(SHARED_FOLDER):
         everyone = CollectorRegistry()
         everyone.register(FiguresOfWorkers(folder))
@@ -162,20 +170,21 @@ def shown(own: CollectorRegistry) -> CollectorRegistry:
 
 
 class FiguresOfWorkers(Collector):
-    """The figures of all workers, by the files in their folder."""
+    """The metrics of all workers, from the files in their folder."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
 
     def collect(self) -> Iterable[Metric]:
-        """Leaves out empty files, which a worker has just opened: the library would fail on them."""
+        """Collect the metrics. Empty files are left out, because the library would fail on them. A worker has just
+        created such a file."""
         files = [str(file) for file in self._folder.glob("*.db") if size_of(file)]
         found: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         return found
 
 
 def size_of(file: Path) -> int:
-    """0 if it was removed meanwhile, because its worker died."""
+    """The size of a file. It is 0 if the file was removed meanwhile, because its worker died."""
     try:
         return file.stat().st_size
     except FileNotFoundError:
@@ -184,7 +193,8 @@ def size_of(file: Path) -> int:
 
 @contextmanager
 def shared_by_workers() -> Iterator[str]:
-    """A folder for the metrics of the workers that are started in the block. Its name has the id of their parent."""
+    """Creates a folder for the metrics of the workers that are started in the block. Its name contains the id of the
+    parent process."""
     with TemporaryDirectory(prefix=f"roster-metrics-{os.getpid()}-") as folder:
         os.environ[SHARED_FOLDER] = folder
         try:

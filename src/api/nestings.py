@@ -24,7 +24,7 @@ ChildId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description=
 
 PAGED: Final = documented_headers(
     Link='The next page, with rel="next", while there is more',
-    Roster_Seq="Which state it shows: all changes up to this number, and perhaps later ones",
+    Roster_Seq="The answer shows all changes up to this number, and perhaps later ones",
     Vary="Accept",
 )
 
@@ -37,9 +37,10 @@ PAGED: Final = documented_headers(
 )
 @calls(GroupService.nest)
 async def put_child_group(groups: GroupsToWrite, id: GroupId, child_id: ChildId) -> Response:
-    """Make a group a part of another one, whose members then include its members, with `recursive`.
+    """Make a group, the child, a part of another group. The members of the child are then members of that group too.
 
-    If the other one is a part of it already, or is the same, that would be a cycle: 409.
+    Lists show such members with `recursive`. If the group is the child itself or a part of it, the answer is a 409,
+    because there would be a cycle.
     """
     return gone(groups, await groups.nest(id, child_id))
 
@@ -52,7 +53,7 @@ async def put_child_group(groups: GroupsToWrite, id: GroupId, child_id: ChildId)
 )
 @calls(GroupService.unnest)
 async def remove_child_group(groups: GroupsToWrite, id: GroupId, child_id: ChildId) -> Response:
-    """End that a group is a part of another one. If it is none, nothing changes, and the answer is the same."""
+    """Remove a group from another group. If it is not a part of it, nothing changes, and the answer is the same."""
     return gone(groups, await groups.unnest(id, child_id))
 
 
@@ -71,7 +72,7 @@ async def list_child_groups(
     cursor: Cursor = None,
     fields: Fields = None,
 ) -> Response:
-    """List the groups that are parts of a group themselves, in the order of ids."""
+    """List the direct parts of a group, sorted by id."""
     show, position = SHOWN.by(fields), position_in(request, groups, cursor, BY_ID)
     (last,) = BY_ID.keys_at(position or (0,))
     page = await groups.list_children(id, after=cast("int", last), limit=limit)

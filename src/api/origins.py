@@ -1,4 +1,4 @@
-"""Settings as an operator sees them: each with its value and where that comes from. Secrets are masked."""
+"""Settings for operators: each with its value and the source of the value. Secrets are masked."""
 
 import os
 import re
@@ -16,7 +16,7 @@ IN_QUERY: Final = re.compile(r"([?&]password=)[^&]*")
 
 
 def rows_of(settings: Settings, flags: Collection[str]) -> Iterator[Mapping[str, Any]]:
-    """A row for each setting. `flags` are the names of those that a flag has set."""
+    """A row for each setting. `flags` are the names of the settings that a flag has set."""
     file = str(settings.model_config["env_file"])
     environment = {name.upper() for name in os.environ}
     written = {name.upper() for name in dotenv_values(file)}
@@ -30,7 +30,8 @@ def rows_of(settings: Settings, flags: Collection[str]) -> Iterator[Mapping[str,
 
 
 def flags_in(settings: Settings) -> list[str]:
-    """What neither the environment nor the file nor a default has given. Empty if those are wrong by themselves."""
+    """The settings whose value comes from neither the environment, nor the file, nor a default. Empty if those are
+    invalid."""
     try:
         others = Settings()
     except ValidationError:
@@ -53,5 +54,5 @@ def shown(value: object) -> str | None:
 
 
 def without_password(text: str) -> str:
-    """The text; a URL without its password."""
+    """The text. If it is a URL, without its password."""
     return IN_QUERY.sub(rf"\1{MASK}", IN_AUTHORITY.sub(rf"\1{MASK}@", text))

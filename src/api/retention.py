@@ -1,4 +1,4 @@
-"""Removing old changes while the server runs, if the operator has set how long they are kept."""
+"""Removing old changes while the server runs, if the operator has set a retention time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,12 +14,12 @@ log = structlog.get_logger("roster")
 
 EVERY_S: Final = 600.0
 BETWEEN_S: Final = 0.2
-"""The pause between two transactions, so that others are hardly held up."""
+"""The pause between two transactions, in seconds, so that other writers do not wait long."""
 
 
 @asynccontextmanager
 async def trimming(retention: Retention, keep_days: int | None) -> AsyncIterator[None]:
-    """Trim now and then while the block runs, unless changes are kept for ever."""
+    """Remove old changes from time to time while the block runs, unless changes are kept for ever."""
     if keep_days is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""What an operator can set: by flag, by environment (`ROSTER_...`), in `.env`, in this order."""
+"""The settings for operators: by flag, by environment variable (`ROSTER_...`), or in `.env`, in this order."""
 
 import json
 import os
@@ -19,11 +19,11 @@ from domain.limits import Limits
 
 
 def require_networks(text: str) -> str:
-    """Raises `ValueError`, which does not repeat the text."""
+    """Raises `ValueError` for an invalid list of networks, without the text."""
     try:
         networks_in(text)
     except ValueError:
-        raise ValueError("Name addresses or networks, such as 10.0.0.0/8, with commas between them.") from None
+        raise ValueError("Name addresses or networks, such as 10.0.0.0/8, separated by commas.") from None
     return text
 
 
@@ -57,19 +57,20 @@ class Settings(BaseSettings):
     replica_url: Annotated[
         str,
         Field(
-            description="PostgreSQL: streaming replicas that answer reads, as URLs with commas between them; "
-            "empty for none",
+            description="PostgreSQL: URLs of streaming replicas that answer reads, separated by commas; empty for none",
             repr=False,
         ),
     ] = ""
     replica_lag_s: Annotated[
-        float, Field(ge=1, le=3600, description="How far behind a replica may be, in seconds, to answer reads")
+        float, Field(ge=1, le=3600, description="The largest lag, in seconds, with which a replica answers reads")
     ] = 5.0
     auto_upgrade: Annotated[
         bool,
         Field(
-            description="SQLite: upgrade the schema at the start, after a copy of the file. "
-            "If false, the server refuses until roster db upgrade was run, as on PostgreSQL"
+            description=(
+                "SQLite: upgrade the schema at the start, after a copy of the file was made. If false, the server "
+                "starts only after roster db upgrade was run, as on PostgreSQL"
+            )
         ),
     ] = True
     host: Annotated[str, Field(description="The address to listen on")] = "127.0.0.1"
@@ -84,36 +85,40 @@ class Settings(BaseSettings):
         ),
     ] = 10
     pool_timeout_s: Annotated[
-        float, Field(gt=0, le=60, description="How long a request waits for a connection before it is refused")
+        float, Field(gt=0, le=60, description="Seconds that a request waits for a connection before it is refused")
     ] = 2.0
     drain_s: Annotated[
-        float, Field(ge=0, le=300, description="How long to keep serving after SIGTERM, while not ready")
+        float,
+        Field(ge=0, le=300, description="Seconds to keep serving after SIGTERM, while the server reports not ready"),
     ] = 0.0
     shutdown_s: Annotated[
-        int, Field(ge=1, le=300, description="How long requests in flight may take to finish after that")
+        int, Field(ge=1, le=300, description="Seconds that requests in progress have to finish after that")
     ] = 30
     limits: Annotated[Limits, Field(description="Bounds on what waits or grows: see docs/reliability.md")] = Limits()
     bootstrap_key: Annotated[
-        SecretStr | None, Field(description="The secret of the first key, created while there are none", repr=False)
+        SecretStr | None,
+        Field(description="The secret of the first key, which is created while there are no keys", repr=False),
     ] = None
-    bootstrap_key_file: Annotated[FilePath | None, Field(description="A file that has that secret")] = None
+    bootstrap_key_file: Annotated[FilePath | None, Field(description="A file with that secret")] = None
     allowed_hosts: Annotated[
-        str, Field(description="The Host names that are answered, with commas between them; empty for all")
+        str, Field(description="Host names to which the server answers, separated by commas; empty for all")
     ] = ""
     cors_origins: Annotated[
-        str, Field(description="Web origins whose pages may call the API, with commas between them; empty for none")
+        str, Field(description="Web origins whose pages may call the API, separated by commas; empty for none")
     ] = ""
     keep_changes_days: Annotated[
-        int | None, Field(ge=30, le=36500, description="How many days changes are kept; for ever if it is not set")
+        int | None, Field(ge=30, le=36500, description="Days for which changes are kept; for ever if it is not set")
     ] = None
     webhooks_allow_private: Annotated[
-        bool, Field(description="Let webhooks use http and addresses that are not public, for tests and at home")
+        bool, Field(description="Allow webhooks to use http and private addresses, for tests and private networks")
     ] = False
     trusted_proxies: Annotated[
         str,
         Field(
-            description="Proxies whose Forwarded or X-Forwarded-For is believed: addresses or networks, "
-            "with commas between them; empty for none"
+            description=(
+                "Proxies whose Forwarded or X-Forwarded-For headers are trusted: addresses or networks, separated "
+                "by commas; empty for none"
+            )
         ),
         AfterValidator(require_networks),
     ] = ""
@@ -121,25 +126,37 @@ class Settings(BaseSettings):
         str,
         Field(
             pattern="^(https?://[^ ]+)?$",
-            description="Where clients reach the server: SCIM's addresses and links to the console begin so",
+            description=(
+                "The URL at which clients reach the server. URLs in SCIM and links to the console begin with it"
+            ),
         ),
     ] = ""
     scim: Annotated[bool, Field(description="Serve SCIM 2.0 at /scim/v2")] = True
     scim_strict: Annotated[
-        bool, Field(description="Refuse what SCIM's interoperability profile does, which some providers send")
+        bool,
+        Field(
+            description=(
+                "Refuse everything that SCIM's interoperability profile refuses. Some providers send such requests"
+            )
+        ),
     ] = False
     console: Annotated[bool, Field(description="Serve the console at /console, if the extra console is installed")] = (
         True
     )
     console_secret: Annotated[
         SecretStr | None,
-        Field(description="Signs the sessions of the console; without it, a restart ends them", repr=False),
+        Field(
+            description="The secret that signs sessions of the console. Without it, a restart ends all sessions",
+            repr=False,
+        ),
     ] = None
     email_form: Annotated[
         EmailForm,
         Field(
-            description="any: an e-mail address is any text, such as a@corp.local. "
-            "address: new ones have the form of an address on the internet"
+            description=(
+                "any: an e-mail address is any text, such as a@corp.local. address: a new one must have the form of "
+                "an address on the internet"
+            )
         ),
     ] = EmailForm.ANY
     log_format: Annotated[LogFormat, Field(description="auto: console on a terminal, else json")] = LogFormat.AUTO
@@ -147,7 +164,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def unknown(cls) -> Iterator[str]:
-        """A sentence for each variable `ROSTER_...`, in the environment or in `.env`, that sets nothing."""
+        """A sentence for each unknown variable `ROSTER_...` in the environment or in `.env`."""
         known = [f"ROSTER_{name.upper()}" for name in cls.model_fields]
         given = {name.upper() for name in (*os.environ, *dotenv_values(str(cls.model_config["env_file"])))}
         for name in sorted(
@@ -157,35 +174,35 @@ class Settings(BaseSettings):
             yield f"{name} is not a setting." + (f" Did you mean {similar[0]}?" if similar else "")
 
     def environment(self) -> dict[str, str]:
-        """These settings as the environment variables that would give them."""
+        """The environment variables that give these settings."""
         return {f"ROSTER_{name.upper()}": plain(value) for name, value in self if value is not None}
 
     def bootstrap_secret(self) -> str | None:
-        """Raises `NotReady` if it is in a file that cannot be read."""
+        """The secret of the first key, if one is set. Raises `NotReady` if its file cannot be read."""
         if self.bootstrap_key_file is not None:
             return text_of(self.bootstrap_key_file)
         return None if self.bootstrap_key is None else self.bootstrap_key.get_secret_value()
 
     @property
     def engine(self) -> str:
-        """The kind of the database, if the URL is good."""
+        """The engine of the database, if the URL is valid."""
         return "sqlite" if self.database_url.startswith("sqlite") else "postgresql"
 
     @property
     def address(self) -> str:
-        """Where clients reach the server: what is set, or where it listens."""
+        """The URL at which clients reach the server: the setting, or the address on which it listens."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
 
     def is_local(self) -> bool:
-        """Whether only this machine can reach the address that is listened on."""
+        """Whether the server listens on an address that only this machine can reach."""
         return is_loopback(self.host)
 
 
 def text_of(file: Path) -> str:
     try:
         return file.read_text().strip()
-    except (OSError, UnicodeDecodeError):  # whose message may quote the file
+    except (OSError, UnicodeDecodeError):  # its message may quote the file
         raise NotReady(f"{file} cannot be read as text.") from None
 
 
@@ -196,7 +213,7 @@ def plain(value: object) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address, without a port, is this machine's own."""
+    """Whether a host name or address, without a port, is a loopback one."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
@@ -206,5 +223,5 @@ def is_loopback(host: str) -> bool:
 
 
 def items_of(text: str) -> list[str]:
-    """The items of a setting that has commas between them."""
+    """The items of a setting that is a list separated by commas."""
     return [item.strip() for item in text.split(",") if item.strip()]

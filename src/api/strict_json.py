@@ -1,15 +1,15 @@
-"""JSON as RFC 8259 has it, that every program reads alike: no NaN, no Infinity, no name twice in an object."""
+"""Strict JSON (RFC 8259), which every program reads the same way: no NaN, no Infinity, no name twice in an object."""
 
 import json
 import math
 from typing import Any, Final
 
 MAX_DEPTH: Final = 64
-"""How many levels a document may nest; the domain allows fewer where it knows more."""
+"""The deepest nesting of a document. The rules of some fields allow less."""
 
 
 class OddJsonError(ValueError):
-    """JSON that Python accepts, and that other parsers refuse or read differently."""
+    """JSON that Python accepts, but that other parsers refuse or read differently."""
 
 
 def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def finite(digits: str) -> float:
 
 
 def no_deeper(document: Any) -> Any:
-    """The document, if recursive code can work on it."""
+    """The document. Raises `RecursionError` if it nests too deep for recursive code."""
     level = [document]
     for _ in range(MAX_DEPTH + 1):
         nested = [each for each in level if isinstance(each, dict | list)]
@@ -44,5 +44,6 @@ DECODER: Final = json.JSONDecoder(object_pairs_hook=unique_members, parse_consta
 
 
 def read_json(text: str) -> Any:
-    """Raises `OddJsonError`, `json.JSONDecodeError`, `RecursionError`, and `ValueError` at too long a number."""
+    """Decode JSON. Raises `OddJsonError`, `json.JSONDecodeError`, `RecursionError`, and `ValueError` for a number that
+    is too long."""
     return DECODER.decode(text)

@@ -12,10 +12,10 @@ from domain.errors import Fault, Invalid
 from domain.stores import Identifier
 from domain.users import ATTRIBUTES, EMAIL, EXTERNAL_ID, NAME, USERNAME, NewUser, Status, User
 
-Name = Annotated[str, text(NAME, "Stored without surrounding blanks", "Alice")]
-Email = Annotated[str, text(EMAIL, "Stored as typed; unique regardless of case", "alice@example.org")]
-Username = Annotated[str, text(USERNAME, "Stored as typed; unique regardless of case", "alice")]
-ExternalId = Annotated[str, text(EXTERNAL_ID, "The client's own id; unique and exact in case", "hr-4711")]
+Name = Annotated[str, text(NAME, "Stored without surrounding white space", "Alice")]
+Email = Annotated[str, text(EMAIL, "Stored as it is sent. Unique without regard to case", "alice@example.org")]
+Username = Annotated[str, text(USERNAME, "Stored as it is sent. Unique without regard to case", "alice")]
+ExternalId = Annotated[str, text(EXTERNAL_ID, "The id in the client's system. Unique and case-sensitive", "hr-4711")]
 Attributes = Annotated[dict[str, Any], attributes(ATTRIBUTES, {"department": "eng"})]
 
 
@@ -42,9 +42,9 @@ class UserIn(BodyIn):
     attributes: Attributes = Field(default_factory=dict)
 
     def new_user(self, **known: str) -> NewUser:
-        """The new user, with `known` values of the path. Raises `Invalid` if the body contradicts them."""
+        """The new user, with the values of the path (`known`). Raises `Invalid` if the body contradicts them."""
         if any(getattr(self, name) not in {None, value} for name, value in known.items()):
-            raise Invalid([Fault(f"/{name}", "not_allowed", "Must be as in the path.") for name in known])
+            raise Invalid([Fault(f"/{name}", "not_allowed", "Must be the same as in the path.") for name in known])
         return NewUser(**{**dict(self), **known})
 
 
@@ -52,7 +52,8 @@ PATCH: Final[dict[str, Any]] = {"status": "suspended", "email": None, "attribute
 
 
 class UserPatch(BodyIn):
-    """A JSON merge patch (RFC 7396). A field that is left out stays, null clears a field, attributes are merged."""
+    """A JSON merge patch (RFC 7396). A field that is left out stays unchanged, null clears a field, attributes are
+    merged."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [PATCH]})
 
@@ -68,9 +69,10 @@ class UserPatch(BodyIn):
 
 
 class UserOut(BodyOut):
-    """A user. Fields without a value are left out, and so is the status `active`. Headers have version and time.
+    """A user. Fields without a value are left out, and so is the status `active`. The headers have the version and the
+    time.
 
-    With `fields` it has exactly the fields that were asked for, null if they have no value. So none is required.
+    With the parameter `fields` it has exactly these fields, with null if they have no value. So no field is required.
     """
 
     id: ShownId
@@ -95,14 +97,14 @@ def key_equals(description: str, example: str) -> Any:
     return Query(description=f"Only the user with this {description}. Short for a filter with `eq`", examples=[example])
 
 
-EmailEquals = Annotated[str | None, key_equals("e-mail address, regardless of case", "alice@example.org")]
-UsernameEquals = Annotated[str | None, key_equals("username, regardless of case", "alice")]
-ExternalIdEquals = Annotated[str | None, key_equals("external id, exact in case", "hr-4711")]
-StatusEquals = Annotated[Status | None, Query(description="Only users of this status", examples=["active"])]
-Purge = Annotated[bool, Query(description="Erase it for good, with its values in old changes", examples=[True])]
+EmailEquals = Annotated[str | None, key_equals("e-mail address, without regard to case", "alice@example.org")]
+UsernameEquals = Annotated[str | None, key_equals("username, without regard to case", "alice")]
+ExternalIdEquals = Annotated[str | None, key_equals("external id, which is case-sensitive", "hr-4711")]
+StatusEquals = Annotated[Status | None, Query(description="Only users with this status", examples=["active"])]
+Purge = Annotated[bool, Query(description="Erase it permanently, with its values in older changes", examples=[True])]
 Restore = Annotated[
     bool,
-    Query(description="Bring back a deleted user that had this external id: the one created last", examples=[True]),
+    Query(description="Restore the newest deleted user that had this external id, if there is one", examples=[True]),
 ]
 
 FIELD_OF: Final[Mapping[str, str]] = {"external-id": "external_id", "email": "email", "username": "username"}
@@ -114,7 +116,10 @@ IdentifierName = Annotated[
 ExternalIdName = Annotated[Literal["external-id"], Path(description="Which identifier", examples=["external-id"])]
 IdentifierValue = Annotated[
     str,
-    Path(description="Its value: an external id exact in case, the others regardless of case", examples=["hr-4711"]),
+    Path(
+        description="The value of the identifier. External ids are case-sensitive, the others are not",
+        examples=["hr-4711"],
+    ),
 ]
 
 

@@ -80,7 +80,7 @@ async def create_user(
     fields: Fields = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
-    """Create a user. If another user has its e-mail, username or external id, a 409 names the field."""
+    """Create a user. If another user has the same e-mail, username or external id, a 409 names the field."""
     show, new = SHOWN.by(fields), body.new_user()
     return await answer_creation(request, idempotency_key, users, lambda: users.create(new), show)
 
@@ -97,12 +97,14 @@ async def list_users(
     external_id: ExternalIdEquals = None,
     status: StatusEquals = None,
 ) -> Response:
-    """List users, by default those that are not deleted in the order of ids. A page costs the same at any depth.
+    """List users. By default these are the users that are not deleted, sorted by id. A page costs the same at any
+    depth.
 
     With `Accept: application/x-ndjson` or `text/csv` the answer is the whole list as a stream, as it was at one moment.
-    Programs read NDJSON. In CSV, attributes are a cell of JSON.
+    NDJSON is for programs, CSV for spreadsheets. In CSV, attributes are a cell with JSON.
 
-    To keep a mirror, read this as NDJSON with `deleted=any`, then follow `/changes/` from the number in `Roster-Seq`.
+    To keep a mirror, read this list as NDJSON with `deleted=any`, then follow `/changes/` from the number in
+    `Roster-Seq`.
     """
     return await asked.answer(users, email=email, username=username, external_id=external_id, status=status)
 
@@ -110,7 +112,7 @@ async def list_users(
 @router.get("/{id}", response_model=UserOut, responses={200: ONE, **UNCHANGED, **documented(400, 404, 410, 422)})
 @calls(UserService.get)
 async def get_user(users: Users, id: UserId, fields: Fields = None, if_none_match: IfNoneMatch = None) -> Response:
-    """One user. For a deleted one the answer is a 410; for one that never existed, or was erased, a 404."""
+    """One user. A deleted user is a 410. A user that never existed or was erased is a 404."""
     show = SHOWN.by(fields)
     return one(users, await users.get(id), show, if_none_match)
 
@@ -155,9 +157,9 @@ async def put_user_by(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Create the user with this external id, or replace its whole profile. The same request again changes nothing.
+    """Create the user with this external id, or replace its whole profile. Repeating the request changes nothing.
 
-    With `If-None-Match: *` it only creates. With `restore` it brings back a deleted user that had this external id.
+    With `If-None-Match: *` it only creates. With `restore` it restores a deleted user that had this external id.
     """
     show, new = SHOWN.by(fields), body.new_user(**{FIELD_OF[identifier]: value})
     expected, unwanted = expected_by(if_match), unwanted_by(if_none_match)
@@ -181,7 +183,7 @@ async def patch_user_by(
     fields: Fields = None,
     if_match: IfMatch = None,
 ) -> Response:
-    """As the patch of a user by its id."""
+    """Change the user who has this identifier by a JSON merge patch, as with its id."""
     show, who = SHOWN.by(fields), identified(identifier, value)
     return changed(users, await users.patch(who, body.patch(), expected=expected_by(if_match)), show)
 
@@ -196,7 +198,8 @@ async def patch_user_by(
 async def delete_user_by(
     users: UsersToWrite, identifier: IdentifierName, value: IdentifierValue, if_match: IfMatch = None
 ) -> Response:
-    """Delete the user who has this identifier. It is free for others then, so a second deletion is a 404."""
+    """Delete the user who has this identifier. After that, others can use the identifier, so a second deletion is a
+    404."""
     return gone(users, await users.delete(identified(identifier, value), expected=expected_by(if_match)))
 
 
@@ -223,10 +226,11 @@ async def patch_user(
 )
 @calls(UserService.delete)
 async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_match: IfMatch = None) -> Response:
-    """Delete a user. It is hidden, its unique values are free, and it can be restored. A second deletion is a 410.
+    """Delete a user. It is hidden, others can use its unique values, and it can be restored. A second deletion is a
+    410.
 
-    With `purge` the user is erased, deleted or not, and cannot be restored. A second erasure is a 404. The answer is a
-    202 if the database's files cannot be rid of it yet, which the server does as soon as it can.
+    With `purge` the user is erased, even if it is deleted, and cannot be restored. A second erasure is a 404. The
+    answer is a 202 if the values are still in the database's files. The server removes them as soon as it can.
     """
     expected = expected_by(if_match)
     if purge:

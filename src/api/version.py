@@ -1,4 +1,5 @@
-"""The version of Roster. The package takes it from here, and so does a checkout that was not installed again."""
+"""The version of Roster. The package reads it from here, so a checkout has the right version even if it was not
+installed again."""
 
 from typing import Final
 

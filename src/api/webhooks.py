@@ -49,8 +49,7 @@ FilterText = Annotated[
 SecretText = Annotated[
     str,
     Field(
-        description="What messages are signed with, as libraries of Standard Webhooks take it. It is shown only now, "
-        "and cannot be shown again",
+        description="The secret that signs messages, in the form of Standard Webhooks. It is shown only this once",
         examples=["whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="],
     ),
 ]
@@ -71,7 +70,10 @@ class WebhookIn(BaseModel):
         Field(
             ge=0,
             le=MAX_ID,
-            description="Begin with the change after this number; 0 for all that are kept. If missing, with the next",
+            description=(
+                "Begin with the change after this number; 0 sends all changes that are kept. The default is the "
+                "next change"
+            ),
             examples=[0],
         ),
         BeforeValidator(whole),
@@ -79,7 +81,7 @@ class WebhookIn(BaseModel):
 
 
 class WebhookPatch(BaseModel):
-    """A JSON merge patch (RFC 7396): what is left out stays, null clears."""
+    """A JSON merge patch (RFC 7396). A field that is left out stays unchanged, null clears a field."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"filter": None}]})
 
@@ -90,25 +92,32 @@ class WebhookPatch(BaseModel):
 class WebhookOut(BaseModel):
     """A webhook, without its secret."""
 
-    id: Annotated[int, Field(description="Given out once, never again", ge=1, le=MAX_ID, examples=[1])]
+    id: Annotated[int, Field(description="Never used again", ge=1, le=MAX_ID, examples=[1])]
     url: Url
     filter: FilterText
     state: Annotated[
         State,
         Field(
-            description="`failing` is active, and its last attempt failed. A webhook is `disabled` when its receiver "
-            "answers 410"
+            description=(
+                "`failing`: it is active, and its last attempt failed. `disabled`: its receiver has answered 410"
+            )
         ),
     ]
-    position: Annotated[int, Field(description="Up to this change everything was delivered or tried", ge=0)]
-    failing_since: Annotated[datetime | None, Field(description="Since when no attempt has succeeded, if it fails")]
+    position: Annotated[
+        int, Field(description="All changes up to this number were delivered, or have a delivery", ge=0)
+    ]
+    failing_since: Annotated[
+        datetime | None, Field(description="Since when no attempt has succeeded, if it is failing")
+    ]
     silent_until: Annotated[datetime | None, Field(description="Until when its receiver has asked for no messages")]
     created_at: Annotated[datetime, Field(description="When it was created")]
-    rotated_at: Annotated[datetime | None, Field(description="When it got its present secret, if not its first")]
+    rotated_at: Annotated[
+        datetime | None, Field(description="When it got its present secret, if that is not its first one")
+    ]
 
 
 class WebhookWithSecret(WebhookOut):
-    """A webhook with its secret, which is shown only now."""
+    """A webhook with its secret, which is shown only this once."""
 
     secret: SecretText
 
@@ -118,7 +127,7 @@ NOT_KEPT: Final = {"Cache-Control": "no-store"}
 DEFAULT_OVERLAP: Final = "24h"
 
 WebhookId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a webhook", examples=[1])]
-Overlap = Annotated[str, overlap_query("How long messages are signed with the previous secret too")]
+Overlap = Annotated[str, overlap_query("How long messages are also signed with the previous secret")]
 
 
 @router.post(
@@ -129,9 +138,9 @@ Overlap = Annotated[str, overlap_query("How long messages are signed with the pr
 )
 @calls(WebhookService.create)
 async def create_webhook(request: Request, webhooks: WebhooksToWrite, body: WebhookIn) -> Response:
-    """Push the feed of changes to a URL, by Standard Webhooks.
+    """Create a webhook, which sends changes to a URL by Standard Webhooks.
 
-    Each change that matches the filter is sent until the receiver answers with a 2xx.
+    Each change that matches the filter is sent, and tried again until the receiver answers with a 2xx.
     """
     committed = await webhooks.create(NewWebhook(url=body.url, filter=body.filter), since=body.since)
     location = f"{request.scope.get('root_path', '')}/webhooks/{committed.result[0].id}"
@@ -143,7 +152,7 @@ async def create_webhook(request: Request, webhooks: WebhooksToWrite, body: Webh
 async def list_webhooks(
     request: Request, webhooks: Webhooks, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Response:
-    """List the webhooks, by id."""
+    """List the webhooks, sorted by id."""
     after = position_in(request, webhooks, cursor, BY_ID)
     return listed(request, webhooks, await webhooks.list(after=after, limit=limit), shown, BY_ID)
 
@@ -151,7 +160,7 @@ async def list_webhooks(
 @router.get("/{id}", response_model=WebhookOut, responses={200: ONE, **documented(404, 422)})
 @calls(WebhookService.get)
 async def get_webhook(webhooks: Webhooks, id: WebhookId) -> Response:
-    """One webhook. Its version, in the ETag, does not change with its position."""
+    """One webhook. Its version, which is in the ETag, does not change with its position."""
     webhook = await webhooks.get(id)
     return json_answer(shown(webhook), headers=validators(webhook))
 
@@ -166,7 +175,8 @@ async def get_webhook(webhooks: Webhooks, id: WebhookId) -> Response:
 async def patch_webhook(
     webhooks: WebhooksToWrite, id: WebhookId, body: WebhookPatch, if_match: IfMatch = None
 ) -> Response:
-    """Change the URL or the filter by a JSON merge patch. A new filter holds for what was not delivered yet."""
+    """Change the URL or the filter by a JSON merge patch. A new filter applies to changes that were not delivered
+    yet."""
     patch: dict[str, Any] = body.model_dump(exclude_unset=True)
     return changed(webhooks, await webhooks.patch(id, patch, expected=expected_by(if_match)))
 
@@ -174,28 +184,28 @@ async def patch_webhook(
 @router.post("/{id}/rotate", response_model=WebhookWithSecret, responses={200: WRITTEN, **documented(404, 422)})
 @calls(WebhookService.rotate)
 async def rotate_webhook(webhooks: WebhooksToWrite, id: WebhookId, overlap: Overlap = DEFAULT_OVERLAP) -> Response:
-    """Give a webhook a new secret. For the overlap, messages have two signatures."""
+    """Give a webhook a new secret. During the overlap, messages have two signatures."""
     return with_secret(webhooks, await webhooks.rotate(id, overlap=overlap_in(overlap, MAX_OVERLAP)))
 
 
 @router.post("/{id}/pause", response_model=WebhookOut, responses={200: WRITTEN, **documented(404, 422)})
 @calls(WebhookService.pause)
 async def pause_webhook(webhooks: WebhooksToWrite, id: WebhookId) -> Response:
-    """Send nothing until it is resumed. Nothing is lost: what changes meanwhile is sent then."""
+    """Send nothing until the webhook is resumed. Nothing is lost: changes made meanwhile are sent then."""
     return changed(webhooks, await webhooks.pause(id))
 
 
 @router.post("/{id}/resume", response_model=WebhookOut, responses={200: WRITTEN, **documented(404, 422)})
 @calls(WebhookService.resume)
 async def resume_webhook(webhooks: WebhooksToWrite, id: WebhookId) -> Response:
-    """Send again: after a pause, or after the receiver has answered 410."""
+    """Continue sending, after a pause or after the receiver has answered 410."""
     return changed(webhooks, await webhooks.resume(id))
 
 
 @router.delete("/{id}", status_code=204, response_class=Response, responses={204: GONE, **documented(404, 412, 422)})
 @calls(WebhookService.delete)
 async def delete_webhook(webhooks: WebhooksToWrite, id: WebhookId, if_match: IfMatch = None) -> Response:
-    """Remove a webhook for good, with its secret and its deliveries."""
+    """Remove a webhook permanently, with its secret and its deliveries."""
     committed = await webhooks.delete(id, expected=expected_by(if_match))
     return Response(status_code=204, headers=written(webhooks, committed))
 

@@ -1,4 +1,4 @@
-"""What is said about a value of the wrong form: the same for bodies, parameters and settings."""
+"""The sentences about values of the wrong form. They are the same for bodies, parameters and settings."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -38,11 +38,11 @@ WORDS: Final[Mapping[str, str]] = {
     "timezone_aware": "Must have a time zone, as in 2026-07-01T12:00:00Z.",
     "path_not_file": "Must be a file that exists.",
 }
-"""By pydantic's name of the fault. Its own sentences are in another voice, and some of them quote the value."""
+"""Sentences by pydantic's name of the error. Pydantic's own sentences have another style, and some quote the value."""
 
 
 def sentence_of(error: Mapping[str, Any]) -> str:
-    """A sentence for one of pydantic's errors. One that a route made up has its own, and no input."""
+    """The sentence for an error of pydantic. An error that a route raised itself keeps its own sentence."""
     sentence = str(error["msg"]).removeprefix("Value error, ")
     if "input" not in error or error["type"] not in WORDS:
         return sentence.replace("Input should be", "Must be")

@@ -20,17 +20,17 @@ NAME: Final = re.compile(r"roster-\d{8}T\d{6}\d{3}Z\.db")
 MOST: Final = 10_000
 
 To = Annotated[Path, typer.Argument(help="The new file; with --every a folder", resolve_path=True, show_default=False)]
-Every = Annotated[str | None, typer.Option(help="Make one again and again, as in 30m, 1h or 1d")]
-Keep = Annotated[int, typer.Option(help="With --every: how many of the last ones to keep", min=1, max=MOST)]
+Every = Annotated[str | None, typer.Option(help="Make a backup repeatedly, after each such time: 30m, 1h or 1d")]
+Keep = Annotated[int, typer.Option(help="With --every: how many of the newest backups to keep", min=1, max=MOST)]
 From = Annotated[Path, typer.Argument(help="The backup", resolve_path=True, show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask")]
 
 
 def backup(to: To, every: Every = None, keep: Keep = 24, database_url: DatabaseUrl = None) -> None:
-    """Copy the directory, also while a server writes to it. The copy is opened, checked and counted.
+    """Copy the directory, even while a server writes to it. The copy is checked.
 
-    With --every, copies are named by their time, and the oldest of them are removed. On PostgreSQL this prints what to
-    run instead.
+    With --every, copies are named by their time, and the oldest ones are removed. On PostgreSQL this prints the command
+    to run instead.
     """
     if every is None:
         typer.echo(backed_up(to, database_url))
@@ -44,7 +44,7 @@ def backup(to: To, every: Every = None, keep: Keep = 24, database_url: DatabaseU
         time.sleep(pause_s)
         try:
             typer.echo(back_up_in(to, keep, database_url))
-        except typer.Exit:  # it was said why. A full disk may have room the next time
+        except typer.Exit:  # the reason was printed. A full disk may have room the next time
             continue
 
 
@@ -53,7 +53,7 @@ def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 def back_up_in(folder: Path, keep: int, database_url: str | None) -> str:
-    """Make one more in the folder, then remove the oldest: a failed backup costs no good one."""
+    """Make a backup in the folder, then remove the oldest ones. So a failed backup removes no good one."""
     now = datetime.now(UTC)
     done = backed_up(folder / f"roster-{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z.db", database_url)
     for file in sorted(file for file in folder.iterdir() if NAME.fullmatch(file.name))[:-keep]:
@@ -70,10 +70,10 @@ def backed_up(to: Path, database_url: str | None) -> str:
 
 
 def restore(backup: From, yes: Yes = False, database_url: DatabaseUrl = None) -> None:
-    """Put a backup in the place of the directory, while no server runs. What was there is kept beside it.
+    """Replace the directory by a backup. No server may run meanwhile. The previous file is kept.
 
-    Ids and sequence numbers that were given out since the backup are not given out again. On PostgreSQL this prints
-    what to run instead.
+    Ids and sequence numbers that were used since the backup are not used again. On PostgreSQL this prints the command
+    to run instead.
     """
 
     async def run(container: "Container") -> str:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 COLUMNS: Final = ("seq", "at", "actor", "action", "what", "fields")
 WAIT_S: Final = 30.0
 
-Since = Annotated[int | None, typer.Option(help="Begin after the change of this number", min=0, max=MAX_ID)]
+Since = Annotated[int | None, typer.Option(help="Begin after the change with this number", min=0, max=MAX_ID)]
 FilterText = Annotated[str | None, typer.Option("--filter", help="Only changes that match, as in GET /changes/")]
-Limit = Annotated[int, typer.Option(help="How many at most; not with --follow", min=1, max=MAX_LIMIT)]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C")]
+Limit = Annotated[int, typer.Option(help="The most changes to show; not with --follow", min=1, max=MAX_LIMIT)]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Continue with new changes, until Ctrl-C")]
 
 
 def changes(
@@ -34,9 +34,9 @@ def changes(
     json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Show the last changes; with --since those that came after one, with --follow what comes from now on.
+    """Show the last changes, or with --since the changes after a number, or with --follow new changes as they come.
 
-    With --follow, --json prints an object a line.
+    With --follow, --json prints one object on each line.
     """
     wanted = None if filter is None else lawful(lambda: parse_filter(filter, FIELDS))
 

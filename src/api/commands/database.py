@@ -11,16 +11,16 @@ from domain.work import utc_now
 if TYPE_CHECKING:
     from api.container import Container, Database
 
-Ask = Annotated[bool, typer.Option(help="Ask before the upgrade of a schema that is there")]
+Ask = Annotated[bool, typer.Option(help="Ask before an existing schema is upgraded")]
 
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
 
 @db.command()
 def upgrade(ask: Ask = False, database_url: DatabaseUrl = None) -> None:
-    """Bring the schema to its head, in a new database too. Any number of processes may do so at once.
+    """Upgrade the schema to the newest revision, or create it in a new database. Several processes may do this at once.
 
-    A SQLite file is copied first, to roster.db.before-0002 or the like.
+    A SQLite file is copied first, to a name such as roster.db.before-0002.
     """
 
     async def run(container: "Container") -> str:
@@ -35,10 +35,10 @@ def upgrade(ask: Ask = False, database_url: DatabaseUrl = None) -> None:
 
 
 async def confirm(database: "Database") -> None:
-    """Ask whether to go on, unless there is nothing to lose."""
+    """Ask whether to continue, unless there is no data."""
     try:
         status = await database.status()
-    except NotReady:  # which the upgrade raises as well, unless it creates the database
+    except NotReady:  # the upgrade raises this too, unless it creates the database
         return
     if status.is_behind:
         typer.echo(f"{database.name}: {status}", err=True)
@@ -47,7 +47,7 @@ async def confirm(database: "Database") -> None:
 
 @db.command()
 def status(json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """Print the revision of the schema. Exits with 1 if this Roster cannot use it."""
+    """Print the revision of the schema. The exit code is 1 if this version of Roster cannot use it."""
 
     async def run(container: "Container") -> dict[str, Any]:
         database = container.database()
@@ -72,10 +72,10 @@ def status(json: Json = False, database_url: DatabaseUrl = None) -> None:
 
 @db.command()
 def epoch(database_url: DatabaseUrl = None) -> None:
-    """Count on beyond all ids and sequence numbers that may have been given out.
+    """Continue counting above all ids and sequence numbers that may have been used.
 
-    For a database that was restored by another program than roster restore, before a server uses it. Readers of the
-    feed who have seen changes that are not in it get a 410 then.
+    Run this after a restore by another program than roster restore, before a server uses the database. Readers of the
+    feed who have seen changes that are not in the database then get a 410.
     """
 
     async def run(container: "Container") -> str:

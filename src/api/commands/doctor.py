@@ -20,9 +20,9 @@ MARKS: Final = {Level.OK: "ok", Level.WARN: "warn", Level.FAIL: "FAIL"}
 
 
 def doctor(json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """Look at everything that a server needs, and say what to do about what is wrong. Nothing is changed.
+    """Check everything that a server needs, and say how to correct what is wrong. Nothing is changed.
 
-    Exits with 0 if nothing fails, with 1 otherwise. Warnings do not fail.
+    The exit code is 0 if no check fails, and 1 otherwise. Warnings are not failures.
     """
     settings = settings_from(database_url=database_url)
 
@@ -42,7 +42,7 @@ def doctor(json: Json = False, database_url: DatabaseUrl = None) -> None:
 async def all_findings(container: "Container", settings: Settings) -> AsyncIterator[Finding]:
     async for each in findings(container):
         yield each
-    with suppress(NotReady):  # which is one of the findings
+    with suppress(NotReady):  # that is one of the findings
         if (await container.database().status()).is_usable:
             yield await of_keys(container, settings)
         await container.database().stop()

@@ -20,12 +20,13 @@ from domain.users import FIELDS, NewUser
 from services.exports import ExportService
 
 COLUMNS: Final = ("kind", *profile_of(NewUser), "groups", "description", "group", "child")
-"""Of a table of everything. A row has cells in those that its kind has."""
+"""The columns of a CSV with everything. A row has values only in the columns of its kind."""
 
 FilterText = Annotated[str | None, typer.Option("--filter", help="Only users that match, as in GET /users/")]
-FileFormat = Annotated[Format, typer.Option("--format", help="One JSON object a line, or a table")]
+FileFormat = Annotated[Format, typer.Option("--format", help="One JSON object on each line, or a CSV table")]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="The file, which is replaced; standard output without it")
+    Path | None,
+    typer.Option("--output", "-o", help="The file to write, which is replaced. The default is standard output"),
 ]
 
 
@@ -35,11 +36,11 @@ def export(
     output: Output = None,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Write all groups and users, with who is in which group, in the state of one moment: what `roster import` reads.
+    """Write all groups, users and memberships as they are at one moment, in the form that `roster import` reads.
 
-    With a filter, only the users that match, without their groups. Each line has what is set, with the record of SCIM:
-    ids, versions and times are not in it, and deleted ones are left out. In CSV a cell that a spreadsheet would run as
-    a formula begins with an apostrophe, one more than the value has.
+    With a filter, write only the users that match, without their groups. Each row has all fields that have a value,
+    including the record of SCIM. It has no ids, versions and times. Deleted users and groups are left out. In CSV, a
+    cell that a spreadsheet would run as a formula begins with an additional apostrophe.
     """
     wanted = None if filter is None else lawful(lambda: parse_filter(filter, FIELDS))
     columns = COLUMNS if wanted is None else tuple(profile_of(NewUser))
@@ -57,8 +58,8 @@ def export(
 
     try:
         count = in_service_of(lambda container: container.exports, run, database_url)
-    except BrokenPipeError:  # who reads it has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it exits
+    except BrokenPipeError:  # the reader has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python prints an error when it exits
         return
     except OSError as error:
         fail(f"{output or 'standard output'} cannot be written: {error.strerror}.")
@@ -68,7 +69,7 @@ def export(
 
 @contextmanager
 def opened(output: Path | None) -> Iterator[BinaryIO]:
-    """Standard output, or a private file that gets its name when it is complete."""
+    """Standard output, or a private file, which gets its name when it is complete."""
     if output is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

@@ -16,20 +16,20 @@ from services.memberships import MembershipService
 
 T = TypeVar("T")
 
-groups = typer.Typer(help="Groups, and who is in them.", no_args_is_help=True)
+groups = typer.Typer(help="Groups and their members.", no_args_is_help=True)
 
 COLUMNS: Final = ("id", "name", "external_id", "description")
 MEMBER_COLUMNS: Final = ("user_id", "role", "created_at")
 
 GroupId = Annotated[int, typer.Argument(help="The id of a group", min=1, max=MAX_ID, show_default=False)]
 UserId = Annotated[int, typer.Argument(help="The id of a user", min=1, max=MAX_ID, show_default=False)]
-Name = Annotated[str, typer.Argument(help="What the group is called", show_default=False)]
-NewName = Annotated[str | None, typer.Option("--name", help="What the group is called")]
-ExternalId = Annotated[str | None, typer.Option(help="The id in another system; an empty text for none")]
-Description = Annotated[str | None, typer.Option(help="What the group is for; an empty text for none")]
-AttributesText = Annotated[str | None, typer.Option("--attributes", help="A JSON object; a patch merges it")]
+Name = Annotated[str, typer.Argument(help="The name of the group", show_default=False)]
+NewName = Annotated[str | None, typer.Option("--name", help="The name of the group")]
+ExternalId = Annotated[str | None, typer.Option(help="The id in another system. An empty text removes it")]
+Description = Annotated[str | None, typer.Option(help="What the group is for. An empty text removes it")]
+AttributesText = Annotated[str | None, typer.Option("--attributes", help="A JSON object. A patch merges it")]
 FilterText = Annotated[str | None, typer.Option("--filter", help="Only groups that match, as in GET /groups/")]
-Role = Annotated[str | None, typer.Option(help="The role in the group; an empty text for none")]
+Role = Annotated[str | None, typer.Option(help="The role in the group. An empty text removes it")]
 
 
 @groups.command("list")
@@ -42,7 +42,7 @@ def list_groups(
     json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """List groups, by default those that are not deleted in the order of their ids."""
+    """List groups. By default these are the groups that are not deleted, sorted by id."""
     found = in_service(listed(FIELDS, filter=filter, sort=sort, deleted=deleted, limit=limit), database_url)
     show_table([every_field(group) for group in found], COLUMNS, as_json=json)
 
@@ -80,7 +80,7 @@ def patch_group(
     json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Change what is given, and nothing else. An empty text removes a value."""
+    """Change the given fields of a group. An empty text removes a value."""
     patch = {**({} if name is None else {"name": name}), **assigned(external_id, description, attributes)}
     if not patch:
         fail("Say what to change: --name, --description and so on.")
@@ -89,20 +89,20 @@ def patch_group(
 
 @groups.command("delete")
 def delete_group(id: GroupId, database_url: DatabaseUrl = None) -> None:
-    """Delete a group, which can be restored with its members."""
+    """Delete a group. It can be restored with its members."""
     in_service(lambda service: service.delete(id), database_url)
     typer.echo(f"Group {id} is deleted.")
 
 
 @groups.command("restore")
 def restore_group(id: GroupId, json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """Bring a deleted group back."""
+    """Restore a deleted group."""
     show(every_field(in_service(lambda service: service.restore(id), database_url).result), as_json=json)
 
 
 @groups.command("members")
 def list_members(id: GroupId, limit: Limit = 100, json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """List the users who are members of the group itself."""
+    """List the direct members of a group."""
 
     async def found(service: MembershipService) -> list[Membership]:
         return await all_of(lambda after, at_most: service.list(id, after=after, limit=at_most), BY_USER, limit)
@@ -142,6 +142,6 @@ def in_memberships(act: Callable[[MembershipService], Awaitable[T]], database_ur
 
 
 def every_field(group: Group) -> Mapping[str, Any]:
-    from api.group_bodies import SHOWN  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
+    from api.group_bodies import SHOWN  # noqa: PLC0415  # it imports FastAPI, which other commands do not need
 
     return SHOWN.by("*")(group)

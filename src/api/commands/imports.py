@@ -20,26 +20,36 @@ from domain.imports import Counts, Match, Mode, Options
 from services.imports.runs import Import
 from services.imports.service import ImportService
 
-Source = Annotated[str, typer.Argument(metavar="FILE", help="The file; - for standard input", show_default=False)]
-FileFormat = Annotated[Format | None, typer.Option("--format", help="Without it, as the file's name or beginning says")]
+Source = Annotated[str, typer.Argument(metavar="FILE", help="The file, or - for standard input", show_default=False)]
+FileFormat = Annotated[
+    Format | None,
+    typer.Option("--format", help="The format. The default is taken from the name or the beginning of the file"),
+]
 ModeOption = Annotated[
     Mode,
     typer.Option(
         "--mode",
-        help="create: every row is new. upsert: a row changes whom it matches, or is new. sync: then delete those who "
-        "have the identifier and are not in the file",
+        help=(
+            "create: every row is new. upsert: a row changes the user that it matches, or is new. sync: the same, "
+            "then users who have the identifier and are not in the file are deleted"
+        ),
     ),
 ]
-MatchOption = Annotated[str, typer.Option("--match", help="external-id, email or username", metavar="IDENTIFIER")]
-Atomic = Annotated[bool, typer.Option("--atomic", help="All rows or none")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Store nothing, and print what would change in each row")]
-MaxDelete = Annotated[str, typer.Option("--max-delete", help="How many a sync may delete: 50, or 10%")]
-Map = Annotated[
-    list[str] | None, typer.Option("--map", help="A column of a CSV and its field: E-Mail=email; Notes= leaves it out")
+MatchOption = Annotated[
+    str, typer.Option("--match", help="How users are matched: external-id, email or username", metavar="IDENTIFIER")
 ]
-Errors = Annotated[Path | None, typer.Option("--errors", help="Where to write the rejected rows' lines and reasons")]
-Again = Annotated[bool, typer.Option("--again", help="Import the file anew, though it was imported today")]
-Json = Annotated[bool, typer.Option("--json", help="Print what became of each row, as NDJSON")]
+Atomic = Annotated[bool, typer.Option("--atomic", help="Store all rows or none")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Store nothing, and print what would change in each row")]
+MaxDelete = Annotated[str, typer.Option("--max-delete", help="How many users a sync may delete: 50, or 10%")]
+Map = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="A column of a CSV and its field: E-Mail=email. Notes= leaves the column out"),
+]
+Errors = Annotated[
+    Path | None, typer.Option("--errors", help="A file for the line numbers of rejected rows and the reasons")
+]
+Again = Annotated[bool, typer.Option("--again", help="Import the file from the start, even if it was imported today")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result of each row, as NDJSON")]
 
 
 def import_file(
@@ -57,10 +67,11 @@ def import_file(
     json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Import users, groups and memberships from a file of NDJSON or CSV, also beside a running server.
+    """Import users, groups and memberships from an NDJSON or CSV file. A server may run meanwhile.
 
-    A row that breaks a rule is rejected, and the others are stored. If this ends early, run it again: it goes on where
-    it was. It ends with 0 if all rows are good, with 1 if some were rejected, and with 2 if it did not get to its end.
+    A row that breaks a rule is rejected, and the others are stored. If the import is interrupted, run it again: it
+    continues where it stopped. The exit code is 0 if all rows were imported, 1 if some were rejected, and 2 if the
+    import did not finish.
     """
     if (by := match.replace("-", "_")) not in list(Match):
         fail("match: Must be external-id, email or username.")
@@ -97,7 +108,7 @@ def column_in(text: str) -> tuple[str, str]:
 
 
 def key_of(content: BinaryIO, *options: object) -> str:
-    """What names this import of this file, so that it goes on where it was. Other modes do so of themselves."""
+    """The key of this import of this file, so that it can be continued. Other modes than `create` need none."""
     digest = sha256(repr(options).encode())
     content.seek(0)
     while piece := content.read(1024 * 1024):
@@ -107,7 +118,7 @@ def key_of(content: BinaryIO, *options: object) -> str:
 
 @contextmanager
 def opened(file: str) -> Iterator[BinaryIO]:
-    """The file; what standard input has goes to one that can be read twice."""
+    """The file. Standard input is copied to a temporary file, so that it can be read twice."""
     if file == "-":
         with TemporaryFile() as kept:
             copyfileobj(sys.stdin.buffer, kept)

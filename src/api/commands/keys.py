@@ -26,38 +26,40 @@ from services.keys import KeyService
 
 T = TypeVar("T")
 
-keys = typer.Typer(help="API keys: who may call, and for what.", no_args_is_help=True)
+keys = typer.Typer(help="API keys: who may call, and with which scopes.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Who uses the key, for people")]
+Name = Annotated[str, typer.Argument(help="A name that tells people who uses the key")]
 KeyId = Annotated[int, typer.Argument(help="The id of the key, as list shows it", min=1, max=MAX_ID)]
 Scopes = Annotated[
     list[str],
-    typer.Option("--scope", help=f"What the key allows; can be given several times. Scopes are {', '.join(Scope)}"),
+    typer.Option("--scope", help=f"What the key allows. Can be given several times. Scopes are {', '.join(Scope)}"),
 ]
 AllScopes = Annotated[bool, typer.Option("--all-scopes", help="The key allows everything")]
 Expires = Annotated[str | None, typer.Option(help="How long the key is valid, as in 90d, 12h or 30m")]
 LinkKey = Annotated[
     int | None,
-    typer.Option(help="The id of the key whose scopes the session has; the only one if not given", min=1, max=MAX_ID),
+    typer.Option(
+        help="The id of the key whose scopes the session gets. Not needed if there is only one key", min=1, max=MAX_ID
+    ),
 ]
 Overlap = Annotated[str, typer.Option(help="How long the previous secret stays valid, as in 24h")]
 Force = Annotated[bool, typer.Option(help="Revoke it even if it is the last one that may administer keys")]
 
 
 @keys.command("create")
-def create_key(  # noqa: PLR0917  # the command line has them by name
+def create_key(  # noqa: PLR0917  # the command line passes them by name
     name: Name,
-    scope: Scopes = [],  # noqa: B006  # of the command line's library, which does not alter it
+    scope: Scopes = [],  # noqa: B006  # typer does not change it
     all_scopes: AllScopes = False,
     expires: Expires = None,
     json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Create a key and show its secret, only now. From the first key on, every request needs one."""
+    """Create a key and show its secret, this once only. After the first key is created, every request needs one."""
     expires_at = None if expires is None else datetime.now(UTC) + duration(expires)
     if bool(scope) == all_scopes:
         fail("Say what the key allows: --all-scopes, or --scope users:read and so on.")
-    scopes: Any = tuple(Scope) if all_scopes else tuple(scope)  # the domain checks them
+    scopes: Any = tuple(Scope) if all_scopes else tuple(scope)  # the domain checks these
     new = lawful(lambda: NewKey(name=name, scopes=scopes, expires_at=expires_at))
     key, secret = in_service(lambda service: service.create(new), database_url).result
     show({**as_over_http(key), "secret": secret}, as_json=json)
@@ -80,7 +82,7 @@ def list_keys(json: Json = False, database_url: DatabaseUrl = None) -> None:
 
 @keys.command("rotate")
 def rotate_key(id: KeyId, overlap: Overlap = "24h", json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """Give a key a new secret and show it, only now."""
+    """Give a key a new secret and show it, this once only."""
     span = duration(overlap)
     key, secret = in_service(lambda service: service.rotate(id, overlap=span), database_url).result
     show({**as_over_http(key), "secret": secret}, as_json=json)
@@ -88,14 +90,14 @@ def rotate_key(id: KeyId, overlap: Overlap = "24h", json: Json = False, database
 
 @keys.command("revoke")
 def revoke_key(id: KeyId, force: Force = False, database_url: DatabaseUrl = None) -> None:
-    """Revoke a key. A server that runs notices within 5 seconds."""
+    """Revoke a key. A running server notices this within 5 seconds."""
     in_service(lambda service: service.revoke(id, force=force), database_url)
     typer.echo(f"Key {id} is revoked.")
 
 
 @keys.command("console-link")
 def create_console_link(key: LinkKey = None, database_url: DatabaseUrl = None) -> None:
-    """Print a link that signs in to the console of a running server. It works once, for half an hour."""
+    """Print a link that signs in to the console of a running server. It works once, within half an hour."""
     settings = settings_from(database_url=database_url)
 
     async def link(service: KeyService) -> str:
@@ -109,7 +111,7 @@ def create_console_link(key: LinkKey = None, database_url: DatabaseUrl = None) -
 
 @keys.command("generate")
 def generate_key() -> None:
-    """Generate a secret for ROSTER_BOOTSTRAP_KEY, the first key of a new directory. Nothing is stored."""
+    """Generate a secret for ROSTER_BOOTSTRAP_KEY, which becomes the first key of a new directory. Nothing is stored."""
     typer.echo(write_secret(FIRST_ID, random_characters()))
 
 
@@ -124,6 +126,6 @@ def reasons_of(refusal: Refusal) -> list[str]:
 
 
 def as_over_http(key: Key) -> Mapping[str, Any]:
-    from api.keys import shown  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
+    from api.keys import shown  # noqa: PLC0415  # it imports FastAPI, which other commands do not need
 
     return shown(key)

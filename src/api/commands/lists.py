@@ -18,9 +18,11 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 SortText = Annotated[
-    str | None, typer.Option("--sort", help="Fields with commas between them; downwards with - before one")
+    str | None, typer.Option("--sort", help="Fields, separated by commas. A - before a field means descending")
 ]
-HiddenOption = Annotated[Hidden, typer.Option("--deleted", help="Whether to list deleted ones")]
+HiddenOption = Annotated[
+    Hidden, typer.Option("--deleted", help="Whether to list deleted ones: false, true (only those) or any")
+]
 Limit = Annotated[int, typer.Option(help="How many at most", min=1)]
 
 
@@ -43,7 +45,7 @@ class Lists(Protocol[T_co]):
 def listed(
     fields: Fields, *, filter: str | None, sort: str | None, deleted: Hidden, limit: int
 ) -> Callable[[Lists[T]], Awaitable[list[T]]]:
-    """What a command that lists asks of a service."""
+    """The arguments of a service's list for the options of a command."""
     wanted, order = filter_in(filter, fields), sort_in(sort, fields)
 
     async def found(service: Lists[T]) -> list[T]:
@@ -57,7 +59,7 @@ def listed(
 
 
 async def all_of(pages: Callable[[Position | None, int], Awaitable[Page[T]]], order: Sort, limit: int) -> list[T]:
-    """At most `limit` items, page by page."""
+    """At most `limit` items, read page by page."""
     found: list[T] = []
     after, more = None, True
     while more and len(found) < limit:

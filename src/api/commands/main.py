@@ -1,4 +1,4 @@
-"""The command line, put together. A command imports what it alone needs, so that no other waits for it."""
+"""The command line. A command imports what only it needs in its function, so that other commands start fast."""
 
 import json
 

@@ -15,7 +15,7 @@ Fd = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Serve on this open socket, such as 3 from systemd. --host must still say whom it reaches",
+        help="Serve on this open socket, such as 3 from systemd. --host must still be its address",
     ),
 ]
 
@@ -27,11 +27,11 @@ def serve(
     database_url: DatabaseUrl = None,
     fd: Fd = None,
 ) -> None:
-    """Serve the directory. Every flag but --fd can also be set in the environment, as ROSTER_HOST and so on."""
-    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # set for another program: the workers get a folder of their own
+    """Serve the directory. Every flag except --fd can also be set as an environment variable, such as ROSTER_HOST."""
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # it was set for another program: the workers get their own folder
     settings = settings_from(host=host, port=port, workers=workers, database_url=database_url)
     with without_collection():
-        from api.process.server import serve as run_server  # noqa: PLC0415  # the other commands start without it
+        from api.process.server import serve as run_server  # noqa: PLC0415  # other commands do not import it
 
     try:
         run_server(settings, fd)
@@ -41,9 +41,10 @@ def serve(
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Imports without garbage collection: what a server imports, it keeps.
+    """Switches garbage collection off during imports, because imported objects are never freed.
 
-    Collections take a fifth of the start, and later each full one would pause the server for 0.1 s.
+    Collections would take a fifth of the start. Afterwards the objects are frozen: otherwise each full collection would
+    pause the server for 0.1 s.
     """
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""`roster settings`: every setting, as the page docs/configuration.md has them."""
+"""`roster settings`: every setting, in the form of docs/configuration.md."""
 
 from collections.abc import Iterator
 from enum import Enum
@@ -15,8 +15,8 @@ HEAD: Final = """\
 # Configuration
 
 A setting comes from a flag of `roster serve`, from an environment variable, or from a file `.env` in the working
-directory, in this order. A variable `ROSTER_…` that sets nothing is warned of at the start, with the name that may be
-meant. A wrong value is refused without being repeated.
+directory, in this order. At its start the server warns of unknown variables `ROSTER_…`, and names the setting that may
+be meant. An error about a wrong value does not show the value.
 
 `sqlite:///roster.db` is a file in the working directory, `sqlite:////var/lib/roster/roster.db` one at an absolute path.
 In a password in `postgresql://user:password@host/name`, write `%40` for `@`, `%3A` for `:`, `%2F` for `/` and `%3F` for
@@ -55,4 +55,4 @@ def shown(default: object) -> str:
         return ""
     value = default.value if isinstance(default, Enum) else default
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return f"`{text}`" if len(text) < 40 else ""  # noqa: PLR2004  # a table of bounds has a page of its own
+    return f"`{text}`" if len(text) < 40 else ""  # noqa: PLR2004  # the table of bounds is on another page

@@ -1,4 +1,4 @@
-"""What an import does: how far it is, what became of the rows, and which were rejected."""
+"""The output of an import: its progress, the result of rows, and rejected rows."""
 
 import os
 import sys
@@ -17,17 +17,17 @@ from services.imports.runs import Step
 
 Teller = Callable[[Step, Counts], None]
 Share = Callable[[], float]
-"""Returns how much of a file was read, from 0 to 1."""
+"""Returns the part of the file that was read, from 0 to 1."""
 
 SHOWN: Final = 10
-"""How many rejected rows are shown, if they go to no file."""
+"""How many rejected rows are shown if they are not written to a file."""
 
 SAID_OF: Final = (Done.CREATED, Done.UPDATED, Done.UNCHANGED, Done.DELETED, Done.REJECTED, Done.WITHHELD)
 
 
 @contextmanager
 def telling(errors: Path | None, share: Share, *, each_row: bool, as_json: bool) -> Iterator[Teller]:
-    """Tells of an import step by step, and at its end what came of it all."""
+    """Prints the progress of an import after each step, and at the end its result."""
     rejected: list[Outcome] = []
     last: Counts | None = None
     with ExitStack() as stack:
@@ -57,7 +57,8 @@ def telling(errors: Path | None, share: Share, *, each_row: bool, as_json: bool)
 
 @contextmanager
 def private(path: Path) -> Iterator[BinaryIO]:
-    """Reasons have no values, but where a person stands in a file is nobody else's business either."""
+    """A file that only its owner can read. Reasons contain no values, but even the line of a person in a file is
+    private."""
     try:
         file = os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb")
     except OSError as error:
@@ -77,7 +78,7 @@ def print_rows(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
 
 
 def as_text(outcome: Outcome) -> str:
-    """A row in one line: where, what, and which fields differ."""
+    """A row in one line: its line number, its result, and the fields that differ."""
     where = f"{outcome.kind} {outcome.id}" if outcome.line is None else f"line {outcome.line}"
     if outcome.done is Done.REJECTED:
         reasons = ((each.pointer.removeprefix("/"), each.detail) for each in outcome.faults)
@@ -95,5 +96,5 @@ def shown(value: object) -> str:
 
 def summary(counts: Counts) -> str:
     said = [f"{number:,} {done}" for done in SAID_OF if (number := getattr(counts, done))]
-    again = f" ({counts.again:,} of them by an earlier run: --again imports them anew)" if counts.again else ""
+    again = f" ({counts.again:,} of them by an earlier run: --again imports them again)" if counts.again else ""
     return f"{counts.rows:,} rows{': ' if said else ''}{', '.join(said)}{again}"

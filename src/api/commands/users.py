@@ -28,15 +28,15 @@ Whom = Annotated[
     ),
 ]
 UserId = Annotated[int, typer.Argument(help="The id of a user", min=1, max=MAX_ID, show_default=False)]
-Name = Annotated[str, typer.Argument(help="What the user is called", show_default=False)]
-NewName = Annotated[str | None, typer.Option("--name", help="What the user is called")]
-Email = Annotated[str | None, typer.Option(help="The e-mail address; an empty text for none")]
-Username = Annotated[str | None, typer.Option(help="The username; an empty text for none")]
-ExternalId = Annotated[str | None, typer.Option(help="The id in another system; an empty text for none")]
+Name = Annotated[str, typer.Argument(help="The name of the user", show_default=False)]
+NewName = Annotated[str | None, typer.Option("--name", help="The name of the user")]
+Email = Annotated[str | None, typer.Option(help="The e-mail address. An empty text removes it")]
+Username = Annotated[str | None, typer.Option(help="The username. An empty text removes it")]
+ExternalId = Annotated[str | None, typer.Option(help="The id in another system. An empty text removes it")]
 StatusOption = Annotated[Status | None, typer.Option(help="Whether the user is suspended")]
-AttributesText = Annotated[str | None, typer.Option("--attributes", help="A JSON object; a patch merges it")]
+AttributesText = Annotated[str | None, typer.Option("--attributes", help="A JSON object. A patch merges it")]
 FilterText = Annotated[str | None, typer.Option("--filter", help="Only users that match, as in GET /users/")]
-Purge = Annotated[bool, typer.Option("--purge", help="Erase the user for good, with the values in old changes")]
+Purge = Annotated[bool, typer.Option("--purge", help="Erase the user permanently, with the values in older changes")]
 
 
 @users.command("list")
@@ -49,14 +49,14 @@ def list_users(
     json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """List users, by default those that are not deleted in the order of their ids."""
+    """List users. By default these are the users that are not deleted, sorted by id."""
     found = in_service(listed(FIELDS, filter=filter, sort=sort, deleted=deleted, limit=limit), database_url)
     show_table([every_field(user) for user in found], COLUMNS, as_json=json)
 
 
 @users.command("show")
 def show_user(who: Whom, json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """Show one user, by id also a deleted one."""
+    """Show one user. A deleted user can be shown by its id."""
     named = who_is(who)
 
     async def found(service: UserService) -> User:
@@ -98,7 +98,7 @@ def patch_user(
     json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Change what is given, and nothing else. An empty text removes a value."""
+    """Change the given fields of a user. An empty text removes a value."""
     named, patch = (
         who_is(who),
         assigned(
@@ -113,7 +113,7 @@ def patch_user(
 
 @users.command("delete")
 def delete_user(who: Whom, purge: Purge = False, database_url: DatabaseUrl = None) -> None:
-    """Delete a user, who can be restored; or with --purge, who cannot."""
+    """Delete a user. It can be restored, unless it is erased by --purge."""
     named = who_is(who)
     if purge:
         in_service(lambda service: service.purge(named), database_url)
@@ -124,7 +124,7 @@ def delete_user(who: Whom, purge: Purge = False, database_url: DatabaseUrl = Non
 
 @users.command("restore")
 def restore_user(id: UserId, json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """Bring a deleted user back."""
+    """Restore a deleted user."""
     show(every_field(in_service(lambda service: service.restore(id), database_url).result), as_json=json)
 
 
@@ -133,7 +133,7 @@ def who_is(text: str) -> Who:
         return int(text)
     field, _, value = text.partition(":")
     if field not in IDENTIFIERS or not value:
-        fail(f"{text!r} names nobody. Write an id, or email:, username: or external-id: and a value.")
+        fail(f"{text!r} does not name a user. Write an id, or email:, username: or external-id: and a value.")
     return Identifier(IDENTIFIERS[field], value)
 
 
@@ -146,7 +146,7 @@ def assigned(
     status: Status | None,
     attributes: str | None,
 ) -> dict[str, Any]:
-    """What was given, with None for an empty text."""
+    """The given values. An empty text becomes None."""
     keys = {"email": email, "username": username, "external_id": external_id}
     given: dict[str, Any] = {field: value or None for field, value in keys.items() if value is not None}
     if attributes is not None:
@@ -159,6 +159,6 @@ def in_service(act: Callable[[UserService], Awaitable[T]], database_url: str | N
 
 
 def every_field(user: User) -> Mapping[str, Any]:
-    from api.user_bodies import SHOWN  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
+    from api.user_bodies import SHOWN  # noqa: PLC0415  # it imports FastAPI, which other commands do not need
 
     return SHOWN.by("*")(user)

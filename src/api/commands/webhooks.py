@@ -1,4 +1,4 @@
-"""`roster webhooks`: where the changes are sent, on the database itself."""
+"""`roster webhooks`, on the database itself."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, TypeVar
@@ -15,18 +15,20 @@ from services.webhooks import WebhookService
 
 T = TypeVar("T")
 
-webhooks = typer.Typer(help="Webhooks: where the changes are sent.", no_args_is_help=True)
+webhooks = typer.Typer(help="Webhooks: URLs to which changes are sent.", no_args_is_help=True)
 
 Url = Annotated[str, typer.Argument(help="Where the messages are sent")]
 WebhookId = Annotated[int, typer.Argument(help="The id of the webhook, as list shows it", min=1, max=MAX_ID)]
 FilterText = Annotated[str | None, typer.Option("--filter", help="Only changes that match, as in /changes/")]
 Since = Annotated[
     int | None,
-    typer.Option(help="Begin after the change of this number, 0 for all. Otherwise with the next", min=0, max=MAX_ID),
+    typer.Option(
+        help="Begin after the change with this number; 0 sends all. The default is the next change", min=0, max=MAX_ID
+    ),
 ]
 NewUrl = Annotated[str | None, typer.Option("--url", help="Where the messages are sent from now on")]
 NoFilter = Annotated[bool, typer.Option("--all", help="Send every change, without a filter")]
-Overlap = Annotated[str, typer.Option(help="How long messages are signed with the previous secret too, as in 24h")]
+Overlap = Annotated[str, typer.Option(help="How long messages are also signed with the previous secret, as in 24h")]
 InState = Annotated[DeliveryState | None, typer.Option("--state", help="Only deliveries in this state")]
 Limit = Annotated[int, typer.Option(help="How many at most", min=1, max=MAX_LIMIT)]
 Seq = Annotated[int, typer.Argument(help="The number of the change, as deliveries shows it", min=1, max=MAX_ID)]
@@ -36,7 +38,7 @@ Seq = Annotated[int, typer.Argument(help="The number of the change, as deliverie
 def create_webhook(
     url: Url, filter: FilterText = None, since: Since = None, json: Json = False, database_url: DatabaseUrl = None
 ) -> None:
-    """Create a webhook and show its secret, only now."""
+    """Create a webhook and show its secret, this once only."""
     new = lawful(lambda: NewWebhook(url=url, filter=filter))
     webhook, secret = in_service(lambda service: service.create(new, since=since), database_url).result
     show({**as_over_http(webhook), "secret": str(secret)}, as_json=json)
@@ -67,7 +69,7 @@ def change_webhook(
     json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Change the URL or the filter. A new filter holds for what was not delivered yet."""
+    """Change the URL or the filter. A new filter applies to changes that were not delivered yet."""
     patch: JsonObject = {
         **({} if url is None else {"url": url}),
         **({"filter": filter} if filter is not None or all else {}),
@@ -79,7 +81,7 @@ def change_webhook(
 def rotate_webhook(
     id: WebhookId, overlap: Overlap = "24h", json: Json = False, database_url: DatabaseUrl = None
 ) -> None:
-    """Give a webhook a new secret and show it, only now."""
+    """Give a webhook a new secret and show it, this once only."""
     span = duration(overlap)
     webhook, secret = in_service(lambda service: service.rotate(id, overlap=span), database_url).result
     show({**as_over_http(webhook), "secret": str(secret)}, as_json=json)
@@ -87,21 +89,21 @@ def rotate_webhook(
 
 @webhooks.command("pause")
 def pause_webhook(id: WebhookId, database_url: DatabaseUrl = None) -> None:
-    """Send nothing until it is resumed. Nothing is lost."""
+    """Send nothing until the webhook is resumed. Nothing is lost."""
     in_service(lambda service: service.pause(id), database_url)
     typer.echo(f"Webhook {id} is paused.")
 
 
 @webhooks.command("resume")
 def resume_webhook(id: WebhookId, database_url: DatabaseUrl = None) -> None:
-    """Send again: after a pause, or after the receiver has answered 410."""
+    """Continue sending, after a pause or after the receiver has answered 410."""
     in_service(lambda service: service.resume(id), database_url)
     typer.echo(f"Webhook {id} is active.")
 
 
 @webhooks.command("delete")
 def delete_webhook(id: WebhookId, database_url: DatabaseUrl = None) -> None:
-    """Remove a webhook for good, with its secret and its deliveries."""
+    """Remove a webhook permanently, with its secret and its deliveries."""
     in_service(lambda service: service.delete(id), database_url)
     typer.echo(f"Webhook {id} is removed.")
 
@@ -110,7 +112,7 @@ def delete_webhook(id: WebhookId, database_url: DatabaseUrl = None) -> None:
 def list_deliveries(
     id: WebhookId, state: InState = None, limit: Limit = 20, json: Json = False, database_url: DatabaseUrl = None
 ) -> None:
-    """List what became of changes, the newest first."""
+    """List the deliveries of a webhook, the newest change first."""
     page = in_service_of(
         lambda container: container.deliveries, lambda service: service.list(id, state=state, limit=limit), database_url
     )
@@ -119,14 +121,14 @@ def list_deliveries(
 
 @webhooks.command("retry")
 def retry_delivery(id: WebhookId, change: Seq, database_url: DatabaseUrl = None) -> None:
-    """Send a change again. A server that runs does so within some seconds."""
+    """Send a change again. A running server does this within some seconds."""
     in_service_of(lambda container: container.deliveries, lambda service: service.send_again(id, change), database_url)
     typer.echo(f"Change {change} is sent again.")
 
 
 @webhooks.command("test")
 def send_test(id: WebhookId, json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """Send a test message from here, and show what the receiver answers."""
+    """Send a test message from this machine, and show the answer of the receiver."""
 
     async def answer(service: DeliveryService) -> Answer:
         return await service.test(id)
@@ -140,7 +142,7 @@ def in_service(act: Callable[[WebhookService], Awaitable[T]], database_url: str 
 
 
 def as_over_http(webhook: Webhook) -> Mapping[str, Any]:
-    from api.webhooks import shown  # noqa: PLC0415  # it loads FastAPI, which other commands do not need
+    from api.webhooks import shown  # noqa: PLC0415  # it imports FastAPI, which other commands do not need
 
     return shown(webhook)
 

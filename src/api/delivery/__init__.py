@@ -1,1 +1,1 @@
-"""What leaves the server: messages to webhooks, and the one HTTP client that sends them."""
+"""Messages to webhooks: the process and the HTTP client that send them."""

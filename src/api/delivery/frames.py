@@ -1,11 +1,11 @@
-"""What the server and the process that sends tell each other, in frames: the length in four bytes, a list in JSON."""
+"""Frames, in which the server and the sending process exchange messages: a length in four bytes, then a JSON list."""
 
 import json
 from asyncio import StreamReader
 from typing import Any, Final
 
 ALLOW_PRIVATE: Final = "--allow-private"
-"""The option of that process: private addresses and http are allowed."""
+"""The option of the sending process that allows private addresses and http."""
 
 LENGTH_BYTES: Final = 4
 ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -17,7 +17,7 @@ def frame(*content: Any) -> bytes:
 
 
 async def read_frame(reader: StreamReader) -> list[Any]:
-    """Raises `IncompleteReadError` at the end."""
+    """Read the next frame. Raises `IncompleteReadError` at the end of the input."""
     length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
     content: list[Any] = json.loads(await reader.readexactly(length))
     return content

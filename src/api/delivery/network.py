@@ -1,7 +1,7 @@
-"""Connections to public addresses only, so that nobody can make the server call what is behind its own walls.
+"""Connections to public addresses only, so that nobody can make the server call hosts of its private network.
 
-A name is looked up once for each connection. Each of its addresses is checked, and the connection goes to one of those,
-whatever the name means a moment later. TLS and Host still have the name.
+A name is looked up once for each connection. All its addresses are checked, and the connection goes to one of them. A
+later change of the name has no effect (DNS rebinding). TLS and the Host header still use the name.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ import httpcore2
 from domain.addresses import is_public
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Looks up the addresses of a host, which may also be an address in any notation. Raises `OSError`."""
+"""Looks up the addresses of a host, or parses an address in any notation. Raises `OSError`."""
 
 TRIED: Final = 3
-"""How many addresses of a host are tried."""
+"""How many addresses of a host are tried, one after the other."""
 
 
 class NotPublic(httpcore2.ConnectError):
@@ -31,7 +31,7 @@ async def look_up(host: str, port: int) -> Sequence[str]:
 
 
 class PublicNetwork(httpcore2.AsyncNetworkBackend):
-    """With `allow_private` every address is allowed."""
+    """Connects to public addresses only. With `allow_private` every address is allowed."""
 
     def __init__(self, *, allow_private: bool, resolve: Resolve = look_up) -> None:
         self._allow_private = allow_private
@@ -42,7 +42,7 @@ class PublicNetwork(httpcore2.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  # the signature is the library's
+        timeout: float | None = None,  # noqa: ASYNC109  # the library defines this signature
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
@@ -55,7 +55,8 @@ class PublicNetwork(httpcore2.AsyncNetworkBackend):
         raise failure
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
-        """Raises `NotPublic` if one of them is not: a host that has both kinds is not to be trusted."""
+        """The addresses of a host. Raises `NotPublic` if one of them is not public, because such a host cannot be
+        trusted."""
         try:
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError):

@@ -1,4 +1,4 @@
-"""Posting messages, by httpcore2. Nothing is followed, little is read, nothing takes long."""
+"""Posting messages with httpcore2. Redirects are not followed, and the size and the time of an answer are limited."""
 
 import asyncio
 import ssl
@@ -14,7 +14,7 @@ from api.delivery.network import PublicNetwork
 from domain.deliveries import Answer
 
 TIMEOUT_S: Final = 15
-"""How long an attempt may take, from looking up the name to the end of the answer."""
+"""Seconds that an attempt may take, from the look-up of the name to the end of the answer."""
 
 MAX_READ: Final = 64 * 1024
 """How many bytes of an answer are read."""
@@ -33,7 +33,7 @@ FAILURES: Final = (
 
 
 class Poster:
-    """With a network that allows private addresses, http URLs are allowed too."""
+    """Posts messages. `allow_http` also allows http URLs."""
 
     def __init__(self, network: PublicNetwork, *, allow_http: bool, tls: ssl.SSLContext | None = None) -> None:
         self._schemes = {"https", "http"} if allow_http else {"https"}
@@ -47,7 +47,7 @@ class Poster:
         self._headers = {
             "User-Agent": f"Roster/{version('roster')}",
             "Content-Type": "application/json",
-            "Accept-Encoding": "identity",  # what is read is what was sent: nothing unfolds
+            "Accept-Encoding": "identity",  # no compression, so that a small answer cannot expand to a large one
         }
 
     async def __call__(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:

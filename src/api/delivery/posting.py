@@ -1,4 +1,4 @@
-"""Posting by a process of its own (`process.py`). It is started with the first message, and replaced if it ends."""
+"""Posting through a separate process (`process.py`). It is started for the first message, and replaced if it ends."""
 
 import asyncio
 import os
@@ -17,23 +17,23 @@ from domain.deliveries import Answer
 log = structlog.get_logger("roster")
 
 NOT_INSTALLED: Final = "Roster was installed without the extra webhooks, so it has no HTTP client."
-NO_PROCESS: Final = "The process that sends messages ends again and again."
+NO_PROCESS: Final = "The process that sends messages keeps ending."
 
 PROCESSES: Final = 3
-"""How many processes are given a message, one after the other, until one of them answers."""
+"""How many processes, one after the other, get a message until one of them answers."""
 
 ANSWERS_WITHIN_S: Final = 30.0
-"""How long a process may take for an answer. It gives a receiver half of that, so a later one is not to come."""
+"""Seconds after which a process that has not answered is killed. It waits for a receiver only half as long."""
 
 ENDS_WITHIN_S: Final = 5.0
 
 
-class Ended(Exception):  # not an error: the rule
+class Ended(Exception):  # not an error, but what usually happens
     """The process has ended without an answer."""
 
 
 class Process:
-    """A process that sends, and the answers that it owes."""
+    """A sending process, and the messages that it has not answered yet."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018  # both are pipes
@@ -47,7 +47,8 @@ class Process:
         self._reading = asyncio.create_task(self._read())
 
     async def send(self, *message: Any) -> Answer:
-        """Raises `Ended`. A message is not sent any longer if the task that waits for its answer is cancelled."""
+        """Send a message and wait for its answer. Raises `Ended`. If the task is cancelled, sending is cancelled
+        too."""
         if self.has_ended:
             raise Ended
         number = next(self._numbers)
@@ -73,7 +74,7 @@ class Process:
                         milliseconds=milliseconds, status=status, text=text, retry_after=retry_after, error=error
                     )
                     self._owed[number].set_result(answer)
-                    await asyncio.sleep(0)  # one turn of the event loop for each: requests come between
+                    await asyncio.sleep(0)  # let requests run in between
         self.has_ended = True
         for owed in self._owed.values():
             if not owed.done():
@@ -95,7 +96,7 @@ class Process:
 
 
 class Posting:
-    """Posts, as a process does that is started when there is none. It raises nothing but a cancellation."""
+    """Posts messages through a process, and starts one if there is none. It raises nothing except cancellation."""
 
     def __init__(self, allow_private: bool) -> None:
         self._options = [ALLOW_PRIVATE] if allow_private else []
@@ -117,7 +118,7 @@ class Posting:
         return Answer(milliseconds=0, error=NO_PROCESS)
 
     async def _running(self) -> Process:
-        """Raises `OSError` if none can be started."""
+        """The running process. Raises `OSError` if none can be started."""
         if self._process is not None and not self._process.has_ended:
             return self._process
         async with self._starting:

@@ -1,8 +1,9 @@
-"""The process that sends messages: it reads them from its input, and writes their answers to its output.
+"""The process that sends messages: it reads them from its standard input, and writes the answers to its standard
+output.
 
-The HTTP client takes most of a delivery's CPU. Here it takes none from the server's requests, and what receivers answer
-is parsed where there is no database and no secret. The process ends when its input does: with the server, however that
-ends.
+Most of the CPU of a delivery is spent in the HTTP client. In a separate process it does not slow the server's requests
+down. Answers of receivers are parsed in a process that has no access to the database or the settings. The process ends
+when its input ends, which happens when the server ends, even if it is killed.
 """
 
 import asyncio
@@ -19,11 +20,11 @@ from api.delivery.network import PublicNetwork
 from api.delivery.poster import Poster
 
 NICENESS: Final = 5
-"""On a busy machine requests go before deliveries."""
+"""A lower priority, so that on a busy machine requests go before deliveries."""
 
 
 class Messages:
-    """Those that are under way, by their numbers."""
+    """The messages that are being sent, by number."""
 
     def __init__(self, poster: Poster, output: asyncio.WriteTransport) -> None:
         self._poster = poster
@@ -55,7 +56,7 @@ async def send_all(*, allow_private: bool) -> None:
         try:
             number, *message = await read_frame(reader)
         except asyncio.IncompleteReadError:
-            os._exit(0)  # at once: if the server was killed, another may deliver the same in a moment
+            os._exit(0)  # at once: if the server was killed, another one may soon deliver the same messages
         if message:
             messages.begin(number, *message)
         else:
@@ -63,7 +64,7 @@ async def send_all(*, allow_private: bool) -> None:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):  # which a terminal or systemd sends to every process
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal or systemd sends these to every process
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     uvloop.run(send_all(allow_private=ALLOW_PRIVATE in sys.argv))

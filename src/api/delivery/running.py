@@ -1,4 +1,4 @@
-"""The deliverer in a server: it runs for as long as the app does."""
+"""Running the deliverer in a server, for as long as the app runs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ AFTER_FAILURE_S: Final = 1.0
 
 @asynccontextmanager
 async def delivering(deliverer: Deliverer, post: Posting) -> AsyncIterator[None]:
-    """Deliver while the block runs. At its end the messages that are under way have some seconds to be answered."""
+    """Deliver while the block runs. At its end, wait some seconds for the answers to messages that were sent."""
     running = asyncio.create_task(keep_running(deliverer))
     try:
         yield
@@ -30,7 +30,7 @@ async def delivering(deliverer: Deliverer, post: Posting) -> AsyncIterator[None]
 
 
 async def keep_running(deliverer: Deliverer) -> None:
-    """A defect must not end all deliveries: it is logged, and what was stored is taken up again."""
+    """Run the deliverer. If it fails because of a defect, log the error and start it again from what is stored."""
     while True:
         try:
             await deliverer.run()

@@ -1,1 +1,1 @@
-"""Files of people and groups: how they are written and read, as newline-delimited JSON and as CSV."""
+"""Files of people and groups: writing and reading newline-delimited JSON and CSV."""

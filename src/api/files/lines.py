@@ -11,9 +11,10 @@ UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Lines:
-    """The lines of a file in UTF-8, with or without a byte order mark. `position` is how many bytes were read.
+    """The lines of a file in UTF-8, with or without a byte order mark. `position` is the number of bytes that were
+    read.
 
-    Raises `Malformed` at a line of another encoding, and at one of more than `MAX_LINE` bytes.
+    Raises `Malformed` at a line in another encoding, and at a line of more than `MAX_LINE` bytes.
     """
 
     def __init__(self, file: BinaryIO) -> None:

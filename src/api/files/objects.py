@@ -9,11 +9,13 @@ from domain.errors import Fault
 from domain.imports import Row
 
 NOT_JSON: Final = Fault("", "not_json", "Is not a JSON object.")
-ODD: Final = Fault("", "not_json", "Is JSON that not every program reads alike: a name twice, NaN, a number too large.")
+ODD: Final = Fault(
+    "", "not_json", "Is JSON that programs read differently: it has a name twice, NaN, or a number that is too large."
+)
 
 
 class Objects:
-    """The rows of the lines, except for empty ones. A line that is not an object is a row with that fault."""
+    """The rows of the lines, without empty lines. A line that is not an object is a row with a fault."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines

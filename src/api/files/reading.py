@@ -1,4 +1,4 @@
-"""Files as rows of an import."""
+"""Reading files as rows of an import."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -24,7 +24,7 @@ BY_SUFFIX: Final[Mapping[str, Format]] = {
 
 
 class Rows(Protocol):
-    """The rows of a file, each time from its start. `position` is how many bytes were read."""
+    """The rows of a file. Each iteration begins at its start. `position` is the number of bytes that were read."""
 
     @property
     def position(self) -> int: ...
@@ -32,10 +32,10 @@ class Rows(Protocol):
 
 
 def rows_in(file: BinaryIO, format: Format | None, columns: Iterable[tuple[str, str]] = ()) -> Rows:
-    """The rows of a file that can be read to its end. Without a format its first character tells it.
+    """The rows of a file. Without a format, the first character of the file decides.
 
-    `columns` are names of columns of a table, and which fields they are; none for those to leave out.
-    Raises `Malformed` if it is of another encoding, or no whole table. That is found out before any row is used.
+    `columns` are pairs of a column's name and its field. An empty field leaves the column out. Raises `Malformed` if
+    the file is in another encoding, or if its CSV is broken. The whole file is checked before any row is used.
     """
     lines = Lines(file)
     rows: Rows = Table(lines, columns) if (format or format_of(file)) is Format.CSV else Objects(lines)

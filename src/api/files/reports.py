@@ -1,4 +1,4 @@
-"""What became of the rows of an import, line by line as JSON. No line has a value of a row that was rejected."""
+"""The report of an import, in lines of JSON. It contains no values of rejected rows."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ SHARE: Final = re.compile(r"([0-9]{1,9})(%?)", re.ASCII)
 
 
 def share_in(text: str) -> Share | None:
-    """The share that a text such as `50` or `10%` means; None if it means none."""
+    """Parse a share such as `50` or `10%`. Returns None if it is not a share."""
     match = SHARE.fullmatch(text)
     return Share(int(match[1]), is_percent=bool(match[2])) if match else None
 
@@ -23,7 +23,7 @@ def as_line(document: Mapping[str, Any]) -> bytes:
 
 
 def row(outcome: Outcome) -> dict[str, Any]:
-    """What became of one row, without what there is nothing to say of."""
+    """The result of one row, without members that have no value."""
     before, after = outcome.difference()
     said = {
         "line": outcome.line,
@@ -44,10 +44,10 @@ def progress(counts: Counts) -> dict[str, Any]:
 
 
 def result(counts: Counts, seq: int | None) -> dict[str, Any]:
-    """The last line. `seq` is the number of the last change that was written."""
+    """The last line of a report. `seq` is the number of the last change that was written."""
     return {"result": counts.as_json() if seq is None else {**counts.as_json(), "seq": seq}}
 
 
 def stopped(counts: Counts, refusal: Refusal) -> dict[str, Any]:
-    """The last line of an import that did not get to its end. What it counts is stored."""
+    """The last line of the report of an import that did not finish. Rows that it counts are stored."""
     return {"stopped": {**counts.as_json(), "code": refusal.code, "detail": refusal.detail}}

@@ -1,4 +1,5 @@
-"""CSV as spreadsheets write it: with commas, semicolons or tabs, quotes, and a head that names the columns."""
+"""CSV as spreadsheets write it: with commas, semicolons or tabs, with quotes, and with a first row that names the
+columns."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,16 +30,16 @@ SEPARATOR: Final = "|"
 
 
 class Column(NamedTuple):
-    """What a column holds: a field, and the path to a member of its object."""
+    """The field of a column, with the path to a member if the field is an object."""
 
     field: str
     path: Sequence[str] = ()
 
 
 class Table:
-    """The rows of a table. An empty cell clears what its column names.
+    """The rows of a table. An empty cell clears the field of its column.
 
-    Raises `Malformed` at a head that names other columns than there are, and where quotes do not close.
+    Raises `Malformed` if the first row has unknown names, or if a quote is not closed.
     """
 
     def __init__(self, lines: Lines, columns: Iterable[tuple[str, str]]) -> None:
@@ -66,31 +67,32 @@ class Table:
         except csv.Error as error:
             raise Malformed(f"The row from line {line} on cannot be read: {error}.") from error
         if columns is None:
-            raise Malformed("The file has no head that names its columns.")
+            raise Malformed("The file has no first row that names its columns.")
 
 
 def delimiter_of(head: str) -> str:
-    """The one that is most often in the head, outside of quotes."""
+    """The delimiter that is most frequent in the first row, outside of quotes."""
     plain = "".join(head.split('"')[::2])
     return max(DELIMITERS, key=plain.count)
 
 
 def columns_of(head: Sequence[str], named: Mapping[str, str]) -> Sequence[Column | None]:
-    """What each column is; None for those to leave out. Raises `Malformed`, without what stands in the head.
+    """The columns; None for those that are left out. Raises `Malformed`, with the numbers of wrong columns and not
+    their names.
 
-    That may be somebody's data, if the file has no head.
+    If the first row is missing, these names are somebody's data.
     """
     if not named.keys() <= {each.strip() for each in head}:
-        raise Malformed("A column that is given a field is not in the head of the file.")
+        raise Malformed("A column that was mapped to a field is not in the first row of the file.")
     fields = [field_of(name.strip(), named) for name in head]
     if unknown := [str(number) for number, field in enumerate(fields, 1) if field and not is_known(field)]:
         raise Malformed(
-            f"In the head there is no such field as in column {', '.join(unknown)}. Give it a field, as in "
-            "E-Mail=email or Floor=attributes.floor, or none to leave it out, as in Notes=."
+            f"The first row has an unknown field in column {', '.join(unknown)}. Map it to a field, as in "
+            "E-Mail=email or Floor=attributes.floor, or to nothing to leave it out, as in Notes=."
         )
     taken = [field for field in fields if field]
     if twice := sorted({field for field in taken if taken.count(field) > 1}):
-        raise Malformed(f"More than one column is the field {', '.join(twice)}.")
+        raise Malformed(f"More than one column has the field {', '.join(twice)}.")
     if any(one.startswith(f"{other}.") for one in taken for other in taken):
         raise Malformed("There is a column for an object as a whole, and one for a member of it.")
     return [column_of(field) for field in fields]
@@ -118,7 +120,9 @@ def column_of(field: str) -> Column | None:
 
 def row_of(line: int, cells: Sequence[str], columns: Sequence[Column | None]) -> Row:
     if len(cells) != len(columns):
-        return Row(line, {}, [Fault("", "wrong_length", f"Has {len(cells)} cells, and the head has {len(columns)}.")])
+        return Row(
+            line, {}, [Fault("", "wrong_length", f"Has {len(cells)} cells, and the first row has {len(columns)}.")]
+        )
     values: dict[str, Any] = {}
     faults: list[Fault] = []
     for cell, column in zip(cells, columns, strict=True):
@@ -136,7 +140,7 @@ def row_of(line: int, cells: Sequence[str], columns: Sequence[Column | None]) ->
 
 
 def value_of(cell: str, column: Column) -> Any:
-    """Raises `ValueError` if it is to be JSON and is not."""
+    """The value of a cell. Raises `ValueError` if it should be JSON and is not."""
     if not cell:
         return None
     if column.field not in JSON_FIELDS or column.path:
@@ -155,7 +159,7 @@ def put(values: dict[str, Any], column: Column, value: Any) -> None:
 
 
 def of_its_kind(values: dict[str, Any]) -> dict[str, Any]:
-    """Without the empty cells of columns for rows of other kinds."""
+    """The values of a row without empty cells in columns of other kinds."""
     if values.get("kind", "") is None:
         del values["kind"]
     its = FIELDS_OF.get(values.get("kind", Kind.USER), KNOWN)

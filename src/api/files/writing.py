@@ -1,4 +1,4 @@
-"""Lines of newline-delimited JSON, and of CSV in which a spreadsheet runs no formula."""
+"""Writing newline-delimited JSON, and CSV in which a spreadsheet runs no formulas."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from pydantic_core import to_json
 Body = Mapping[str, Any]
 
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
-"""What a spreadsheet takes for the start of a formula (OWASP, CSV injection)."""
+"""Characters that a spreadsheet treats as the start of a formula (OWASP, CSV injection)."""
 
 
 def write_ndjson(items: Iterable[Body], _: Sequence[str]) -> bytes:
@@ -23,16 +23,17 @@ def write_csv(items: Iterable[Body], columns: Sequence[str], *, escapes: bool = 
 
 
 def csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
-    """RFC 4180: lines end in CRLF, and quotes are only where they are needed."""
+    """Lines of CSV as in RFC 4180: they end in CRLF, and have quotes only where they are needed."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
 
 
 def cell(value: object, *, escapes: bool = True) -> str:
-    """None is an empty cell, attributes are JSON. What a spreadsheet would run gets an apostrophe before it.
+    """A value as a cell: None is empty, and attributes are JSON. A value that a spreadsheet would run gets an
+    apostrophe before it.
 
-    So does what has apostrophes before that already: `unescaped` then gives back each value as it was.
+    A value that already has apostrophes before a formula gets one more, so that `unescaped` can restore every value.
     """
     match value:
         case None:
@@ -52,5 +53,5 @@ def would_run(value: str) -> bool:
 
 
 def unescaped(text: str) -> str:
-    """Undo what `cell` made of a string: for programs that read such a CSV."""
+    """Undo the apostrophe of `cell`. For programs that read such a CSV."""
     return text[1:] if text.startswith("'") and would_run(text) else text

@@ -1,1 +1,1 @@
-"""The server process: its protocol, workers, logs, metrics and health."""
+"""The server process: its protocol, workers, logs and start."""

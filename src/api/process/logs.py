@@ -1,6 +1,6 @@
-"""Logs: one line for each event, JSON or for a console, with the request id; the libraries' logs in the same form.
+"""Logs: one line for each event, as JSON or for a console, with the request id. Logs of libraries have the same form.
 
-Nothing that a client sent is in them: no bodies, no paths, no e-mail addresses.
+They contain nothing that a client sent: no bodies, no paths, no e-mail addresses.
 """
 
 import logging
@@ -29,7 +29,9 @@ def configure_logs(settings: Settings) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),  # a line in one piece: workers share the output
+        logger_factory=structlog.WriteLoggerFactory(
+            sys.stdout
+        ),  # each line is one write, because workers share the output
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
@@ -54,7 +56,7 @@ def is_for_console(settings: Settings) -> bool:
 
 
 def without_details(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """PostgreSQL quotes the values of a row in the DETAIL of its errors, and tracebacks quote PostgreSQL."""
+    """Remove the DETAIL of PostgreSQL's errors from tracebacks, because it contains values of rows."""
     if "exception" in event:
         event["exception"] = POSTGRES_DETAIL.sub("DETAIL: left out", event["exception"])
     return event

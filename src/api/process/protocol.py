@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, with bounds that it does not have of its own."""
+"""uvicorn's HTTP protocol, with bounds that uvicorn itself does not have."""
 
 import asyncio
 import json
@@ -14,13 +14,14 @@ from api.web.requests import BODY_TIMEOUT_S
 log = structlog.get_logger("roster")
 
 HEAD_TIMEOUT_S: Final = 10
-"""How long a request's line and headers may take to arrive, from the connection or from their first byte on."""
+"""Seconds within which the request line and headers have to arrive, from the start of the connection or from their
+first byte."""
 
 REST_TIMEOUT_S: Final = BODY_TIMEOUT_S + 5
-"""How long the rest of a request may take. A route that reads the body answers 408 before that."""
+"""Seconds within which the rest of a request has to arrive. A route that reads the body answers 408 before that."""
 
 STALL_TIMEOUT_S: Final = 30
-"""How long a client may accept nothing of its answer."""
+"""Seconds for which a client may read nothing of its answer."""
 
 FIRST_REQUEST_S: Final = 0.5
 """How long a new connection may take to send its first request when the server stops: it may be on its way."""
@@ -73,14 +74,14 @@ class Protocol(HttpToolsProtocol):
             self._stall_timer = None
 
     def _cut_off_if_stalled(self, unsent: int) -> None:
-        """Abort, since a close would wait for ever until the client accepts the rest."""
+        """Abort the connection. A close would wait for the client to read the rest, perhaps for ever."""
         if self.transport.get_write_buffer_size() < unsent:
             self._watch_stall()
         else:
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the head to the parser in small pieces, since the parser tells its length only at its end."""
+        """Feed the head to the parser in small pieces, because the parser reports its length only at the end."""
         while data and not self._in_body and not self.transport.is_closing():
             piece, data = data[:PIECE_BYTES], data[PIECE_BYTES:]
             self._head_bytes += len(piece)
@@ -136,10 +137,10 @@ class Protocol(HttpToolsProtocol):
         self._refuse(400, CODES[400], msg)
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
-        """Send a problem document for bytes that are not a request yet, so it names no path.
+        """Send a problem document for bytes that are not a complete request. It names no path.
 
-        While an earlier request is not yet answered, that answer is the last one instead: the client would take this
-        document for it.
+        If an earlier request is not answered yet, nothing is sent, and its answer is the last one. Otherwise the client
+        would take this document for that answer.
         """
         if self._is_answering() and (self.pipeline or self.cycle.response_started or not self.cycle.more_body):
             self.cycle.keep_alive = False

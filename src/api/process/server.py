@@ -1,4 +1,4 @@
-"""The server process: uvicorn, started after all checks, and stopped cleanly."""
+"""The server process: it runs uvicorn after all checks, and stops it cleanly."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ log = structlog.get_logger("roster")
 
 
 class Server(uvicorn.Server):
-    """Exits with 0 after a signal to stop, which is a normal end."""
+    """A server whose exit code is 0 after a signal to stop, because that is a normal end."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.force_exit = self.should_exit and sig == signal.SIGINT
@@ -37,9 +37,9 @@ class Server(uvicorn.Server):
 
 
 def serve(settings: Settings, fd: int | None = None) -> None:
-    """Serve until a signal to stop, on a socket that is open already if its descriptor is given.
+    """Serve until a signal to stop. With `fd`, serve on that open socket.
 
-    Raises `NotReady` if it cannot.
+    Raises `NotReady` if the server cannot start.
     """
     configure_logs(settings)
     log.info("starting", version=VERSION, python=platform.python_version(), pid=os.getpid())
@@ -61,7 +61,7 @@ async def serve_alone(settings: Settings, fd: int | None = None) -> None:
     handover_s = 0.0 if fd is None else handover_s_of(settings)
     container = Container(settings=providers.Object(settings), handover_s=providers.Object(handover_s))
     units = container.units()
-    await units.start()  # before uvicorn does, which would log a refusal as a traceback
+    await units.start()  # before uvicorn does it, which would log a refusal as a traceback
     try:
         await require_key_unless_local(container)
         with listen(settings, fd) as listener:

@@ -1,4 +1,4 @@
-"""What a server does before it serves: the first key, the socket, the app, uvicorn's settings."""
+"""The start of a server: the first key, the socket, the app, uvicorn's settings."""
 
 import gc
 import os
@@ -27,13 +27,13 @@ ACCEPTED_IN_A_TURN: Final = 16
 
 
 async def require_key_unless_local(container: Container) -> None:
-    """Seed the first key, if one is set. Raises `NotReady` if other machines could call without a key."""
+    """Create the first key, if its secret is set. Raises `NotReady` if other machines could call without a key."""
     settings = container.settings()
     if (secret := settings.bootstrap_secret()) is not None:
         await seed(container, secret)
     if not settings.is_local() and not await container.authenticator().needs_key():
         raise NotReady(
-            f"Without any key the directory would be open to whoever reaches {settings.host}. Create one first: "
+            f"Without any key the directory would be open to all who can reach {settings.host}. Create one first: "
             "roster keys create admin --all-scopes; or listen on 127.0.0.1, or set ROSTER_BOOTSTRAP_KEY."
         )
 
@@ -48,7 +48,8 @@ async def seed(container: Container, secret: str) -> None:
 
 
 def long_lived_app(container: Container, settings: Settings) -> FastAPI:
-    """The app, excluded from garbage collection: scanning it would be a tenth of a request's CPU."""
+    """The app. It is excluded from garbage collection, because scanning it would take a tenth of the CPU of a
+    request."""
     app = create_app(container, open_locally=settings.is_local(), delivers=True)
     gc.freeze()
     return app
@@ -72,7 +73,7 @@ def config_of(settings: Settings, app: FastAPI | str, **options: Any) -> uvicorn
 
 
 def listen(settings: Settings, fd: int | None = None) -> socket.socket:
-    """The socket to serve on: that of the descriptor, which whoever started this holds open, or a new one."""
+    """The socket to serve on: the open socket with the descriptor `fd`, or a new one."""
     if fd is not None:
         return inherited(fd)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -93,7 +94,7 @@ def together(listener: socket.socket) -> list[socket.socket]:
 
 def inherited(fd: int) -> socket.socket:
     try:
-        listener = socket.socket(fileno=os.dup(fd))  # the descriptor itself stays with whoever opened it
+        listener = socket.socket(fileno=os.dup(fd))  # a copy, because the descriptor itself belongs to the caller
         listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
         raise NotReady(f"The descriptor {fd} is not a socket: {error.strerror}.") from error
@@ -105,7 +106,8 @@ def inherited(fd: int) -> socket.socket:
 
 
 async def console_path(container: Container) -> str:
-    """The way into the console: on a terminal, while there are no keys, a link that works once. No log has one."""
+    """The path of the console. On a terminal, while there are no keys, it is a link that works once. Links are never
+    logged."""
     settings = container.settings()
     if not is_for_console(settings) or await container.authenticator().needs_key():
         return "/console/"
@@ -114,7 +116,7 @@ async def console_path(container: Container) -> str:
 
 
 def announce(settings: Settings, listener: socket.socket, database: Database, console: str) -> None:
-    """Print where the API is, for people on a terminal or as a log event."""
+    """Print the addresses of the server: for people on a terminal, otherwise as a log event."""
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     facts = {"api": url, "docs": f"{url}/docs", "database": database.name, "version": VERSION}

@@ -31,16 +31,17 @@ from api.settings import Settings
 from domain.errors import NotReady
 
 SILENT_WORKER_S: Final = 30
-"""How long a worker may leave the supervisor's pings without an answer before another takes its place.
+"""Seconds after which a worker that does not answer the supervisor's pings is replaced.
 
-uvicorn's own five seconds are fewer than a worker takes to start on a busy machine: it would be killed each time.
+uvicorn's default is five seconds. On a busy machine a worker needs longer than that to start, and would be killed each
+time.
 """
 
 log = structlog.get_logger("roster")
 
 
 def serve_with_workers(settings: Settings, fd: int | None = None) -> None:
-    """Run the workers until a signal to stop. They read their settings from the environment."""
+    """Run workers until a signal to stop. They read their settings from the environment."""
     if settings.engine == "sqlite":
         raise NotReady("SQLite is for one server process. For more workers set a postgresql:// --database-url.")
     os.environ.update(settings.environment())
@@ -60,9 +61,10 @@ def serve_with_workers(settings: Settings, fd: int | None = None) -> None:
 
 
 class Workers(Multiprocess):
-    """Keeps the counters of a worker that has ended, and drops its gauges: requests in flight, connections in use.
+    """The supervisor of workers. It keeps the counters of a worker that has ended, and drops its gauges, such as
+    connections in use.
 
-    `announce` is called once all of them serve.
+    `announce` is called when all workers serve.
     """
 
     def __init__(
@@ -106,7 +108,8 @@ class Workers(Multiprocess):
 
 
 async def check_start(container: Container) -> str:
-    """Start once here, so that a problem is reported once and not by each worker. Returns the way into the console."""
+    """Try the start once here, so that a problem is reported once and not by each worker. Returns the path of the
+    console."""
     await container.units().start()
     try:
         await require_key_unless_local(container)

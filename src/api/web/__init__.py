@@ -1,1 +1,1 @@
-"""What every call over HTTP shares: routing, access, problems, lists, streams, OpenAPI."""
+"""What all routes share: routing, access, problems, lists, streams, OpenAPI."""

@@ -1,4 +1,4 @@
-"""Who calls, and with which scopes: from the Authorization header to a key."""
+"""Authentication and authorisation: from the Authorization header to a key and its scopes."""
 
 import re
 from collections import OrderedDict
@@ -14,18 +14,18 @@ from api.settings import is_loopback
 from domain.keys import Key, Scope, TooManyFailures, Unauthenticated, id_in, require_scopes
 
 MAX_FAILURES: Final = 20
-"""How many wrong keys an address may try within `WINDOW_S`. Good keys from there still work."""
+"""How many wrong keys an address may send within `WINDOW_S`. Valid keys from the same address still work."""
 
 WINDOW_S: Final = 60
 MAX_ADDRESSES: Final = 10_000
 
 FORWARDED: Final = ("forwarded", "x-forwarded-", "x-real-ip", "x-client-ip", "x-original-", "x-rewrite-", "via")
-"""Headers that begin like this come from a proxy, whose client may be anywhere."""
+"""Headers with these prefixes come from a proxy, whose client may be anywhere."""
 
 HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{0,5})?", re.ASCII | re.IGNORECASE)
 
 SECURITY_SCHEME: Final = "key"
-"""The name in the OpenAPI document."""
+"""The name of the security scheme in the OpenAPI document."""
 
 log = structlog.get_logger("roster")
 
@@ -33,14 +33,14 @@ NO_KEY: Final = "The key is missing or not valid."
 
 
 class Failures:
-    """Counts the wrong keys of each address, in windows of time."""
+    """Counts the wrong keys from each address, in windows of time."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def note(self, address: str) -> None:
-        """Raises `TooManyFailures` beyond the bound."""
+        """Count a wrong key. Raises `TooManyFailures` above the bound."""
         now = self._clock()
         count, since = self._counts.pop(address, (0, now))
         if now >= since + WINDOW_S:
@@ -53,7 +53,7 @@ class Failures:
 
 
 Holds = Callable[[Collection[Scope]], Collection[Scope]]
-"""What the scopes of a key allow by one way in."""
+"""The scopes that a key has in one protocol, from the scopes that were granted."""
 
 
 def as_granted(held: Collection[Scope]) -> Collection[Scope]:
@@ -61,9 +61,9 @@ def as_granted(held: Collection[Scope]) -> Collection[Scope]:
 
 
 async def authorize(request: Request, scopes: Sequence[Scope], holds: Holds = as_granted) -> None:
-    """Authenticate the caller and check the scopes, before the body is read. Raises `Unauthenticated`, `Forbidden`.
+    """Authenticate the caller and check the scopes, before the body is read. Raises `Unauthenticated` and `Forbidden`.
 
-    Services check the same scopes again: `request.state.scopes` goes into their context.
+    Services check the same scopes again: their context has `request.state.scopes`.
     """
     key = request.state.key = await authenticate(request)
     request.state.scopes = None if key is None else holds(key.scopes)
@@ -71,7 +71,7 @@ async def authorize(request: Request, scopes: Sequence[Scope], holds: Holds = as
 
 
 async def authenticate(request: Request) -> Key | None:
-    """The key of the request; None if it has none and needs none. Raises `Unauthenticated`."""
+    """The key of the request; None if it has no key and needs none. Raises `Unauthenticated`."""
     authenticator = request.app.state.container.authenticator()
     authorization = request.headers.get("authorization")
     if authorization is None:
@@ -98,10 +98,10 @@ def secret_in(authorization: str) -> str:
 
 
 def is_local(request: Request) -> bool:
-    """Whether a request without a key comes from this machine, and from no web page of another.
+    """Whether a request without a key comes from this machine, and not from a web page of another site.
 
-    `open_locally` is set only if the server listens on loopback. Another Host reveals DNS rebinding. Origin and
-    Sec-Fetch-Site reveal a page of another site. Forwarding headers reveal a proxy.
+    `open_locally` is set only if the server listens on loopback. A wrong Host header shows DNS rebinding. Origin and
+    Sec-Fetch-Site show a page of another site. Forwarding headers show a proxy.
     """
     if not request.app.state.open_locally or any(name.startswith(FORWARDED) for name in request.headers):
         return False
@@ -110,9 +110,9 @@ def is_local(request: Request) -> bool:
 
 
 def own_address(request: Request) -> str:
-    """The address by which a program on this machine called the server, such as http://localhost:8000.
+    """The URL by which a program on this machine called the server, such as http://localhost:8000.
 
-    Empty for all other requests: the Host that they name may be any.
+    Empty for all other requests, because their Host header cannot be trusted.
     """
     hosts = request.headers.getlist("host")
     if len(hosts) != 1 or not is_own(hosts[0]) or any(name.startswith(FORWARDED) for name in request.headers):
@@ -127,14 +127,14 @@ def is_own(host: str) -> bool:
 
 
 def is_from_own_page(request: Request, host: str) -> bool:
-    """Whether the request comes from no web page, or from one that this server has served."""
+    """Whether the request does not come from a web page, or comes from a page of this server."""
     origins = {origin.lower() for origin in request.headers.getlist("origin")}
     sites = set(request.headers.getlist("sec-fetch-site"))
     return origins <= {f"http://{host.lower()}", f"https://{host.lower()}"} and sites <= {"same-origin", "none"}
 
 
 def network_of(request: Request) -> str:
-    """The client's address. For IPv6 its network, because a client can use all addresses of that."""
+    """The address of the client. For IPv6 it is the network, because a client can use all its addresses."""
     host = request.client.host if request.client else ""
     try:
         address = ip_address(host.partition("%")[0])

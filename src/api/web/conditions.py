@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, section 13): entity tags to versions, preconditions to what a service expects."""
+"""Conditional requests (RFC 9110, section 13): from entity tags to the versions that a service expects."""
 
 import re
 from collections.abc import Collection
@@ -16,12 +16,18 @@ VERSION: Final = re.compile("[1-9][0-9]{0,15}")
 
 IfMatch = Annotated[
     str | None,
-    Header(description="Only if the version is one of these entity tags; else 412", examples=['"1"'], max_length=1000),
+    Header(
+        description="Only if the version is one of these entity tags. Otherwise the answer is a 412",
+        examples=['"1"'],
+        max_length=1000,
+    ),
 ]
 IfNoneMatch = Annotated[
     str | None,
     Header(
-        description="Only if the version is none of these entity tags; else 304, or 412 for a write",
+        description=(
+            "Only if the version is none of these entity tags. Otherwise the answer is a 304, or a 412 for a write"
+        ),
         examples=['"1"'],
         max_length=1000,
     ),
@@ -29,20 +35,21 @@ IfNoneMatch = Annotated[
 
 
 def tag_of(version: int) -> str:
-    """A strong entity tag: answers of the same version are the same bytes."""
+    """A strong entity tag: answers with the same version have the same bytes."""
     return f'"{version}"'
 
 
 def expected_by(if_match: str | None) -> Expected:
-    """The versions that an If-Match header names. Weak tags, and tags that were never given out, match nothing.
+    """The versions that an If-Match header names. Weak tags, and tags that do not come from Roster, match nothing.
 
-    Raises `Malformed` for what is no entity tag.
+    Raises `Malformed` if the header is not a list of entity tags.
     """
     return None if if_match is None else versions_in("If-Match", if_match, weak_too=False)
 
 
 def unwanted_by(if_none_match: str | None) -> Collection[int]:
-    """The versions that an If-None-Match header names: the client has them already. Weak tags serve here."""
+    """The versions that an If-None-Match header names, because the client has them already. Here weak tags match
+    too."""
     return () if if_none_match is None else versions_in("If-None-Match", if_none_match, weak_too=True)
 
 

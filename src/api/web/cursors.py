@@ -1,4 +1,4 @@
-"""Cursors: where a list continues. The client sends a cursor back unchanged."""
+"""Cursors: the place where a list continues. The client sends a cursor back unchanged."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -16,9 +16,9 @@ POSITION: Final = "after"
 
 
 def write_cursor(position: Position, of: str, seq: int | None = None) -> str:
-    """A cursor of the list that `of` describes, with its filter and order. It is valid for no other list.
+    """A cursor for the list that `of` describes (path, filter and sort). It is not valid for other lists.
 
-    With `seq`, what it continues may have been read from a replica, which had all changes up to this number.
+    `seq` is the number that the page has seen, if it may come from a replica.
     """
     content = position if seq is None else {SEQ: seq, POSITION: position}
     payload = json.dumps(content, separators=(",", ":")).encode()
@@ -26,7 +26,7 @@ def write_cursor(position: Position, of: str, seq: int | None = None) -> str:
 
 
 def read_cursor(cursor: str, of: str, sort: Sort) -> Position:
-    """The position that `write_cursor` was given. Raises `Malformed` if altered, or from another list."""
+    """The position in a cursor. Raises `Malformed` if the cursor was changed or belongs to another list."""
     return read_cursor_with_seq(cursor, of, sort)[0]
 
 
@@ -44,5 +44,6 @@ def read_cursor_with_seq(cursor: str, of: str, sort: Sort) -> tuple[Position, in
 
 
 def check(payload: bytes, of: str) -> bytes:
-    """A check against mistakes, not against forgery: a forged position shows nothing that the list would not."""
+    """A checksum against mistakes, not against forgery: a forged position shows nothing that the list does not show
+    anyway."""
     return blake2b(of.encode() + b"\0" + payload, digest_size=CHECK_BYTES).digest()

@@ -1,4 +1,4 @@
-"""Dependencies that hand a route its service, for the context of its request."""
+"""Dependencies that give a route its service, with the context of the request."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
@@ -18,22 +18,26 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-DryRun = Annotated[bool, Query(description="Answer as if it were done, and store nothing", examples=[True])]
+DryRun = Annotated[
+    bool, Query(description="Answer as if the request was carried out, but store nothing", examples=[True])
+]
 
 
 MinSeq = Annotated[
     str | None,
     Header(
         alias="Roster-Min-Seq",
-        description="Answer with at least all changes up to this number, which a write or a read said in its "
-        "`Roster-Seq`. Only where replicas answer reads can an answer lack them",
+        description=(
+            "The answer has to show all changes up to this number, which is the `Roster-Seq` of an earlier answer. "
+            "Without this header, an answer may lack them if the server reads from replicas"
+        ),
     ),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,16}$", "examples": ["1"]}),
 ]
 
 
 def seq_in(header: str | None) -> int:
-    """Raises `Malformed` for what is no number of a change."""
+    """The number in the header. Raises `Malformed` if it is not the number of a change."""
     if header is None:
         return 0
     if len(header) > len(str(MAX_ID)) or not DIGITS.fullmatch(header) or not 0 <= (seq := int(header)) <= MAX_ID:
@@ -42,7 +46,7 @@ def seq_in(header: str | None) -> int:
 
 
 class Service(Generic[S]):
-    """A dependency: the service that a provider of the container makes. Its reads may come from a replica."""
+    """A dependency that gives a service, from a provider of the container. Its reads may use a replica."""
 
     def __init__(self, provider: Callable[[Container], Callable[[RequestContext], S]]) -> None:
         self._provider = provider
@@ -51,7 +55,7 @@ class Service(Generic[S]):
         return self.give(request, min_seq=seq_in(min_seq))
 
     def give(self, request: Request, *, dry_run: bool = False, min_seq: int | None = None) -> S:
-        """Without `min_seq` it reads from the primary: for clients that cannot say what they have seen."""
+        """The service. Without `min_seq` it reads from the primary, for clients that cannot say what they have seen."""
         key: Key | None = request.state.key
         context = RequestContext(
             actor=actor_of(key),
@@ -64,10 +68,10 @@ class Service(Generic[S]):
 
 
 class WritingService(Service[S]):
-    """The same for a route that writes: it takes `dry_run`."""
+    """The same for a route that writes. It has the parameter `dry_run`."""
 
     async def __call__(self, request: Request, dry_run: DryRun = False) -> S:  # type: ignore[override]
-        request.state.dry_run = dry_run  # for the headers of refusals
+        request.state.dry_run = dry_run  # for the headers of errors
         return self.give(request, dry_run=dry_run)
 
 

@@ -1,4 +1,4 @@
-"""The pages for client authors, without a call to any other host: /docs, with the assets that Roster serves itself."""
+"""The page /docs for client authors. All its assets come from Roster, not from another host."""
 
 import re
 from base64 import b64encode
@@ -36,7 +36,7 @@ def add_docs(app: FastAPI) -> None:
 
 
 class Page(Route):
-    """A page that is not an operation of the API. Its name stands in the log and in the metrics."""
+    """A page that is not an operation of the API. Its name is shown in the log and in the metrics."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, found = super().matches(scope)
@@ -44,7 +44,7 @@ class Page(Route):
 
 
 async def index(request: Request) -> Response:
-    """What there is, for programs; for a browser, the way to the console, or to the docs if there is none."""
+    """An index for programs. A browser is redirected to the console, or to the docs if there is no console."""
     root = request.scope.get("root_path", "")
     if media_type_for(request.headers.getlist("accept"), (JSON, HTML)) == HTML:
         mounted = {getattr(route, "path", None) for route in request.app.router.routes}
@@ -72,7 +72,7 @@ async def docs(request: Request) -> Response:
 
 
 def hash_of_script(page: str) -> str:
-    """The one inline script of the page, as a content security policy names it."""
+    """The hash of the inline script of the page, for its content security policy."""
     match = INLINE_SCRIPT.search(page)
     assert match is not None  # noqa: S101
     return f"sha256-{b64encode(sha256(match[1].encode()).digest()).decode()}"

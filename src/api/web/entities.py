@@ -1,4 +1,5 @@
-"""Answers that show an entity: its fields, its version and time in headers, and what a route declares of them."""
+"""Answers that show an entity: its fields in the body, its version and time in headers, and how routes declare
+these."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -28,13 +29,15 @@ Show = Callable[[E], Body]
 
 VERSION: Final = {"ETag": "The version, as a strong entity tag", "Last_Modified": "When it last changed"}
 WRITE: Final = {
-    "Roster_Seq": "The sequence number of the change that was written; missing if nothing was",
+    "Roster_Seq": "The sequence number of the change that was written. It is missing if nothing was written",
     "Dry_Run": "true, if nothing was stored because of dry_run",
 }
 REPLAYED: Final = {"Idempotency_Replayed": "true, if this is the stored answer of the idempotency key"}
 
 SEEN: Final = {
-    "Roster_Seq": "Where replicas answer reads: this shows all changes up to that number, perhaps later ones"
+    "Roster_Seq": (
+        "If the server reads from replicas: the answer shows all changes up to this number, and perhaps later ones"
+    )
 }
 ONE: Final = documented_headers(**VERSION, **SEEN)
 WRITTEN: Final = documented_headers(**VERSION, **WRITE)
@@ -44,12 +47,12 @@ UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "The c
 
 
 def created_at(noun: str, **more: str) -> dict[str, Any]:
-    """What a route declares of the headers of a 201."""
+    """How a route declares the headers of a 201."""
     return documented_headers(Location=f"Where the {noun} is", **VERSION, **WRITE, **more)
 
 
 def links(**operations: str) -> dict[str, Any]:
-    """What can be done next with what a body shows, by operation and description: OpenAPI's links."""
+    """OpenAPI's links: operations that a client can call next with values of the body, each with a description."""
     parameters = {"id": "$response.body#/id"}
     return {
         "links": {
@@ -62,19 +65,20 @@ def links(**operations: str) -> dict[str, Any]:
 class Shown(Generic[E]):
     """How entities of one kind are shown: the names of all fields, and the fields that a body has by default.
 
-    Without `sparse` these are the id, and the fields of the profile whose value is not the default.
+    Without the function `sparse` these are the id, and the fields of the profile that do not have their default value.
     """
 
     def __init__(self, entity: type[E], names: tuple[str, ...], sparse: Show[E] | None = None) -> None:
         self.names = names
         self.query = fields_query(names, ",".join(names[:2]))
-        """The parameter `fields`, for the annotation of a route: `Annotated[str | None, SHOWN.query]`."""
+        """The declaration of the parameter `fields` of a route: `Annotated[str | None, SHOWN.query]`."""
 
         self._entity = entity
         self._sparse = sparse or self._assigned
 
     def by(self, fields: str | None) -> Show[E]:
-        """How to show one. It is decided before any write, so that an invalid `fields` parameter changes nothing."""
+        """The function that shows an entity. Call it before any write, so that an invalid `fields` parameter changes
+        nothing."""
         if fields is None:
             return self._sparse
         names = fields_asked_for(fields, self.names)
@@ -93,7 +97,7 @@ def validators(entity: Versioned) -> dict[str, str]:
 
 
 def one(service: Service, entity: E, show: Show[E], if_none_match: str | None) -> Response:
-    """The answer of a GET; 304 if the client has this version."""
+    """The answer to a GET; a 304 if the client has this version already."""
     headers = validators(entity)
     if (seq := service.context.seen) is not None:
         headers["Roster-Seq"] = str(seq)
@@ -103,12 +107,12 @@ def one(service: Service, entity: E, show: Show[E], if_none_match: str | None) -
 
 
 def changed(service: Service, committed: Committed[E], show: Show[E]) -> Response:
-    """The answer of a write that changed an entity."""
+    """The answer to a write that changed an entity."""
     return json_answer(show(committed.result), headers={**validators(committed.result), **written(service, committed)})
 
 
 def created(request: Request, service: Service, committed: Committed[E], show: Show[E], path: str) -> Response:
-    """The answer of a write that created something, in the collection at this path."""
+    """The answer to a write that created an entity in the collection at this path."""
     entity = committed.result
     location = f"{request.scope.get('root_path', '')}{path}/{entity.id}"
     headers = {**validators(entity), **written(service, committed), "Location": location}
@@ -116,19 +120,21 @@ def created(request: Request, service: Service, committed: Committed[E], show: S
 
 
 def put(request: Request, service: Service, committed: Committed[tuple[E, bool]], show: Show[E], path: str) -> Response:
-    """The answer of a PUT, whose result says whether the entity is new in the collection at this path."""
+    """The answer to a PUT in the collection at this path. The result says whether the entity is new."""
     entity, is_new = committed.result
     done = Committed(entity, committed.seq)
     return created(request, service, done, show, path) if is_new else changed(service, done, show)
 
 
 PENDING: Final = {
-    "description": "Erased. The database's files may still hold traces, because somebody reads an older state, such as "
-    "a stream. The server removes them as soon as it can",
+    "description": (
+        "Erased. The values are still in the database's files, because a stream or another reader uses an older "
+        "state. The server removes them as soon as it can"
+    ),
     **documented_headers(**WRITE),
 }
 
 
 def gone(service: Service, committed: Committed[Any]) -> Response:
-    """The answer of a deletion; 202 while what was erased has not left the files."""
+    """The answer to a deletion. It is a 202 while erased values are still in the database's files."""
     return Response(status_code=202 if committed.is_pending else 204, headers=written(service, committed))

@@ -1,4 +1,4 @@
-"""Idempotency keys over HTTP: an answer as text and back, and the fingerprint of a request."""
+"""Idempotency keys over HTTP: storing an answer as text, sending it again, and the fingerprint of a request."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,10 @@ REPLAYED: Final = "Idempotency-Replayed"
 IdempotencyKeyHeader = Annotated[
     str | None,
     Header(
-        description="Carry this out only once: a request with the same key within 24 hours gets the same answer",
+        description=(
+            "The request is carried out only once: the same request with the same key within 24 hours gets the same "
+            "answer"
+        ),
         min_length=8,
         max_length=255,
         pattern=r"^[\x21-\x7e]*$",
@@ -35,7 +38,7 @@ async def answer_idempotently(
     act: Callable[[], Awaitable[Committed[T]]],
     answer: Callable[[Committed[T]], Response],
 ) -> Response:
-    """Carry a request out and answer it. If it was carried out before with its key, give the stored answer."""
+    """Carry out a request and answer it. If it was carried out before with this key, send the stored answer."""
     if key is not None:
         fingerprint = await fingerprint_of(request)
         service.context.idempotency_key = IdempotencyKey(key, fingerprint, lambda done: as_text(answer(done)))
@@ -52,7 +55,7 @@ async def answer_creation(
     create: Callable[[], Awaitable[Committed[E]]],
     show: Show[E],
 ) -> Response:
-    """The same for a request that creates an entity in the collection that it is sent to."""
+    """The same for a request that creates an entity in the collection at its path."""
     path = request.scope["path"].rstrip("/")
     return await answer_idempotently(
         request, key, service, create, lambda committed: created(request, service, committed, show, path)
@@ -60,7 +63,7 @@ async def answer_creation(
 
 
 async def fingerprint_of(request: Request) -> str:
-    path = request.scope["path"].rstrip("/")  # either spelling of a collection is the same request
+    path = request.scope["path"].rstrip("/")  # with or without the slash, it is the same request
     asked = (request.method, path, request.scope["query_string"].decode("latin-1"))
     return sha256("\n".join(asked).encode() + b"\n" + await request.body()).hexdigest()
 

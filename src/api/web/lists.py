@@ -1,4 +1,4 @@
-"""What lists have in common: how they are asked for, and their answers."""
+"""What all lists share: their parameters and their answers."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -33,10 +33,13 @@ LISTED: Final[dict[str, Any]] = {
         CSV: {"schema": {"type": "string"}, "example": "id,name\r\n1,Alice\r\n2,Bob\r\n"},
     },
     **documented_headers(
-        Link='The next page, with rel="next", while there is more. Not with a stream',
-        X_Total_Count="With count: how many match",
-        Roster_Seq="The state that this shows: a mirror that begins with it follows /changes/ from this number on",
-        Vary="What the answer depends on",
+        Link='The next page, with rel="next", if there is one. Not with a stream',
+        X_Total_Count="With `count`: the number of matches",
+        Roster_Seq=(
+            "The list shows all changes up to this number, and perhaps later ones. A mirror that begins with this "
+            "list follows /changes/ from this number"
+        ),
+        Vary="The request headers on which the answer depends",
     ),
 }
 
@@ -45,7 +48,7 @@ SHOWING: Final = ("fields", "formulas")
 
 
 def narrowed(fields: Fields, expression: str | None, **keys: str | int | None) -> Filter | None:
-    """The filter of an expression and of the shorthand parameters together. Raises `Malformed` with the position."""
+    """A filter that combines the expression and the shorthand parameters. Raises `Malformed` with the position."""
     filters = [equal(fields[name], value) for name, value in keys.items() if value is not None]
     return every([*filters, parse_filter(expression, fields) if expression is not None else None])
 
@@ -55,7 +58,7 @@ def sorted_by(fields: Fields, sort: str | None) -> Sort:
 
 
 def position_in(request: Request, service: Service, cursor: str | None, sort: Sort) -> Position | None:
-    """Where the list goes on. The service reads no older state than that of the page before."""
+    """The position in a cursor. The service will not read an older state than that of the page before."""
     if cursor is None:
         return None
     position, seq = read_cursor_with_seq(cursor, list_of(request), sort)
@@ -65,7 +68,7 @@ def position_in(request: Request, service: Service, cursor: str | None, sort: So
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A page as JSON, and the position of its last item if more follow."""
+    """A page as JSON, and the position of its last item if more items follow."""
 
     parts: Sequence[bytes]
     position: Position | None
@@ -87,7 +90,7 @@ def listed(request: Request, service: Service, page: Page[T], show: Callable[[T]
 
 
 def as_json(items: Sequence[T], show: Callable[[T], Body]) -> bytes:
-    """The items of a JSON array, without its brackets."""
+    """Items as JSON, separated by commas, without the brackets of an array."""
     return to_json([show(item) for item in items])[1:-1]
 
 
@@ -100,9 +103,9 @@ async def written_page(
     limit: int,
     most_bytes: int,
 ) -> Written:
-    """Read a page and write it, in steps. It ends early when it has so many bytes.
+    """Read a page and write it as JSON, in steps. It ends early when it has `most_bytes`.
 
-    It has the number of the state of its first step: who follows the changes from there misses none.
+    Its `seq` is the number of its first step, so a client that follows the changes from there misses none.
     """
     page = await read(after, min(limit, FEW))
     seq, parts = page.seq, [as_json(page.items, show)]
@@ -117,13 +120,13 @@ async def written_page(
 
 
 def list_of(request: Request) -> str:
-    """What identifies the list of a cursor: path, filter and sort, but not the page size or the fields."""
+    """What identifies the list of a cursor: path, filter and sort, but not the size of a page or the fields."""
     parts = {name: value for name, value in request.query_params.items() if name not in (*PAGING, *SHOWING)}
     return f"{request.scope['path'].rstrip('/')}?{urlencode(sorted(parts.items()))}"
 
 
 def refuse_parameters(request: Request, names: Sequence[str], detail: str) -> None:
-    """Refuse parameters that have no meaning beside others, and would be ignored."""
+    """Refuse parameters that have no meaning in combination with others, so that they are not ignored."""
     if asked := [name for name in names if name in request.query_params]:
         raise RequestValidationError(
             [{"type": "literal_error", "loc": ("query", name), "msg": detail} for name in asked]
@@ -131,7 +134,7 @@ def refuse_parameters(request: Request, names: Sequence[str], detail: str) -> No
 
 
 class Lister(Service, Protocol[E_co]):
-    """A service whose list can be asked for in pages, as a whole, and counted."""
+    """A service with a list in pages, as a stream, and a count."""
 
     def list(
         self, *, filter: Filter | None, sort: Sort, hidden: Hidden, after: Position | None, limit: int
@@ -155,7 +158,7 @@ async def answer_list(
     hidden: Hidden = Hidden.NO,
     formulas: str = "escape",
 ) -> Response:
-    """A page of a list, or the whole list as a stream, as the Accept header prefers."""
+    """A page of a list, or the whole list as a stream, depending on the Accept header."""
     show = shown.by(fields)
     if (media_type := media_type_for(accept)) != JSON:
         refuse_parameters(request, PAGING, f"Not with {media_type}, which streams the whole list.")
@@ -166,7 +169,7 @@ async def answer_list(
 
     async def read(after: Position | None, limit: int) -> Page[E]:
         page = await service.list(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit)
-        service.context.require_seq(page.seq or 0)  # for what follows of this answer
+        service.context.require_seq(page.seq or 0)  # for later reads of this request
         return page
 
     after, most_bytes = position_in(request, service, cursor, sort), container_of(request).settings().limits.page_bytes
@@ -177,7 +180,7 @@ async def answer_list(
 
 @dataclass(slots=True, kw_only=True)
 class ListRequest(Generic[E]):
-    """What a request asks of a list, by the parameters that all lists have. It is not frozen: that takes time."""
+    """The values of the parameters that all lists have. The class is not frozen, because that takes time."""
 
     request: Request
     shown: Shown[E]
@@ -193,7 +196,8 @@ class ListRequest(Generic[E]):
     accept: Sequence[str]
 
     async def answer(self, service: Lister[E], **keys: str | int | None) -> Response:
-        """As `answer_list`. `keys` are values of fields, from shorthand parameters; None does not count."""
+        """The answer, as from `answer_list`. `keys` are values of shorthand parameters, by field. None means that it
+        was not sent."""
         return await answer_list(
             self.request,
             service,
@@ -213,10 +217,11 @@ class ListRequest(Generic[E]):
 def lists(
     shown: Shown[E], searched: Fields, *, filter: str, sort: str
 ) -> Callable[[Callable[..., Awaitable[Response]]], Callable[..., Awaitable[Response]]]:
-    """An endpoint that lists: in place of `asked`, a `ListRequest`, it has the parameters that all lists have.
+    """Decorates an endpoint that lists. Its parameter `asked`, a `ListRequest`, is replaced by the parameters of all
+    lists.
 
-    Filters and sorts name the `searched` fields. `filter` and `sort` are examples. As a dependency of its own the
-    `ListRequest` would take a thirtieth of a list's CPU.
+    Filters and sorts use the `searched` fields. `filter` and `sort` are examples. If `ListRequest` were a dependency,
+    it would take 3 % of the CPU of a list.
     """
 
     def parameters(
@@ -239,12 +244,12 @@ def lists(
     def declare(endpoint: Callable[..., Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
         @wraps(endpoint)
         async def ask(**given: Any) -> Response:
-            asked = {name: given.pop(name, default) for name, default in defaults}  # not all are sent
+            asked = {name: given.pop(name, default) for name, default in defaults}  # not all of them are sent
             return await endpoint(asked=ListRequest(shown=shown, searched=searched, **asked), **given)
 
         own = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in signature(endpoint).parameters.values()]
         both = (*common.values(), *(each for each in own if each.name != "asked"))
-        ask.__signature__ = Signature(both)  # type: ignore[attr-defined]  # what FastAPI reads
+        ask.__signature__ = Signature(both)  # type: ignore[attr-defined]  # FastAPI reads this
         return ask
 
     return declare

@@ -1,4 +1,5 @@
-"""The outermost layer of the app: a request id and a log line for each answer, and a 500 for each exception."""
+"""The outermost layer of the app: a request id and a log line for each request, and a 500 for an unexpected
+exception."""
 
 import re
 import time
@@ -28,13 +29,13 @@ LAST: Final = ((b"connection", b"close"),)
 """While the server drains: so clients connect anew, to one that stays. A close between two requests could meet one."""
 
 PROBES: Final = frozenset({"live", "ready", "metrics"})
-"""What load balancers and monitoring ask all the time. If it is well, the log has it at the level debug only."""
+"""Requests that load balancers and monitoring send all the time. Successful ones are logged only at the level debug."""
 
 log = structlog.get_logger("roster.access")
 
 
 class RequestMiddleware:
-    """Pure ASGI. HEAD is answered as GET without the body (RFC 9110, section 9.3.2)."""
+    """Middleware in plain ASGI. It answers HEAD like GET, without the body (RFC 9110, section 9.3.2)."""
 
     def __init__(
         self, app: ASGIApp, metrics: Metrics, hosts: Iterable[str] = (), proxies: Sequence[Network] = ()
@@ -70,7 +71,7 @@ async def another_host(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def error_for(request: Request, status: int, code: str, detail: str) -> Response:
-    """A problem document; under the mount of another protocol, the error of that one."""
+    """A problem document, or under the mount of another protocol, an error of that protocol."""
     for mount, error in request.app.state.errors_under.items():
         if f"{request.scope['path']}/".startswith(f"{mount}/"):
             answer: Response = error(status, detail)
@@ -99,7 +100,7 @@ class Exchange:
             await self.app(self.scope, receive, self.send)
         except Exception:
             log.exception("failed")
-            if self.status:  # too late for a 500: the server closes the connection
+            if self.status:  # too late for a 500, so the server closes the connection
                 raise
             await self._answer_500(receive)
         finally:
@@ -122,7 +123,8 @@ class Exchange:
         await error_for(Request(self.scope), 500, CODES[500], detail)(self.scope, receive, self.send)
 
     def _log(self, seconds: float) -> None:
-        """The operation, not the path: a path may hold an e-mail address."""
+        """Log the request. The line has the operation and not the path, because a path may contain an e-mail
+        address."""
         route = self.scope.get("route")
         client = self.scope.get("client")
         say = log.debug if self.status == 200 and getattr(route, "name", None) in PROBES else log.info  # noqa: PLR2004
@@ -138,13 +140,13 @@ class Exchange:
 
 
 def guards_beside(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """The security headers that the answer does not have yet. The page at /docs has some of its own."""
+    """The security headers that the answer does not have yet. The page at /docs sets some itself."""
     given = {name for name, _ in headers}
     return (guard for guard in GUARDS if guard[0] not in given)
 
 
 def request_id_of(scope: Scope) -> str:
-    """The id that the client sent, if its form is right; otherwise a new one."""
+    """The id that the client sent, if its form is valid; otherwise a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
             return str(value, "ascii")

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what each route declares, and what all of them have in common."""
+"""The OpenAPI document: what each route declares, completed by what all of them share."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -46,7 +46,7 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
     },
     401: {"No valid key": example(401, "unauthenticated", NO_KEY)},
     403: {"Another scope": example(403, "forbidden", "This needs the scope users:write.")},
-    404: {"Never there, or erased": example(404, "not_found", "There is no user with this id.")},
+    404: {"Never existed, or erased": example(404, "not_found", "There is no user with this id.")},
     408: {"Too slow": example(408, "too_slow", "The body took too long to arrive.")},
     409: {
         "Identifiers are taken": example(
@@ -110,23 +110,27 @@ OTHERS: Final[Mapping[str, Example]] = {
 MEANINGS: Final[Mapping[int, str]] = {
     400: "The request cannot be read: the body is not JSON, the cursor is of another list, or the filter or sort is "
     "invalid, with an error at the character `position`.",
-    401: "The key is missing or not valid. The answer does not say which.",
+    401: "The key is missing or not valid. The answer does not say which of the two.",
     403: "The key lacks the scope that the detail names.",
     404: "It never existed, or it was erased.",
     408: f"The body took longer than {BODY_TIMEOUT_S} seconds to arrive.",
-    409: "Others have these identifiers: `errors` names each, with the `id` of who has it if the key may read it; or "
-    "something still refers to it; or a request with this idempotency key is under way; or this is the last key that "
-    "may administer keys.",
-    410: "It is deleted, and can be restored. Or, in the feed: begin again.",
-    412: "It is not at a version that If-Match or If-None-Match allows.",
+    409: (
+        "One of these: Other entities have these identifiers. Then `errors` names each, with the `id` of the entity "
+        "that has it, if the key may read it. Or another entity still refers to this one. Or a request with this "
+        "idempotency key is still being processed. Or this is the last key that may administer keys."
+    ),
+    410: "It is deleted, and can be restored. In the feed: the position has expired, so begin again.",
+    412: "It does not have a version that If-Match or If-None-Match allows.",
     413: f"The body is larger than {MAX_BODY_BYTES} bytes.",
     415: "The media type of the body is not one of those listed here.",
     422: "Values have the wrong form or break a rule: `errors` lists them. Or the idempotency key was used for "
     "another request.",
-    429: "Too many wrong keys came from this address. A good one still works.",
-    503: "The server is busy, or its database is away, full or damaged, as `code` says: try again after Retry-After "
-    "seconds. Without that header the connection to the database broke during a commit: first read whether the change "
-    "was stored.",
+    429: "Too many wrong keys came from this address. A valid key still works.",
+    503: (
+        "The server is busy, or its database cannot be reached, is full or is damaged: `code` says which. Try again "
+        "after Retry-After seconds. Without that header, the connection to the database broke during a commit: "
+        "first check whether the change was stored."
+    ),
 }
 
 
@@ -137,12 +141,12 @@ def header(description: str, schema: Mapping[str, Any], example: object) -> Mapp
 TEXT: Final = {"type": "string"}
 HEADERS: Final[Mapping[str, Any]] = {
     "X-Request-Id": header(
-        "Names this request in the server's log and in the change that it made",
+        "The id of this request in the server's log and in the changes that it made",
         {**TEXT, "pattern": "^[A-Za-z0-9._-]{1,64}$"},
         REQUEST_ID,
     ),
     "WWW-Authenticate": header("How to authenticate", TEXT, CHALLENGE),
-    "Retry-After": header("In how many seconds to try again", {"type": "integer", "minimum": 1}, 1),
+    "Retry-After": header("The seconds after which to try again", {"type": "integer", "minimum": 1}, 1),
     "Allow": header("With a 405: every method of this path", TEXT, "GET, HEAD, POST"),
     "Accept": header("The media type to send", TEXT, "application/json"),
     "Accept-Patch": header("The same for a PATCH", TEXT, "application/merge-patch+json, application/json"),
@@ -159,8 +163,10 @@ REQUEST_ID_PARAMETER: Final = {
     "name": "X-Request-Id",
     "in": "header",
     "required": False,
-    "description": "A name for this request, of 1 to 64 of the characters `A-Z a-z 0-9 . _ -`. It is in the "
-    "answer, in the log and in the change. A name of another form is replaced by a new one",
+    "description": (
+        "An id for this request: 1 to 64 of the characters `A-Z a-z 0-9 . _ -`. It is in the answer, in the log and "
+        "in the changes. An id of another form is replaced by a new one"
+    ),
     "schema": {**TEXT, "examples": ["checkout-7f3a"]},
 }
 
@@ -169,8 +175,10 @@ SECURITY_SCHEMES: Final = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "rk_<id>_<secret>",
-        "description": "An API key. Each operation lists the scopes that it needs. While there is no key at all, a "
-        "server that listens on loopback accepts calls from its own machine without one.",
+        "description": (
+            "An API key. Each operation lists the scopes that it needs. While there are no keys at all, a server "
+            "that listens on loopback accepts calls from its own machine without a key."
+        ),
     }
 }
 
@@ -180,7 +188,7 @@ WITH_DATABASE: Final = (503,)
 
 
 def described(app: FastAPI) -> dict[str, Any]:
-    """What the routes declare, completed by what all operations, parameters and answers have in common."""
+    """The document from the routes, completed by what all operations, parameters and answers share."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -202,7 +210,7 @@ def described(app: FastAPI) -> dict[str, Any]:
 
 
 UNUSED: Final = {"HTTPValidationError", "ValidationError"}
-"""Schemas of FastAPI's own 422, which no operation answers."""
+"""Schemas of FastAPI's own 422, which no operation uses."""
 
 
 def components(schemas: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,7 +234,7 @@ def refusal(status: int) -> Mapping[str, Any]:
 
 
 def other_refusals() -> Mapping[str, Any]:
-    return refusal_of("Any other refusal, and the server's own failures.", OTHERS, "Allow")
+    return refusal_of("Any other error.", OTHERS, "Allow")
 
 
 def refusal_of(description: str, examples: Mapping[str, Example], *headers: str) -> Mapping[str, Any]:
@@ -245,7 +253,7 @@ def complete(operation: dict[str, Any]) -> None:
     for status in statuses_of_all_like(operation):
         responses.setdefault(str(status), reference("responses", name_of(status)))
     for status, response in responses.items():
-        if "$ref" in response:  # beside which FastAPI has put a description
+        if "$ref" in response:  # FastAPI has added a description to the reference
             responses[status] = {"$ref": response["$ref"]}
         else:
             response["headers"] = {
@@ -258,7 +266,7 @@ def complete(operation: dict[str, Any]) -> None:
 
 
 def complete_message(operation: dict[str, Any]) -> None:
-    """An operation of a receiver: it knows none of this server's keys, and answers as it likes."""
+    """Complete an operation of a receiver of webhooks. It has no key of this server, and its answers are its own."""
     operation["security"] = []
     del operation["responses"]["422"]  # FastAPI's own
     for parameter in operation["parameters"]:
@@ -273,10 +281,10 @@ def statuses_of_all_like(operation: Mapping[str, Any]) -> Iterator[int]:
 
 
 def tidy(parameter: dict[str, Any]) -> None:
-    """Make an optional parameter not nullable: there is no null in a URL or in a header.
+    """Make an optional parameter not nullable, because a URL or a header cannot contain null.
 
-    Its example stays in the schema. From an example of the parameter itself /docs would fill in dry runs and
-    preconditions.
+    Its example stays in the schema. If the parameter itself had an example, /docs would fill it in, and so send dry
+    runs and preconditions.
     """
     schema = parameter["schema"]
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
@@ -284,4 +292,4 @@ def tidy(parameter: dict[str, Any]) -> None:
         del schema["anyOf"]
         schema.update(options[0])
     schema.pop("title", None)
-    schema.pop("description", None)  # the parameter has it
+    schema.pop("description", None)  # the parameter has the description

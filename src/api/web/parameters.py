@@ -17,12 +17,12 @@ Limit = Annotated[
     int,
     Field(ge=1, le=MAX_LIMIT),
     PlainInteger,
-    Query(description="How many at most; fewer if they are long", examples=[100]),
+    Query(description="The most items of a page. It has fewer if they are long", examples=[100]),
 ]
 Cursor = Annotated[
     str | None,
     Query(
-        description="From the Link header of the page before, as it is",
+        description="The cursor from the Link header of the page before, unchanged",
         max_length=MAX_LENGTH,
         json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
         examples=[write_cursor((100,), "/users?")],
@@ -30,7 +30,10 @@ Cursor = Annotated[
 ]
 Count = Annotated[
     bool,
-    Query(description="Give the number of matches in X-Total-Count. It takes as long as reading them", examples=[True]),
+    Query(
+        description="Send the number of matches in X-Total-Count. Counting takes as long as reading them all",
+        examples=[True],
+    ),
 ]
 Accept = Annotated[
     Sequence[str],
@@ -38,20 +41,22 @@ Accept = Annotated[
 ]
 Deleted = Annotated[
     Hidden,
-    Query(alias="deleted", description="Also deleted items (`any`), or only those (`true`)", examples=["any"]),
+    Query(alias="deleted", description="Include deleted items (`any`), or list only those (`true`)", examples=["any"]),
 ]
 Formulas = Annotated[
     Literal["escape", "keep"],
     Query(
-        description="In CSV: `escape` puts an apostrophe before what a spreadsheet would run as a formula, "
-        "`keep` leaves every value as it is. Programs read NDJSON, which has no such question",
+        description=(
+            "For CSV: `escape` puts an apostrophe before a value that a spreadsheet would run as a formula, `keep` "
+            "leaves every value unchanged. Programs should read NDJSON, which needs no such escape"
+        ),
         examples=["keep"],
     ),
 ]
 
 
 def filter_query(fields: Fields, example: str) -> Any:
-    """The parameter that `narrowed` reads: an expression on these fields."""
+    """The parameter `filter`: an expression on these fields. `narrowed` reads it."""
     json_fields = [each.name for each in fields.values() if each.is_json]
     paths = (
         f"A member of {name} is named by its path, `{name}.department`, "
@@ -60,21 +65,22 @@ def filter_query(fields: Fields, example: str) -> Any:
     )
     return Query(
         alias="filter",
-        description="Only what matches this expression, in the language of SCIM (RFC 7644, section 3.4.2.2): "
-        f"`eq ne co sw ew gt ge lt le pr`, `and or not` and brackets. Fields are {', '.join(fields)}. {''.join(paths)}"
-        f"At most {grammar.MAX_LENGTH} characters, {grammar.MAX_TERMS} comparisons and "
-        f"{grammar.MAX_DEPTH} brackets within each other. An invalid filter gets a 400 with the position of the error",
+        description="Only items that match this expression, in the language of SCIM (RFC 7644, section 3.4.2.2): "
+        "`eq ne co sw ew gt ge lt le pr`, `and or not` and parentheses. "
+        f"Fields are {', '.join(fields)}. {''.join(paths)}"
+        f"At most {grammar.MAX_LENGTH} characters, {grammar.MAX_TERMS} comparisons and {grammar.MAX_DEPTH} nested "
+        "parentheses. An invalid filter gets a 400 with the position of the error",
         examples=[example],
         json_schema_extra={"minLength": 1, "maxLength": grammar.MAX_LENGTH},  # the grammar refuses more
     )
 
 
 def sort_query(fields: Fields, example: str) -> Any:
-    """The parameter that `sorted_by` reads."""
+    """The parameter `sort`. `sorted_by` reads it."""
     return Query(
         alias="sort",
-        description=f"Up to {MAX_SORTS} fields, `-` before one to sort downwards. Items without a value come last, "
-        "or first downwards. Ids break ties. "
+        description=f"Up to {MAX_SORTS} fields, separated by commas. `-` before a field means descending. Items "
+        "without a value come last, or first if descending. Equal items are sorted by id. "
         f"Fields are {', '.join(each.name for each in fields.values() if each.sorts)}",
         examples=[example],
         json_schema_extra={"minLength": 1},

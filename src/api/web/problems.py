@@ -1,5 +1,6 @@
-"""Refusals become problem documents (RFC 9457): one table from error class to status, one form for every error answer.
-A document has no value that a client sent, and no text of an exception that is not a Refusal.
+"""Problem documents (RFC 9457): one table from the class of a refusal to a status, and one form for all errors.
+
+A document contains no value that a client sent, and no text of an exception that is not a Refusal.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -77,7 +78,8 @@ RETRY_AFTER_S: Final[Mapping[type[Refusal], int]] = {
     Damaged: 60,
     TooManyFailures: 60,
 }
-"""Not for Uncertain: a request that is sent again without a check might be carried out twice."""
+"""Seconds for Retry-After. `Uncertain` has none: if the request is repeated without a check, it may be carried out
+twice."""
 
 CODES: Final[Mapping[int, str]] = {
     400: "malformed",
@@ -88,10 +90,11 @@ CODES: Final[Mapping[int, str]] = {
     415: "unsupported_media_type",
     500: "internal_error",
 }
-"""The codes of refusals that are HTTP's own."""
+"""The codes of errors of HTTP itself."""
 
 NEWER_TITLES: Final[Mapping[int, str]] = {413: "Content Too Large", 422: "Unprocessable Content"}
-"""As RFC 9110 has them, on Pythons before 3.13 too: answers and openapi.json are the same everywhere."""
+"""Titles from RFC 9110 that Python has only since 3.13, so that answers and openapi.json are the same on all
+versions."""
 
 CHALLENGE: Final = 'Bearer realm="roster"'
 MAX_ERRORS: Final = 50
@@ -102,14 +105,15 @@ class ProblemError(BaseModel):
     pointer: Annotated[
         str,
         Field(
-            description="Where: a JSON pointer into the request, beginning with body, query, path or header",
+            description="The place: a JSON pointer into the request, which begins with body, query, path or header",
             examples=["/body/email"],
         ),
     ]
     code: Annotated[str, Field(description="What, for programs", examples=["too_long"])]
     detail: Annotated[str, Field(description="What, for people", examples=["Must hold at most 254 characters."])]
     id: Annotated[
-        int | None, Field(description="Who has the value that is taken, if the caller may read it", examples=[7])
+        int | None,
+        Field(description="The id of the entity that has the value, if the caller may read it", examples=[7]),
     ] = None
 
 
@@ -121,27 +125,27 @@ class Problem(BaseModel):
     status: Annotated[int, Field(description="The HTTP status", ge=400, le=599, examples=[409])]
     detail: Annotated[str, Field(description="What happened, for people", examples=["Another one has this email."])]
     instance: Annotated[
-        str | None, Field(description="The path of the request, if it could be read", examples=["/users/"])
+        str | None, Field(description="The path of the request, if it could be parsed", examples=["/users/"])
     ] = None
     code: Annotated[str, Field(description="What happened, for programs", examples=["conflict"])]
     position: Annotated[
-        int | None, Field(description="At which character of a filter or sort the error is, from 0")
+        int | None, Field(description="The character of the filter or sort at which the error is, counted from 0")
     ] = None
     request_id: Annotated[str, Field(description="Also in X-Request-Id and in the server's log")]
     errors: Annotated[list[ProblemError] | None, Field(description="Each broken rule, with its place")] = None
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route declares as its `responses`: these statuses, and any other one, as problem documents.
+    """The `responses` of a route: these statuses, and any other one, as problem documents.
 
-    Statuses that all routes share are not declared here: `api.web.openapi` adds them.
+    Statuses that all routes share are not declared here. `api.web.openapi` adds them.
     """
     named: tuple[int | str, ...] = (*statuses, "default")
     return {status: {"$ref": f"#/components/responses/{name_of(status)}"} for status in named}
 
 
 def name_of(status: int | str) -> str:
-    """What the OpenAPI document calls the answers of this status."""
+    """The name of the answers with this status in the OpenAPI document."""
     return title_of(status).replace(" ", "") if isinstance(status, int) else "OtherRefusal"
 
 
@@ -217,7 +221,7 @@ def faults_of(refusal: Refusal) -> Sequence[Fault]:
 
 
 def holders_in(refusal: Refusal, request: Request) -> Mapping[str, int]:
-    """For each pointer, the id of the entity that has the value, if the caller may read such entities."""
+    """For each pointer the id of the entity that has the value, if the caller may read such entities."""
     if not isinstance(refusal, Conflict):
         return {}
     key: Key | None = request.state.key
@@ -227,13 +231,13 @@ def holders_in(refusal: Refusal, request: Request) -> Mapping[str, int]:
 
 
 async def invalid(request: Request, error: RequestValidationError) -> Response:
-    """A body or parameter of the wrong form. Pydantic's errors are shown without the input that they quote."""
+    """The answer to a body or parameter of the wrong form. Pydantic's errors are shown without the input."""
     faults = [Fault(pointer_to(each["loc"]), code_of(each["type"]), sentence_of(each)) for each in error.errors()]
     return problem(request, 422, Invalid.code, "Some values have the wrong form.", faults=faults)
 
 
 def pointer_to(location: Sequence[str | int]) -> str:
-    """A place in the request as a JSON pointer. Names come from the client: without lone surrogates."""
+    """A place in the request as a JSON pointer. Names come from the client, so lone surrogates are removed."""
     steps = (escape(str(step)).encode(errors="replace").decode() for step in location)
     return "".join(f"/{step}" for step in steps)
 
@@ -252,14 +256,14 @@ WORDS: Final[Mapping[str, str]] = {
 
 
 def code_of(pydantic_type: str) -> str:
-    """Roster's word for one of pydantic's, so that clients do not depend on a library's."""
+    """Roster's code for an error of pydantic, so that clients do not depend on a library."""
     if pydantic_type.endswith(("_type", "_parsing")):
         return "wrong_type"
     return WORDS.get(pydantic_type, "invalid")
 
 
 async def http_refused(request: Request, error: HTTPException) -> Response:
-    """A refusal of the framework's: unknown paths, wrong methods, bodies that cannot be read."""
+    """The answer to an error of the framework: unknown paths, wrong methods, bodies that cannot be parsed."""
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(methods_at(request))
@@ -274,9 +278,9 @@ DETAILS: Final = {
 
 
 def methods_at(request: Request) -> Iterable[str]:
-    """Every method that some route answers at this path. The framework names those of one route only.
+    """All methods that routes answer at this path. The framework names only those of one route.
 
-    A mount claims to answer every method, but it only serves files to read.
+    A mount claims to answer every method, but it only serves files for reading.
     """
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
         asked = "GET" if method == "HEAD" else method

@@ -1,4 +1,4 @@
-"""The client behind proxies: from `Forwarded` (RFC 7239) and `X-Forwarded-For`, if trusted proxies set them."""
+"""The address of a client behind proxies, from `Forwarded` (RFC 7239) and `X-Forwarded-For` of trusted proxies."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,12 @@ NODE: Final = re.compile(r"\[(?P<v6>[0-9A-Fa-f:.]+)\](:[0-9]+)?|(?P<v4>[0-9.]+)(
 
 
 def client_of(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
-    """The address of the client, for the log and for the limit of wrong keys; the peer's, unless that is trusted.
+    """The address of the client, for the log and for the limit of wrong keys. If the peer is not trusted, it is the
+    peer.
 
-    Of the addresses that the proxies noted, it is the last one that is not itself a trusted proxy: what stands before
-    it came from the client. A client can send the header that its proxy does not set, so if both are there they have to
-    agree.
+    Otherwise it is the last address in the header that is not a trusted proxy. All addresses before it come from the
+    client and may be false. A client can also send the one header that its proxy does not set. So if both headers are
+    there, they have to agree.
     """
     address = address_in(peer)
     if address is None or not is_trusted(address, trusted):
@@ -28,7 +29,7 @@ def client_of(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
 
 
 def hops_of(headers: Headers) -> Iterator[list[str]]:
-    """The nodes that each of the two headers names, from the client on."""
+    """The nodes in each of the two headers, from the client to the last proxy."""
     yield [part.strip() for part in items(headers, b"x-forwarded-for")]
     yield [match["node"].strip() if (match := FOR.search(part)) else "" for part in items(headers, b"forwarded")]
 
@@ -40,7 +41,7 @@ def items(headers: Headers, wanted: bytes) -> Iterator[str]:
 
 
 def last_untrusted(hops: Sequence[str], trusted: Sequence[Network]) -> Address | None:
-    """None if a proxy hides it, or if all are proxies."""
+    """The last address that is not a trusted proxy. None if a proxy hides it, or if all are proxies."""
     for hop in reversed(hops):
         address = address_in(hop)
         if address is None or not is_trusted(address, trusted):

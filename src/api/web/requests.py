@@ -1,4 +1,4 @@
-"""Requests that are read strictly: media types, sizes, slow bodies, and JSON that other parsers would not accept."""
+"""Strict requests: they check media types, size, slow bodies, and JSON that other parsers would not accept."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from domain.values import DURATION, duration
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 BODY_TIMEOUT_S: Final = 20
-"""How long a body may take to arrive in full."""
+"""Seconds within which the whole body has to arrive."""
 
 JSON_TYPE: Final = "application/json"
 MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
@@ -27,7 +27,7 @@ DIGITS: Final = re.compile("-?(0|[1-9][0-9]*)")
 
 class StrictRequest(Request):
     async def body(self) -> bytes:
-        """The body, within the bounds of size and time, of a media type that the method takes."""
+        """The body. Its size, its time and its media type are checked."""
         if not hasattr(self, "_body"):
             self._body = await self._bounded_body()
             if self._body:
@@ -53,7 +53,7 @@ class StrictRequest(Request):
 
     @property
     def media_types(self) -> tuple[str, ...]:
-        """What a body may be."""
+        """The accepted media types."""
         return (MERGE_PATCH_TYPE, JSON_TYPE) if self.method == "PATCH" else (JSON_TYPE,)
 
     def _refuse_other_media_types(self) -> None:
@@ -64,7 +64,8 @@ class StrictRequest(Request):
             raise HTTPException(415, f"Send {' or '.join(taken)}.", {header: ", ".join(taken)})
 
     async def json(self) -> Any:
-        """The body as JSON, as RFC 8259 has it: UTF-8, without NaN and Infinity, no name twice in an object."""
+        """The body as strict JSON (RFC 8259): in UTF-8, without NaN and Infinity, and with no name twice in an
+        object."""
         try:
             return no_deeper(read_json((await self.body()).decode()))
         except json.JSONDecodeError as error:
@@ -80,9 +81,9 @@ class StrictRequest(Request):
 
 
 def overlap_query(description: str) -> Any:
-    """The parameter that `overlap_in` reads."""
+    """The parameter `overlap`. `overlap_in` reads it."""
     return Query(
-        description=f"{description}: a number with d, h, m or s behind it",
+        description=f"{description}: a number followed by d, h, m or s",
         examples=["1h"],
         json_schema_extra={"pattern": f"^{DURATION.pattern}$"},
     )
@@ -102,6 +103,8 @@ def one_spelling(text: object) -> object:
 
 
 PlainInteger = BeforeValidator(one_spelling)
-"""Refuses other spellings that pydantic accepts: `+1`, `1.0`, `01`, ` 1`, `1_0`, or with a line break after it.
+"""Refuses other spellings of an integer that pydantic accepts: `+1`, `1.0`, `01`, ` 1`, `1_0`, or with a line break at
+the end.
 
-Put it after the bounds, `Annotated[int, Field(ge=1), PlainInteger]`. Otherwise the schema lacks them."""
+Put it after the bounds, as in `Annotated[int, Field(ge=1), PlainInteger]`. Otherwise the schema lacks the bounds.
+"""

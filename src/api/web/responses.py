@@ -1,4 +1,4 @@
-"""Parts of answers: the fields that were asked for, and headers that say where to continue."""
+"""Parts of answers: the parameter `fields`, and headers."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
@@ -19,28 +19,28 @@ def json_answer(content: Any, status: int = 200, headers: Mapping[str, str] | No
 
 
 def fields_asked_for(fields: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The names in a `fields` parameter, all of the known ones for `*`."""
+    """The names in a `fields` parameter. `*` means all known names."""
     if fields == EVERY_FIELD:
         return known
     names = tuple(name.strip(" ") for name in fields.split(","))
     if not set(names) <= set(known):
-        detail = f"Fields are {', '.join(known)}; or * for all."
+        detail = f"Fields are {', '.join(known)}, or * for all."
         raise RequestValidationError([{"type": "enum", "loc": ("query", "fields"), "msg": detail}])
     return names
 
 
 def fields_query(known: tuple[str, ...], example: str) -> Any:
-    """The parameter that `fields_asked_for` reads."""
+    """The parameter `fields`. `fields_asked_for` reads it."""
     field = f" *({'|'.join(known)}) *"
     return Query(
-        description=f"Which fields to show: `*` for all, or some of {', '.join(known)}. Those without a value are null",
+        description=f"The fields to show: `*` for all, or some of {', '.join(known)}. Fields without a value are null",
         examples=[example],
         json_schema_extra={"pattern": rf"^(\*|{field}(,{field})*)$"},
     )
 
 
 def link_to_next(request: Request, **changed: object) -> dict[str, str]:
-    """A Link header (RFC 8288) to the same list with some parameters changed, relative to this host."""
+    """A Link header (RFC 8288) to the same list with some changed parameters, relative to this host."""
     query = urlencode({**request.query_params, **changed})
     path = quote(request.scope.get("root_path", "") + request.scope["path"])
     return {"Link": f'<{path}?{query}>; rel="next"'}
@@ -57,11 +57,11 @@ HEADERS: Final[Mapping[str, tuple[Mapping[str, Any], object]]] = {
     "Vary": ({"type": "string"}, "Accept"),
     "X-Total-Count": ({"type": "integer", "minimum": 0}, 2),
 }
-"""The headers of answers: their schemas, and an example of each."""
+"""The headers of answers: the schema and an example of each."""
 
 
 def documented_headers(**headers: str) -> dict[str, Any]:
-    """Headers as a route's `responses` declare them; an underscore stands for a hyphen."""
+    """Headers for the `responses` of a route. An underscore stands for a hyphen."""
     return {"headers": {name.replace("_", "-"): documented_header(name, text) for name, text in headers.items()}}
 
 
@@ -76,7 +76,7 @@ class Service(Protocol):
 
 
 def written(service: Service, committed: Committed[Any]) -> dict[str, str]:
-    """The headers of a write that say what it stored."""
+    """The headers of a write, which say what it stored."""
     if service.context.dry_run:
         return {"Dry-Run": "true"}
     return {} if committed.seq is None else {"Roster-Seq": str(committed.seq)}

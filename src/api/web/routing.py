@@ -1,4 +1,4 @@
-"""Strict routes: they check the caller, and refuse unknown parameters and large, slow or odd bodies."""
+"""Strict routes: they check the caller, and refuse unknown parameters and invalid bodies."""
 
 import re
 from collections.abc import Callable, Coroutine, Iterator
@@ -19,7 +19,7 @@ from services.operations import scopes_of
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Sent = frozenset[str | bytes]
-"""The declared parameters that a request has: names of query parameters (str) and of headers (bytes)."""
+"""The declared parameters that were sent: names of query parameters (str) and of headers (bytes)."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,11 +28,11 @@ HANDLERS_KEPT: Final = 64
 
 class StrictRoute(APIRoute):
     holds: Holds = staticmethod(as_granted)
-    """What the scopes of a key allow here. The routes of another protocol may have another rule."""
+    """The scopes that a key has on these routes. Routes of another protocol may have another rule."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)  # `{key:path}` takes line breaks as well
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)  # so that `{key:path}` accepts line breaks
 
     def get_route_handler(self) -> Handler:
         queries, headers = frozenset(query_names(self.dependant)), frozenset(header_names(self.dependant))
@@ -46,17 +46,19 @@ class StrictRoute(APIRoute):
             if request.scope["query_string"]:
                 sent.update(strict.query_params)
                 refuse_unknown_parameters(strict, queries)
-            if request.app.dependency_overrides:  # of this app: other apps of the process share the route
+            if (
+                request.app.dependency_overrides
+            ):  # they belong to this app, while other apps of the process share the route
                 return await self._handler_of(frozenset(sent), request.app)(strict)
             return await handler_of(frozenset(sent))(strict)
 
         return handle_strictly
 
     def _handler_of(self, sent: Sent, overrides: FastAPI | None = None) -> Handler:
-        """FastAPI's handler for requests that sent these parameters and leave the others at their defaults.
+        """FastAPI's handler for requests with these parameters. The other parameters get their defaults.
 
-        FastAPI spends some 10 µs on each declared parameter, sent or not: a tenth of a GET by id, and a seventh of a
-        list, which has twelve.
+        FastAPI spends about 10 µs on each declared parameter, even if it was not sent. That is a tenth of a GET by id,
+        and a seventh of a list, which has twelve parameters.
         """
         route = copy(self)
         route.dependant = with_parameters(self.dependant, sent)
@@ -65,7 +67,7 @@ class StrictRoute(APIRoute):
 
 
 def with_parameters(dependant: Dependant, sent: Sent) -> Dependant:
-    """The same without the optional parameters that were not sent."""
+    """A copy without the optional parameters that were not sent."""
     return replace(
         dependant,
         query_params=[each for each in dependant.query_params if each.alias in sent or is_required(each)],
@@ -96,7 +98,7 @@ def is_required(parameter: Any) -> bool:
 
 
 def refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
-    """Refuse typos: with a filter that is ignored, the answer would be every user."""
+    """Refuse unknown parameters. If a misspelled filter was ignored, the answer would be all users."""
     if unknown := sorted(set(request.query_params) - known):
         raise RequestValidationError(
             [
@@ -110,7 +112,7 @@ CALLS: Final = "called_operation"
 
 
 def calls(operation: Callable[..., Any]) -> Callable[[F], F]:
-    """Declare which operation of a service a route calls. The route needs the scopes of that operation."""
+    """Declares the operation of a service that a route calls. The route needs the scopes of that operation."""
 
     scopes_of(operation)
 
@@ -122,20 +124,21 @@ def calls(operation: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def operation_of(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Raises `TypeError` for a route that does not declare one."""
+    """The operation that a route calls. Raises `TypeError` if the route does not declare it."""
     operation: Callable[..., Any] | None = getattr(endpoint, CALLS, None)
     if operation is None:
-        raise TypeError(f"{endpoint.__name__} does not say which operation it calls: @calls(...)")
+        raise TypeError(f"{endpoint.__name__} does not declare the operation that it calls: @calls(...)")
     return operation
 
 
 def operation_id(route: APIRoute) -> str:
-    """The name of the method in a generated client: that of the function here."""
+    """The name of the method in a generated client. It is the name of the function."""
     return route.name
 
 
 class Router(APIRouter):
-    """Strict routes; a collection's are served under both spellings, `/users/` and `/users`, without a redirect."""
+    """A router of strict routes. Collections are served with and without a slash, `/users/` and `/users`, without a
+    redirect."""
 
     def __init__(self, prefix: str, tag: str) -> None:
         super().__init__(prefix=prefix, tags=[tag], route_class=StrictRoute, generate_unique_id_function=operation_id)

@@ -1,4 +1,4 @@
-"""Whole lists as streams: newline-delimited JSON, or CSV in which a spreadsheet runs no formula."""
+"""Whole lists as streams, in newline-delimited JSON or CSV."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ CSV: Final = "text/csv"
 PIECE_BYTES: Final = 64 * 1024
 
 FEW: Final = 100
-"""How many items are written at a time: meanwhile no other request is served."""
+"""How many items are written at a time. Other requests have to wait meanwhile."""
 
 QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 VARY: Final = {"Vary": "Accept"}
@@ -36,7 +36,8 @@ log = structlog.get_logger("roster")
 
 
 def media_type_for(accept: Sequence[str], offered: Sequence[str] = (JSON, NDJSON, CSV)) -> str:
-    """Which of those offered the Accept headers (RFC 9110, section 12.5.1) prefer; the first, if indifferent."""
+    """The media type that the Accept headers prefer (RFC 9110, section 12.5.1). If they prefer none, it is the first
+    one."""
     ranges = dict(quality_of(part) for line in accept for part in line.split(","))
 
     def quality(media_type: str) -> float:
@@ -54,9 +55,10 @@ def quality_of(part: str) -> tuple[str, float]:
 
 
 class Pace:
-    """How long a client may take for its next piece, at a least rate on the whole.
+    """The time that a client has for its next piece, so that it reads at a minimum rate on average.
 
-    A client may be late by some seconds, and gains none by having been early: what the network holds does not count.
+    A client may be late by some seconds. It gains no time by reading faster before, because that may only be the
+    buffers of the network.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -72,9 +74,9 @@ class Pace:
 
 
 class Stream(StreamingResponse):
-    """Closes its source when the client disconnects, and disconnects a client that reads too slowly.
+    """A stream. It closes its source when the client disconnects, and disconnects a client that reads too slowly.
 
-    Meanwhile it holds a snapshot of the database, so the whole of it has a time limit too.
+    It holds a snapshot of the database, so its whole duration is limited too.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class Stream(StreamingResponse):
             log.warning("a client read its stream too slowly")
         finally:
             await self._pieces.aclose()
-            await self._source.aclose()  # if no piece was read, closing the pieces does not close it
+            await self._source.aclose()  # closing the pieces does not close it if no piece was read
 
 
 async def stream(
@@ -118,7 +120,7 @@ async def stream(
     *,
     keeps_formulas: bool = False,
 ) -> Response:
-    """Answer with all pages. A refusal of the first one is still a problem document."""
+    """Answer with all pages. If the first page is refused, the answer is a problem document."""
     first = await anext(pages)
     headers = VARY if first.seq is None else {**VARY, "Roster-Seq": str(first.seq)}
     if request.state.method == "HEAD":
@@ -137,13 +139,13 @@ async def stream(
             for some in few_at_a_time(page.items):
                 for piece in cut(write(map(show, some), columns)):
                     yield piece
-                await asyncio.sleep(0)  # others are served now: to send does not always wait
+                await asyncio.sleep(0)  # let other requests run: sending does not always wait
 
     return Stream(pieces(), pages, media_type, headers, container_of(request).settings().limits)
 
 
 def without_length(response: Response) -> Response:
-    """Remove the length, which is not known for a stream."""
+    """Remove the Content-Length, which is not known for a stream."""
     del response.headers["content-length"]
     return response
 
@@ -153,5 +155,5 @@ def few_at_a_time(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def cut(data: bytes) -> Iterator[bytes]:
-    """Cut into pieces with a time limit each, so that a client that reads slowly is not disconnected."""
+    """Cut data into pieces, each with its own time limit, so that a client that reads slowly is not disconnected."""
     return (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))

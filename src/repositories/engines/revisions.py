@@ -30,7 +30,7 @@ CURRENT = sa.select(sa.column("version_num", sa.Text)).select_from(sa.table("ale
 """The statement that reads the revision of a database."""
 
 COMPATIBLE_SINCE = sa.select(sa.column("compatible_since", sa.Text)).select_from(sa.table("alembic_version"))
-"""The statement that reads the oldest revision whose servers can use this schema. Upgrades beyond revision 0011 store it."""
+"""Reads the oldest revision whose servers can use this schema. Upgrades beyond revision 0011 store it."""
 
 
 UNFINISHED = "copying-"

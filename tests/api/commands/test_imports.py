@@ -89,7 +89,7 @@ def test_the_same_file_again_stores_no_row_twice_unless_told_to(monkeypatch: pyt
     again = run("people.ndjson")
     assert (again.exit_code, said(again)) == (
         0,
-        ["3 rows: 3 created (3 of them by an earlier run: --again imports them anew)"],
+        ["3 rows: 3 created (3 of them by an earlier run: --again imports them again)"],
     )
     assert exported().count("\n") == 3
     run("people.ndjson", "--again")
@@ -116,7 +116,7 @@ def test_a_sync_of_the_wrong_file_is_refused() -> None:
             ["latin.csv"],
             "Line 2 is not UTF-8, from its byte 2. The file may be Windows-1252",
         ),
-        (["unknown.csv"], "In the head there is no such field as in column 2."),
+        (["unknown.csv"], "The first row has an unknown field in column 2."),
         (["people.ndjson", "--errors", "none/errors"], "none/errors cannot be written: No such file or directory."),
     ],
 )

@@ -72,7 +72,7 @@ def test_on_a_terminal_or_in_a_file_no_value_is_cut_off_or_obeyed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("show", "nobody"), "names nobody"),
+        (("show", "nobody"), "does not name a user"),
         (("show", "7"), "There is no user"),
         (("create", " "), "name:"),
         (("create", "A", "--attributes", "[]"), "attributes: Must be a JSON object."),

@@ -110,8 +110,8 @@ class TestTables:
             (b"attributes.x,attributes.x.y\n,\n", "as a whole"),
             (b'name\n"secret\nsecret\n', "from line 2 on"),
             (b'name\n"sec"ret\n', "from line 2 on"),
-            (b"", "no head"),
-            (b"\n\n", "no head"),
+            (b"", "no first row"),
+            (b"\n\n", "no first row"),
         ],
     )
     def test_a_broken_table_is_refused_as_a_whole_and_nothing_of_it_is_repeated(
@@ -122,7 +122,7 @@ class TestTables:
         assert "secret" not in refused.value.detail
 
     def test_a_field_for_a_column_that_is_not_there_is_refused(self) -> None:
-        with pytest.raises(Malformed, match="not in the head"):
+        with pytest.raises(Malformed, match="not in the first row"):
             rows_in(io.BytesIO(b"name\nA\n"), Format.CSV, [("E-Mail", "email")])
 
     @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=4))
