@@ -1,4 +1,4 @@
-"""The console as an app of its own, mounted at /console."""
+"""The console as a separate app, mounted at /console."""
 
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ ROUTES: Final = (
 
 
 def mount_console(app: FastAPI, secret: str) -> None:
-    """Serve the console beside the API. `secret` signs the cookies of sessions."""
+    """Serve the console in addition to the API. `secret` signs the cookies of sessions."""
     console = Starlette(
         routes=[*ROUTES, Mount("/assets", StaticFiles(directory=ASSETS), name="console_assets")],
         exception_handlers={Refusal: refused, HTTPException: not_served},

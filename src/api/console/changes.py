@@ -1,4 +1,4 @@
-"""The record of changes in the console. New ones appear by themselves."""
+"""The record of changes in the console. New changes appear without a reload."""
 
 import json
 from typing import Final
@@ -32,12 +32,12 @@ def filter_of(wanted: dict[str, str]) -> Filter | None:
 
 
 def during(operator: str, text: str) -> Filter:
-    """A time as the browser's field for it has it, in UTC. Raises `Malformed`."""
+    """A comparison with a time from the browser's date and time field, in UTC. Raises `Malformed`."""
     return parse_filter(f"at {operator} {json.dumps(f'{text}:00Z' if len(text) == MINUTES else text)}", FIELDS)
 
 
 async def list_changes(request: Request) -> Response:
-    """The newest first, older ones by a link."""
+    """The changes, the newest first, with a link to older ones."""
     changes = service(request, lambda container: container.changes)
     wanted = asked(request)
     newest = await changes.latest(limit=1)
@@ -56,7 +56,7 @@ async def list_changes(request: Request) -> Response:
 
 
 async def new_changes(request: Request) -> Response:
-    """The rows of what came since, waiting for the first one."""
+    """The rows of new changes. Waits for the first one."""
     changes = service(request, lambda container: container.changes)
     since = number(request.query_params.get("after"), 0)
     page = await changes.wait(filter=filter_of(asked(request)), since=since, limit=SHOWN, within_s=WAIT_S)

@@ -1,4 +1,4 @@
-"""Figures of the first page: how many there are, how that became so, and what was done each day."""
+"""The figures of the first page: the numbers of people and groups, their development, and the changes of each day."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,12 +16,13 @@ HEIGHT: Final = 24
 
 ACTION_FILLS: Final[Mapping[str, int]] = {action: number for number, action in enumerate(Action, 1)}
 STATUS_FILLS: Final[Mapping[str, int]] = {"2xx": 1, "3xx": 2, "4xx": 5, "5xx": 3, "0xx": 6}
-"""The numbers of colours. 0xx are requests that got no answer."""
+"""The number of a colour for each class of status. 0xx are requests that got no answer."""
 
 STEPS: Final[Mapping[Action, int]] = {
     Action.CREATED: 1, Action.RESTORED: 1, Action.DELETED: -1, Action.ENDED: -1,
 }  # fmt: skip
-"""By how much an action changes how many there are. Who is erased was mostly deleted before."""
+"""The effect of an action on the number of entities. An erasure counts as none, because most erased entities were
+deleted before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,12 @@ class Figure:
     name: str
     count: int
     line: str
-    """The points of a line: how the count became what it is, on each of the last days."""
+    """The points of a line: the count on each of the last days."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of a bar: what it counts, the number of its colour, where it begins from the top, and how high it is."""
+    """A part of a bar: what it counts, the number of its colour, its distance from the top, and its height."""
 
     name: str
     fill: int
@@ -44,7 +45,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What was counted on a day or in a minute, in parts from the bottom up."""
+    """The counts of a day or a minute, in parts from bottom to top."""
 
     label: str
     total: int
@@ -56,7 +57,7 @@ def days_until(now: datetime, many: int = DAYS) -> list[str]:
 
 
 def line_of(count: int, steps: Mapping[str, int], days: Sequence[str]) -> str:
-    """Counted back from what is so now."""
+    """The points of a line, computed backwards from the present count."""
     values = [count]
     for day in reversed(days[1:]):
         values.append(values[-1] - steps.get(day, 0))
@@ -71,7 +72,7 @@ def points(values: Sequence[float]) -> str:
 
 
 def steps_of(tallies: Iterable[Tally], step: Callable[[Tally], int]) -> Counter[str]:
-    """By day, by how much these changes changed something."""
+    """The effect of these changes on the count, for each day."""
     steps: Counter[str] = Counter()
     for tally in tallies:
         steps[tally.day] += step(tally) * tally.changes
@@ -95,7 +96,7 @@ def created(tally: Tally) -> int:
 
 
 def bars_of(counts: Mapping[str, Mapping[str, int]], fills: Mapping[str, int], height: float) -> Sequence[Bar]:
-    """A bar for each label. The one that counts the most is as high as all may be."""
+    """A bar for each label. The bar with the highest count has the full height."""
     most = max((sum(each.values()) for each in counts.values()), default=0)
     scale = height / max(1, most)
     return [Bar(label, sum(each.values()), parts_of(each, fills, scale, height)) for label, each in counts.items()]
@@ -119,7 +120,7 @@ def actions_by_day(tallies: Iterable[Tally], now: datetime) -> Mapping[str, Mapp
 
 
 def statuses_by_minute(minutes: Sequence[Sequence[int]]) -> Mapping[str, Mapping[str, int]]:
-    """By how many minutes ago, and by the class of the status."""
+    """The numbers of requests by the class of the status, for each number of minutes ago."""
     ago = range(len(minutes) - 1, -1, -1)
     return {
         str(each): {f"{digit}xx": count for digit, count in enumerate(statuses)}

@@ -1,4 +1,4 @@
-"""Forms that add or edit something: what was typed stays, what is wrong stands beside its field."""
+"""Forms that add or edit something. They keep the typed values, and show each error beside its field."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from api.console.pages import Form, render
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The form of one kind of thing. `texts` are its fields of one line, with their labels. The first is required."""
+    """The form of one kind of entity. `texts` are its one-line fields with their labels. The first field is
+    required."""
 
     noun: str
     path: str
@@ -30,7 +31,8 @@ class Fields:
         status: int = 200,
         **more: Any,
     ) -> Response:
-        """`entity` is None for a new one. `stored` is what somebody else stored since the form was loaded."""
+        """The page with the form. `entity` is None for a new one. `stored` has the values that somebody else stored
+        since the form was loaded."""
         return render(
             request,
             self.template,

@@ -1,4 +1,4 @@
-"""Groups in the console: who is in them, and which groups are parts of others."""
+"""Groups in the console: their members, and nested groups."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from services.memberships import MembershipService
 SHOWN: Final = 50
 SUGGESTED: Final = 8
 MAX_DEPTH: Final = 4
-"""How deep the tree of nested groups is shown. Each group has a page of its own."""
+"""How many levels of nested groups are shown. Each group has its own page."""
 
 BY_NAME: Final = parse_sort("name", FIELDS)
 FORM: Final = Fields(
@@ -61,7 +61,7 @@ async def list_groups(request: Request) -> Response:
 
 
 async def show_group(request: Request) -> Response:
-    """With `rows`, only those who could be added: they take the place of those that the page shows."""
+    """The page of a group. With `rows`, only the suggestions, which replace those on the page."""
     id = number(request.path_params["id"], 0)
     if "rows" not in request.query_params:
         return await group_page(request, id)
@@ -72,7 +72,7 @@ async def show_group(request: Request) -> Response:
 
 
 async def group_page(request: Request, id: int, status: int = 200, reason: str = "") -> Response:
-    """A page of members, the groups that are parts of it, and those who could be added."""
+    """A page with members, nested groups, and suggestions of members to add."""
     groups, group = groups_of(request), await groups_of(request).get(id)
     of, cursor = f"members of {id}", request.query_params.get("cursor")
     after = None if cursor is None else read_cursor(cursor, of, BY_ID)
@@ -104,9 +104,9 @@ def add_in(request: Request) -> str:
 
 
 async def suggestions(request: Request, id: int) -> Sequence[User]:
-    """Those who match what is searched for, and are not in the group itself yet.
+    """People who match the search and are not direct members yet.
 
-    If these are not found quickly, only those with exactly this name or identifier.
+    If the search takes too long, only people with exactly this name or identifier.
     """
     if not (text := add_in(request)):
         return ()
@@ -140,7 +140,7 @@ async def edit_group(request: Request) -> Response:
 
 
 async def save_group(request: Request) -> Response:
-    """An edit of an older version is not stored: both are shown, to choose."""
+    """Store an edit. If it was made on an older version, it is not stored, and both versions are shown."""
     form: Form = request.state.form
     group = await groups_of(request).get(number(request.path_params["id"], 0))
     try:

@@ -1,4 +1,4 @@
-"""The first page of the console: how many there are, what happened, and how the server does."""
+"""The first page of the console: the numbers of people and groups, recent changes, and the state of the server."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 LAST: Final = 10
 TALLIED: Final = 50_000
-"""How many of the newest changes the lines and bars are made of: no page reads the whole record."""
+"""How many of the newest changes are used for lines and bars, so that the page does not read the whole record."""
 
 HEIGHT: Final = 100
-"""Of the highest bar, in units of the drawing."""
+"""The height of the highest bar, in units of the drawing."""
 
 
 async def home(request: Request) -> Response:

@@ -50,7 +50,8 @@ def place_of(request: Request) -> AbstractContextManager[None]:
 
 
 async def show_import(request: Request) -> Response:
-    """With `rows`, only how far it is. The header says when there is more to see than that."""
+    """The page of an import. With `rows`, only its progress. A header says when the whole page has to be loaded
+    again."""
     job = job_of(request)
     template = "import_progress.html" if "rows" in request.query_params else "import.html"
     response = render(request, template, job=job, modes=MODES, matches=MATCHES, outcomes=tuple(Done))
@@ -60,7 +61,8 @@ async def show_import(request: Request) -> Response:
 
 
 async def take_file(request: Request) -> Response:
-    """The file as the body, so that it is written to the disk as it comes. The dry run begins at once."""
+    """Take a file. It is the body of the request, so that it can be written to the disk while it arrives. The dry run
+    begins at once."""
     job = job_of(request)
     if job is not None and job.is_going:
         raise Malformed("Another import of yours is still going on.")
@@ -109,7 +111,7 @@ async def act_on_import(request: Request) -> Response:
 
 
 async def report_import(request: Request) -> Response:
-    """What became of each row, as NDJSON."""
+    """The result of each row, as NDJSON."""
     job = job_of(request)
     if job is None or job.is_going:
         raise NotFound("There is no report here yet.")

@@ -1,4 +1,4 @@
-"""Imports that go on while nobody looks: one for each key, in the process that took the file."""
+"""Imports that run in the background: one for each key, in the process that received the file."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ SAMPLES: Final = 20
 """How many rows of each outcome a dry run shows."""
 
 KEPT: Final = 16
-"""How many imports are kept, those of other keys included: each has a file."""
+"""How many imports are kept for all keys together. Each has a file."""
 
 log = structlog.get_logger("roster")
 
@@ -35,7 +35,7 @@ class State(StrEnum):
     DONE = "done"
     CANCELLED = "cancelled"
     STOPPED = "stopped"
-    """By what `reason` says."""
+    """It was stopped for the reason in `reason`."""
 
 
 GOING: Final = (State.CHECKING, State.RUNNING)
@@ -43,7 +43,8 @@ GOING: Final = (State.CHECKING, State.RUNNING)
 
 @dataclass(eq=False)
 class Job:
-    """A file, what a dry run said of it, and how far its import is. `total` are its rows, once they were counted."""
+    """A file, the result of its dry run, and the progress of its import. `total` is the number of rows, after they were
+    counted."""
 
     name: str
     file: BinaryIO
@@ -121,7 +122,7 @@ class Job:
             self.errors.append(reports.row(outcome))
 
     def cancel(self) -> None:
-        """End between two steps. What was stored stays stored."""
+        """End the import after the present step. What was stored stays stored."""
         if self.is_going:
             self.state = State.CANCELLED
 
@@ -131,7 +132,7 @@ class Job:
 
 
 class Jobs:
-    """The imports of a server, by who brought them."""
+    """The imports of a server, by the keys that uploaded them."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
@@ -147,7 +148,7 @@ class Jobs:
         self._jobs[actor] = job
 
     def close(self) -> None:
-        """The server stops: what goes on ends after its step."""
+        """End all imports after their present step, because the server stops."""
         for actor, job in list(self._jobs.items()):
             job.cancel()
             self.discard(actor)

@@ -16,7 +16,7 @@ from services.keys import KeyService
 LIFETIMES: Final = {"": "For ever", "30": "30 days", "90": "90 days", "365": "A year"}
 
 OVERLAPS: Final = {"24": "for a day", "168": "for a week", "1": "for an hour", "0": "no longer"}
-"""By hours, how long the secret before is valid after a rotation."""
+"""The times, in hours, for which the old secret can stay valid after a rotation."""
 
 
 def keys_of(request: Request) -> KeyService:

@@ -1,4 +1,4 @@
-"""The names of the people that changes are about, and of the keys that made them."""
+"""The names of the people that changes are about, and of the keys that made these changes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Actors:
     keys: Mapping[str, str]
 
     def name(self, actor: str) -> str:
-        """Of a key, whether it was used by the API or in the console. Empty for others."""
+        """The name of a key, whether it was used through the API or in the console. Empty for other actors."""
         return self.keys.get(actor.removeprefix(CONSOLE), "")
 
 
@@ -36,7 +36,7 @@ class Names:
 
 
 async def actors_of(request: Request) -> Actors:
-    """For those who may read keys. A key that was revoked has no name."""
+    """The names of keys, if the session may read keys. Revoked keys have no name here."""
     if not request.state.session.may("keys:admin"):
         return Actors({})
     keys = await service(request, lambda container: container.keys).list(limit=MAX_LIMIT)
@@ -44,7 +44,7 @@ async def actors_of(request: Request) -> Actors:
 
 
 async def names_of(request: Request, changes: Sequence[Change]) -> Names:
-    """As far as the session may read them."""
+    """The names of the people in these changes, as far as the session may read them."""
     users: dict[int, str] = {}
     if request.state.session.may("users:read"):
         ids = {id for change in changes for kind, id in change.subjects if kind == User.kind}

@@ -1,4 +1,4 @@
-"""What all pages of the console share: the session, forms, templates, refusals as pages."""
+"""What all pages of the console share: the session, forms, templates, and pages for errors."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,41 +31,44 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Nothing comes from another host, and nothing inline is run: the text of a user stays text."""
+"""The content security policy: nothing is loaded from other hosts, and no inline scripts run. So a text that a user
+entered cannot run as a script."""
 
 HEADERS: Final = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
-"""Without a referrer, browsers send a form with the origin `null`: no form would be known as this server's own."""
+"""With the policy `no-referrer`, browsers would send forms with the origin `null`, and no form would be accepted as the
+server's own."""
 
 COUNTED: Final = 10_000
-"""Where counting stops."""
+"""The number at which counting stops."""
 
 QUICK_S: Final = 0.4
-"""How many seconds a list, or a count, may take, so that its page comes within one. A search reads all if few match."""
+"""Seconds that a list or a count may take, so that its page takes less than a second. A search with few matches reads
+everything."""
 
 PATIENT: Final = "patient"
-"""The parameter that lifts this bound: a link has it, where a search was not finished."""
+"""The parameter that removes this bound. The link below an unfinished search has it."""
 
 MOUNT: Final = "/console"
 
 MAX_FORM: Final = 64 * 1024
-"""Bytes of a form."""
+"""The largest form, in bytes."""
 
 Form = Mapping[str, str]
 Page = Callable[[Request], Awaitable[Response]]
 
 
 def time_of(at: datetime | None) -> str:
-    """A time for people, to the second, in UTC."""
+    """A time for people, with seconds, in UTC."""
     return "never" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def many(count: int) -> str:
-    """A count for people. Counting stops somewhere: from there on it has a plus."""
+    """A count for people. If counting stopped at `COUNTED`, it has a plus."""
     return f"{COUNTED:,}+" if count > COUNTED else f"{count:,}"
 
 
 async def quickly(request: Request, asked: Awaitable[S]) -> S | None:
-    """None if it takes longer than `QUICK_S`: then it is ended, unless the page was asked for with patience."""
+    """The result, or None if it takes longer than `QUICK_S`. With the parameter `PATIENT` there is no such bound."""
     try:
         async with asyncio.timeout(None if PATIENT in request.query_params else QUICK_S):
             return await asked
@@ -85,7 +88,7 @@ templates.filters["many"] = many
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """A page. `root` is the path of the console, `session` may be None on the page to sign in."""
+    """Render a page. `root` is the path of the console. `session` may be None on the page for signing in."""
     text = templates.get_template(template).render(
         root=request.scope.get("root_path", ""),
         session=getattr(request.state, "session", None),
@@ -98,9 +101,10 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
 
 
 def page(show: Page) -> Page:
-    """A page for those who are signed in. Others are sent to the page to sign in, and then back.
+    """Declares a page that needs a session. Without one, the browser is redirected to the page for signing in, and then
+    back.
 
-    A form counts only if it comes from a page of this server, with the session's token.
+    A form is accepted only if it comes from a page of this server and has the token of the session.
     """
 
     @wraps(show)
@@ -115,7 +119,7 @@ def page(show: Page) -> Page:
         if request.method == "POST":
             request.state.form = await form_of(request)
             require_own_form(request, session, request.state.form.get("token", ""))
-        elif request.method == "PUT":  # a file, by the script
+        elif request.method == "PUT":  # a file, which the script sends
             require_own_form(request, session, request.headers.get("roster-token", ""))
         response = await show(request)
         if session.is_new:
@@ -130,10 +134,10 @@ def route(path: str, show: Page, *, methods: tuple[str, ...] = ("GET",)) -> Rout
 
 
 def require_own_form(request: Request, session: Session | None, token: str) -> None:
-    """Raises `Forbidden` for a form that another site sent."""
+    """Raises `Forbidden` for a form from another site."""
     host = request.headers.get("host", "")
     if not is_from_own_page(request, host) or (session is not None and not session.has_sent(token)):
-        raise Forbidden("This form is not one of this console, or it is too old. Load the page again.")
+        raise Forbidden("This form does not come from this console, or it is too old. Load the page again.")
 
 
 async def form_of(request: Request) -> Form:
@@ -150,20 +154,20 @@ async def form_of(request: Request) -> Form:
 
 
 def service(request: Request, provider: "Callable[[Container], Callable[[RequestContext], S]]") -> S:
-    """A service for the context of a page. It checks the scopes of the person who is signed in."""
+    """A service with the context of a page. It checks the scopes of the session."""
     session: Session = request.state.session
     context = RequestContext(actor=session.actor, request_id=request.state.request_id, scopes=session.scopes)
     return provider(request.app.state.container)(context)
 
 
 def to(request: Request, path: str, **parameters: str) -> Response:
-    """Go on with a GET of another page of the console."""
+    """Redirect to another page of the console, with a GET."""
     query = f"?{urlencode(parameters)}" if parameters else ""
     return RedirectResponse(f"{request.scope.get('root_path', '')}{path}{query}", 303)
 
 
 def number(text: str | None, default: int) -> int:
-    """An id, a version or a number of a change. Raises `NotFound` if the text cannot be one."""
+    """An id, a version or the number of a change. Raises `NotFound` if the text is not such a number."""
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and int(text[:20]) <= MAX_ID):
@@ -172,7 +176,7 @@ def number(text: str | None, default: int) -> int:
 
 
 def faults_in(refusal: Refusal) -> Mapping[str, str]:
-    """What is wrong with each field of a form. Under "" is what is wrong with the whole of it."""
+    """The error of each field of a form. Errors that belong to no field are under ""."""
     match refusal:
         case Invalid(faults=faults):
             return {fault.pointer.split("/")[1]: fault.detail for fault in faults}

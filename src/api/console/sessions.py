@@ -1,4 +1,4 @@
-"""Sessions of the console: who is signed in, in a signed cookie. A session ends with its key."""
+"""Sessions of the console, in signed cookies. A session ends with its key."""
 
 import hashlib
 import hmac
@@ -21,11 +21,11 @@ TOKEN_BYTES: Final = 18
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`key` is None on this machine, while there is no key at all: then everything is allowed."""
+    """A session. `key` is None on this machine while there are no keys at all: then everything is allowed."""
 
     key: Key | None
     token: str
-    """Every form carries it. Pages of other origins do not know it."""
+    """A random token in every form. Pages of other sites do not know it."""
 
     is_new: bool = False
 
@@ -45,7 +45,7 @@ class Session:
 
 
 class Sessions:
-    """`secret` signs the cookies. All processes of a server need the same one."""
+    """Opens and reads sessions. `secret` signs the cookies. All processes of a server need the same secret."""
 
     def __init__(self, secret: str) -> None:
         self._signer = URLSafeTimedSerializer(
@@ -53,7 +53,8 @@ class Sessions:
         )
 
     async def of(self, request: Request) -> Session | None:
-        """The session of a request. Without one, a new one on this machine while there are no keys; else None."""
+        """The session of a request, or None. On this machine, while there are no keys, it is a new one if there is
+        none."""
         authenticator = request.app.state.container.authenticator()
         kept = self._kept(request)
         if kept is not None and kept["key"] is not None:
@@ -80,7 +81,7 @@ class Sessions:
     def _kept(self, request: Request) -> dict[str, Any] | None:
         try:
             kept = self._signer.loads(request.cookies.get(COOKIE, ""), max_age=LIFETIME_S)
-        except BadSignature:  # or too old
+        except BadSignature:  # this includes a cookie that is too old
             return None
         return dict(kept)
 

@@ -1,4 +1,4 @@
-"""Signing in to the console, with an API key or by a link, and out."""
+"""Signing in to the console with an API key or a link, and signing out."""
 
 import re
 from typing import Final
@@ -35,7 +35,8 @@ async def sign_in(request: Request) -> Response:
 
 
 async def show_link(request: Request) -> Response:
-    """Only the button uses the link up: programs look at links before people do."""
+    """The page of a link. Only its button uses the link up, because mail programs and the like open links before people
+    do."""
     return link_page(request, request.path_params["token"])
 
 
@@ -63,7 +64,7 @@ async def sign_out(request: Request) -> Response:
 
 
 def next_of(path: str) -> str:
-    """A page of the console to go on with: never another site's."""
+    """The page of the console to continue with. It is never a page of another site."""
     return path if OWN_PATH.fullmatch(path) and not path.startswith("//") else "/"
 
 

@@ -1,4 +1,4 @@
-"""The system in the console: version, database and schema, settings with where each comes from."""
+"""The system in the console: version, database and schema, and settings with their sources."""
 
 import platform
 from typing import Final
@@ -16,7 +16,7 @@ from domain.keys import Scope, require_scopes
 
 
 async def show_system(request: Request) -> Response:
-    """For who may administer keys: settings name hosts, files and networks."""
+    """The page of the system. It needs the scope `keys:admin`, because settings contain hosts, files and networks."""
     require_scopes((Scope.KEYS_ADMIN,), request.state.session.scopes)
     container = request.app.state.container
     database = container.database()

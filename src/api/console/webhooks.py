@@ -1,4 +1,4 @@
-"""Webhooks in the console: endpoints, what became of their deliveries, send again, test."""
+"""Webhooks in the console: endpoints, their deliveries, sending again, and test messages."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -91,7 +91,7 @@ async def edit_webhook(request: Request) -> Response:
 
 
 async def save_webhook(request: Request) -> Response:
-    """An edit of an older version is not stored: both are shown, to choose."""
+    """Store an edit. If it was made on an older version, it is not stored, and both versions are shown."""
     form: Form = request.state.form
     webhooks, id = webhooks_of(request), id_of(request)
     patch: JsonObject = FORM.texts_in(form)

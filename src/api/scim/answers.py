@@ -1,4 +1,4 @@
-"""Answers: SCIM's media type, entity tags and addresses. No header has a value that a client sent."""
+"""Answers: SCIM's media type, entity tags and URLs. No header contains a value that a client sent."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -35,7 +35,7 @@ def error(status: int, detail: str, scim_type: str | None = None, headers: Mappi
 
 
 def tag_of(version: object) -> str:
-    """A weak tag: the same version may be shown with other attributes."""
+    """A weak entity tag, because the same version may be shown with different attributes."""
     return f'W/"{version}"'
 
 

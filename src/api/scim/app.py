@@ -1,7 +1,7 @@
-"""SCIM 2.0 under /scim/v2 (RFC 7643, 7644, 9865): a second way in, over the same services.
+"""SCIM 2.0 under /scim/v2 (RFC 7643, 7644, 9865): a second protocol over the same services.
 
-Every answer under the mount is SCIM's, the framework's refusals included. Nothing else imports this package; the app
-does if the setting `scim` is on.
+All answers under the mount have SCIM's form, including errors of the framework. Only the app imports this package, if
+the setting `scim` is on.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -41,14 +41,15 @@ log = structlog.get_logger("roster.access")
 
 
 def scim_routes(settings: Settings) -> Sequence[BaseRoute]:
-    """What the app serves. A `Mount` does not answer at its own path, so that is a route of its own."""
+    """The routes of SCIM. A `Mount` does not answer at its own path, so this path has a separate route."""
     routes = [route(path, actions, settings) for path, actions in ACTIONS.items()]
     app = answering_errors(InBothSpellings(Router(routes, redirect_slashes=False, default=nothing_there)))
     return [Mount(MOUNT, app=app, name="scim"), of_any_method(Route(MOUNT, AtTheMount(app), name="scim"))]
 
 
 class InBothSpellings:
-    """A path with a slash behind it is that path. No redirect says so, for some clients do not follow any."""
+    """Serves paths with and without a slash at the end. There are no redirects, because some clients do not follow
+    them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -60,7 +61,7 @@ class InBothSpellings:
 
 
 class AtTheMount:
-    """The mount without a slash, which a `Mount` does not answer: its root."""
+    """The root of the mount without a slash, which a `Mount` does not answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -110,7 +111,7 @@ def route(path: str, actions: Actions, settings: Settings) -> Route:
         action = actions.get(request.method)
         if action is None:
             raise HTTPException(405, "This path does not support that method.", {"Allow": ", ".join(allowed(actions))})
-        request.scope["route"] = action  # which names it in the log and in metrics
+        request.scope["route"] = action  # for its name in the log and in metrics
         scim = ScimRequest(request.scope, request.receive)
         await authorize(scim, action.scopes, held_in_scim)
         return await action.handle(Call(scim, base_of(request, settings), settings.scim_strict))
@@ -119,7 +120,7 @@ def route(path: str, actions: Actions, settings: Settings) -> Route:
 
 
 def of_any_method(route: Route) -> Route:
-    """The framework would answer other methods itself."""
+    """A route for all methods, because the framework would answer other methods itself."""
     route.methods = None
     return route
 
@@ -129,9 +130,10 @@ def allowed(actions: Actions) -> list[str]:
 
 
 def base_of(request: Request, settings: Settings) -> str:
-    """The address of the mount: under the one that is set, or else that by which this machine calls itself.
+    """The URL of the mount: under `public_url`, or for callers on this machine under the URL that they use.
 
-    For other callers it is relative to the host: only they know its name, and a header that they send is not believed.
+    For other callers it is relative to the host. Only they know the name of the host, and their headers are not
+    trusted.
     """
     root: str = request.scope.get("app_root_path", request.scope.get("root_path", "")).removesuffix(MOUNT)
     return f"{settings.public_url.rstrip('/') or own_address(request) + root}{MOUNT}"
@@ -142,7 +144,7 @@ async def get_config(call: Call) -> Response:
 
 
 def refuse_filter(call: Call) -> None:
-    """So that nobody takes the whole list for what a filter found (RFC 7644, section 4)."""
+    """Refuse a filter, so that nobody takes the whole list for the result of a filter (RFC 7644, section 4)."""
     if "filter" in call.request.query_params:
         raise Refused("This list has no filter.", status=HTTPStatus.FORBIDDEN)
 
@@ -180,7 +182,7 @@ def one_of(described: Mapping[str, dict[str, Any]], name: str) -> Response:
 
 
 async def me(_: Call) -> Response:
-    raise Refused("A key is no user, so there is no /Me.", status=HTTPStatus.NOT_IMPLEMENTED)
+    raise Refused("A key is not a user, so there is no /Me.", status=HTTPStatus.NOT_IMPLEMENTED)
 
 
 async def list_all(call: Call) -> Response:

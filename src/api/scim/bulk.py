@@ -1,7 +1,8 @@
 """/Bulk: many writes in one request (RFC 7644, section 3.7).
 
-Each operation is a request of its own, in a unit of work of its own. One that refers to a resource that another one
-creates (`bulkId:x`) waits for it. If several wait for each other, one is created without the references, which follow.
+Each operation is a separate request in a separate unit of work. If an operation refers to a resource that another one
+creates (`bulkId:x`), it waits for that one. If several wait for each other, one is created without its references,
+which are added afterwards.
 """
 
 from collections import Counter
@@ -36,7 +37,7 @@ ENDPOINTS: Final[Mapping[str, tuple[Actions, Actions]]] = {
 
 @dataclass(slots=True)
 class Operation:
-    """One operation, and its result as soon as it has one."""
+    """One operation, and its result after it was carried out."""
 
     method: str
     path: str
@@ -81,7 +82,7 @@ def references_in(value: Any) -> Iterator[str]:
 
 
 def resolved(value: Any, ids: Mapping[str, str]) -> Any:
-    """The value with the ids of what was created in place of its references to them."""
+    """The value with references to created resources replaced by their ids."""
     match value:
         case str() if value.startswith(BULK_ID):
             return ids.get(value.removeprefix(BULK_ID), value)
@@ -93,7 +94,7 @@ def resolved(value: Any, ids: Mapping[str, str]) -> Any:
 
 
 def without_references(value: Any) -> Any:
-    """The value without all that refers to what is not there yet."""
+    """The value without references to resources that do not exist yet."""
     match value:
         case Mapping():
             return {name: without_references(member) for name, member in value.items() if not is_reference(member)}
@@ -137,7 +138,7 @@ class Bulk:
         return self.limit is not None and self.errors >= self.limit
 
     def _waits(self, operation: Operation, promised: set[str]) -> bool:
-        """Whether it refers to something that is still to be created."""
+        """Whether it refers to a resource that is not created yet."""
         return bool((operation.references & promised) - self.ids.keys() - self.failed - {operation.bulk_id})
 
     async def _run(self, operation: Operation) -> None:
@@ -151,7 +152,8 @@ class Bulk:
         await self._try(operation, path, resolved(operation.data, self.ids))
 
     async def _without_references(self, first: Operation, waiting: list[Operation], promised: set[str]) -> None:
-        """Do the first of several that wait for each other, then the others, then add what it refers to."""
+        """Carry out the first of several operations that wait for each other, then the others, then add its
+        references."""
         await self._try(first, first.path, without_references(resolved(first.data, self.ids)))
         rest = [each for each in waiting if first.bulk_id in each.references]
         while first.bulk_id in self.ids and (now := next((e for e in rest if not self._waits(e, promised)), None)):
@@ -169,7 +171,7 @@ class Bulk:
                 raise conflict()
             await self._act("PATCH", path, {"Operations": [{"op": "add", "value": later}]}, None)
         except Refusal as refusal:
-            await self._act("DELETE", path, None, None)  # it was not to be without them
+            await self._act("DELETE", path, None, None)  # it must not exist without its references
             self._fail(operation, conflict() if status_of(refusal) < HTTPStatus.CONFLICT else refusal)
 
     async def _try(self, operation: Operation, path: str, data: Any) -> None:
@@ -214,7 +216,8 @@ def head_of(operation: Operation) -> dict[str, Any]:
 
 
 def require_different_ids(operations: Sequence[Operation], *, strict: bool) -> None:
-    """A bulkId is unique within a request (RFC 7644, section 3.7). One that nothing refers to does no harm twice."""
+    """A bulkId must be unique within a request (RFC 7644, section 3.7). Unless `strict`, duplicates without references
+    are accepted."""
     ids = Counter(each.bulk_id for each in operations if each.method == "POST" and each.bulk_id is not None)
     twice = {id for id, times in ids.items() if times > 1}
     if twice and (strict or any(twice & each.references for each in operations)):

@@ -1,4 +1,4 @@
-"""One request by SCIM: what a handler gets."""
+"""A SCIM request, as handlers get it."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class ScimRequest(StrictRequest):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One operation of a bulk request: the id and the body of its own, and the version that it is for."""
+    """One operation of a bulk request: its id, its body, and the version that it expects."""
 
     id: str
     data: Any
@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`base` is the address of the mount: see `api.scim.app.base_of`."""
+    """A request. `base` is the URL of the mount: see `api.scim.app.base_of`."""
 
     request: Request
     base: str
@@ -65,7 +65,7 @@ class Call:
 
     @property
     def id(self) -> int:
-        """The id in the path. Raises `NotFound` for what no id looks like."""
+        """The id in the path. Raises `NotFound` if it does not have the form of an id."""
         text: str = self.request.path_params["id"] if self.part is None else self.part.id
         if not (text.isascii() and text.isdigit() and is_id(id := int(text)) and str(id) == text):
             raise NotFound("There is no resource with this id.")
@@ -84,17 +84,17 @@ class Call:
         return await self.request.json() if self.part is None else self.part.data
 
     async def search(self) -> Query:
-        """What the body of a search asks for."""
+        """The body of a search."""
         return Query.of_search(await self.body(), strict=self.strict)
 
     @property
     def expected(self) -> Expected:
-        """The versions that If-Match names. SCIM's tags are weak ones (RFC 7644, section 3.14)."""
+        """The versions that If-Match names. Tags in SCIM are weak (RFC 7644, section 3.14)."""
         header = self.request.headers.get("if-match") if self.part is None else self.part.version
         return None if header is None else versions_in("If-Match", header, weak_too=True)
 
     def has(self, version: int) -> bool:
-        """Whether the client says that it has this version already."""
+        """Whether the client has this version already, by its If-None-Match."""
         return version in unwanted_by(self.request.headers.get("if-none-match"))
 
 
@@ -103,7 +103,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a method does at a path, and which operations of services it calls."""
+    """The handler of a method at a path, and the operations of services that it calls."""
 
     handle: Handler
     operations: tuple[Callable[..., Any], ...] = ()

@@ -1,4 +1,4 @@
-"""What the server tells of itself: /ServiceProviderConfig, /ResourceTypes, /Schemas (RFC 7644, section 4)."""
+"""Discovery: /ServiceProviderConfig, /ResourceTypes, /Schemas (RFC 7644, section 4)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -9,7 +9,7 @@ from api.web.requests import MAX_BODY_BYTES
 from domain.lists.pages import DEFAULT_LIMIT, MAX_LIMIT
 
 MAX_BULK: Final = 1000
-"""Operations of one bulk request."""
+"""The most operations of one bulk request."""
 
 PROFILE: Final = "https://datatracker.ietf.org/doc/draft-zollner-scim-interop-profile/"
 RFC: Final = "https://www.rfc-editor.org/rfc/rfc7644"

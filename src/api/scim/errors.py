@@ -1,4 +1,4 @@
-"""Refusals as SCIM words them (RFC 7644, section 3.12)."""
+"""Refusals as SCIM errors (RFC 7644, section 3.12)."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -12,7 +12,7 @@ ERROR: Final = f"{MESSAGE}Error"
 
 
 class Refused(Refusal):
-    """A refusal of SCIM's own: its status, and the keyword that SCIM has for it (`scimType`), if any."""
+    """A refusal that exists only in SCIM: its status, and SCIM's keyword for it (`scimType`), if there is one."""
 
     code = "scim"
 
@@ -35,11 +35,11 @@ def invalid_path(detail: str) -> Refused:
 
 
 def unchangeable(name: str) -> Refused:
-    return Refused(f"{name} cannot be changed so.", "mutability")
+    return Refused(f"{name} cannot be changed in this way.", "mutability")
 
 
 STATUSES: Final[Mapping[type[Refusal], int]] = {**STATUS, Invalid: 400, Gone: 404}
-"""A deleted resource is not there, and a value that breaks a rule is a 400: so SCIM has it."""
+"""In SCIM a deleted resource is a 404, and a value that breaks a rule is a 400."""
 
 TYPES: Final[Mapping[type[Refusal], str]] = {
     Conflict: "uniqueness",
@@ -57,7 +57,7 @@ def error_of(refusal: Refusal) -> dict[str, Any]:
 
 
 def type_of(refusal: Refusal) -> str | None:
-    """The keyword. What is malformed at a position is a filter, anything else a header."""
+    """SCIM's keyword for a refusal. If `Malformed` has a position, a filter is malformed, otherwise a header."""
     match refusal:
         case Refused(scim_type=scim_type):
             return scim_type
@@ -77,17 +77,17 @@ def detail_of(refusal: Refusal) -> str:
 
 
 NAMES: Final = {"username": "userName", "external_id": "externalId", "email": "emails", "name": "displayName"}
-"""The attributes that fields hold."""
+"""The SCIM attributes of fields."""
 
 
 def named(place: str) -> str:
     first = place.lstrip("/").partition("/")[0]
     if first.isdigit():
-        return "members"  # of which it is one
+        return "members"  # it is one of the members
     return NAMES.get(first, "resource" if first in {"", "scim"} else first)
 
 
 def error_body(status: int, detail: str, scim_type: str | None = None) -> dict[str, Any]:
-    """The body of an error. The status is a string, as the RFC has it."""
+    """The body of an error. The RFC defines the status as a string."""
     body: dict[str, Any] = {"schemas": [ERROR], "status": str(status), "detail": detail[:MAX_DETAIL]}
     return {**body, "scimType": scim_type} if scim_type else body

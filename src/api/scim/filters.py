@@ -1,7 +1,7 @@
-"""Filters: what the names of SCIM stand for in the grammar that all lists share (RFC 7644, section 3.4.2.2).
+"""Filters: the meaning of SCIM's names in the grammar that all lists share (RFC 7644, section 3.4.2.2).
 
-A term is on a field of the entity, on a member of a JSON document, or on one of the elements of an array there. An
-attribute that does not exist matches nothing, nor does its `not`.
+A term is about a field of the entity, about a member of a JSON document, or about one of the elements of an array in
+it. An attribute that does not exist matches nothing, and its `not` matches nothing either.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,11 +32,11 @@ from domain.values import fold
 
 EVERY: Final[Filter] = Present(ID)
 NONE: Final[Filter] = Not(EVERY)
-"""What is false, and true with a `not` before it: not the same as `Nothing`."""
+"""A filter that is false, and true with a `not` before it. This differs from `Nothing`."""
 
 
 class Unknown:
-    """A name that stands for nothing."""
+    """A name that does not exist."""
 
     def present(self) -> Filter:
         return Nothing()
@@ -87,7 +87,7 @@ class Member:
         return negated(self.present()) if value is None else Comparison(self.field, operator, value, self.path)
 
     def value(self, at: Token) -> Term:
-        """What a comparison with the whole of a complex attribute compares."""
+        """The part that is compared if a filter compares a complex attribute as a whole."""
         value = self.attribute.parts.get("value")
         if value is None:
             raise Malformed(f"Name a part of {self.attribute.name}.", at.at)
@@ -109,7 +109,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class PartOfSome:
-    """A part of a multi-valued attribute, as in `emails.type`: that of some value."""
+    """A part of a multi-valued attribute, as in `emails.type`. It matches if it does for one of the values."""
 
     whole: Term
     inner: Term
@@ -130,10 +130,10 @@ class PartOfSome:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """An attribute that a field of the entity holds.
+    """An attribute that is stored in a field of the entity.
 
-    `convert` makes a value of the field from one of the attribute, None if the field never has it. `only_equal`: the
-    field is of another order than the attribute.
+    `convert` makes a value of the field from a value of the attribute; None if the field cannot have it. `only_equal`:
+    only eq and ne are allowed, because the order of the field differs from that of the attribute.
     """
 
     attribute: Attribute
@@ -164,7 +164,7 @@ class Column:
 class Relation:
     """A multi-valued attribute whose values are other resources, such as the members of a group.
 
-    `fields` are those of their ids. `parts` are terms on the fields of one such resource, by lower-case name.
+    `fields` are the fields of their ids. `parts` are terms about the fields of one such resource, by lower-case name.
     """
 
     attribute: Attribute
@@ -197,11 +197,11 @@ def any_of(first: Filter, *others: Filter) -> Filter:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a resource: of one of a kind, or of the only kind that it can be of."""
+    """The URL of a resource, whose endpoint says its kind."""
 
     attribute: Attribute
     kinds: Mapping[str, Filter]
-    """For each endpoint by its lower-case name, what is so of the resources that it has."""
+    """For each endpoint, by lower-case name, a filter that is true for its resources."""
 
     def present(self) -> Filter:
         return EVERY
@@ -225,7 +225,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """An attribute with the same value in each resource."""
+    """An attribute that has the same value in all resources."""
 
     attribute: Attribute
     value: str
@@ -248,7 +248,8 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Unfiltered:
-    """An attribute that lists are not filtered by. To ignore the term would find everyone."""
+    """An attribute by which lists cannot be filtered. It is refused, because ignoring the term would find all
+    resources."""
 
     attribute: Attribute
 

@@ -20,14 +20,15 @@ from domain.values import MAX_INTEGER
 
 SEARCH: Final = f"{MESSAGE}SearchRequest"
 MAX_REACH: Final = 10_000
-"""How far into a sorted list of several resource types a page may reach: all before it are read for it."""
+"""The last item that a page of a sorted list of several resource types can reach, because all items before it are
+read."""
 
 ORDERS: Final = {"ascending": False, "descending": True}
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked for. With a cursor, an empty one for the first page, `start` does not count."""
+    """The parameters of a list. With a cursor, which is empty for the first page, `start` is ignored."""
 
     filter: str | None
     sort_by: str | None
@@ -41,7 +42,7 @@ class Query:
 
     @classmethod
     def of(cls, given: Mapping[str, Any], *, strict: bool) -> "Query":
-        """From the parameters of a URL, or the body of a search. Unknown ones are ignored. Raises `Refused`."""
+        """Read the parameters of a URL, or the body of a search. Unknown ones are ignored. Raises `Refused`."""
         members = {name.lower(): value for name, value in given.items()}
         cursor = text_in(members, "cursor")
         order = text_in(members, "sortOrder") or "ascending"
@@ -90,7 +91,8 @@ def number_in(given: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def count_in(given: Mapping[str, Any], *, by_cursor: bool) -> int:
-    """How many are wanted, from 0 to `MAX_LIMIT`. Below 0 is 0: only how many there are is asked for."""
+    """The number of wanted resources, from 0 to `MAX_LIMIT`. A negative number counts as 0, which asks only for the
+    total."""
     try:
         count = number_in(given, "count", DEFAULT_LIMIT)
     except Refused as refused:
@@ -99,7 +101,7 @@ def count_in(given: Mapping[str, Any], *, by_cursor: bool) -> int:
 
 
 def names_in(given: Mapping[str, Any], name: str) -> Sequence[str]:
-    """Names with commas between them in a URL, an array in a body."""
+    """Names: in a URL they are separated by commas, in a body they are an array."""
     value = given.get(name.lower()) or ()
     if isinstance(value, str):
         value = value.split(",")
@@ -124,7 +126,8 @@ class Lister(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What lists of one resource type need: the names of filters, fields that sort, a service, and how to show."""
+    """What lists of one resource type need: the names in filters, the fields to sort by, a service, and how to show a
+    resource."""
 
     type: ResourceType
     names: Names
@@ -133,14 +136,14 @@ class Listed:
     show: Callable[[Sequence[Any], Projection], Awaitable[list[Mapping[str, Any]]]]
 
     def filter(self, query: Query, others: Sequence[ResourceType]) -> Filter | None:
-        """The filter, in a list that has resources of other types too."""
+        """The filter, in a list that may have resources of other types too."""
         if query.filter is None:
             return None
         names = NamesAmongOthers(self.names, others) if others else self.names
         return parse(query.filter, names, strict=query.strict and not others)
 
     def sort(self, query: Query) -> Sort | None:
-        """None for an attribute that lists of this type are not sorted by."""
+        """The sort; None for an attribute by which lists of this type cannot be sorted."""
         if not query.sort_by:
             return BY_ID
         steps = self.type.steps_to(query.sort_by.strip())
@@ -160,7 +163,7 @@ class Part:
     sort: Sort
     projection: Projection
     list_id: str
-    """What identifies this list for a cursor."""
+    """Identifies the list of a cursor."""
 
     async def page(self, limit: int, *, after: Position | None = None, skip: int = 0) -> Page[Any]:
         return await self.of.service.list(filter=self.filter, sort=self.sort, after=after, skip=skip, limit=limit)
@@ -175,7 +178,7 @@ class Part:
         return write_cursor(position, self.list_id)
 
     def key_of(self, entity: Any) -> Key | None:
-        """What an entity is sorted by; None if its type has no such attribute."""
+        """The value by which an entity is sorted; None if its type has no such attribute."""
         return None if self.sort is BY_ID else self.sort.keys_of(entity)[0]
 
 
@@ -192,7 +195,7 @@ def parts_of(query: Query, path: str, types: Sequence[Listed]) -> Sequence[Part]
 
 
 async def answer_query(query: Query, path: str, types: Sequence[Listed]) -> dict[str, Any]:
-    """The body of the answer. If no order is asked for, resources follow one type after the other."""
+    """The body of the answer. Without a sort, the resources of one type follow those of the other."""
     parts = parts_of(query, path, types)
     if query.sort_by and len(parts) > 1:
         return await in_one_order(query, parts)
@@ -214,7 +217,7 @@ async def by_index(query: Query, parts: Sequence[Part]) -> dict[str, Any]:
 
 
 async def in_one_order(query: Query, parts: Sequence[Part]) -> dict[str, Any]:
-    """A page by index of resources of several types, in the order of an attribute. Those without it are last."""
+    """A page by index with resources of several types, sorted by an attribute. Resources without it come last."""
     if query.cursor is not None:
         raise invalid_path("Pages by cursor are sorted in lists of one resource type only.")
     end = query.start - 1 + query.count
@@ -236,7 +239,7 @@ async def in_one_order(query: Query, parts: Sequence[Part]) -> dict[str, Any]:
 
 
 async def total_of(part: Part, page: Page[Any] | None, skip: int) -> int:
-    """How many match. The last page of a list tells."""
+    """The number of matches. If the page is the last one, it is known without counting."""
     if page is not None and not page.more and (page.items or not skip):
         return skip + len(page.items)
     return await part.total()
@@ -262,7 +265,7 @@ async def by_cursor(query: Query, cursor: str, parts: Sequence[Part]) -> dict[st
 
 
 def position_in(cursor: str, parts: Sequence[Part]) -> tuple[int, Position | None]:
-    """Where a cursor continues: in which part, and after what."""
+    """The part and the position at which a cursor continues."""
     if not cursor:
         return 0, None
     for number, part in enumerate(parts):

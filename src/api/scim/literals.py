@@ -1,4 +1,4 @@
-"""The literals of filters, and what they are compared with: each type of attribute has its own."""
+"""The literals of filters, for each type of attribute."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -12,7 +12,7 @@ from domain.values import fold, instant, is_id
 
 
 def id_of(value: Value) -> int | None:
-    """The id that a string is."""
+    """The id in a string."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and is_id(id := int(value)) and str(id) == value:
         return id
     return None
@@ -23,7 +23,7 @@ def same(value: Value) -> Value:
 
 
 def read(attribute: Attribute, comparing: Token, literal: Token) -> tuple[Operator, Value | None]:
-    """The operator, and the literal in the form in which the attribute compares. None stands for null, only with eq."""
+    """The operator, and the literal in the form in which the attribute is compared. None means null, only with eq."""
     operator = operator_of(comparing, ITEM)
     given = literal_in(literal)
     if given is None:
@@ -39,7 +39,7 @@ def read(attribute: Attribute, comparing: Token, literal: Token) -> tuple[Operat
 
 
 def literal_in(token: Token) -> str | int | float | bool | None:
-    """A literal. Its words are taken in any case: some clients write True."""
+    """A literal. Its words may be in any case, because some clients write True."""
     if token.kind == "word" and token.text.lower() in CONSTANTS:
         return CONSTANTS[token.text.lower()]
     return literal_of(token)
@@ -58,7 +58,7 @@ def read_boolean(_: Attribute, given: object) -> Value | None:
 
 
 def read_time(_: Attribute, given: object) -> Value | None:
-    """In UTC, if no offset is named: xsd:dateTime, of which these values are, may leave it out."""
+    """A time. Without an offset it is in UTC, because xsd:dateTime allows times without an offset."""
     return instant(given) or instant(f"{given}Z") if isinstance(given, str) else None
 
 
@@ -75,7 +75,7 @@ EXPECTED: Final[Mapping[str, str]] = {
 
 
 def operators_for(attribute: Attribute, value: Value) -> frozenset[Operator]:
-    """Which operators compare values of this type. Binaries have no order (RFC 7644, table 3)."""
+    """The operators for values of this type. Binaries have no order (RFC 7644, table 3)."""
     if attribute.type == "dateTime":
         return ORDERED
     if attribute.type == "binary":

@@ -1,4 +1,4 @@
-"""The operations of a PATCH as clients send them (RFC 7644, section 3.5.2)."""
+"""Reading the operations of a PATCH (RFC 7644, section 3.5.2)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Op(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Without a target it is about the resource itself."""
+    """An operation. Without a target it is about the resource itself."""
 
     op: Op
     target: Target | None
@@ -30,7 +30,7 @@ class Operation:
 
 
 def operations_in(body: object, type_: ResourceType, *, strict: bool) -> Sequence[Operation]:
-    """The operations of the body of a PATCH. Raises `Refused`, `Malformed`."""
+    """The operations in the body of a PATCH. Raises `Refused` and `Malformed`."""
     members = object_of(body)
     if strict:
         require_schemas(members, PATCH_OP)
@@ -72,7 +72,7 @@ def op_in(value: object, *, strict: bool) -> Op:
 
 
 def without_path(op: Op, value: object, type_: ResourceType) -> Iterator[Operation]:
-    """An operation for each attribute of the value, whose names may be paths. What a POST ignores is ignored."""
+    """An operation for each attribute of the value. Names may be paths. Attributes that a POST ignores are ignored."""
     if not isinstance(value, Mapping):
         raise invalid_value("Without a path, the value must be an object.")
     for name, member in value.items():

@@ -1,6 +1,6 @@
-"""PATCH (RFC 7644, section 3.5.2): a sequence of operations on a resource, as a function from one to the next.
+"""PATCH (RFC 7644, section 3.5.2): a sequence of operations, as a function from a resource to the changed resource.
 
-Nothing here stores anything: if an operation is refused, there is no next resource.
+Nothing is stored here. If an operation is refused, there is no changed resource.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ def require_required_after(resource: Resource, type_: ResourceType) -> None:
 
 
 class Patch:
-    """One operation at its target. It changes the resource that it is given."""
+    """One operation at its target. It changes the given resource in place."""
 
     def __init__(self, operation: Operation, target: Target, *, strict: bool) -> None:
         self._op = operation.op
@@ -55,13 +55,13 @@ class Patch:
         self._target = target
         self._strict = strict
         if self._op is not Op.REMOVE and self._value is None:
-            self._op = Op.REMOVE  # null is unassigned (RFC 7643, section 2.5)
+            self._op = Op.REMOVE  # null means unassigned (RFC 7643, section 2.5)
 
     def apply(self, resource: Resource) -> None:
         self._at(resource, self._target.steps, ())
 
     def _at(self, owner: Resource, steps: Steps, path: Path) -> None:
-        """Act on the attribute that the steps lead to from here."""
+        """Apply the operation to the attribute at the end of the steps."""
         attribute, *further = steps
         if not further:
             self._change(owner, attribute, (*path, attribute.name))
@@ -73,7 +73,7 @@ class Patch:
             put(owner, attribute, in_order(attribute, inner))
 
     def _in_each(self, owner: Resource, attribute: Attribute, part: Attribute) -> None:
-        """`emails.type` without a selector is the type of each."""
+        """Apply the operation to a part of each value: `emails.type` without a selector is the type of each e-mail."""
         before = owner.get(attribute.name, [])
         after = [self._with_part(attribute, each, part) for each in before]
         self._put_values(owner, attribute, [each for each in after if each], before)
@@ -86,15 +86,15 @@ class Patch:
         elif self._op is Op.REMOVE:
             owner.pop(attribute.name, None)
         elif attribute.is_complex:
-            replaces_all = self._strict and self._op is Op.REPLACE  # so the interoperability profile has it
+            replaces_all = self._strict and self._op is Op.REPLACE  # as the interoperability profile defines it
             put(owner, attribute, self._merged(attribute, {} if replaces_all else owner.get(attribute.name, {})))
         else:
             put(owner, attribute, clean(attribute, self._value, strict=self._strict))
 
     def _merged(self, attribute: Attribute, before: Resource) -> Resource:
-        """A complex value with the parts that are named; the others stay. Null removes a part.
+        """A complex value with the given parts changed. The other parts stay unchanged. Null removes a part.
 
-        An address that is not named stays only as long as what it is the address of.
+        A `$ref` that is not given is kept only if the `value` that it belongs to is unchanged.
         """
         merged = dict(before)
         given = members_of(attribute, self._only(), strict=self._strict)
@@ -110,7 +110,7 @@ class Patch:
         return in_order(attribute, merged)
 
     def _only(self) -> Any:
-        """The value, out of a list of one."""
+        """The value, also if it is in a list of one."""
         is_one = isinstance(self._value, list) and len(self._value) == 1 and not self._strict
         return self._value[0] if is_one else self._value
 
@@ -140,7 +140,7 @@ class Patch:
             self._put_values(owner, attribute, [each for each in after if each], before)
 
     def _selected(self, attribute: Attribute, before: Resource) -> Resource | None:
-        """What becomes of a selected value; None if it is removed."""
+        """A selected value after the operation; None if it is removed."""
         if self._target.part is not None:
             return self._with_part(attribute, before, self._target.part)
         if self._op is Op.REMOVE:
@@ -159,7 +159,7 @@ class Patch:
         return in_order(attribute, after)
 
     def _created(self, attribute: Attribute, selector: Filter) -> Resource:
-        """A new value, which the selector selects."""
+        """A new value that matches the selector."""
         created: Resource = {path[0]: value for path, value in equalities_in(selector, attribute)}
         if self._target.part is not None:
             return self._with_part(attribute, created, self._target.part)
@@ -170,7 +170,7 @@ class Patch:
 
 
 def put(owner: Resource, attribute: Attribute, value: Any) -> None:
-    """Assign the attribute, or unassign it if the value is empty."""
+    """Set the attribute, or remove it if the value is empty."""
     if value is None or value in ({}, []):
         owner.pop(attribute.name, None)
     else:
@@ -182,7 +182,7 @@ def selects(selector: Filter, value: Resource, path: Path) -> bool:
 
 
 def equalities_in(selector: Filter, attribute: Attribute) -> Iterator[tuple[Path, Any]]:
-    """What the value that a selector selects has to be, if that is clear."""
+    """The parts that a value must have to match the selector, if the selector consists only of equalities."""
     match selector:
         case And(parts):
             for part in parts:
@@ -192,7 +192,7 @@ def equalities_in(selector: Filter, attribute: Attribute) -> Iterator[tuple[Path
 
 
 def joined(before: Sequence[Any], given: Sequence[Any]) -> list[Any]:
-    """The values with those added that are not there yet. One of the same value and type is the same."""
+    """The values and those new ones that are not among them. Two with the same value and type count as the same."""
     after = list(before)
     for each in given:
         known = next((number for number, other in enumerate(after) if is_same(each, other)), None)
@@ -210,7 +210,7 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def is_among(value: Any, unwanted: Sequence[Any]) -> bool:
-    """Whether a value is one of those that a client wants removed, which it may name by their `value` alone."""
+    """Whether a value is one of those to remove. A client may name these by their `value` only."""
     return any(fits(value, each) for each in unwanted)
 
 

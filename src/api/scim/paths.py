@@ -1,4 +1,4 @@
-"""Names and paths of attributes (RFC 7644, sections 3.5.2 and 3.10), and what they lead to."""
+"""Names and paths of attributes (RFC 7644, sections 3.5.2 and 3.10)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ from domain.lists.grammar import Term, Token
 
 
 class KnownNames(ElementNames):
-    """The parts of a value. A filter that names another one would leave everything as it is, without a word."""
+    """The names of the parts of a value. Other names are refused, because such a filter would silently change
+    nothing."""
 
     def term(self, name: Token) -> Term:
         if name.text.lower() not in self.attribute.parts:
@@ -22,7 +23,8 @@ class KnownNames(ElementNames):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a path leads to. With a selector, elements of the last step; with a part, that of the elements."""
+    """The target of a path. With a selector these are elements of the last step, with a part it is a part of these
+    elements."""
 
     steps: Steps
     selector: Filter | None = None
@@ -30,7 +32,7 @@ class Target:
 
 
 def target_of(path: str, type_: ResourceType, *, strict: bool) -> Target:
-    """Raises `Refused` for a path that leads to nothing, `Malformed` for a malformed filter in it."""
+    """Parse a path. Raises `Refused` if there is no such attribute, and `Malformed` for a malformed filter in it."""
     name, opening, rest = path.strip().partition("[")
     steps = type_.steps_to(name.strip())
     if steps is None:
@@ -51,13 +53,13 @@ def target_of(path: str, type_: ResourceType, *, strict: bool) -> Target:
 
 
 def no_such_attribute(*, strict: bool) -> Refused:
-    """The interoperability profile has one keyword for what no schema has, wherever it is."""
+    """The refusal for an unknown attribute. The interoperability profile has the same keyword for it everywhere."""
     detail = "There is no such attribute."
     return invalid_syntax(detail) if strict else invalid_path(detail)
 
 
 def up_to_bracket(text: str) -> tuple[str, str]:
-    """What stands before the closing bracket, and what behind it. Strings may hold brackets."""
+    """The text before the closing bracket, and the text after it. Strings may contain brackets."""
     quoted = escaped = False
     for at, letter in enumerate(text):
         if letter == '"' and not escaped:

@@ -1,4 +1,4 @@
-"""Which attributes an answer has: `attributes` and `excludedAttributes` (RFC 7644, section 3.9)."""
+"""The attributes in an answer: `attributes` and `excludedAttributes` (RFC 7644, section 3.9)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 from api.scim.schemas.resources import ResourceType
 
 Tree: TypeAlias = dict[str, Any]
-"""Names, each with the tree of the parts that are meant of it, or None for all of it."""
+"""Names, each with a tree of its selected parts, or None for all parts."""
 
 ALWAYS: Final = ("schemas", "id")
 ANY_SELECTS_ALL: Final = None
@@ -15,21 +15,21 @@ ANY_SELECTS_ALL: Final = None
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Either the attributes that are wanted, or those that are not; all without either. Unknown names are ignored."""
+    """The attributes to show: the wanted ones, or all except the excluded ones. Unknown names are ignored."""
 
     wanted: Tree | None = None
     unwanted: Tree | None = None
 
     @classmethod
     def of(cls, attributes: Iterable[str], excluded: Iterable[str], type_: ResourceType) -> "Projection":
-        """If both are given, which the RFC does not allow, `attributes` count."""
+        """If both are given, which the RFC does not allow, `excluded` is ignored."""
         wanted, unwanted = tuple(attributes), tuple(excluded)
         if wanted:
             return cls(wanted=tree_of(wanted, type_))
         return cls(unwanted=tree_of(unwanted, type_)) if unwanted else cls()
 
     def shows(self, name: str) -> bool:
-        """Whether answers may have this attribute at all."""
+        """Whether answers may contain this attribute."""
         if self.wanted is not None:
             return name in self.wanted
         return self.unwanted is None or self.unwanted.get(name, {}) is not None

@@ -1,4 +1,4 @@
-"""Filters that are read in another way: to the letter by a strict server, and in lists of several resource types."""
+"""Other ways to read filters: strictly, and in lists of several resource types."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from domain.lists.terms import CONSTANTS, operator_of
 
 
 def parse(text: str, names: Names, *, strict: bool) -> Filter:
-    """The filter of a text. With `strict` all names are known, and the text keeps to the grammar to the letter.
+    """Parse a filter. With `strict`, unknown names and deviations from the grammar are refused.
 
     Raises `Malformed`.
     """
@@ -39,7 +39,7 @@ class StrictNames:
 
 @dataclass(frozen=True, slots=True)
 class StrictTerm:
-    """A term that takes the literals of JSON only: true without quotes, in lower case."""
+    """A term that accepts only the literals of JSON: true in lower case, without quotes."""
 
     term: Term
 
@@ -63,7 +63,8 @@ class StrictTerm:
 
 @dataclass(frozen=True, slots=True)
 class NamesAmongOthers:
-    """The attributes of one resource type in a list of several: those of the others have no value (section 3.4.2.1)."""
+    """The names of one resource type in a list of several. Attributes of the other types have no value (RFC 7644,
+    section 3.4.2.1)."""
 
     names: Names
     others: Collection[ResourceType]

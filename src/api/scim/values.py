@@ -1,7 +1,7 @@
-"""Values as their attributes declare them: from what clients send to what is stored.
+"""The values of attributes: from what clients send to what is stored.
 
-Clients differ, so a value that can be meant in one way only is taken: "True" for true, an object for a list of one,
-a bare id for an object with a value. Unknown names are ignored. With `strict` all of these are refused. Read-only
+Clients differ, so a value that can have only one meaning is accepted: "True" for true, an object for a list of one, a
+single id for an object with a value. Unknown names are ignored. With `strict` all of these are refused. Read-only
 attributes are ignored (RFC 7644, sections 3.3 and 3.5.1).
 """
 
@@ -15,7 +15,7 @@ from api.scim.schemas.resources import ResourceType
 from domain.values import flaw_in
 
 Resource = dict[str, Any]
-"""A resource by its names as the schemas spell them: what a client can write, without what is unassigned."""
+"""A resource as JSON, with names as in the schemas. It has all writable attributes that are assigned."""
 
 COUNTRY: Final = re.compile("[A-Z]{2}", re.IGNORECASE)
 TRUTHS: Final = {"true": True, "false": False}
@@ -23,7 +23,7 @@ BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0
 
 
 def resource_in(body: object, type_: ResourceType, *, strict: bool) -> Resource:
-    """The resource of the body of a POST or a PUT. Raises `Refused`."""
+    """The resource in the body of a POST or a PUT. Raises `Refused`."""
     members = object_of(body)
     if strict:
         require_own_schemas(members, type_)
@@ -50,7 +50,7 @@ def require_required(resource: Resource, type_: ResourceType) -> None:
 
 
 def is_not_stored(attribute: Attribute) -> bool:
-    """Whether what clients write of it is ignored. The schemas follow from the other attributes."""
+    """Whether values from clients are ignored. `schemas` is computed from the other attributes."""
     return attribute.is_read_only or attribute.mutability == "writeOnly" or attribute.name == "schemas"
 
 
@@ -61,7 +61,7 @@ def object_of(body: object) -> Mapping[str, Any]:
 
 
 def require_schemas(body: Mapping[str, Any], *wanted: str) -> None:
-    """Raises `Refused` unless the body names these schemas. Only asked for by `strict`."""
+    """Raises `Refused` if the body does not name these schemas. Called only with `strict`."""
     named = schemas_named_in(body)
     for each in wanted:
         if each.lower() not in named:
@@ -69,13 +69,13 @@ def require_schemas(body: Mapping[str, Any], *wanted: str) -> None:
 
 
 def schemas_named_in(body: Mapping[str, Any]) -> Sequence[str]:
-    """In lower case."""
+    """The names of the schemas in a body, in lower case."""
     named = next((value for name, value in body.items() if name.lower() == "schemas"), None)
     return [each.lower() for each in named if isinstance(each, str)] if isinstance(named, list) else []
 
 
 def require_own_schemas(body: Mapping[str, Any], type_: ResourceType) -> None:
-    """Raises `Refused` unless the body names the schemas of its attributes, each once, and no other."""
+    """Raises `Refused` unless the body names exactly the schemas of its attributes, each once."""
     extensions = {each.id.lower(): each.id for each in type_.extensions}
     require_schemas(body, type_.schema.id, *(id for lower, id in extensions.items() if lower in map(str.lower, body)))
     given = schemas_named_in(body)
@@ -84,13 +84,13 @@ def require_own_schemas(body: Mapping[str, Any], type_: ResourceType) -> None:
 
 
 def ignore_unknown(*, strict: bool) -> None:
-    """What to do about an attribute that no schema has. Raises `Refused` if that is an error."""
+    """Ignore an attribute that is in no schema. With `strict`, raises `Refused`."""
     if strict:
         raise invalid_syntax("An attribute is not in the schemas of this resource type.")
 
 
 def clean(attribute: Attribute, value: Any, *, strict: bool) -> Any:
-    """The value in its stored form; None if it is unassigned: null, or empty. Raises `Refused`."""
+    """The value in its stored form. None if it is unassigned, which means null or empty. Raises `Refused`."""
     if value is None:
         return None
     if not attribute.multi:
@@ -131,7 +131,7 @@ def clean_parts(attribute: Attribute, value: Any, *, strict: bool) -> Any:
 
 
 def members_of(attribute: Attribute, value: Any, *, strict: bool) -> Mapping[str, Any]:
-    """The members of a complex value. A bare scalar stands for its `value`."""
+    """The members of a complex value. A scalar stands for an object with this `value`."""
     if isinstance(value, Mapping):
         return value
     if strict or "value" not in attribute.parts or isinstance(value, list):
@@ -140,7 +140,7 @@ def members_of(attribute: Attribute, value: Any, *, strict: bool) -> Mapping[str
 
 
 def in_order(attribute: Attribute, value: Resource) -> Resource:
-    """The parts in the order of the schema, so that the same value is the same JSON."""
+    """The parts in the order of the schema, so that the same value is always the same JSON."""
     return {part.name: value[part.name] for part in attribute.parts.values() if part.name in value}
 
 
@@ -171,7 +171,7 @@ def is_primary(value: object) -> bool:
 
 
 def with_one_primary(values: Sequence[Resource], before: Sequence[Resource]) -> list[Resource]:
-    """The values, of which those that were primary before are so no more if another one has become so."""
+    """The values. If another one has become primary, those that were primary before are no longer."""
     was = [each for each in before if is_primary(each)]
     new = [each for each in values if is_primary(each) and each not in was]
     if not new:

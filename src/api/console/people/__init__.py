@@ -1,1 +1,1 @@
-"""People in the console: the list, the page of one, and what happened to them."""
+"""People in the console: the list, the page of a person, and the history."""

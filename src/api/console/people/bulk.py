@@ -1,6 +1,6 @@
-"""Many people at once: suspend, activate, delete or restore those who were chosen, or all who match.
+"""Many people at once: suspend, activate, delete or restore the selected people, or all who match.
 
-That has to be confirmed.
+Each action has to be confirmed.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from domain.users import Status
 from services.users import UserService
 
 AT_ONCE: Final = 500
-"""How many are written in one unit of work: meanwhile nobody else can write on SQLite."""
+"""How many people are written in one unit of work. On SQLite nobody else can write meanwhile."""
 
 CHOSEN: Final = "user "
 
@@ -38,7 +38,7 @@ class Bulk:
 
 
 async def restore(users: UserService, ids: Collection[int]) -> Committed[int]:
-    """Restore these together. If others have identifiers of some of them now, restore all but those."""
+    """Restore these people together. If others have identifiers of some of them now, restore all except those."""
     try:
         return await users.restore_many(ids)
     except Conflict:
@@ -58,7 +58,7 @@ ACTIONS: Final[Mapping[str, Bulk]] = {
 
 
 async def ask(request: Request) -> Response:
-    """Say how many, and ask once more."""
+    """Show how many people there are, and ask for a confirmation."""
     form: Form = request.state.form
     action, search = action_in(form), search_in(form)
     if "everyone" in form:

@@ -1,4 +1,4 @@
-"""The list of people: searched while one types, and exported as it is filtered."""
+"""The list of people, with a search while typing, and the export of the filtered list."""
 
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
@@ -32,10 +32,10 @@ def users_of(request: Request) -> UserService:
 
 
 async def list_users(request: Request) -> Response:
-    """With `rows`, only what was found: it takes the place of what the page shows.
+    """The list of people. With `rows`, only the found people, which replace those on the page.
 
-    If the search is not finished quickly, only the people with exactly the text are shown. If the count is not, only
-    that is left out.
+    If the search takes too long, only people with exactly this text are shown. If the count takes too long, it is left
+    out.
     """
     search, fault, count = Search.of(request.query_params), "", None
     found: Page[User] | None = None
@@ -77,7 +77,7 @@ async def list_users(request: Request) -> Response:
 
 
 def done_in(request: Request) -> str:
-    """What was just done to many, to say so."""
+    """The message about what was just done to many people."""
     many, what, left = (request.query_params.get(name) for name in ("many", "done", "left"))
     said = f"{number(many, 0):,} {what}." if many and what in DONE else ""
     if said and left and number(left, 0):
@@ -88,12 +88,12 @@ def done_in(request: Request) -> str:
 
 
 async def count_of(request: Request, search: Search) -> int:
-    """How many are found; with `COUNTED` + 1 it stops."""
+    """How many people are found. Counting stops at `COUNTED` + 1."""
     return await users_of(request).count(search.filter, hidden=search.hidden, most=COUNTED + 1)
 
 
 async def export_users(request: Request) -> Response:
-    """Everybody who matches, in the state of one moment."""
+    """All people who match, as they are at one moment, as a file."""
     format = request.path_params["format"]
     if format not in FORMATS:
         raise Malformed("There is no such format.")

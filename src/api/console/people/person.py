@@ -1,4 +1,4 @@
-"""The page of one person, with what can be done about it."""
+"""The page of one person, and the actions on it."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ async def create_user(request: Request) -> Response:
 
 
 async def show_user(request: Request) -> Response:
-    """A deleted user is shown too, with the way back."""
+    """The page of a person. A deleted person is shown too, and can be restored."""
     user = await users_of(request).get(id_of(request), hidden=True)
     return await user_page(request, user)
 
@@ -73,7 +73,7 @@ async def edit_user(request: Request) -> Response:
 
 
 async def save_user(request: Request) -> Response:
-    """An edit of an older version is not stored: both are shown, to choose."""
+    """Store an edit. If it was made on an older version, it is not stored, and both versions are shown."""
     form: Form = request.state.form
     users, id = users_of(request), id_of(request)
     user = await users.get(id)
@@ -121,7 +121,7 @@ async def restore(_: Request, users: UserService, id: int) -> None:
 async def erase(request: Request, users: UserService, id: int) -> None:
     user = await users.get(id, hidden=True)
     if request.state.form.get("name", "").strip() != user.name:
-        raise Invalid([Fault("/name", "not_allowed", "Type the name exactly, to erase this person for ever.")])
+        raise Invalid([Fault("/name", "not_allowed", "Type the name exactly to erase this person permanently.")])
     await users.purge(id)
 
 
@@ -154,7 +154,8 @@ def form_with(user: User) -> dict[str, str]:
 
 
 def profile_in(form: Form) -> dict[str, Any]:
-    """The profile that a form has. Raises `Invalid` if the attributes are not JSON: the rules check the rest."""
+    """The profile in a form. Raises `Invalid` if the attributes are not JSON. The rules of the domain check everything
+    else."""
     try:
         attributes = json.loads(form.get("attributes", "") or "{}")
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What somebody searches for among people: by a text, by status, by an attribute; and what is shown of them."""
+"""A search among people: by a text, by status, by an attribute, and with chosen columns."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -43,17 +43,19 @@ ATTRIBUTES: Final = "attributes."
 
 
 def matching(text: str, operator: str = "co") -> Filter:
-    """Whoever has this text in a name or an identifier; with `eq`, whoever has it as one, which indexes find."""
+    """A filter for people who have this text in their name or an identifier. With `eq` it is the whole value, found by
+    indexes."""
     return parse_filter(" or ".join(f"{field} {operator} {json.dumps(text)}" for field in SEARCHED), FIELDS)
 
 
 async def named(users: UserService, text: str, among: Filter | None, hidden: Hidden = Hidden.NO) -> Sequence[User]:
-    """Some of those whose name or identifier is this text."""
+    """Some people whose name or identifier is exactly this text."""
     return (await users.list(filter=every([matching(text, "eq"), among]), hidden=hidden, limit=NAMED)).items
 
 
 def with_attribute(text: str) -> Filter:
-    """Whoever has an attribute such as `team=Sales` or `team.floor=3`; with any value, if none is named.
+    """A filter for people who have an attribute such as `team=Sales` or `team.floor=3`, or with any value if none is
+    given.
 
     Raises `Malformed`.
     """
@@ -69,7 +71,7 @@ def with_attribute(text: str) -> Filter:
 
 
 def is_scalar(text: str) -> bool:
-    """Whether this is a number, true or false: then it may be meant so, or as the text that it is."""
+    """Whether this is a number, true or false. Then it is searched both as such a value and as a text."""
     try:
         return isinstance(json.loads(text), bool | int | float)
     except ValueError:
@@ -83,7 +85,7 @@ class Search:
     attribute: str
     sort: str
     columns: tuple[str, ...]
-    """Fields, and attributes by their paths."""
+    """The columns: fields, and attributes by their paths."""
 
     @classmethod
     def of(cls, asked: QueryParams) -> Self:
@@ -100,7 +102,7 @@ class Search:
 
     @property
     def chosen(self) -> Filter | None:
-        """Without the text. Raises `Malformed`."""
+        """The filter without the text. Raises `Malformed`."""
         status = self.status if self.status in tuple(Status) else None
         return every(
             [
@@ -115,7 +117,7 @@ class Search:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it leaves anybody out, except for the deleted."""
+        """Whether the search excludes anybody, except for deleted people."""
         return bool(self.q or self.status or self.attribute)
 
     @property
@@ -134,7 +136,7 @@ def label_of(column: str) -> str:
 
 
 def cell_of(user: User, column: str) -> object:
-    """What a column shows of a user."""
+    """The value of a user in a column."""
     if not column.startswith(ATTRIBUTES):
         return getattr(user, column)
     value: JsonValue = user.attributes

@@ -1,4 +1,4 @@
-"""What happened to a person, and the ways back: undo one change, or restore a version."""
+"""The history of a person: undoing one change, or going back to a version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ PROFILE: Final = profile_of(NewUser)
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Some changes about a person, the newest first, and the number to go on before, if there are older ones."""
+    """Some changes about a person, the newest first, and the number before which older ones continue, if there are
+    any."""
 
     changes: Sequence[Change]
     older: int | None
@@ -32,7 +33,7 @@ class History:
         return change.kind == User.kind and change.action is Action.UPDATED and change.before is not None
 
     def can_restore(self, number: int) -> bool:
-        """Whether a later change altered the profile: else it is the present version."""
+        """Whether a later change altered the profile. Otherwise this is the present version."""
         change = self.changes[number]
         is_latest = self.is_newest and not any(each.kind == User.kind for each in self.changes[:number])
         return change.kind == User.kind and change.after is not None and not is_latest
@@ -43,7 +44,7 @@ def changes_of(request: Request) -> ChangeService:
 
 
 async def history(request: Request, id: int) -> History:
-    """Empty for who may not read it."""
+    """The history of a person. Empty if the session may not read it."""
     if not request.state.session.may("changes:read"):
         return History((), None, is_newest=True)
     before = number(request.query_params.get("before"), MAX_ID)
@@ -53,7 +54,7 @@ async def history(request: Request, id: int) -> History:
 
 
 async def undo(request: Request, users: UserService, id: int) -> None:
-    """Give the fields that a change altered the values that they had before it."""
+    """Undo a change: give the fields that it altered their values from before."""
     change = await change_in(request, id)
     if change.before is None:
         raise Malformed("There is nothing from before this change.")
@@ -61,7 +62,7 @@ async def undo(request: Request, users: UserService, id: int) -> None:
 
 
 async def restore_version(request: Request, users: UserService, id: int) -> None:
-    """Give all fields the values that they had after a change: every later one is undone."""
+    """Go back to a version: give all fields the values that they had after a change."""
     change = await change_in(request, id)
     if change.after is None:
         raise Malformed("The values of this version were erased.")
@@ -93,7 +94,7 @@ async def become(users: UserService, id: int, values: JsonObject) -> None:
 
 
 def difference(user: User, wanted: Mapping[str, Any]) -> JsonObject:
-    """The merge patch (RFC 7396) that gives a user these values. Attributes that are left out are removed."""
+    """The merge patch (RFC 7396) that gives a user these values. Attributes that are not among them are removed."""
     patch = {name: value for name, value in wanted.items() if plain(getattr(user, name)) != plain(value)}
     if isinstance(patch.get("attributes"), dict):
         patch["attributes"] = merge_patch_to(user.attributes, patch["attributes"])

@@ -1,1 +1,2 @@
-"""Users and groups over SCIM: the endpoints, how a resource is made of an entity, what lists are filtered by."""
+"""Users and groups in SCIM: the endpoints, the translation of entities into resources, and the attributes in
+filters."""

@@ -1,4 +1,4 @@
-"""What lists of groups are filtered and sorted by."""
+"""The attributes by which lists of groups are filtered and sorted."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,12 +13,12 @@ from domain.lists.filters import Comparison, Filter, Operator
 from domain.lists.grammar import Names, Term, Token
 
 KIND: Final = Field("kind", Kind.EXACT)
-"""Of a member: which kind of entity it is."""
+"""The kind of a member."""
 
 
 def column(name: str, field: str, **options: Any) -> Term:
     steps = GROUPS.steps_to(name)
-    assert steps is not None  # noqa: S101  # names of this module
+    assert steps is not None  # noqa: S101  # the names are from this module
     return Column(steps[-1], FIELDS[field], **{"convert": same, **options})
 
 
@@ -33,7 +33,7 @@ COLUMNS: Final[Mapping[Path, Term]] = {
 IS_KIND: Final[Mapping[str, Filter]] = {
     type_.name.lower(): Comparison(KIND, Operator.EQ, kind) for kind, type_ in KINDS.items()
 }
-"""That a member is of this type."""
+"""Filters for the type of a member."""
 
 MEMBERS_IN: Final = Relation(
     MEMBER,

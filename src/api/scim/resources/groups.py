@@ -1,7 +1,7 @@
 """/Groups: a group of the directory with its members (RFC 7643, section 4.2).
 
-Members are rows of their own in the directory, so a change of them is never a change of the whole group: a patch says
-who is to be added, and who is to be removed.
+In the directory each member is a separate row. So a change of members never writes the whole group: a patch is
+translated into members to add and members to remove.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from services.provisioning import ProvisioningService
 
 
 def resource_of(group: Group) -> Resource:
-    """Without its members."""
+    """The resource of a group, without its members."""
     external = {} if group.external_id is None else {"externalId": group.external_id}
     return {"displayName": group.name, **external}
 
@@ -115,7 +115,8 @@ async def replace_group(call: Call) -> Response:
 
 
 async def patch_group(call: Call) -> Response:
-    """204, so that the answer does not grow with the group, unless the client asks for attributes."""
+    """Change a group. The answer is a 204, so that it does not grow with the group, unless the client asks for
+    attributes."""
     own, members = patch_of(operations_in(await call.body(), GROUPS, strict=call.strict), strict=call.strict)
 
     def after(group: Group) -> Group:

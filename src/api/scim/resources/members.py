@@ -1,4 +1,4 @@
-"""Members of groups as clients name, add and remove them."""
+"""The members of groups in requests."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -49,7 +49,7 @@ def kind_in(value: Mapping[str, Any]) -> str:
 
 
 def patch_of(operations: Sequence[Operation], *, strict: bool) -> tuple[Sequence[Operation], MembersPatch]:
-    """The operations on the group itself, and what all others do to its members."""
+    """The operations on the group itself, and the effect of all other operations on its members."""
     own, members = [], MembersPatch()
     for each in operations:
         if each.target is None or each.target.steps[0] is not MEMBER:
@@ -61,7 +61,7 @@ def patch_of(operations: Sequence[Operation], *, strict: bool) -> tuple[Sequence
 
 def patched_members(before: MembersPatch, operation: Operation, *, strict: bool) -> MembersPatch:
     target = operation.target
-    assert target is not None  # noqa: S101  # only such operations come here
+    assert target is not None  # noqa: S101  # only operations with a target come here
     if len(target.steps) > 1 or target.part is not None:
         raise unchangeable(f"members.{target.steps[-1].name if target.part is None else target.part.name}")
     op = Op.REMOVE if operation.value is None else operation.op
@@ -77,7 +77,8 @@ def patched_members(before: MembersPatch, operation: Operation, *, strict: bool)
 
 
 def selected(before: MembersPatch, op: Op, selector: Filter) -> MembersPatch:
-    """What an operation does to the members that a filter selects. By their ids they are found without the others."""
+    """The effect of an operation on the members that a filter selects. If it selects by id, the other members need not
+    be read."""
     if op is Op.REPLACE:
         raise unchangeable("A member")
     selector = without_addresses(selector)
@@ -88,7 +89,7 @@ def selected(before: MembersPatch, op: Op, selector: Filter) -> MembersPatch:
 
 
 def without_addresses(selector: Filter) -> Filter:
-    """The same filter, with the type and the id of a member in place of its whole address."""
+    """The same filter, with the URL of a member replaced by its type and id."""
     match selector:
         case Comparison(operator=Operator.EQ, value=value, path=("$ref",)):
             _, endpoint, id = f"//{value}".rsplit("/", 2)
@@ -107,9 +108,9 @@ def equal(part: str, value: str) -> Filter:
 
 
 def named_by(selector: Filter) -> AbstractSet[Subject] | None:
-    """The members that a filter names by their ids: the user and the group of an id, unless it names a type.
+    """The members that a filter names by id: the user and the group with this id, unless it names a type.
 
-    None if it selects members in another way.
+    None if the filter selects members in another way.
     """
     match selector:
         case Or(parts):
@@ -125,7 +126,7 @@ def named_by(selector: Filter) -> AbstractSet[Subject] | None:
 
 
 def is_selected(selector: Filter, member: Subject) -> bool:
-    """Whether a filter selects a member. Of its address only the end is known: the rest is the caller's."""
+    """Whether a filter selects a member. Only the end of its URL is known here: the beginning depends on the caller."""
     kind, id = member
     of_kind = KINDS[kind]
     element = {"value": str(id), "$ref": location(of_kind, "", id), "type": fold(of_kind.name)}

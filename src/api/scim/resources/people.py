@@ -1,7 +1,7 @@
-"""Users of the directory as users of SCIM, and back (RFC 7643, section 4.1).
+"""The translation between users of the directory and users of SCIM (RFC 7643, section 4.1).
 
-A field of the user holds what it can: `userName`, `externalId`, `active`. The record has the rest (`domain.scim`). What
-REST shows and what SCIM shows agree, because both are read from the same user.
+`userName`, `externalId` and `active` are stored in fields of the user. The record has all other attributes
+(`domain.scim`). REST and SCIM agree, because both read the same user.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from domain.users import NAME, NewUser, Status, User
 from domain.values import JsonObject
 
 HELD: Final = ("userName", "externalId", "active")
-"""The attributes that a field of the user holds whole."""
+"""The attributes that are completely stored in a field of the user."""
 
 
 def username_of(user: User) -> str:
-    """SCIM needs a `userName`. For a user without a username it is the id, which nobody can mistake for a person."""
+    """SCIM requires a `userName`. For a user without a username it is the id."""
     return str(user.id) if user.username is None else user.username
 
 
@@ -41,24 +41,24 @@ def record_shown(user: User) -> Mapping[str, Any]:
 
 
 def is_active_unassigned(user: User) -> bool:
-    """Whether a client removed `active`. Such a user is active, and SCIM does not show it."""
+    """Whether a client has removed `active`. Such a user is active, and SCIM does not show the attribute."""
     return user.scim is not None and "active" in user.scim
 
 
 def record_of(resource: Resource) -> JsonObject:
-    """What is stored as the record. It is never empty, so it also says that SCIM made the user."""
+    """The record to store. It is never empty, so it also marks users that SCIM has created."""
     record = {name: value for name, value in resource.items() if name not in HELD}
     unassigned = {} if "active" in resource else {"active": None}
     return {"schemas": USERS.schemas_of(resource), **in_order(record), **unassigned}
 
 
 def in_order(resource: Mapping[str, Any]) -> Resource:
-    """In the order of the schema: so the same resource is the same JSON."""
+    """The attributes in the order of the schema, so that the same resource is always the same JSON."""
     return {each.name: resource[each.name] for each in USERS.attributes.values() if each.name in resource}
 
 
 def new_user(resource: Resource) -> NewUser:
-    """The user to be created. Active, if nothing else is said. Raises `Invalid`."""
+    """The user to create. It is active unless the resource says otherwise. Raises `Invalid`."""
     given = {"active": True, **resource}
     return NewUser(
         name=name_of(given, given["userName"], NAME.max),
@@ -71,7 +71,7 @@ def new_user(resource: Resource) -> NewUser:
 
 
 def changed(user: User, resource: Resource) -> User:
-    """The user after a write by SCIM. A field changes only if the attribute did that it holds. Raises `Invalid`."""
+    """The user after a write through SCIM. A field changes only if its attribute has changed. Raises `Invalid`."""
     before = resource_of(user)
     if resource == before:
         return user

@@ -1,4 +1,4 @@
-"""What lists of users are filtered and sorted by."""
+"""The attributes by which lists of users are filtered and sorted."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ TAG: Final = re.compile(r'W/"([1-9][0-9]{0,15})"')
 
 
 def version_of(tag: Value) -> Value | None:
-    """The version that an entity tag names."""
+    """The version in an entity tag."""
     found = TAG.fullmatch(str(tag))
     return int(found[1]) if found else None
 
@@ -35,9 +35,9 @@ def status_of(value: Value) -> Value:
 
 
 def column(name: str, field: str, **options: Any) -> Term:
-    """The attribute of this name in a field of the user."""
+    """The attribute with this name, which is stored in a field of the user."""
     steps = USERS.steps_to(name)
-    assert steps is not None  # noqa: S101  # names of this module
+    assert steps is not None  # noqa: S101  # the names are from this module
     return Column(steps[-1], FIELDS[field], **{"convert": same, **options})
 
 
@@ -65,9 +65,9 @@ SORTED_BY: Final[Mapping[Path, Field]] = {
 
 
 def field_of(steps: Steps) -> Field | None:
-    """What lists are sorted by for an attribute: a field of the user, or a string in the record.
+    """The field by which lists are sorted for an attribute: a field of the user, or a string in the record.
 
-    Of many values the primary one counts, or else the first (RFC 7644, section 3.4.2.3).
+    If there are many values, the primary one is used, or otherwise the first one (RFC 7644, section 3.4.2.3).
     """
     path = tuple(each.name for each in steps)
     if path in SORTED_BY:
@@ -111,7 +111,7 @@ def member_of(steps: Steps) -> Term:
 
 
 class UserName(Column):
-    """A user without a username has its id as `userName`: it is found by the whole of it."""
+    """The `userName`. A user without a username has its id as `userName`, and is found by the whole id only."""
 
     def present(self) -> Filter:
         return Present(FIELDS["id"])
@@ -127,7 +127,7 @@ class UserName(Column):
 
 
 class Schemas(Member):
-    """A user whom SCIM never wrote to has no record, and the schema of users."""
+    """The `schemas`. A user that SCIM never wrote has no record, and has the schema of users."""
 
     def present(self) -> Filter:
         return Present(FIELDS["id"])
@@ -139,7 +139,7 @@ class Schemas(Member):
 
 @dataclass(frozen=True)
 class Mirrored(Member):
-    """An attribute of the record that a user without a record has in a field."""
+    """An attribute of the record. For users without a record its value comes from a field."""
 
     mirror: Field = field(kw_only=True)
 
@@ -196,11 +196,11 @@ SPECIAL: Final[Mapping[str, Callable[[Steps], Term]]] = {
     "meta": about_it,
     "groups": in_groups,
 }
-"""Attributes that are neither whole in a column nor only in the record."""
+"""Attributes that are neither completely in a column nor only in the record."""
 
 
 def mirrored(filter: Filter, field: Field) -> Filter:
-    """A filter on an attribute of the record as one on the field: one value, the primary one."""
+    """Translates a filter on an attribute of the record into a filter on the field, which has one primary value."""
     match filter:
         case Not(part):
             return Not(mirrored(part, field))

@@ -38,7 +38,7 @@ def shown_group(group: Group, base: str) -> Mapping[str, str]:
 
 
 async def all_shown(call: Call, users: Sequence[User], projection: Projection) -> list[Mapping[str, Any]]:
-    """The users with their groups, if the caller may read those."""
+    """The users, with their groups if the caller may read groups."""
     is_asked = projection.shows("groups") and call.sees_groups and users
     groups = await call.groups.groups_of([each.id for each in users]) if is_asked else {}
     return [shown(each, groups.get(each.id, ()), call.base, projection) for each in users]
@@ -76,7 +76,8 @@ async def get_user(call: Call) -> Response:
 
 
 async def replace_user(call: Call) -> Response:
-    """What the body leaves out is unassigned, except for `active`: nobody is let in again by leaving it out."""
+    """Replace a user. Attributes that the body leaves out are removed, except for `active`: leaving it out must not
+    reactivate a suspended user."""
     resource = resource_in(await call.body(), USERS, strict=call.strict)
 
     def replaced(user: User) -> User:

@@ -1,4 +1,4 @@
-"""The attributes that schemas are made of (RFC 7643, sections 2 and 7)."""
+"""The attributes of schemas (RFC 7643, sections 2 and 7)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Attribute:
         return self.mutability == "readOnly"
 
     def described(self) -> dict[str, Any]:
-        """As /Schemas shows it."""
+        """The attribute in the form of /Schemas."""
         shown: dict[str, Any] = {"name": self.name, "type": self.type}
         if self.parts:
             shown["subAttributes"] = [each.described() for each in self.parts.values()]

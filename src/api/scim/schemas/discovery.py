@@ -1,4 +1,4 @@
-"""What discovery tells of itself: the schemas of RFC 7643, sections 5 to 7, and all of them by their URNs."""
+"""The schemas of discovery itself (RFC 7643, sections 5 to 7), and all schemas by their URNs."""
 
 from typing import Final
 
@@ -115,4 +115,4 @@ OF_RESOURCES: Final = (USER_SCHEMA, ENTERPRISE_SCHEMA, GROUP_SCHEMA)
 
 
 SCHEMAS: Final = {each.id: each for each in (*OF_RESOURCES, CONFIG_SCHEMA, RESOURCE_TYPE_SCHEMA, SCHEMA_SCHEMA)}
-"""Those of discovery itself are described too, each by its URN."""
+"""All schemas by URN, including those of discovery itself."""

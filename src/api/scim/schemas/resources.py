@@ -1,4 +1,4 @@
-"""The schemas of users and of groups: what Roster keeps of them (RFC 7643, sections 3 and 4)."""
+"""The schemas of users and groups, with the attributes that Roster stores (RFC 7643, sections 3 and 4)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -123,18 +123,19 @@ COMMON: Final = by_name((
         shown("version", "Its entity tag.", exact=True),
     ),
 ))  # fmt: skip
-"""The attributes of every resource (RFC 7643, section 3.1), which no schema lists."""
+"""The attributes that all resources have (RFC 7643, section 3.1). They are not in the schemas."""
 
 
 Steps = tuple[Attribute, ...]
-"""An attribute, with those before it that lead to it: an extension, a complex attribute."""
+"""An attribute, after the extension and the complex attribute that contain it, if there are such."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceType:
-    """A kind of resource. `attributes` has, by lower-case name, the common ones, those of its schema, and extensions.
+    """A kind of resource. `attributes` are, by lower-case name, the common attributes, those of its schema, and its
+    extensions.
 
-    An extension is a complex attribute with the URN of its schema as its name.
+    An extension is a complex attribute whose name is the URN of its schema.
     """
 
     name: str
@@ -151,7 +152,8 @@ class ResourceType:
         return cls(name, endpoint, description, schema, extensions, attributes)
 
     def steps_to(self, name: str) -> Steps | None:
-        """The attribute of a name in the notation of RFC 7644, section 3.10, in any case; None if there is none."""
+        """The attribute with this name in the notation of RFC 7644, section 3.10, in upper or lower case; None if there
+        is none."""
         lower = name.lower().removeprefix(f"{self.schema.id.lower()}:")
         for extension in self.extensions:
             urn = extension.id.lower()
@@ -162,12 +164,12 @@ class ResourceType:
         return None if attribute is None else walked((attribute,), rest)
 
     def schemas_of(self, resource: Mapping[str, Any]) -> list[str]:
-        """The URNs of the schemas that a resource has attributes of."""
+        """The URNs of all schemas of which the resource has attributes."""
         return [self.schema.id, *(each.id for each in self.extensions if each.id in resource)]
 
 
 def walked(steps: Steps, path: str) -> Steps | None:
-    """The steps, and those of a path of lower-case names behind them; None if it leads nowhere."""
+    """The steps extended by a path of lower-case names; None if there is no such attribute."""
     for name in path.split(".") if path else ():
         part = steps[-1].parts.get(name)
         if part is None:
