@@ -65,8 +65,8 @@ async def serve_alone(settings: Settings, fd: int | None = None) -> None:
     try:
         await require_key_unless_local(container)
         with listen(settings, fd) as listener:
-            announce(settings, listener, container.database(), await console_path(container))
             app = long_lived_app(container, settings)
+            announce(settings, listener, container.database(), await console_path(container))
             await Server(config_of(settings, app)).serve(sockets=together(listener))
     finally:
         await units.stop()
