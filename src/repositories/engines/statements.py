@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.values import MAX_ID
+from repositories.engines.json_rows import ROWS
 from repositories.engines.schema import Iso, read_json
 
 Parameters = Mapping[str, Any]
@@ -59,6 +60,9 @@ class Prepared:
     documents: Sequence[int]
     """The columns that contain JSON."""
 
+    gives_many: bool
+    """Whether it may give more than one row, as far as its parameters tell: a limit, or rows."""
+
     def arguments(self, parameters: Parameters | None) -> list[Any]:
         values = {**self.defaults, **parameters} if parameters else self.defaults
         return [bind(values[name]) if bind else values[name] for name, bind in self.order]
@@ -77,6 +81,9 @@ class Prepared:
         """Whether the rows have so much JSON that decoding it takes a millisecond or more."""
         return any(sum(map(len, filter(None, map(itemgetter(each), rows)))) > LARGE for each in self.documents)
 
+
+MANY: Final = {"limit", ROWS}
+"""Parameters of statements that may give many rows."""
 
 COMPOSED: Final = "composed"
 """The execution option of statements that are composed for a client's filter or sort. There are very many of these."""
@@ -113,6 +120,7 @@ def compiled(statement: Any, dialect: sa.Dialect, columns: Sequence[str] | None 
         order=[(name, binders[name]) for name in result.positiontup or ()],
         readers=readers,
         documents=[index for index, reader in readers if reader is read_json],
+        gives_many=not MANY.isdisjoint(result.binds),
     )
 
 

@@ -281,6 +281,23 @@ async def test_a_read_is_answered_while_a_slow_one_of_its_batch_is_under_way(
     assert await slow == [(1,)]
 
 
+async def test_a_read_is_answered_before_one_of_many_rows_of_its_batch_begins(
+    sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories.engines.sqlite.connection, "KEPT_BACK_S", 1000)
+    assert sqlite._reading is not None
+    halt = Halt(holds=True)
+    await sqlite._reading.create_function("halt", 0, halt)
+    quick = asyncio.ensure_future(sqlite.reader.fetch(sa.select(sa.literal(1))))
+    many = sa.select(sa.func.halt(type_=sa.Integer())).limit(sa.bindparam("limit"))
+    slow = asyncio.ensure_future(sqlite.reader.fetch(many, {"limit": 100}))
+
+    assert await quick == [(1,)]
+    assert not slow.done()
+    halt.go_on()
+    assert await slow == [(1,)]
+
+
 async def test_a_read_that_fails_fails_alone(sqlite: SqliteDatabase) -> None:
     broken: sa.Select[Any] = sa.select(sa.column("nothing"))
     found = await asyncio.gather(

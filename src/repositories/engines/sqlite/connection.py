@@ -28,8 +28,8 @@ BUSY_AGAIN_S: Final = 0.005
 
 INTERRUPT_EVERY_S: Final = 0.01
 KEPT_BACK_S: Final = 0.001
-"""How long the results of a batch wait for the next read of the batch. Waking the event loop for each would cost as
-much as a read."""
+"""How long the results of a batch wait for the next quick read of the batch. Waking the event loop for each would cost
+as much as a read. They do not wait for a read that may be long."""
 
 
 class Job(Generic[T]):
@@ -39,7 +39,8 @@ class Job(Generic[T]):
     takes milliseconds, and while a writer waits for it, all other writers wait too.
     """
 
-    def __init__(self, work: Work[T]) -> None:
+    def __init__(self, work: Work[T], *, is_long: bool = False) -> None:
+        self.is_long = is_long
         self._work = work
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Event | None = None
@@ -106,13 +107,13 @@ class Connection(aiosqlite.Connection):
         """Read on a shared connection. If the task is cancelled, the statement still runs to its end."""
         return await self.submit(work).result
 
-    async def read_batched(self, work: Work[T]) -> T:
+    async def read_batched(self, work: Work[T], *, is_long: bool = False) -> T:
         """The same for a short read: all reads of one iteration of the event loop are one job.
 
         Otherwise the two threads compete for the interpreter lock (GIL) at each read. That takes a fifth of the CPU of
-        a GET under load.
+        a GET under load. Results do not wait for a read of the batch that `is_long`.
         """
-        job = Job(work)
+        job = Job(work, is_long=is_long)
         if not self._batch:
             asyncio.get_running_loop().call_soon(self._submit_batch)
         self._batch.append(job)
@@ -156,13 +157,16 @@ class Connection(aiosqlite.Connection):
 
 def run_batch(jobs: Sequence[Job[Any]], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection) -> None:
     """Run the reads of a batch. Their results are returned together, but none waits long for later reads."""
-    first, began = 0, time.perf_counter()
+    began = time.perf_counter()
+    done: list[Job[Any]] = []
     outcomes: list[Outcome] = []
-    for number, job in enumerate(jobs, 1):
+    for job in jobs:
+        if done and (job.is_long or time.perf_counter() - began >= KEPT_BACK_S):
+            loop.call_soon_threadsafe(deliver_batch, done, outcomes)
+            began, done, outcomes = time.perf_counter(), [], []
         outcomes.append(job.carry_out(connection))
-        if number == len(jobs) or time.perf_counter() - began >= KEPT_BACK_S:
-            loop.call_soon_threadsafe(deliver_batch, jobs[first:number], outcomes)
-            first, began, outcomes = number, time.perf_counter(), []
+        done.append(job)
+    loop.call_soon_threadsafe(deliver_batch, done, outcomes)
 
 
 def deliver_batch(jobs: Iterable[Job[Any]], outcomes: Iterable[Outcome]) -> None:

@@ -55,17 +55,18 @@ class SqliteExecutor:
 
     async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
-        rows, are_values = await self._read(partial(fetch_rows, prepared, prepared.arguments(parameters)))
+        work = partial(fetch_rows, prepared, prepared.arguments(parameters))
+        rows, are_values = await self._read(work, is_long=prepared.gives_many)
         return rows if are_values else prepared.read(rows)
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
         return await self._read(partial(execute_many if many else execute, sql, arguments))
 
-    async def _read(self, work: Work[T]) -> T:
+    async def _read(self, work: Work[T], *, is_long: bool = False) -> T:
         self._meter.in_use("read", 1)
         try:
             with timed(self._meter, self.kind), translating_errors():
-                return await self._connection.read_batched(work)
+                return await self._connection.read_batched(work, is_long=is_long)
         finally:
             self._meter.in_use("read", -1)
 
@@ -91,7 +92,7 @@ class SqliteScanExecutor(SqliteExecutor):
         self._lock = lock
         self._timeout_s = timeout_s
 
-    async def _read(self, work: Work[T]) -> T:
+    async def _read(self, work: Work[T], *, is_long: bool = False) -> T:  # noqa: ARG002  # it shares no trip
         await self._lock.acquire()
         try:
             with timed(self._meter, self.kind), translating_errors():
@@ -110,7 +111,7 @@ class SqliteSnapshotExecutor(SqliteExecutor):
         self._limits = limits
         self._log_bytes = log_bytes
 
-    async def _read(self, work: Work[T]) -> T:
+    async def _read(self, work: Work[T], *, is_long: bool = False) -> T:  # noqa: ARG002  # it shares no trip
         if self._log_bytes() > self._limits.log_bytes:
             raise Busy("Too much was written meanwhile, so the state that this stream shows cannot be kept any longer.")
         with timed(self._meter, self.kind), translating_errors():
@@ -167,7 +168,12 @@ class SqliteTransaction(TransactionState):
     def has_begun(self) -> bool:
         return self._has_lock or bool(self._waiting)
 
-    async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
+    async def run_alone(
+        self,
+        statements: Sequence[sa.Executable],
+        parameters: Parameters,
+        together: sa.Executable | None = None,  # noqa: ARG002  # here units need nothing more to share a COMMIT
+    ) -> Rows:
         self.require_open()
         self.has_ended = True
         prepared = [prepare(statement, DIALECT, parameters) for statement in statements]
