@@ -1,6 +1,6 @@
 """Memberships over HTTP: routes. Their bodies and parameters are in `api.membership_bodies`."""
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Collection
 from typing import Annotated, Any, Final, NamedTuple, cast
 
 from fastapi import Depends, Request, Response
@@ -180,11 +180,19 @@ class MembersOf(NamedTuple):
         hidden: Hidden,  # noqa: ARG002
         after: Position | None,
         limit: int,
+        only: Collection[str],
     ) -> Awaitable[Page[Any]]:
-        return self.service.list(self.group_id, filter=filter, sort=sort, after=after, limit=limit)
+        return self.service.list(self.group_id, filter=filter, sort=sort, after=after, limit=limit, only=only)
 
-    def export(self, *, filter: Filter | None, sort: Sort, hidden: Hidden) -> AsyncGenerator[Page[Any]]:  # noqa: ARG002
-        return self.service.export(self.group_id, filter=filter, sort=sort)
+    def export(
+        self,
+        *,
+        filter: Filter | None,
+        sort: Sort,
+        hidden: Hidden,  # noqa: ARG002
+        only: Collection[str],
+    ) -> AsyncGenerator[Page[Any]]:
+        return self.service.export(self.group_id, filter=filter, sort=sort, only=only)
 
     def count(self, filter: Filter | None, *, hidden: Hidden) -> Awaitable[int]:  # type: ignore[override]  # noqa: ARG002
         return self.service.count(self.group_id, filter)

@@ -5,13 +5,13 @@ annotation. `NewUser` is a checked profile: a user to be created. `User` adds wh
 times.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from datetime import datetime
 from functools import cache
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast, get_args
 
 from domain.errors import Fault, Invalid
 from domain.references import Reference
@@ -54,6 +54,17 @@ class Entity:
     @property
     def is_hidden(self) -> bool:
         return self.hidden_since is not None and getattr(self, self.hidden_since) is not None
+
+
+E = TypeVar("E", bound=Entity)
+
+
+def part_of(entity: E, only: Collection[str]) -> E:
+    """The entity with these fields only. To ask it for another one is an AttributeError."""
+    part = object.__new__(type(entity))
+    for name in only:
+        object.__setattr__(part, name, getattr(entity, name))
+    return part
 
 
 @dataclass(frozen=True, slots=True)

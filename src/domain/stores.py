@@ -95,9 +95,13 @@ class ReadStore(Protocol[E_co]):
         after: Position | None = None,
         skip: int = 0,
         limit: int,
+        only: Collection[str] | None = None,
     ) -> Page[E_co]:
-        """The same as a page, which says whether more entities follow, and up to which change it shows the
-        directory."""
+        """The same as a page, which says whether more entities follow, and up to which change it shows the directory.
+
+        With `only`, the store reads only these fields of the entities, their ids, and what the sort compares. To ask an
+        entity for another field is an AttributeError.
+        """
         ...
 
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:

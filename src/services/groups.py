@@ -50,17 +50,25 @@ class GroupService:
         after: Position | None = None,
         skip: int = 0,
         limit: int,
+        only: Collection[str] | None = None,
     ) -> Page[Group]:
         async with self.units.reading(self.context) as work:
-            return await work.groups.page(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit)
+            return await work.groups.page(
+                filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit, only=only
+            )
 
     @streaming(Scope.GROUPS_READ)
     async def export(
-        self, *, filter: Filter | None = None, sort: Sort = BY_ID, hidden: Hidden = Hidden.NO
+        self,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
+        only: Collection[str] | None = None,
     ) -> AsyncGenerator[Page[Group]]:
         """The whole list as it was at one moment, in pages, of which there is at least one."""
         async with self.units.snapshot(self.context) as work:
-            async for page in pages_of(work.groups, filter=filter, sort=sort, hidden=hidden):
+            async for page in pages_of(work.groups, filter=filter, sort=sort, hidden=hidden, only=only):
                 yield page
 
     @operation(Scope.GROUPS_READ)

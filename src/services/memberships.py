@@ -48,22 +48,30 @@ class MembershipService:
         sort: Sort = BY_USER,
         after: Position | None = None,
         limit: int,
+        only: Collection[str] | None = None,
     ) -> Page[Membership]:
         """The members of a group, sorted by their ids unless another sort is given."""
         async with self.units.reading(self.context) as work:
             await work.groups.get(group_id)
             its = of_group(group_id, filter)
-            return await work.memberships.page(filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit)
+            return await work.memberships.page(
+                filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit, only=only
+            )
 
     @streaming(Scope.GROUPS_READ)
     async def export(
-        self, group_id: int, *, filter: Filter | None = None, sort: Sort = BY_USER
+        self,
+        group_id: int,
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_USER,
+        only: Collection[str] | None = None,
     ) -> AsyncGenerator[Page[Membership]]:
         """All members as they were at one moment, in pages, of which there is at least one."""
         async with self.units.snapshot(self.context) as work:
             await work.groups.get(group_id)
             its = of_group(group_id, filter)
-            async for page in pages_of(work.memberships, filter=its, sort=sort, hidden=Hidden.NO):
+            async for page in pages_of(work.memberships, filter=its, sort=sort, hidden=Hidden.NO, only=only):
                 yield page
 
     @operation(Scope.GROUPS_READ)

@@ -1,10 +1,14 @@
-"""Pages of lists: they say which state they show, and whether more follow."""
+"""Pages of lists: they say which state they show, and whether more follow. They have what was asked for."""
+
+from dataclasses import fields
+from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
+from domain.lists.pages import parse_sort
 from domain.lists.terms import parse_filter
-from domain.users import FIELDS, NewUser
+from domain.stores import Hidden
+from domain.users import FIELDS, NewUser, User
 from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.statements import Parameters, Rows
@@ -51,15 +55,20 @@ async def test_a_page_in_a_unit_has_what_it_wrote_and_the_last_change_before(
     assert ([each.name for each in page], page.seq) == (["Alice", "Bob"], before)
 
 
+NAMES = [each.name for each in fields(User)]
+
+
 class Counting:
     """An executor that counts what it is asked."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self.asked = 0
+        self.columns: list[Any] = []
 
-    async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+    async def fetch(self, statement: Any, parameters: Parameters | None = None) -> Rows:
         self.asked += 1
+        self.columns = list(statement.exported_columns)
         return await self._database.reader.fetch(statement, parameters)
 
     def __getattr__(self, name: str) -> object:
@@ -77,3 +86,47 @@ async def test_a_page_takes_one_statement(sqlite: SqliteDatabase, text: str | No
     page = await store.page(filter=None if text is None else parse_filter(text, FIELDS), limit=9)
 
     assert (len(page), page.seq, executor.asked) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("sort", ["id", "name", "-created_at", "status,-name", "email,-id"])
+async def test_of_what_a_page_is_asked_for_it_has_no_more_than_that_and_what_the_next_page_needs(
+    units: UnitsOfWork, users: UserService, sort: str
+) -> None:
+    for name in ("Carol", "Alice", "Bob"):
+        await users.create(NewUser(name=name, email=name if name != "Bob" else None, attributes={"a": name}))
+    order = parse_sort(sort, FIELDS)
+    only = frozenset({"username", "attributes"})
+    async with units.reading() as work:
+        whole = await work.users.page(sort=order, limit=9)
+        first = await work.users.page(sort=order, limit=1, only=only)
+        second = await work.users.page(sort=order, after=order.position(first.items[-1]), limit=9, only=only)
+    assert (first.more, second.more, first.seq) == (True, False, whole.seq)
+    had = only | {"id"} | order.names
+    for part, user in zip([*first, *second], whole, strict=True):
+        assert {name for name in NAMES if hasattr(part, name)} == had
+        assert [getattr(part, name) for name in sorted(had)] == [getattr(user, name) for name in sorted(had)]
+
+
+@pytest.mark.parametrize("hidden", Hidden)
+async def test_so_has_a_page_of_what_a_filter_finds(units: UnitsOfWork, users: UserService, hidden: Hidden) -> None:
+    for name in ("Alice", "Bob"):
+        await users.create(NewUser(name=name))
+    await users.delete(2)
+    wanted = parse_filter("version ge 1", FIELDS)
+    async with units.reading() as work:
+        whole = await work.users.page(filter=wanted, hidden=hidden, limit=9)
+        parts = await work.users.page(filter=wanted, hidden=hidden, limit=9, only=["name"])
+        nobody = await work.users.page(filter=wanted, hidden=hidden, skip=9, limit=9, only=["name"])
+    assert [(part.id, part.name) for part in parts] == [(user.id, user.name) for user in whole]
+    assert not [part for part in parts if hasattr(part, "version")]
+    assert (list(nobody), nobody.seq) == ([], whole.seq)
+
+
+@pytest.mark.parametrize("sort", ["id", "name"])
+async def test_the_database_is_asked_for_no_more_than_that(sqlite: SqliteDatabase, sort: str) -> None:
+    executor = Counting(sqlite)
+    store = SqlReadStore(USERS, Reading(executor, executor, database=sqlite))  # type: ignore[arg-type]
+
+    await store.page(sort=parse_sort(sort, FIELDS), limit=9, only=["email"])
+
+    assert {column.name for column in executor.columns} - {"last_change"} == {"id", "email"} | {sort}

@@ -75,6 +75,8 @@ class Shown(Generic[E]):
 
         self._entity = entity
         self._sparse = sparse or self._assigned
+        kind: Any = entity
+        self._by_default = frozenset(["id", *profile_of(kind.created_from), kind.hidden_since]).intersection(names)
 
     def by(self, fields: str | None) -> Show[E]:
         """The function that shows an entity. Call it before any write, so that an invalid `fields` parameter changes
@@ -83,6 +85,10 @@ class Shown(Generic[E]):
             return self._sparse
         names = fields_asked_for(fields, self.names)
         return lambda entity: {name: getattr(entity, name) for name in names}
+
+    def reads(self, fields: str | None) -> frozenset[str]:
+        """The fields that `by(fields)` needs of an entity."""
+        return self._by_default if fields is None else frozenset(fields_asked_for(fields, self.names))
 
     def _assigned(self, entity: E) -> Body:
         kind: Any = self._entity

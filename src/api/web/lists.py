@@ -1,6 +1,6 @@
 """What all lists share: their parameters and their answers."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -137,9 +137,18 @@ class Lister(Service, Protocol[E_co]):
     """A service with a list in pages, as a stream, and a count."""
 
     def list(
-        self, *, filter: Filter | None, sort: Sort, hidden: Hidden, after: Position | None, limit: int
+        self,
+        *,
+        filter: Filter | None,
+        sort: Sort,
+        hidden: Hidden,
+        after: Position | None,
+        limit: int,
+        only: Collection[str],
     ) -> Awaitable[Page[E_co]]: ...
-    def export(self, *, filter: Filter | None, sort: Sort, hidden: Hidden) -> AsyncGenerator[Page[E_co]]: ...
+    def export(
+        self, *, filter: Filter | None, sort: Sort, hidden: Hidden, only: Collection[str]
+    ) -> AsyncGenerator[Page[E_co]]: ...
     def count(self, filter: Filter | None, *, hidden: Hidden) -> Awaitable[int]: ...
 
 
@@ -159,16 +168,17 @@ async def answer_list(
     formulas: str = "escape",
 ) -> Response:
     """A page of a list, or the whole list as a stream, depending on the Accept header."""
-    show = shown.by(fields)
+    show, only = shown.by(fields), shown.reads(fields)
     if (media_type := media_type_for(accept)) != JSON:
         refuse_parameters(request, PAGING, f"Not with {media_type}, which streams the whole list.")
         columns = fields_asked_for(fields or EVERY_FIELD, shown.names)
-        show = shown.by(fields or EVERY_FIELD) if media_type == CSV else show
-        pages = service.export(filter=filter, sort=sort, hidden=hidden)
+        fields = fields or (EVERY_FIELD if media_type == CSV else None)
+        show, only = shown.by(fields), shown.reads(fields)
+        pages = service.export(filter=filter, sort=sort, hidden=hidden, only=only)
         return await stream(request, media_type, pages, show, columns, keeps_formulas=formulas == "keep")
 
     async def read(after: Position | None, limit: int) -> Page[E]:
-        page = await service.list(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit)
+        page = await service.list(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit, only=only)
         service.context.require_seq(page.seq or 0)  # for later reads of this request
         return page
 

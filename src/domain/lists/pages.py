@@ -59,6 +59,11 @@ class Sort:
 
     orders: tuple[Order, ...]
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The fields that it compares."""
+        return frozenset([order.field.name for order in self.orders])
+
     def keys_of(self, entity: object) -> Keys:
         return tuple(order.field.key_in(entity) for order in self.orders)
 

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from functools import cache, cmp_to_key
 from typing import Any, Final, Generic, TypeVar, cast
 
-from domain.entities import Entity
+from domain.entities import Entity, part_of
 from domain.errors import Conflict, Gone, NotFound, Stale
 from domain.lists.fields import Field, field_of
 from domain.lists.filters import Filter, matches
@@ -106,8 +106,11 @@ class MemoryReadStore(Generic[N, E]):
         after: Position | None = None,
         skip: int = 0,
         limit: int,
+        only: Collection[str] | None = None,
     ) -> Page[E]:
         found = await self.list(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit + 1)
+        if only is not None:
+            found = [part_of(row, {"id", *only} | sort.names) for row in found]
         return Page.of(found, limit, self._unit.tables.last_change)
 
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:

@@ -21,7 +21,7 @@ from repositories.changes import SqlReadChanges
 from repositories.engines.statements import Parameters, Rows, bounded
 from repositories.lists.pages import Query, page, total
 from repositories.tables import many
-from repositories.tables.table import EntityTable
+from repositories.tables.table import EntityTable, Part
 from repositories.tables.writes import write
 from repositories.units import Reading, Writing
 
@@ -71,9 +71,9 @@ class SqlReadStore(Generic[N, E]):
         skip: int = 0,
         limit: int,
     ) -> Sequence[E]:
-        return self._made(
-            await self._listed(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit)
-        )
+        whole = self._table.whole
+        rows = await self._listed(whole, filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit)
+        return [whole.make(*row) for row in rows]
 
     async def page(
         self,
@@ -84,33 +84,39 @@ class SqlReadStore(Generic[N, E]):
         after: Position | None = None,
         skip: int = 0,
         limit: int,
+        only: Collection[str] | None = None,
     ) -> Page[E]:
-        rows = await self._listed(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit + 1)
+        part = self._table.whole if only is None else self._table.part(frozenset({"id", *only}) | sort.names)
+        asked: Any = {"filter": filter, "sort": sort, "hidden": hidden, "after": after, "skip": skip}
+        rows = await self._listed(part, **asked, limit=limit + 1)
         if rows:
-            return Page.of(self._made(rows), limit, rows[0][-1])
-        seq = await SqlReadChanges(
-            self._unit
-        ).last()  # before the list, so that the list shows all changes up to this one
-        found = await self.list(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit + 1)
-        return Page.of(found, limit, seq)
+            return Page.of([part.make(*row) for row in rows], limit, rows[0][-1])
+        # before the list, so that the list shows all changes up to this one
+        seq = await SqlReadChanges(self._unit).last()
+        rows = await self._listed(part, **asked, limit=limit + 1)
+        return Page.of([part.make(*row) for row in rows], limit, seq)
 
     async def _listed(
-        self, *, filter: Filter | None, sort: Sort, hidden: Hidden, after: Position | None, skip: int, limit: int
+        self,
+        part: Part[E],
+        *,
+        filter: Filter | None,
+        sort: Sort,
+        hidden: Hidden,
+        after: Position | None,
+        skip: int,
+        limit: int,
     ) -> Rows:
         """The rows of a list. Each ends with the number of the last change, read by the same statement, so that it fits
         the rows."""
         if filter is None and sort == BY_ID and hidden is Hidden.NO and skip <= 0:
             (last,) = (0,) if after is None else sort.keys_at(after)
-            return await self._executor.fetch(self._table.list_by_id, {"after": last, "limit": bounded(limit)})
-        listing = self._table.listings[hidden]
+            return await self._executor.fetch(part.by_id, {"after": last, "limit": bounded(limit)})
+        listing = part.listings[hidden]
         return await self._ask(page(listing, filter, sort, after, bounded(limit), skip=bounded(skip)))
 
-    def _made(self, rows: Rows) -> Sequence[E]:
-        make = self._table.make
-        return [make(*row) for row in rows]
-
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
-        rows = await self._ask(total(self._table.listings[hidden], filter, most))
+        rows = await self._ask(total(self._table.whole.listings[hidden], filter, most))
         return int(rows[0][0])
 
     async def _ask(self, query: Query) -> Rows:

@@ -3,10 +3,10 @@
 The statements are SQLAlchemy Core, and are composed from the columns once.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
-from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
+from typing import Any, Final, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -17,13 +17,27 @@ from domain.values import copied, fold
 from repositories.changes import LAST_CHANGE
 from repositories.engines.schema import JOURNALLED
 from repositories.lists.filters import NONE_RELATED, Relationships
-from repositories.lists.pages import Listing
+from repositories.lists.pages import Listing, composed
 from repositories.locks import Locking
 from repositories.tables.rows import maker
 from repositories.units import Writing
 
 N = TypeVar("N")
 E = TypeVar("E", bound=Entity)
+
+
+PARTS: Final = 64
+"""How many sets of fields a table has statements ready for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[E]):
+    """What a list reads of the entities: some of their fields, or all. `by_id` is the list that most ask for."""
+
+    columns: Sequence[sa.Column[Any]]
+    make: Callable[..., E]
+    by_id: sa.Select[Any]
+    listings: Mapping[Hidden, Listing]
 
 
 class EntityTable(Generic[N, E]):
@@ -50,24 +64,20 @@ class EntityTable(Generic[N, E]):
         self.entity = entity
         self.table = table
         self.unsaved = unsaved
-        self.make: Callable[..., E] = maker(entity)
         self.json_fields = [each.name for each in fields_.values() if each.is_json]
         self._forms = {n: fields_[n].form if n in fields_ else fold for n in names if f"{n}_key" in table.c}
         self._all = names
         self._names = [name for name in names if name != "id" and name not in unsaved]
 
-        self.columns = tuple(table.c[name] for name in names)
         self.shown: sa.ColumnElement[bool] = (
             sa.true() if entity.hidden_since is None else table.c[entity.hidden_since].is_(None)
         )
-        keys = {name: self.key(name) for name in fields_ if name not in related}
-        listing = partial(Listing, self.columns, keys, related=related, state=LAST_CHANGE)
-        self.listings = {
-            Hidden.NO: listing(shown=self.shown, unique=[("id",), *entity.unique]),
-            Hidden.ONLY: listing(shown=sa.not_(self.shown), unique=[("id",)], indexed=False),
-            Hidden.ANY: listing(shown=sa.true(), unique=[("id",)], indexed=False),
-        }
-
+        self._keys = {name: self.key(name) for name in fields_ if name not in related}
+        self._related = related
+        self.part = lru_cache(PARTS)(self._part)
+        self.whole = self._part(frozenset(names))
+        self.make = self.whole.make
+        self.columns = self.whole.columns
         self.rows = sa.select(*self.columns)
         self.get = self.rows.where(id == sa.bindparam("id"))
         self.get_locked = Locking.of(self.get)
@@ -81,13 +91,28 @@ class EntityTable(Generic[N, E]):
             for name in singles
         }
         self.find_locked = {name: Locking.of(statement) for name, statement in self.find.items()}
-        behind = (self.shown, id > sa.bindparam("after"))
-        self.list_by_id = self.rows.add_columns(LAST_CHANGE).where(*behind).order_by(id).limit(sa.bindparam("limit"))
-
         this = (id == sa.bindparam("saved_id"), table.c.version == sa.bindparam("saved_version"))
         self.insert = sa.insert(table).returning(id)
         self.update = sa.update(table).where(*this).returning(id)
         self.delete = sa.delete(table).where(*this).returning(id)
+
+    def _part(self, only: frozenset[str]) -> "Part[E]":
+        """These fields of the entities, as lists read them."""
+        entity, id = self.entity, self.table.c.id
+        columns = tuple(self.table.c[each.name] for each in fields(cast("Any", entity)) if each.name in only)
+        listing = partial(Listing, columns, self._keys, related=self._related, state=LAST_CHANGE)
+        behind = (self.shown, id > sa.bindparam("after"))
+        rows = sa.select(*columns, LAST_CHANGE)
+        return Part(
+            columns=columns,
+            make=maker(entity, only),
+            by_id=composed(rows.where(*behind).order_by(id).limit(sa.bindparam("limit"))),
+            listings={
+                Hidden.NO: listing(shown=self.shown, unique=[("id",), *entity.unique]),
+                Hidden.ONLY: listing(shown=sa.not_(self.shown), unique=[("id",)], indexed=False),
+                Hidden.ANY: listing(shown=sa.true(), unique=[("id",)], indexed=False),
+            },
+        )
 
     def key(self, name: str) -> sa.Column[Any]:
         """The column by which a field is compared."""

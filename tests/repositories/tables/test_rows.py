@@ -36,6 +36,15 @@ def test_an_entity_from_a_row_is_frozen() -> None:
         maker(User)(*VALUES).name = "Bob"  # type: ignore[misc]
 
 
+def test_one_that_has_some_of_the_fields_has_no_others_and_is_frozen() -> None:
+    made = maker(User, {"name", "id"})("Alice", 7, "what the rows of lists have behind it")
+    assert (type(made), made.id, made.name) == (User, 7, "Alice")
+    with pytest.raises(AttributeError):
+        made.email  # noqa: B018
+    with pytest.raises(FrozenInstanceError):
+        made.name = "Bob"  # type: ignore[misc]
+
+
 def test_a_row_that_is_too_short_makes_none() -> None:
     with pytest.raises(TypeError):
         maker(User)(*VALUES[:-1])
