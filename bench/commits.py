@@ -1,8 +1,9 @@
-"""What the lock that orders commits costs on PostgreSQL: `python -m bench.commits`, in three minutes.
+"""What the lock that orders commits costs on PostgreSQL: `python -m bench.commits`, in four minutes.
 
 pgbench runs the statement that creates a user, with the lock and without it, by 1, 8 and 64 writers, on a disk whose
-sync takes 0.1, 1 and 5 ms. That time is PostgreSQL's own `commit_delay`: set TMPDIR to a folder in memory, so that
-nothing else is waited for. Ratios count.
+sync takes 0.1, 1 and 5 ms. Then Roster's service does, without HTTP: one statement for each user, in groups as it does
+it, and one statement for each without the lock. The sync's time is PostgreSQL's own `commit_delay`: set TMPDIR to a
+folder in memory, so that nothing else is waited for. Ratios count.
 """
 
 import asyncio
@@ -10,28 +11,38 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import sqlalchemy as sa
+import uvloop
 
 from bench.databases import binaries, private_server
 from bench.errors import BenchError
 from domain.journal import Journal
 from domain.users import NewUser, User
+from domain.work import RequestContext
 from repositories.engines.database import database_at
+from repositories.engines.postgres.commits import GroupCommit, GroupCommits, Whole
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.postgres.executors import DIALECT
-from repositories.engines.statements import prepare
+from repositories.engines.statements import Rows, prepare
 from repositories.journal import row_of
 from repositories.users import USERS
 from repositories.work.creation import CHANGE, NEW, UNKNOWN_ID, creating, named
+from repositories.work.units_of_work import SqlUnitsOfWork
+from services.users import UserService
 
 WRITERS: Final = (1, 8, 64)
 SYNC_MS: Final = (0.1, 1, 5)
-SECONDS: Final = 5
+SECONDS: Final = 2
+ROUNDS: Final = 3
 NO_LOCK: Final[sa.Select[Any]] = sa.select(sa.literal_column("1").label("nothing"))
 
 
@@ -46,7 +57,7 @@ def creation(order: sa.Select[Any]) -> str:
     columns = USERS.with_keys(values)
     row = {name: value for name, value in row_of(change).items() if name != "entity_id"}
     parameters = {**named(NEW, columns), **named(CHANGE, row)}
-    (statement,) = creating(USERS, tuple(columns), order)
+    (statement,), _ = creating(USERS, tuple(columns), order)
     prepared = prepare(statement, DIALECT, parameters)
     arguments = [literal(each) for each in prepared.arguments(parameters)]
     return re.sub(r"\$(\d+)", lambda match: arguments[int(match[1]) - 1], prepared.sql).replace("\n", " ") + ";"
@@ -62,7 +73,7 @@ def commits_per_s(script: Path, socket: Path, writers: int, sync_ms: float) -> f
     options = f"-c commit_delay={round(sync_ms * 1000)} -c commit_siblings=0"
     command = (
         binaries() / "pgbench", "-h", socket, "-U", "roster", "-n", "-M", "prepared", "-f", script,
-        "-c", writers, "-j", 1, "-T", SECONDS, "postgres",
+        "-c", writers, "-j", 1, "-T", 2 * SECONDS, "postgres",
     )  # fmt: skip
     shown = subprocess.run(
         [str(each) for each in command], check=True, capture_output=True, text=True, timeout=60,
@@ -72,6 +83,54 @@ def commits_per_s(script: Path, socket: Path, writers: int, sync_ms: float) -> f
     if match is None:
         raise BenchError(f"pgbench told no rate: {shown[-500:]}")
     return float(match[1])
+
+
+class Ungrouped(GroupCommits):
+    """Each creation is a statement of its own, as if there were no groups."""
+
+    async def run(self, unit: Whole) -> Rows:
+        return await GroupCommit(self._connections, unit.together).run_alone(unit)
+
+
+@asynccontextmanager
+async def stores(url: str, sync_ms: float, *, grouped: bool, order: sa.Select[Any]) -> AsyncIterator[UserService]:
+    """The service of users, as a server has it. Without groups each writer has a connection."""
+    delayed = f"{url}&commit_delay={round(sync_ms * 1000)}&commit_siblings=0"
+    database = database_at(delayed, serving=True, pool_size=8 if grouped else max(WRITERS), pool_timeout_s=30)
+    assert isinstance(database, PostgresDatabase)  # noqa: S101
+    database.commit_order = order
+    await database.start()
+    if not grouped:
+        database._commits = Ungrouped(database._writing)  # type: ignore[arg-type]  # noqa: SLF001
+    yield UserService(SqlUnitsOfWork(database), RequestContext(actor="bench", request_id="bench"))
+    await database.stop()
+
+
+async def creations_per_s(users: UserService, writers: int) -> float:
+    """By so many tasks, each of which creates one user after the other."""
+    clock = asyncio.get_running_loop().time
+    started, counts = clock(), [0] * writers
+
+    async def write(writer: int) -> None:
+        while clock() < started + SECONDS:
+            await users.create(NewUser(name="Alice"))
+            counts[writer] += 1
+
+    await asyncio.gather(*map(write, range(writers)))
+    return sum(counts) / (clock() - started)
+
+
+async def stores_at(url: str, sync_ms: float, writers: int) -> Sequence[float]:
+    """One by one, in groups, and one by one without the lock: medians of rounds by turns."""
+    locked = PostgresDatabase.commit_order
+    async with (
+        stores(url, sync_ms, grouped=False, order=locked) as one_by_one,
+        stores(url, sync_ms, grouped=True, order=locked) as in_groups,
+        stores(url, sync_ms, grouped=False, order=NO_LOCK) as without,
+    ):
+        sides = (one_by_one, in_groups, without)
+        rounds = [[await creations_per_s(users, writers) for users in sides] for _ in range(ROUNDS)]
+    return [median(rates) for rates in zip(*rounds, strict=True)]
 
 
 async def upgrade(url: str) -> None:
@@ -87,14 +146,13 @@ def main() -> None:
         for title, order in (("lock", PostgresDatabase.commit_order), ("none", NO_LOCK)):
             scripts[title] = folder / f"{title}.sql"
             scripts[title].write_text(creation(order))
-        print("| sync | writers | with the lock | without | ratio |\n|---|---|---|---|---|")
-        for sync_ms in SYNC_MS:
-            for writers in WRITERS:
-                with_lock, without = (
-                    commits_per_s(scripts[title], folder / "socket", writers, sync_ms) for title in ("lock", "none")
-                )
-                ratio = with_lock / without
-                print(f"| {sync_ms} ms | {writers} | {with_lock:,.0f}/s | {without:,.0f}/s | {ratio:.2f} |", flush=True)
+        print("| sync | writers | pgbench, lock | none | Roster, one by one | groups | no lock | groups / no lock |")
+        print("|---|---|---|---|---|---|---|---|")
+        for sync_ms, writers in product(SYNC_MS, WRITERS):
+            bare = [commits_per_s(scripts[title], folder / "socket", writers, sync_ms) for title in scripts]
+            rates = uvloop.run(stores_at(url, sync_ms, writers))
+            shown = " | ".join(f"{rate:,.0f}/s" for rate in (*bare, *rates))
+            print(f"| {sync_ms} ms | {writers} | {shown} | {rates[1] / rates[2]:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -73,8 +73,14 @@ def inserting(rows: sa.Select[Any], order: sa.Select[Any] | None) -> sa.Insert:
     return sa.insert(changes).from_select(COLUMNS, ordered).returning(changes.c.seq)
 
 
-def in_commit_order(rows: sa.Select[Any], order: sa.Select[Any]) -> sa.Select[Any]:
-    """These rows, after the statement that orders commits has run."""
+def in_commit_order(rows: sa.Select[Any], order: sa.Select[Any], after: sa.CTE | None = None) -> sa.Select[Any]:
+    """These rows, once the statement that orders commits has run.
+
+    With `after`, that one runs when all of these rows are written, if there are any: who waits for another unit's row
+    must not hold what that unit waits for.
+    """
+    if after is not None:
+        order = order.where(sa.select(sa.func.count()).select_from(after).scalar_subquery() > 0)
     return rows.select_from(order.cte("commit_order").prefix_with("MATERIALIZED", dialect="postgresql"))
 
 

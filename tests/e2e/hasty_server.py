@@ -43,7 +43,9 @@ class Hasty:
     ) -> None:
         await self._executor.write(statement, parameters or {}, otherwise=otherwise)
 
-    async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
+    async def run_alone(
+        self, statements: Sequence[sa.Executable], parameters: Parameters, together: sa.Executable | None = None
+    ) -> Rows:
         raise NotImplementedError
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:

@@ -65,7 +65,8 @@ def links(**operations: str) -> dict[str, Any]:
 class Shown(Generic[E]):
     """How entities of one kind are shown: the names of all fields, and the fields that a body has by default.
 
-    Without the function `sparse` these are the id, and the fields of the profile that do not have their default value.
+    Without `sparse` these are the id, and the fields of the profile whose value is not the default. `sparse` may read
+    those of the profile that are among the names, the id, and the time from which it is hidden.
     """
 
     def __init__(self, entity: type[E], names: tuple[str, ...], sparse: Show[E] | None = None) -> None:
@@ -76,7 +77,8 @@ class Shown(Generic[E]):
         self._entity = entity
         self._sparse = sparse or self._assigned
         kind: Any = entity
-        self._by_default = frozenset(["id", *profile_of(kind.created_from), kind.hidden_since]).intersection(names)
+        known = [name for name in profile_of(kind.created_from) if sparse is None or name in names]
+        self._by_default = frozenset(filter(None, ["id", *known, kind.hidden_since]))
 
     def by(self, fields: str | None) -> Show[E]:
         """The function that shows an entity. Call it before any write, so that an invalid `fields` parameter changes

@@ -72,8 +72,10 @@ class Database(Protocol):
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """The transaction of a writing unit of work. Leaving the block undoes everything that is not committed. Raises
-        `Busy`."""
+        """Runs a writing unit of work. Leaving it undoes what was not committed.
+
+        Its first statement waits for its turn to write, or for a connection, and may raise `Busy`.
+        """
         ...
 
     async def claim(self, executor: Executor, name: str) -> bool:

@@ -15,10 +15,12 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from repositories.engines.functions import spelled
+from repositories.engines.functions import spelled, spelling
 
 ROWS: Final = "rows"
 """The name of the parameter."""
+
+NUMBER: Final = "number"
 
 
 def as_parameter(rows: Iterable[Sequence[Any]]) -> str:
@@ -37,11 +39,21 @@ def plain(value: object) -> str:
 ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=plain)
 
 
-def rows_of(*columns: sa.Column[Any]) -> sa.Select[Any]:
-    """The rows of the parameter as a SELECT, in their order. Each value is cast to the type of its column."""
+def rows_of(*columns: sa.ColumnClause[Any]) -> sa.Select[Any]:
+    """The rows of the parameter, in their order, each value in the type of its column."""
     items = JsonArray(sa.bindparam(ROWS, type_=sa.Text())).table_valued("value", name="item")
-    values = [Item(items.c.value, number, column) for number, column in enumerate(columns)]
-    return sa.select(*[value.label(column.name) for value, column in zip(values, columns, strict=True)])
+    return sa.select(*values_in(items.c.value, columns))
+
+
+def numbered_rows_of(*columns: sa.ColumnClause[Any]) -> sa.Select[Any]:
+    """The same, each row with its `number`, from 1. On PostgreSQL only."""
+    array = NumberedJsonArray(sa.bindparam(ROWS, type_=sa.Text()))
+    items = array.table_valued("value", sa.column(NUMBER, sa.BigInteger()), name="item").render_derived()
+    return sa.select(items.c[NUMBER], *values_in(items.c.value, columns))
+
+
+def values_in(row: sa.ColumnElement[Any], columns: Sequence[sa.ColumnClause[Any]]) -> Sequence[sa.Label[Any]]:
+    return [Item(row, number, column).label(column.name) for number, column in enumerate(columns)]
 
 
 @spelled(sqlite="json_each({})", postgresql="json_array_elements(CAST({} AS JSON))")
@@ -51,12 +63,21 @@ class JsonArray(FunctionElement[Any]):
     inherit_cache = True
 
 
+class NumberedJsonArray(FunctionElement[Any]):
+    """The same with their numbers, from 1. On PostgreSQL only."""
+
+    inherit_cache = True
+
+
+compiles(NumberedJsonArray, "postgresql")(spelling("json_array_elements(CAST({} AS JSON)) WITH ORDINALITY"))
+
+
 class Item(FunctionElement[Any]):
     """One item of a row, in the type of a column."""
 
     inherit_cache = False  # the number is not in the cache key, and such statements are constants
 
-    def __init__(self, row: sa.ColumnElement[Any], number: int, column: sa.Column[Any]) -> None:
+    def __init__(self, row: sa.ColumnElement[Any], number: int, column: sa.ColumnClause[Any]) -> None:
         super().__init__(row)
         self.number = number
         self.type = column.type

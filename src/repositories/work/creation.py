@@ -1,7 +1,7 @@
 """Adding a single entity, with its change and the commit, in one trip to the database.
 
-Most writes are like this. On SQLite several of them share a COMMIT. On PostgreSQL it is one statement in autocommit, so
-the lock that orders commits is held only for that statement.
+Most writes are such. Both engines commit those together that come while one is committed: SQLite with a savepoint for
+each, PostgreSQL in one statement, for which the lock that orders commits is held.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,14 @@ from functools import cache
 from typing import Any, Final, TypeGuard, TypeVar, cast
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from domain.entities import Entity
 from domain.errors import Conflict
 from domain.journal import Journal
 from domain.stores import Store
 from repositories.changes import COLUMNS, changes
+from repositories.engines.json_rows import numbered_rows_of
 from repositories.journal import in_commit_order, row_of
 from repositories.tables.store import SqlStore
 from repositories.tables.table import EntityTable
@@ -53,9 +55,9 @@ async def create(store: SqlStore[N, E], unit: Writing, new: N) -> tuple[E, int]:
     (change,) = journal.changes(actor=unit.actor, request_id=unit.request_id, at=unit.now)
     columns = store.table.with_keys(dict(values))
     row = {name: value for name, value in row_of(change).items() if name != "entity_id"}
-    steps = creating(store.table, tuple(columns), unit.commit_order)
+    steps, together = creating(store.table, tuple(columns), unit.commit_order)
     try:
-        ((seq, id),) = await unit.executor.run_alone(steps, {**named(NEW, columns), **named(CHANGE, row)})
+        ((seq, id),) = await unit.executor.run_alone(steps, {**named(NEW, columns), **named(CHANGE, row)}, together)
     except Conflict as conflict:
         raise await store.in_full(conflict, columns) from conflict
     return replace(cast("Any", added), id=id), int(seq)
@@ -68,19 +70,51 @@ def named(prefix: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
 @cache
 def creating(
     table: EntityTable[Any, Any], columns: Sequence[str], order: "sa.Select[Any] | None"
-) -> Sequence[sa.Executable]:
-    """The statements: two on SQLite, whose commits are in order, and one on PostgreSQL, which has to order its
-    commits."""
+) -> tuple[Sequence[sa.Executable], sa.Executable | None]:
+    """The statements: two on a database whose commits are in order. Where they have to be put in order it is one, with
+    a second one that does the same for many."""
     added = sa.insert(table.table).values({name: bound(NEW, table.table.c[name]) for name in columns})
     change = {name: bound(CHANGE, changes.c[name]) for name in COLUMNS if name != "entity_id"}
     if order is None:
         its_id = sa.func.last_insert_rowid(type_=sa.BigInteger())
         recorded = sa.insert(changes).values(**change, entity_id=its_id)
-        return (added, recorded.returning(changes.c.seq, changes.c.entity_id))
-    id = added.returning(table.table.c.id).cte("added").c.id
-    rows = sa.select(*[id if name == "entity_id" else change[name] for name in COLUMNS])
-    recorded = sa.insert(changes).from_select(COLUMNS, in_commit_order(rows, order))
-    return (recorded.returning(changes.c.seq, changes.c.entity_id),)
+        return (added, recorded.returning(changes.c.seq, changes.c.entity_id)), None
+    new = added.returning(table.table.c.id).cte("added")
+    rows = sa.select(*[new.c.id if name == "entity_id" else change[name] for name in COLUMNS])
+    recorded = sa.insert(changes).from_select(COLUMNS, in_commit_order(rows, order, new))
+    return (recorded.returning(changes.c.seq, changes.c.entity_id),), creating_many(table, columns, order)
+
+
+def creating_many(
+    table: EntityTable[Any, Any], columns: Sequence[str], order: "sa.Select[Any]"
+) -> "sa.Select[tuple[int, int, int]]":
+    """Each row of the parameter has the values of one addition. Gives its number, from 1, and what `creating` gives.
+
+    A row whose value another entity has is left out, and nothing is said of it. The ids are drawn first, so that they
+    say which rows are there. They rise in the order of the rows, and so do the numbers of the changes.
+    """
+    own = [sa.column(f"{NEW}{name}", table.table.c[name].type) for name in columns]
+    of_change = [sa.column(f"{CHANGE}{name}", changes.c[name].type) for name in COLUMNS if name != "entity_id"]
+    drawn = sa.func.nextval(sa.select(sa.func.pg_get_serial_sequence(table.table.name, "id")).scalar_subquery())
+    news = numbered_rows_of(*own, *of_change).add_columns(drawn.label("id")).cte("news")
+    values = sa.select(news.c.id, *[news.c[each.name] for each in own])
+    added = (
+        postgresql.insert(table.table)
+        .from_select(["id", *columns], values)
+        .on_conflict_do_nothing()
+        .returning(table.table.c.id)
+        .cte("added")
+    )
+    rows = sa.select(*[added.c.id if name == "entity_id" else news.c[f"{CHANGE}{name}"] for name in COLUMNS])
+    rows = rows.join_from(news, added, news.c.id == added.c.id).order_by(added.c.id)
+    recorded = (
+        sa.insert(changes)
+        .from_select(COLUMNS, in_commit_order(rows, order, added))
+        .returning(changes.c.seq, changes.c.entity_id)
+        .cte("recorded")
+    )
+    told = sa.select(news.c.number, recorded.c.seq, recorded.c.entity_id)
+    return told.join_from(news, recorded, news.c.id == recorded.c.entity_id)
 
 
 def bound(prefix: str, column: sa.Column[Any]) -> sa.BindParameter[Any]:

@@ -18,6 +18,7 @@ from repositories.engines.executors import Executor
 from repositories.engines.meter import NO_METER
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.postgres.executors import ConnectionExecutor, PostgresTransaction
+from repositories.engines.postgres.pools import cut
 from repositories.work.units_of_work import SqlUnitOfWork, SqlUnitsOfWork
 from services.users import UserService
 
@@ -52,7 +53,8 @@ async def backends_of(postgres: PostgresDatabase) -> list[int]:
         writers = [await held.enter_async_context(postgres.transaction()) for _ in range(8)]
         connections = [await held.enter_async_context(postgres._reading.one()) for _ in range(8)]
         readers = [ConnectionExecutor(each, NO_METER, "read") for each in connections]
-        return [await backend_on(executor) for executor in (*writers, *readers)]
+        executors: list[Executor] = [*writers, *readers]
+        return [await backend_on(executor) for executor in executors]
 
 
 async def backend_on(executor: Executor) -> int:
@@ -103,7 +105,7 @@ async def test_a_unit_on_a_server_that_became_a_standby_runs_again_on_another_co
     """After a failover every pooled connection may lead to what was the primary."""
     async with AsyncExitStack() as held:
         for writer in [await held.enter_async_context(postgres.transaction()) for _ in range(8)]:
-            await writer._connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+            await writer.fetch(sa.text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"), last=True)
     users = UserService(SqlUnitsOfWork(postgres), CONTEXT)
     created = await asyncio.gather(*[users.create(NewUser(name="Alice")) for _ in range(4)])
     assert {each.result.version for each in created} == {1}
@@ -128,7 +130,7 @@ class Interrupted(SqlUnitsOfWork):
 
             async def commit_and_break() -> None:
                 if self._stored:
-                    await executor._connection.execute("COMMIT")  # done, though nobody here knows
+                    await executor.run("COMMIT", ())  # done, though nobody here knows
                 await kill(self._killer, backend)
                 await commit()
 
@@ -167,22 +169,54 @@ class Breaking:
         self._connection.terminate()
 
 
+@pytest.fixture
+def breaks(
+    postgres: PostgresDatabase, killer: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, *, stored: bool
+) -> None:
+    """Each connection for a unit of one statement, or for a group of them, is killed during that."""
+    assert postgres._writing is not None
+    one = postgres._writing.one
+
+    @asynccontextmanager
+    async def broken() -> AsyncIterator[Any]:
+        async with one() as connection:
+            backend = await connection.fetchval("SELECT pg_backend_pid()")
+            try:
+                yield Breaking(connection, partial(kill, killer, backend), stored=stored)
+            finally:
+                cut(connection)  # the next one would ask a dead one who it is
+
+    monkeypatch.setattr(postgres._writing, "one", broken)
+
+
+@pytest.mark.usefixtures("breaks")
 @pytest.mark.parametrize("stored", [False, True])
 async def test_a_connection_lost_in_a_creation_of_one_statement_is_uncertain(
-    postgres: PostgresDatabase, killer: PostgresDatabase, stored: bool
+    postgres: PostgresDatabase, stored: bool
 ) -> None:
     units = SqlUnitsOfWork(postgres)
     async with units.writing(CONTEXT) as work:
-        executor = work.unit.executor
-        assert isinstance(executor, PostgresTransaction)
-        ((backend,),) = await executor._connection.fetch("SELECT pg_backend_pid()")
-        broken: Any = Breaking(executor._connection, partial(kill, killer, backend), stored=stored)
-        executor._connection = broken
         with pytest.raises(
             Uncertain if stored else (Uncertain, Contended)
         ):  # it depends on what the driver notices first
             await work.commit_new(work.users, NewUser(name="Alice"))
     assert await count(units) == ((1, 1) if stored else (0, 0))
+
+
+@pytest.mark.usefixtures("breaks")
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_connection_lost_in_the_statement_of_a_group_is_uncertain_for_all_of_it(
+    postgres: PostgresDatabase, stored: bool
+) -> None:
+    units = SqlUnitsOfWork(postgres)
+
+    async def create() -> None:
+        async with units.writing(CONTEXT) as work:
+            await work.commit_new(work.users, NewUser(name="Alice"))
+
+    outcomes = await asyncio.gather(*[create() for _ in range(4)], return_exceptions=True)
+    assert {type(each) for each in outcomes} <= {Uncertain, *([] if stored else [Contended])}
+    assert await count(units) == ((4, 4) if stored else (0, 0))
 
 
 async def count(units: SqlUnitsOfWork) -> tuple[int, int]:

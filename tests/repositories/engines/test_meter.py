@@ -188,7 +188,7 @@ async def test_a_wait_in_vain_is_told_of_and_holds_nothing(
 ) -> None:
     reading: Any = small._reading
     async with reading.one(), reading.one():
-        monkeypatch.setattr(reading, "_timeout_s", 0.05)  # once both are held: to make one may take longer
+        monkeypatch.setattr(reading, "timeout_s", 0.05)  # once both are held: to make one may take longer
         with pytest.raises(Busy):
             await small.reader.fetch(ONE)
         assert notes.waits[-1][1] >= 0.05

@@ -28,6 +28,7 @@ from domain.work import RequestContext
 from repositories.engines.database import database_at
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.postgres.errors import refusal_of, refusal_of_commit, refusal_of_connection, refusal_of_write
+from repositories.engines.postgres.executors import ConnectionExecutor, PostgresTransaction
 from repositories.users import users as table
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
@@ -49,7 +50,7 @@ async def small(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
     for pool in filter(None, (made._reading, made._writing)):
         async with pool.one(), pool.one():  # to open one may take longer than the patience
             pass
-        pool._timeout_s = 0.01
+        pool.timeout_s = 0.01
     yield made
     await made.stop()
 
@@ -98,7 +99,7 @@ async def test_writers_that_find_no_connection_are_busy(small: PostgresDatabase)
     users = UserService(SqlUnitsOfWork(small), CONTEXT)
     async with AsyncExitStack() as held, asyncio.timeout(10):
         for _ in range(2):
-            await held.enter_async_context(small.transaction())
+            await begin(await held.enter_async_context(small.transaction()))
         with pytest.raises(Busy):
             await users.create(NewUser(name="Alice"))
     assert ((await users.create(NewUser(name="Alice"))).result).version == 1
@@ -114,6 +115,22 @@ async def test_readers_that_find_no_connection_are_busy(small: PostgresDatabase)
             await users.get(1)
     with pytest.raises(NotFound):
         await users.get(1)
+
+
+async def test_who_waits_for_a_connection_gets_it_before_those_who_come_later(small: PostgresDatabase) -> None:
+    """asyncpg's pool lets those who come take a connection that was released for one who waits, again and again."""
+    assert small._writing is not None
+    pool, came, got = small._writing, [], []
+    pool.timeout_s = 30
+
+    async def take(who: int) -> None:
+        for _ in range(20):
+            came.append(who)
+            async with pool.one():
+                got.append(who)
+
+    await asyncio.gather(*map(take, range(10)))
+    assert got == came
 
 
 async def test_a_writer_that_waits_too_long_for_a_lock_is_busy(postgres: PostgresDatabase) -> None:
@@ -258,17 +275,25 @@ async def test_a_connection_that_was_cancelled_while_it_undid_its_transaction_is
 ) -> None:
     async with AsyncExitStack() as held:  # all the others, so that it would be the one
         for _ in range(7):
-            await held.enter_async_context(postgres.transaction())
+            await begin(await held.enter_async_context(postgres.transaction()))
         with pytest.raises(asyncio.CancelledError):
             await be_cancelled_in_a_rollback(postgres)
-        async with postgres.transaction() as executor:
-            assert not executor._connection.is_in_transaction()
+        assert postgres._writing is not None
+        async with postgres._writing.one() as connection:
+            assert not connection.is_in_transaction()
+
+
+async def begin(transaction: PostgresTransaction) -> ConnectionExecutor:
+    """It has a connection then."""
+    await transaction.fetch(sa.text("SELECT 1"))
+    assert transaction._executor is not None
+    return transaction._executor
 
 
 async def be_cancelled_in_a_rollback(postgres: PostgresDatabase) -> None:
-    async with postgres.transaction() as executor:
-        await executor.fetch(sa.text("SELECT 1"))
-        executor._connection = Cancelled(executor._connection)  # type: ignore[assignment]
+    async with postgres.transaction() as transaction:
+        executor = await begin(transaction)
+        executor.connection = Cancelled(executor.connection)  # type: ignore[assignment]
 
 
 class Cancelled:
@@ -321,11 +346,10 @@ async def crowded_url(postgres: PostgresDatabase, postgres_url: str) -> AsyncIte
 async def test_a_server_that_is_full_is_busy(crowded_url: str) -> None:
     crowded = database(crowded_url)
     await crowded.start()  # one connection to read, one to write
-    units = SqlUnitsOfWork(crowded)
-    async with units.writing(CONTEXT):
+    async with crowded.transaction() as first, crowded.transaction() as second:
+        await begin(first)
         with pytest.raises(Busy):
-            async with units.writing(CONTEXT):
-                pass
+            await begin(second)
     await crowded.stop()
 
 

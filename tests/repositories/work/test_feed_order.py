@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 import sqlalchemy as sa
 
+from domain.errors import Conflict
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.postgres.database import PostgresDatabase
@@ -164,6 +165,29 @@ async def test_a_creation_in_one_statement_waits_until_an_older_unit_with_lower_
         await commit
     second = (await alone).result
     assert await follower.read() == [first.id, second.id]
+
+
+@pytest.mark.usefixtures("bound")
+async def test_creations_that_wait_for_a_value_of_another_unit_do_not_keep_it_from_committing(
+    postgres: PostgresDatabase,
+) -> None:
+    """Alone and in a group. With the lock that orders commits in their hands, both would wait for each other."""
+    units = SqlUnitsOfWork(postgres)
+
+    async def create(name: str) -> None:
+        async with units.writing(CONTEXT) as work:
+            await work.commit_new(work.users, NewUser(name=name, email=name))
+
+    for names in (["Alone"], ["A", "In a group", "B"]):
+        async with units.writing(CONTEXT) as older:
+            await older.users.add(NewUser(name="First", email=names[len(names) // 2]))
+            creations = [asyncio.create_task(create(name)) for name in names]
+            await seen_waiting_for_a_row(postgres)
+            await older.commit(None)
+        outcomes = await asyncio.gather(*creations, return_exceptions=True)
+        assert [type(each) for each in outcomes] == (
+            [Conflict] if len(names) == 1 else [type(None), Conflict, type(None)]
+        )
 
 
 @pytest.mark.usefixtures("bound")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from repositories.engines.copies import State, Target
 from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter, Pool
+from repositories.engines.postgres.commits import GroupCommits
 from repositories.engines.postgres.copies import copied, copied_into
 from repositories.engines.postgres.errors import first_line
 from repositories.engines.postgres.examination import examine
@@ -82,6 +83,7 @@ class PostgresDatabase:
         self._pool_size = pool_size
         self._shown_dsn = url.set(drivername="postgresql", password=None).render_as_string()
         self._writing: Connections | None = None
+        self._commits: GroupCommits | None = None
         self._reading: Connections | None = None
         self._streaming: Connections | None = None
         self._limits = limits
@@ -109,8 +111,8 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
-        async with started(self._writing).one() as connection:
-            transaction = PostgresTransaction(connection, self._meter, self._limits.end_s)
+        async with AsyncExitStack() as lease:
+            transaction = PostgresTransaction(lease, started(self._writing), started(self._commits), self._limits.end_s)
             try:
                 yield transaction
             finally:
@@ -124,6 +126,7 @@ class PostgresDatabase:
         with self._reached():
             self._reading = await self._pool("read", READ_ONLY, min_size=1, max_size=self._pool_size)
             self._writing = await self._pool("write", SESSION, min_size=0, max_size=self._pool_size)
+            self._commits = GroupCommits(self._writing)
             self._streaming = await self._pool("stream", READ_ONLY, min_size=0, max_size=self._limits.snapshots)
         if self.replicas is not None and self._serving:
             self.replicas.start()
@@ -137,7 +140,7 @@ class PostgresDatabase:
             await self.replicas.stop()
         pools = filter(None, (self._reading, self._writing, self._streaming))
         await asyncio.gather(*[connections.close() for connections in pools])
-        self._reading = self._writing = self._streaming = None
+        self._reading = self._writing = self._streaming = self._commits = None
 
     async def upgrade(self) -> Upgrade:
         """Upgrade the schema to the newest revision. Several processes may do this at once."""
@@ -237,6 +240,6 @@ class PostgresDatabase:
         status.require_usable()
 
 
-def started(connections: Connections | None) -> Connections:
-    assert connections is not None, "the database was not started"  # noqa: S101
-    return connections
+def started(part: T | None) -> T:
+    assert part is not None, "the database was not started"  # noqa: S101
+    return part

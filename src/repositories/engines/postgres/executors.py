@@ -1,7 +1,7 @@
 """Executors on PostgreSQL: reads use any connection of a pool, writes run in transactions."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -12,15 +12,9 @@ from domain.errors import Contended, Refusal
 from domain.limits import Limits
 from repositories.engines.executors import TransactionState
 from repositories.engines.meter import Kind, Meter, timed
-from repositories.engines.postgres.errors import (
-    never_sent,
-    refusal_of,
-    refusal_of_commit,
-    refusal_of_write,
-    translating_errors,
-    was_never_sent,
-)
-from repositories.engines.postgres.pools import cut, undo
+from repositories.engines.postgres.commits import GroupCommits, Whole
+from repositories.engines.postgres.errors import refusal_of, refusal_of_commit, refusal_of_write, translating_errors
+from repositories.engines.postgres.pools import undo
 from repositories.engines.statements import Parameters, Result, Rows, prepare
 
 if TYPE_CHECKING:
@@ -32,22 +26,27 @@ DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 class ConnectionExecutor:
     """Runs statements on one connection, in its transaction."""
 
-    refusal_of = staticmethod(refusal_of)
-
-    def __init__(self, connection: "Connection", meter: Meter, kind: Kind) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        connection: "Connection",
+        meter: Meter,
+        kind: Kind,
+        refusal_of: Callable[[Exception], Refusal | None] = refusal_of,
+    ) -> None:
+        self.connection = connection
         self._meter = meter
         self._kind: Kind = kind
+        self._refusal_of = refusal_of
 
     async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
-        with timed(self._meter, self._kind), translating_errors(self.refusal_of):
-            rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
+        with timed(self._meter, self._kind), translating_errors(self._refusal_of):
+            rows = await self.connection.fetch(prepared.sql, *prepared.arguments(parameters))
         return prepared.read(rows)
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
-        with timed(self._meter, self._kind), translating_errors(self.refusal_of):
-            return await (execute_many if many else execute)(self._connection, sql, arguments)
+        with timed(self._meter, self._kind), translating_errors(self._refusal_of):
+            return await (execute_many if many else execute)(self.connection, sql, arguments)
 
 
 async def execute(connection: "Connection", sql: str, arguments: Sequence[Any]) -> Result:
@@ -112,23 +111,23 @@ async def snapshot_on(connections: "Connections", limits: Limits) -> AsyncIterat
             await undo(connection, limits.end_s)
 
 
-class PostgresTransaction(TransactionState, ConnectionExecutor):
-    """A transaction on its own connection. It begins with its first statement."""
+class PostgresTransaction(TransactionState):
+    """A transaction on a connection of its own, which it takes, and begins on, with its first statement."""
 
-    refusal_of = staticmethod(refusal_of_write)
-
-    def __init__(self, connection: "Connection", meter: Meter, end_s: float) -> None:
-        super().__init__(connection, meter, "write")
+    def __init__(self, lease: AsyncExitStack, connections: "Connections", commits: GroupCommits, end_s: float) -> None:
+        self._lease = lease
+        self._connections = connections
+        self._commits = commits
         self._end_s = end_s
-        self._begun = False
+        self._executor: ConnectionExecutor | None = None
 
     async def fetch(
         self, statement: sa.Executable, parameters: Parameters | None = None, *, last: bool = False
     ) -> Rows:
         await self.make_way(statement)
-        await self._begin()
+        executor = await self._begun()
         try:
-            rows = await super().fetch(statement, parameters)
+            rows = await executor.fetch(statement, parameters)
         except Refusal:
             self.fail()
             raise
@@ -144,55 +143,49 @@ class PostgresTransaction(TransactionState, ConnectionExecutor):
             raise otherwise
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
-        await self._begin()
+        executor = await self._begun()
         try:
-            return await super().run(sql, arguments, many=many)
+            return await executor.run(sql, arguments, many=many)
         except Refusal:
             self.fail()
             raise
 
-    async def _begin(self) -> None:
+    async def _begun(self) -> ConnectionExecutor:
         self.require_open()
-        if not self._begun:
-            self._begun = True  # before the await: if it is cancelled, the transaction may have begun
-            with translating_errors(self.refusal_of):
-                await self._connection.execute("BEGIN")
+        if self._executor is None:
+            connection = await self._lease.enter_async_context(self._connections.one())
+            self._executor = ConnectionExecutor(connection, self._connections.meter, "write", refusal_of_write)
+            with translating_errors(refusal_of_write):  # if it is cancelled, the transaction may have begun
+                await connection.execute("BEGIN")
+        return self._executor
 
     @property
     def has_begun(self) -> bool:
-        return self._begun
+        return self._executor is not None
 
-    async def run_alone(self, statements: Sequence[sa.Executable], parameters: Parameters) -> Rows:
-        """Runs the statement in autocommit. It may commit at any moment, so its errors are treated like those of a
-        COMMIT."""
+    async def run_alone(
+        self, statements: Sequence[sa.Executable], parameters: Parameters, together: sa.Executable | None = None
+    ) -> Rows:
         self.require_open()
         self.has_ended = True
-        (statement,) = statements
-        prepared = prepare(statement, DIALECT, parameters)
-        with timed(self._meter, self._kind), translating_errors(refusal_of_commit):
-            try:
-                rows = await self._connection.fetch(prepared.sql, *prepared.arguments(parameters))
-            except asyncpg.InternalClientError as error:
-                if not was_never_sent(error):
-                    raise
-                cut(self._connection)  # otherwise the next attempt may get it again
-                raise never_sent() from error
-        return prepared.read(rows)
+        (alone,) = statements
+        assert together is not None  # noqa: S101
+        shared = prepare(together, DIALECT, None)
+        return await self._commits.run(Whole(prepare(alone, DIALECT, parameters), shared, parameters))
 
     async def commit(self) -> None:
         self.require_open()
         self.has_ended = True
-        if not self._begun:
+        if self._executor is None:
             return
-        with timed(self._meter, "commit"), translating_errors(refusal_of_commit):
-            done = await self._connection.execute("COMMIT")
-        self._begun = False
+        with timed(self._connections.meter, "commit"), translating_errors(refusal_of_commit):
+            done = await self._executor.connection.execute("COMMIT")
+        self._executor = None
         if done != "COMMIT":  # PostgreSQL answers ROLLBACK, without an error, if an earlier statement failed
             raise RuntimeError(f"COMMIT was answered by {done}")
 
     async def rollback(self) -> None:
         self.has_ended = True
-        if not self._begun:
-            return
-        self._begun = False
-        await undo(self._connection, self._end_s)
+        if self._executor is not None:
+            executor, self._executor = self._executor, None
+            await undo(executor.connection, self._end_s)

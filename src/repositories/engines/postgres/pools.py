@@ -37,14 +37,20 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """A pool whose callers wait at most `timeout_s` seconds for a connection, and not at all in a longer queue."""
+    """A pool whose callers get a connection in the order in which they come, and wait at most `timeout_s` seconds.
+
+    In a longer queue they do not wait at all. The pool itself lets whoever comes take what was released for one who
+    waits, who then waits behind all others: with 64 clients and 8 connections the slowest hundredth took ten times the
+    median.
+    """
 
     def __init__(self, pool: "DriversPool", timeout_s: float, limits: Limits, meter: Meter, name: Pool) -> None:
         self.meter = meter
         self._limits = limits
         self._pool = pool
-        self._timeout_s = timeout_s
+        self._turns = asyncio.Semaphore(pool.get_max_size())
         self._queue = Queue(pool.get_max_size(), timeout_s)
+        self.timeout_s = timeout_s
         self._name: Pool = name
 
     async def close(self) -> None:
@@ -75,7 +81,10 @@ class Connections:
         finally:
             self.meter.in_use(self._name, -1)
             self._queue.held(time.perf_counter() - since)
-            await self._release(connection)
+            try:
+                await self._release(connection)
+            finally:
+                self._turns.release()
 
     async def _release(self, connection: "Connection") -> None:
         """Release a connection. If it does not become idle in time, the pool aborts it, and opens another one when
@@ -90,8 +99,13 @@ class Connections:
         self._queue.waiting += 1
         try:
             with translating_errors(refusal_of_connection):
-                async with asyncio.timeout(self._timeout_s):  # the pool's own time-out creates a task for each call
-                    return await self._pool.acquire()
+                async with asyncio.timeout(self.timeout_s):  # the pool's own time-out makes a task for each call
+                    await self._turns.acquire()
+                    try:
+                        return await self._pool.acquire()
+                    except BaseException:
+                        self._turns.release()
+                        raise
         except Refusal as refusal:
             self.meter.failed(refusal)
             raise
