@@ -15,6 +15,7 @@ Refusal
 ├── Busy             there are too many requests: try again later
 │   └── NoSpace      the disk of the database is full
 ├── Damaged          the database is damaged
+├── FilesRemoved     the files of the database were removed or replaced while the server uses them
 └── Uncertain        the connection broke during a commit: the work may have been stored or not
 
 Messages are written for the client and contain no value that the client sent. Any other exception is a defect.
@@ -163,6 +164,13 @@ class Damaged(Refusal):
 
     def __init__(self) -> None:
         super().__init__("The database is damaged. Its operator has to restore the backup.")
+
+
+class FilesRemoved(Refusal):
+    code = "files_removed"
+
+    def __init__(self) -> None:
+        super().__init__("The files of the database were removed or replaced. Its operator has to restart the server.")
 
 
 class Uncertain(Refusal):

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from api.web.access import NO_KEY, SECURITY_SCHEME
 from api.web.problems import CHALLENGE, DETAILS, MEDIA_TYPE, Problem, name_of, title_of
 from api.web.requests import BODY_TIMEOUT_S, MAX_BODY_BYTES
-from domain.errors import Damaged, NoSpace, PositionExpired, Unreachable
+from domain.errors import Damaged, FilesRemoved, NoSpace, PositionExpired, Unreachable
 from domain.imports import Share, TooManyDeletions
 
 REQUEST_ID: Final = "8d1f5a0c6b7e4f0d9a3c2b1e0f9d8c7b"
@@ -93,6 +93,7 @@ EXAMPLES: Final[Mapping[int, Mapping[str, Example]]] = {
         "Away": example(503, "database_unreachable", Unreachable().detail),
         "Full": example(503, "no_space", NoSpace().detail),
         "Damaged": example(503, "database_damaged", Damaged().detail),
+        "Removed": example(503, "files_removed", FilesRemoved().detail),
         "Uncertain": example(
             503,
             "uncertain",

@@ -23,6 +23,7 @@ from domain.errors import (
     Contended,
     Damaged,
     Fault,
+    FilesRemoved,
     Gone,
     InUse,
     Invalid,
@@ -66,6 +67,7 @@ STATUS: Final[Mapping[type[Refusal], int]] = {
     Unreachable: 503,
     NoSpace: 503,
     Damaged: 503,
+    FilesRemoved: 503,
     Uncertain: 503,
 }
 
@@ -76,6 +78,7 @@ RETRY_AFTER_S: Final[Mapping[type[Refusal], int]] = {
     Unreachable: 5,
     NoSpace: 60,
     Damaged: 60,
+    FilesRemoved: 60,
     TooManyFailures: 60,
 }
 """Seconds for Retry-After. `Uncertain` has none: if the request is repeated without a check, it may be carried out

@@ -8,25 +8,26 @@ from collections.abc import Callable, Mapping
 from logging import getLogger
 from typing import Final
 
-from domain.errors import Damaged, NoSpace, Unreachable
+from domain.errors import Damaged, FilesRemoved, NoSpace, Unreachable
 from repositories.engines.meter import Kind, Meter, Place, Pool
 
 log = getLogger("roster")
 
-ALARMS: Final = (Unreachable, NoSpace, Damaged)
+ALARMS: Final = (Unreachable, NoSpace, Damaged, FilesRemoved)
 
 WHAT_TO_DO: Final[Mapping[str, str]] = {
     Unreachable.code: "Check that the database runs, and that this machine can reach it.",
     NoSpace.code: "Make room on the disk of the database. Reads still work.",
     Damaged.code: "Stop the server and restore the backup.",
+    FilesRemoved.code: "Put the file back if it was moved, and stop the server by SIGTERM. Writes are refused.",
 }
 
 
 class Alarms:
     """A meter that finds alarms among the errors, and passes everything on to another meter.
 
-    `Unreachable` ends with the next successful statement, `NoSpace` with the next successful commit. `Damaged` lasts
-    until the server is restarted.
+    `Unreachable` ends with the next successful statement, `NoSpace` with the next successful commit. `Damaged`
+    and `FilesRemoved` last until the server is restarted.
     """
 
     def __init__(self, meter: Meter, database: str) -> None:
@@ -59,9 +60,10 @@ class Alarms:
             log.warning("alarm over", extra={"code": code, "database": self._database, "lasted_s": lasted})
 
     def require_undamaged(self) -> None:
-        """Raises `Damaged` if a statement has found damage."""
-        if Damaged.code in self._since:
-            raise Damaged
+        """Raises `Damaged` or `FilesRemoved` if a statement has found that."""
+        for alarm in (Damaged, FilesRemoved):
+            if alarm.code in self._since:
+                raise alarm
 
     def waited(self, pool: Pool, seconds: float) -> None:
         self._meter.waited(pool, seconds)

@@ -159,7 +159,7 @@ class Database(Protocol):
         ...
 
     async def require_ready(self) -> None:
-        """Raises `Unreachable` or `Damaged`, or `NotReady` if this version of Roster cannot use the schema."""
+        """Raises `Unreachable`, `Damaged`, `FilesRemoved`, or `NotReady` if this Roster cannot use the schema."""
         ...
 
 

@@ -14,7 +14,18 @@ from httpx2 import ASGITransport, AsyncClient, Response
 import api.web.requests
 from api.app import create_app
 from api.container import Container
-from domain.errors import Busy, Contended, Damaged, NoSpace, NotReady, Refusal, Stale, Uncertain, Unreachable
+from domain.errors import (
+    Busy,
+    Contended,
+    Damaged,
+    FilesRemoved,
+    NoSpace,
+    NotReady,
+    Refusal,
+    Stale,
+    Uncertain,
+    Unreachable,
+)
 from repositories.fake import MemoryUnitsOfWork
 
 JSON = {"content-type": "application/json"}
@@ -360,6 +371,7 @@ class Troubled(MemoryUnitsOfWork):
     [
         (Unreachable(), "database_unreachable"),
         (Damaged(), "database_damaged"),
+        (FilesRemoved(), "files_removed"),
         (NotReady("The schema is at revision 1."), "not_ready"),
     ],
 )

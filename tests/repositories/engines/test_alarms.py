@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from tests.conftest import create_postgres_database
 
-from domain.errors import Busy, Damaged, NoSpace, Refusal, Unreachable
+from domain.errors import Busy, Damaged, FilesRemoved, NoSpace, Refusal, Unreachable
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.alarms import WHAT_TO_DO, Alarms
@@ -106,9 +106,49 @@ async def test_a_damaged_page_is_told_and_the_server_is_not_ready(
             await UserService(units, CONTEXT).list(limit=10)
     with pytest.raises(Damaged):
         await units.require_ready()
+    with pytest.raises(Damaged):  # it would be lost when the backup is restored
+        await UserService(units, CONTEXT).create(NewUser(name="Alice"))
     await units.stop()
 
     assert told() == [("ERROR", "alarm", "database_damaged")]
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def replace_by_copy(file: Path) -> None:
+    copy = file.with_suffix(".copy")
+    copy.write_bytes(file.read_bytes())
+    copy.rename(file)
+
+
+@pytest.mark.parametrize("happens", [(remove, "roster.db-wal"), (remove, "roster.db"), (replace_by_copy, "roster.db")])
+async def test_files_that_are_removed_beside_a_server_are_told_of_and_no_write_is_lost_with_them(
+    upgraded_sqlite_url: str, tmp_path: Path, noted: Noted, told: Any, happens: tuple[Callable[[Path], None], str]
+) -> None:
+    act, name = happens
+    database = database_at(upgraded_sqlite_url, serving=True, pool_size=1, pool_timeout_s=5, meter=noted)
+    units = SqlUnitsOfWork(database)
+    users = UserService(units, CONTEXT)
+    await units.start()
+    await users.create(NewUser(name="Alice"))
+    act(tmp_path / name)
+
+    for _ in range(2):
+        with pytest.raises(FilesRemoved):
+            await users.create(NewUser(name="Bob"))
+        with pytest.raises(FilesRemoved):
+            await users.delete(1)
+    with pytest.raises(FilesRemoved):
+        await units.require_ready()
+    if name.endswith("-wal"):  # reads go on, and a server that is killed now has lost nothing
+        assert [user.name for user in (await users.list(limit=10)).items] == ["Alice"]
+        with closing(sqlite3.connect(f"file:{tmp_path / 'roster.db'}?immutable=1", uri=True)) as connection:
+            assert connection.execute("SELECT name FROM users").fetchall() == [("Alice",)]
+    await units.stop()
+
+    assert told() == [("ERROR", "alarm", "files_removed")]
 
 
 async def test_a_full_disk_is_told_until_a_commit_succeeds(upgraded_sqlite_url: str, noted: Noted, told: Any) -> None:

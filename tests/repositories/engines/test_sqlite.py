@@ -22,6 +22,7 @@ from domain.errors import (
     Conflict,
     Contended,
     Damaged,
+    FilesRemoved,
     NoSpace,
     NotReady,
     Refusal,
@@ -449,9 +450,12 @@ MEANINGS: Final[dict[str, type[Refusal] | None]] = {
     "SQLITE_CORRUPT_INDEX": Damaged,
     "SQLITE_NOTADB": Damaged,
     "SQLITE_CANTOPEN": Unreachable,
-    "SQLITE_IOERR_READ": None,
+    "SQLITE_IOERR_READ": Unreachable,
+    "SQLITE_IOERR_WRITE": Unreachable,
     "SQLITE_IOERR_FSYNC": Uncertain,
+    "SQLITE_IOERR_DIR_FSYNC": Uncertain,
     "SQLITE_READONLY": None,
+    "SQLITE_READONLY_DBMOVED": FilesRemoved,
     "SQLITE_ERROR": None,
 }
 

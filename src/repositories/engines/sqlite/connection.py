@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import aiosqlite
 
-from repositories.engines.sqlite.writers import WriterLock, WritingConnection
+from repositories.engines.sqlite.writers import OpenFiles, WriterLock, WritingConnection
 from repositories.engines.statements import Result
 
 T = TypeVar("T")
@@ -175,7 +175,7 @@ def deliver_batch(jobs: Iterable[Job[Any]], outcomes: Iterable[Outcome]) -> None
 
 
 def open_to_write(path: Path, pragmas: Iterable[str]) -> sqlite3.Connection:
-    return open_file(path, pragmas, factory=partial(WritingConnection, writer=WriterLock(path)))
+    return open_file(path, pragmas, factory=partial(WritingConnection, writer=WriterLock(path), files=OpenFiles(path)))
 
 
 def open_file(
@@ -281,7 +281,10 @@ def begin(connection: sqlite3.Connection) -> None:
     undo(connection)  # an earlier unit may have failed to do so
     if isinstance(connection, WritingConnection):
         connection.writer.acquire(BUSY_TIMEOUT_MS)
-    run("BEGIN IMMEDIATE", connection)
+        run("BEGIN IMMEDIATE", connection)
+        connection.require_files()
+    else:
+        run("BEGIN IMMEDIATE", connection)
 
 
 def undo(connection: sqlite3.Connection) -> None:

@@ -5,7 +5,18 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from domain.errors import BrokenReference, Busy, Conflict, Contended, Damaged, NoSpace, Refusal, Uncertain, Unreachable
+from domain.errors import (
+    BrokenReference,
+    Busy,
+    Conflict,
+    Contended,
+    Damaged,
+    FilesRemoved,
+    NoSpace,
+    Refusal,
+    Uncertain,
+    Unreachable,
+)
 
 
 @contextmanager
@@ -32,10 +43,12 @@ def refusal_of(error: sqlite3.Error) -> Refusal | None:
             refusal = NoSpace()
         case ["CORRUPT" | "NOTADB", *_]:
             refusal = Damaged()
-        case ["CANTOPEN", *_]:
-            refusal = Unreachable()
-        case ["IOERR", "FSYNC"]:
+        case ["READONLY", "DBMOVED"]:
+            refusal = FilesRemoved()
+        case ["IOERR", *_, "FSYNC"]:
             refusal = Uncertain("The disk did not confirm the change. It may have been stored or not.")
+        case ["CANTOPEN" | "IOERR", *_]:
+            refusal = Unreachable()
         case _:
             refusal = None
     return refusal

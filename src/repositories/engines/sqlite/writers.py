@@ -62,12 +62,57 @@ def writing(path: Path, within_ms: int) -> Iterator[None]:
         lock.close()
 
 
+class OpenFiles:
+    """The file and its log, which stay open when somebody removes or replaces them.
+
+    What is written then is gone when the last connection ends. SQLite does not notice it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file, self._log = str(path), f"{path}-wal"
+        self._opened_file = identity_of(self._file)
+        self._opened_log: tuple[int, int] | None = None
+
+    def are_there(self) -> bool:
+        """Of a connection in a transaction, which has its log."""
+        log = identity_of(self._log)
+        self._opened_log = self._opened_log or log
+        return log == self._opened_log and self.is_file_there()
+
+    def is_file_there(self) -> bool:
+        return identity_of(self._file) == self._opened_file
+
+
+def identity_of(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def moved() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("the file or its log was removed or replaced")
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+    error.sqlite_errorname = "SQLITE_READONLY_DBMOVED"
+    return error
+
+
 class WritingConnection(sqlite3.Connection):
     """A connection that holds the lock of writers during its transactions, from `begin` to `undo`."""
 
-    def __init__(self, *args: Any, writer: WriterLock, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, writer: WriterLock, files: OpenFiles, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.writer = writer
+        self._files = files
+
+    def require_files(self) -> None:
+        """Raises SQLite's error for a file that was moved. What is in a log without a name is in the file then."""
+        if not self._files.are_there():
+            self.execute("ROLLBACK").close()
+            if self._files.is_file_there():
+                self.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+            raise moved()
 
     def close(self) -> None:
         super().close()
