@@ -1,5 +1,6 @@
 """Many entities at once, on every store: as one by one, in a few statements."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -77,6 +78,21 @@ async def test_many_are_added_as_one_by_one(units: Any) -> None:
 
 def without_keys(change: Change) -> Any:
     return {name: value for name, value in (change.after or {}).items() if name not in {"email", "external_id"}}
+
+
+async def test_documents_of_many_are_stored_as_they_are(units: Any) -> None:
+    """With the order of their members, numbers as they were written, and letters that JSON may escape."""
+    odd: Any = {"b": 1.0, "a": [1e300, -0.0, 2**53 - 1], "é\u2028😀": {"z": "\\u0041", "y": {}}, "": [[], '"']}
+    user, other = await added(units, NewUser(name="A", attributes=odd), NewUser(name="B", scim={"x": odd}))
+    async with units.writing(CONTEXT) as work:
+        await work.users.save_many([replace(each, scim={"y": odd}) for each in (user, other)])
+        await work.commit(None)
+    async with units.reading() as work:
+        first, second = await work.users.list(limit=9)
+    stored = [first.attributes, first.scim, second.scim]
+    told = [(each.after or {}).get("attributes") for each in await changes(units)]
+    assert [json.dumps(each) for each in stored] == [json.dumps(each) for each in (odd, {"y": odd}, {"y": odd})]
+    assert json.dumps(told[0]) == json.dumps(odd)
 
 
 async def test_adding_none_does_nothing(units: Any) -> None:

@@ -5,7 +5,7 @@ would be compiled again for each number of rows, and could have at most 32,000 v
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -23,9 +23,9 @@ ROWS: Final = "rows"
 NUMBER: Final = "number"
 
 
-def as_parameter(rows: Iterable[Sequence[Any]]) -> str:
-    """Encode rows. Values are numbers, strings, None and times, and any JSON for JSON columns."""
-    return ENCODER.encode(list(rows))
+def as_parameter(rows: Iterable[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+    """Rows of numbers, strings, None, times, and for columns of JSON objects and arrays."""
+    return list(rows)
 
 
 @lru_cache(16)
@@ -41,13 +41,13 @@ ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), def
 
 def rows_of(*columns: sa.ColumnClause[Any]) -> sa.Select[Any]:
     """The rows of the parameter, in their order, each value in the type of its column."""
-    items = JsonArray(sa.bindparam(ROWS, type_=sa.Text())).table_valued("value", name="item")
+    items = JsonArray(sa.bindparam(ROWS, type_=Rows())).table_valued("value", name="item")
     return sa.select(*values_in(items.c.value, columns))
 
 
 def numbered_rows_of(*columns: sa.ColumnClause[Any]) -> sa.Select[Any]:
     """The same, each row with its `number`, from 1. On PostgreSQL only."""
-    array = NumberedJsonArray(sa.bindparam(ROWS, type_=sa.Text()))
+    array = NumberedJsonArray(sa.bindparam(ROWS, type_=Rows()))
     items = array.table_valued("value", sa.column(NUMBER, sa.BigInteger()), name="item").render_derived()
     return sa.select(items.c[NUMBER], *values_in(items.c.value, columns))
 
@@ -56,9 +56,27 @@ def values_in(row: sa.ColumnElement[Any], columns: Sequence[sa.ColumnClause[Any]
     return [Item(row, number, column).label(column.name) for number, column in enumerate(columns)]
 
 
-@spelled(sqlite="json_each({})", postgresql="json_array_elements(CAST({} AS JSON))")
+class Rows(sa.types.TypeDecorator[Sequence[Sequence[Any]]]):
+    """Rows as JSON. A document in one is sent to PostgreSQL as a text, which is stored as it is."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[Any], str]:
+        return with_texts if dialect.name == "postgresql" else ENCODER.encode
+
+
+DOCUMENTS: Final = frozenset({dict, list, tuple})
+
+
+def with_texts(rows: Iterable[Sequence[Any]]) -> str:
+    write = ENCODER.encode
+    return write([[write(value) if type(value) in DOCUMENTS else value for value in row] for row in rows])
+
+
+@spelled(sqlite="json_each({})", postgresql="jsonb_array_elements(CAST({} AS JSONB))")
 class JsonArray(FunctionElement[Any]):
-    """The items of a JSON array as a table."""
+    """The items of a JSON array as a table. JSONB is parsed once; an item of JSON would be at each of its values."""
 
     inherit_cache = True
 
@@ -69,7 +87,7 @@ class NumberedJsonArray(FunctionElement[Any]):
     inherit_cache = True
 
 
-compiles(NumberedJsonArray, "postgresql")(spelling("json_array_elements(CAST({} AS JSON)) WITH ORDINALITY"))
+compiles(NumberedJsonArray, "postgresql")(spelling("jsonb_array_elements(CAST({} AS JSONB)) WITH ORDINALITY"))
 
 
 class Item(FunctionElement[Any]):
