@@ -157,14 +157,14 @@ def serves_console(settings: Settings) -> bool:
 
 
 def collections_of(routers: Iterable[APIRouter]) -> list[str]:
-    """What the index at `/` shows: the names of the collections at the top."""
+    """The names of the top-level collections, for the index at `/`."""
     paths = (getattr(route, "path", "") for router in routers for route in router.routes)
     return list(dict.fromkeys(match[1] for path in paths if (match := TOP.fullmatch(path))))
 
 
 class WebPages(CORSMiddleware):
     def preflight_response(self, request_headers: Headers) -> Response:
-        """A 204 whose headers say what is allowed. The browser refuses the rest."""
+        """A 204 whose headers say what is allowed. The browser refuses everything else."""
         headers = super().preflight_response(request_headers=request_headers).headers
         allowed = {name: value for name, value in headers.items() if not name.startswith("content-")}
         return Response(status_code=204, headers=allowed)
@@ -184,7 +184,7 @@ def web_pages(origins: list[str]) -> Iterator[Middleware]:
 
 @asynccontextmanager
 async def working(container: Container) -> AsyncIterator[None]:
-    """What a server does beside answering: deliver to webhooks, remove old changes."""
+    """The background work of a server: delivering to webhooks, and removing old changes."""
     async with (
         delivering(container.deliverer(), container.post()),
         trimming(container.retention(), container.settings().keep_changes_days),

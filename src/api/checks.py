@@ -26,7 +26,7 @@ async def findings(container: "Container") -> AsyncIterator[Finding]:
     unknown = list(Settings.unknown())
     yield finding(
         "settings", " ".join(unknown) or "every ROSTER_ variable is known", ok=not unknown,
-        mend="roster config shows them all", worst=Level.WARN,
+        fix="roster config shows them all", worst=Level.WARN,
     )  # fmt: skip
     for extra in EXTRAS:
         yield of_extra(extra, container.settings())
@@ -36,7 +36,7 @@ async def findings(container: "Container") -> AsyncIterator[Finding]:
         for each in await database.examine():
             yield each
         status = await database.status()
-        yield finding("schema", str(status), ok=status.is_usable, mend="roster db upgrade")
+        yield finding("schema", str(status), ok=status.is_usable, fix="roster db upgrade")
     except NotReady as error:
         yield Finding("database", Level.FAIL, str(error), "roster config shows which one is named, and by what")
 
@@ -45,8 +45,8 @@ def of_extra(extra: Extra, settings: Settings) -> Finding:
     what, is_wanted = f"extra {extra.name}", extra.is_wanted(settings)
     if extra.is_installed():
         return Finding(what, Level.OK, "installed" if is_wanted else "installed, and switched off")
-    mend = f"pip install 'roster[{extra.name}]'{extra.mend}"
-    return finding(what, f"not installed: {extra.lacks}", ok=not is_wanted, mend=mend, worst=Level.WARN)
+    fix = f"pip install 'roster[{extra.name}]'{extra.fix}"
+    return finding(what, f"not installed: {extra.lacks}", ok=not is_wanted, fix=fix, worst=Level.WARN)
 
 
 async def look(container: "Container") -> Sequence[Finding]:

@@ -1,4 +1,4 @@
-"""The extras of Roster: which packages they bring, and what is not there without them."""
+"""The extras of Roster: their packages, and what is missing without them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ class Extra:
     name: str
     packages: tuple[str, ...]
     lacks: str
-    """What is so without it."""
+    """What is missing without it."""
 
     is_wanted: Callable[[Settings], bool]
-    mend: str = ""
+    fix: str = ""
 
     def is_installed(self) -> bool:
         return all(map(find_spec, self.packages))
@@ -27,7 +27,7 @@ CONSOLE: Final = Extra(
     ("itsdangerous", "jinja2"),
     "there is no /console",
     lambda settings: settings.console,
-    mend=", or set ROSTER_CONSOLE=false",
+    fix=", or set ROSTER_CONSOLE=false",
 )
 WEBHOOKS: Final = Extra("webhooks", ("httpcore2",), "nothing is sent to webhooks", lambda _: True)
 EXTRAS: Final = (CONSOLE, WEBHOOKS)

@@ -1,11 +1,12 @@
-"""What a copy of a directory in another database tells of itself, for operators."""
+"""The progress and the result of copying a directory to another database, for operators."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is done, to which table. Each row is copied and then compared: so much of this is done, of so much."""
+    """The progress: the present table, and how many steps of all are done. Each row is first copied and then
+    compared."""
 
     doing: str
     table: str
@@ -15,7 +16,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What two tables have to agree in: the number of their rows, and a checksum of all values in the order of keys."""
+    """What two equal tables have in common: the number of rows, and a checksum of all values in the order of keys."""
 
     rows: int
     checksum: str
@@ -23,7 +24,7 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A table in the source, as it was copied, and in the target, as it was read again."""
+    """A table as it was copied from the source, and as it was read again from the target."""
 
     table: str
     source: Sum
@@ -36,7 +37,8 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The target can be served. It has the source up to a change; `start` is after what it counts in a new epoch."""
+    """The target can be served. It has all changes of the source up to `last_change`. If it begins a new epoch, its
+    numbers continue after `start`."""
 
     last_change: int
     start: int | None

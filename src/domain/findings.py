@@ -17,8 +17,8 @@ class Finding:
     what: str
     level: Level
     says: str
-    mend: str = ""
+    fix: str = ""
 
 
-def finding(what: str, says: str, *, ok: bool, mend: str, worst: Level = Level.FAIL) -> Finding:
-    return Finding(what, Level.OK, says) if ok else Finding(what, worst, says, mend)
+def finding(what: str, says: str, *, ok: bool, fix: str, worst: Level = Level.FAIL) -> Finding:
+    return Finding(what, Level.OK, says) if ok else Finding(what, worst, says, fix)

@@ -17,7 +17,8 @@ ATTRIBUTES: Final = Attributes()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupProfile:
-    """What a client may set of a group. The name is stored trimmed, and compares by its folded form."""
+    """The fields of a group that a client may set. The name is stored without surrounding white space, and compares by
+    its folded form."""
 
     name: Annotated[str, NAME]
     external_id: Annotated[str | None, EXTERNAL_ID] = None

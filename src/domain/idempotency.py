@@ -79,7 +79,7 @@ class InFlight(Refusal):
 
 
 def replay(idempotency_key: IdempotencyKey, fingerprint: str, answer: str) -> AlreadyDone | IdempotencyKeyReused:
-    """What to raise for a known key: the stored answer, if the request is the same."""
+    """The exception to raise for a known key: it has the stored answer if the request is the same."""
     if fingerprint != idempotency_key.fingerprint:
         return IdempotencyKeyReused("This idempotency key was used for another request.")
     return AlreadyDone(answer)

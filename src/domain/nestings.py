@@ -67,7 +67,7 @@ class Member:
     role: str | None
     via: tuple[int, ...]
 
-    # What a membership has beside that, and no one of several can stand for:
+    # The other fields of a membership, which have no value here, because there may be several memberships:
     id: ClassVar[None] = None
     created_at: ClassVar[None] = None
     updated_at: ClassVar[None] = None

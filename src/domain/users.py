@@ -27,7 +27,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserProfile:
-    """What a client may set of a user.
+    """The fields of a user that a client may set.
 
     The name is stored without surrounding white space. E-mail, username and external id are stored as they were sent.
     E-mail and username compare by their folded form, external ids exactly. `scim` is the record that SCIM keeps

@@ -1,7 +1,8 @@
-"""A copy of a directory in another database: every table as it is, then how both compare.
+"""Copying a directory to another database: every table unchanged, and then a comparison of both.
 
-The metadata knows every table once the stores are loaded. Rows are stored in the order of their keys, a batch in a
-transaction. So a copy that was killed goes on behind the last batch, once what is there was compared with the source.
+The tables come from the metadata, which is complete when the stores are imported. Rows are stored in the order of their
+keys, each batch in a transaction. So a copy that was killed can continue after its last batch, when the rows before it
+have been compared with the source.
 """
 
 from collections.abc import AsyncGenerator, Iterable
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from domain.copies import Comparison, Finished, Progress, Sum
 from domain.errors import NotReady
 from domain.work import utc_now
-from repositories import answers, stores  # noqa: F401  # their tables are in the metadata
+from repositories import answers, stores  # noqa: F401  # their tables have to be in the metadata
 from repositories.engines import revisions
 from repositories.engines.copies import Rows, State, Target, begin, clear, counting, finish
 from repositories.engines.database import Database
@@ -25,11 +26,12 @@ Step = Progress | Comparison | Finished
 
 
 class Differs(Exception):
-    """What is in the target is not the beginning of what is in the source now."""
+    """The rows in the target are not the first rows of the source."""
 
 
 class Copy:
-    """With `live` the source may be written to meanwhile. The copy is of one moment, and begins a new epoch."""
+    """With `live`, others may write to the source during the copy. The copy shows one moment, and begins a new
+    epoch."""
 
     def __init__(self, source: Database, target: Database, *, live: bool = False) -> None:
         self._source = source
@@ -40,7 +42,7 @@ class Copy:
         self._sums: dict[str, Sum] = {}
 
     async def steps(self) -> AsyncGenerator[Step]:
-        """Do it, step by step. Ends without `Finished` if the target differs at its end. Raises `NotReady`."""
+        """Run the copy, step by step. If the target differs at the end, there is no `Finished`. Raises `NotReady`."""
         if self._source.name == self._target.name:
             raise NotReady("The source and the target are the same. Nothing was changed.")
         mark = f"{revisions.UNFINISHED}{sha256(self._source.name.encode()).hexdigest()[:16]}"
@@ -59,7 +61,8 @@ class Copy:
                 yield Finished(counters.get("changes", 0), start)
 
     async def _load(self, source: State, target: Target) -> AsyncGenerator[Progress]:
-        """A target that does not fit is cleared: nobody has used it yet."""
+        """Copy all tables. If the target differs from the source, it is cleared first, because nobody has used it
+        yet."""
         try:
             async for progress in self._load_all(source, target):
                 yield progress
@@ -92,7 +95,7 @@ class Copy:
 
 
 class Adding:
-    """The sum of a table, as its rows come."""
+    """The sum of a table, to which rows are added."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -108,7 +111,7 @@ class Adding:
 
 
 async def transferred(table: sa.Table, source: State, target: Target) -> AsyncGenerator[Rows]:
-    """The rows of a table, each batch once it is in the target. Raises `Differs`."""
+    """Copy the rows of a table. Yields each batch when it is in the target. Raises `Differs`."""
     async with aclosing(source.batches(table)) as batches:
         async with target.state() as state:
             async for there in state.batches(table):

@@ -13,20 +13,21 @@ from domain.errors import NotReady
 if TYPE_CHECKING:
     from api.container import Container
 
-Source = Annotated[str, typer.Argument(help="The URL of the directory", show_default=False)]
-Target = Annotated[str, typer.Argument(help="The URL of an empty database, or of a file", show_default=False)]
-Live = Annotated[bool, typer.Option("--live", help="Let a server write to the source meanwhile, to try a copy")]
+Source = Annotated[str, typer.Argument(help="The URL of the directory to copy", show_default=False)]
+Target = Annotated[str, typer.Argument(help="The URL of an empty database, or of a new file", show_default=False)]
+Live = Annotated[bool, typer.Option("--live", help="Allow a server to write to the source during the copy, to try it")]
 
 
 def copy(source: Source, target: Target, *, live: Live = False) -> None:
     """Copy a directory to another database: from SQLite to PostgreSQL, or back. Nothing is changed in the source.
 
-    Every table is copied as it is, with ids, versions, keys and the record of changes. Then the copy is read again, and
-    a line for each table compares the number of rows and a checksum. If this ends early, run it again: it goes on where
-    it was. It ends with 0 if both are the same, with 1 if they differ, and with 2 if it did not get to its end.
+    Every table is copied unchanged, with ids, versions, keys and the record of changes. Then the copy is read again,
+    and a line for each table compares the number of rows and a checksum. If the copy is interrupted, run it again: it
+    continues where it stopped. The exit code is 0 if both are the same, 1 if they differ, and 2 if the copy did not
+    finish.
 
-    A server of the source has to be stopped first. With --live it may run, and what it writes after the beginning is
-    not in the copy. PostgreSQL's driver takes a password that is in no URL from PGPASSWORD or from ~/.pgpass.
+    Stop the server of the source first. With --live it may run, but what it writes after the start of the copy is not
+    in the target. If the URL has no password, PostgreSQL's driver reads it from PGPASSWORD or ~/.pgpass.
     """
     container, database = directory("SOURCE", source), directory("TARGET", target).database()
 
@@ -69,6 +70,6 @@ def summary(finished: Finished) -> str:
     if finished.start is None:
         return "copied. Both are the same: serve the target, and no longer the source."
     return (
-        f"copied up to change {finished.last_change}. What was written to the source after it is not in the target, "
-        f"where new ids and changes are counted on from {finished.start + 1}."
+        f"copied up to change {finished.last_change}. Later changes of the source are not in the target, "
+        f"where new ids and changes continue from {finished.start + 1}."
     )

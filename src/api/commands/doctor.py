@@ -15,7 +15,7 @@ from domain.findings import Finding, Level, finding
 if TYPE_CHECKING:
     from api.container import Container
 
-COLUMNS: Final = ("", "what", "says", "mend")
+COLUMNS: Final = ("", "check", "result", "fix")
 MARKS: Final = {Level.OK: "ok", Level.WARN: "warn", Level.FAIL: "FAIL"}
 
 
@@ -31,10 +31,10 @@ def doctor(json: Json = False, database_url: DatabaseUrl = None) -> None:
 
     found = run_in(container_with(settings), run)
     rows: list[dict[str, Any]] = [
-        {"": MARKS[each.level], "what": each.what, "says": each.says, "mend": each.mend or None} for each in found
+        {"": MARKS[each.level], "check": each.what, "result": each.says, "fix": each.fix or None} for each in found
     ]
     if json:
-        rows = [{"level": each.level, "what": each.what, "says": each.says, "mend": each.mend} for each in found]
+        rows = [{"level": each.level, "what": each.what, "says": each.says, "fix": each.fix} for each in found]
     show_table(rows, COLUMNS, as_json=json)
     raise typer.Exit(1 if any(each.level is Level.FAIL for each in found) else 0)
 
@@ -60,5 +60,5 @@ async def of_keys(container: "Container", settings: Settings) -> Finding:
         "access by HTTP",
         listens,
         ok=has_keys or settings.is_local(),
-        mend="roster keys create admin --all-scopes",
+        fix="roster keys create admin --all-scopes",
     )

@@ -1,4 +1,4 @@
-"""How far a command is: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a command: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Show = Callable[[int, float, str], None]
-"""Takes how many rows are done, which share of everything that is, from 0 to 1, and what else there is to say."""
+"""Takes the number of rows that are done, their share of all rows from 0 to 1, and a text with other facts."""
 
 EVERY_S: Final = 5.0
 
@@ -47,7 +47,7 @@ def lines() -> Show:
 
 
 def bar() -> "Progress":
-    from rich.console import Console  # noqa: PLC0415  # it takes a while to load
+    from rich.console import Console  # noqa: PLC0415  # importing it takes some time
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     rows = "{task.fields[rows]:,} rows  {task.fields[rate]:,.0f}/s  {task.fields[rest]}"

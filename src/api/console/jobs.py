@@ -60,7 +60,7 @@ class Job:
     ended: float | None = None
     task: asyncio.Task[None] | None = None
     place: ExitStack = field(default_factory=ExitStack)
-    """Taken while it goes on."""
+    """The place of this import, which is taken while it runs."""
 
     @property
     def is_going(self) -> bool:

@@ -86,7 +86,7 @@ class Workers(Multiprocess):
             self._announce()
 
     def restart_all(self) -> None:
-        """On SIGHUP: one after the other ends once another serves in its place, which loads the program anew."""
+        """On SIGHUP, replace the workers one after the other. Each new worker loads the program again."""
         super().restart_all()
         for pid in self._gone():
             log.info("worker ended", pid=pid)

@@ -26,7 +26,8 @@ GUARDS: Final = (
 )
 
 LAST: Final = ((b"connection", b"close"),)
-"""While the server drains: so clients connect anew, to one that stays. A close between two requests could meet one."""
+"""Sent while the server drains, so that clients open a new connection, to a server that stays. If the server just
+closed the connection, it could do so while a client sends a request."""
 
 PROBES: Final = frozenset({"live", "ready", "metrics"})
 """Requests that load balancers and monitoring send all the time. Successful ones are logged only at the level debug."""

@@ -1,10 +1,10 @@
-"""A copy of a directory in another database: what it asks of an engine, and what is the same on both.
+"""Copying a directory to another database: the interface of an engine, and what both engines share.
 
-Values are copied as SQLite stores them: numbers, texts, bytes, times and JSON as text. PostgreSQL's are converted, by
-the types of their columns.
+Values are copied in the form in which SQLite stores them: numbers, texts, bytes, and times and JSON as text. Values of
+PostgreSQL are converted, by the types of their columns.
 
-Until a copy is finished, its schema is at a revision that no server accepts: a mark of the source. Indexes and foreign
-keys are made at the end. So rows arrive sooner, and may refer to rows that come later.
+Until a copy has finished, its schema has a revision that no server accepts, which identifies the source. Indexes and
+foreign keys are created at the end. So the copy is faster, and rows may refer to rows that come later.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 
 BATCH: Final = 2_000
-"""How many rows are in the memory at a time, and in a transaction."""
+"""How many rows are in memory at a time, and in one transaction."""
 
 STOP_TARGET: Final = "Stop it first. Nothing was changed."
 STOP_SOURCE: Final = (
@@ -34,30 +34,30 @@ STOP_SOURCE: Final = (
 
 
 class State(Protocol):
-    """One state of a directory, however long it is read. Raises `NotReady`."""
+    """The source, which shows one moment, however long it is read. Raises `NotReady`."""
 
     def batches(self, table: sa.Table) -> AsyncGenerator[Rows]:
-        """All rows of a table in the order of its key, `BATCH` at a time."""
+        """All rows of a table, in the order of its key, `BATCH` at a time."""
         ...
 
     async def fetch(self, statement: sa.Executable) -> Rows: ...
 
     async def counters(self) -> Mapping[str, int]:
-        """The last number that was given out in each table that counts its rows."""
+        """For each table with automatic ids the last id that was used."""
         ...
 
 
 class Target(Protocol):
-    """A database that nobody else uses meanwhile. Raises `NotReady`."""
+    """The target, which nobody else uses during the copy. Raises `NotReady`."""
 
     def state(self) -> AbstractAsyncContextManager[State]: ...
 
     async def write(self, table: sa.Table, rows: Rows) -> None:
-        """Store these rows, all or none. A power cut may undo the last ones until something was `run`."""
+        """Store these rows, all or none. A power cut may undo the last ones, until the next `run`."""
         ...
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
-        """In a transaction."""
+        """Do some work in a transaction."""
         ...
 
 
@@ -71,7 +71,7 @@ def reading(table: sa.Table) -> sa.Select[Any]:
 
 
 def plain(type: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
-    """The type of SQLAlchemy's own behind one of Roster's."""
+    """The type of SQLAlchemy behind a type of Roster."""
     return type.impl_instance if isinstance(type, sa.types.TypeDecorator) else type
 
 
@@ -80,7 +80,8 @@ def counting(table: sa.Table) -> sa.Select[Any]:
 
 
 def begin(mark: str, connection: sa.Connection) -> None:
-    """Make an empty database the unfinished copy of a source, or go on with it. Raises `NotReady` if it is neither."""
+    """Mark an empty database as the unfinished copy of a source, or continue such a copy. Raises `NotReady` if it is
+    neither."""
     if revisions.revision_of(connection) != mark:
         require_empty(connection)
         set_revision(connection, mark)
@@ -106,7 +107,7 @@ def clear(connection: sa.Connection) -> None:
 
 
 def finish(counters: Mapping[str, int], epoch_at: datetime | None, connection: sa.Connection) -> int | None:
-    """Make what was copied a directory that can be served. Returns the start of its new epoch, if it is to have one."""
+    """Turn the copy into a directory that can be served. Returns the start of its new epoch, if `epoch_at` is given."""
     for table in metadata.sorted_tables:
         for index in table.indexes:
             connection.execute(CreateIndex(index))
@@ -115,13 +116,13 @@ def finish(counters: Mapping[str, int], epoch_at: datetime | None, connection: s
     count_on(connection, counters)
     start = None if epoch_at is None else begin_epoch(connection, epoch_at, 0)
     if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("ANALYZE"))  # else its first plans are for empty tables
+        connection.execute(sa.text("ANALYZE"))  # otherwise its first plans are for empty tables
     set_revision(connection, revisions.head())
     return start
 
 
 def foreign_keys(connection: sa.Connection, table: sa.Table) -> Iterator[sa.ForeignKeyConstraint]:
-    """Those that can be dropped. SQLite cannot; there they are off meanwhile."""
+    """The foreign keys that can be dropped. SQLite cannot drop them. There they are switched off during the copy."""
     if connection.dialect.name == "postgresql":
         yield from table.foreign_key_constraints
 
@@ -149,7 +150,7 @@ COUNT_ON: Final = {
 
 
 def count_on(connection: sa.Connection, counters: Mapping[str, int]) -> None:
-    """Numbers that were given out, also those of rows that are gone, are not given out again."""
+    """Continue counting ids, so that ids that were used before, even of removed rows, are not used again."""
     for column in (column for table in metadata.sorted_tables for column in table.columns if column.identity):
         highest = connection.execute(sa.select(sa.func.max(column))).scalar_one() or 0
         if last := max(highest, counters.get(column.table.name, 0)):

@@ -131,7 +131,8 @@ class Database(Protocol):
         ...
 
     def copied(self, *, live: bool) -> AbstractAsyncContextManager[State]:
-        """The directory as it is now, to copy it. Unless it is `live`, nobody writes to it until the block ends.
+        """The directory as it is now, as the source of a copy. Unless `live`, nobody can write to it until the block
+        ends.
 
         Raises `NotReady` if the schema is not at its head, and if a server is running, unless it is `live`.
         """

@@ -1,15 +1,16 @@
-"""Queues for connections: nobody waits who could not be served in time."""
+"""Queues for connections: a request that would probably wait too long is refused at once."""
 
 from typing import Final
 
 WEIGHT: Final = 0.1
-"""Of the last holder in the average."""
+"""The weight of the last holder in the average."""
 
 
 class Queue:
-    """Those who wait for one of some connections, and how long each is held on average.
+    """The number of tasks that wait for a connection, and how long a connection is held on average.
 
-    Who would wait in vain is refused at once: he can ask elsewhere, or later, and costs those before him nothing.
+    A request that would wait in vain is refused at once. So its client can try another server, or try later, and the
+    request does not slow others down.
     """
 
     def __init__(self, places: int, timeout_s: float) -> None:
@@ -20,9 +21,9 @@ class Queue:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether one more would probably wait longer than the time-out."""
+        """Whether another task would probably wait longer than the time-out."""
         return self.waiting * self._held_s > self._timeout_s * self._places
 
     def held(self, seconds: float) -> None:
-        """So long somebody had a connection."""
+        """Note how long a task has held a connection, in seconds."""
         self._held_s += (seconds - self._held_s) * WEIGHT

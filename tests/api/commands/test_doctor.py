@@ -60,7 +60,7 @@ def test_a_backup_is_noticed(file: Path, tmp_path: Path) -> None:
 def test_a_file_that_others_may_read_is_a_warning(file: Path) -> None:
     file.chmod(0o644)
     code, found = doctor()
-    assert (code, found["access"]["level"], found["access"]["mend"]) == (0, "warn", f"chmod 600 {file}")
+    assert (code, found["access"]["level"], found["access"]["fix"]) == (0, "warn", f"chmod 600 {file}")
 
 
 def test_a_damaged_page_fails(file: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_damaged_page_fails(file: Path) -> None:
     file.write_bytes(content)
     code, found = doctor()
     assert (code, found["pages"]["level"]) == (1, "fail")
-    assert "roster restore" in found["pages"]["mend"]
+    assert "roster restore" in found["pages"]["fix"]
 
 
 def test_a_schema_that_is_behind_fails_and_names_the_command(file: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_schema_that_is_behind_fails_and_names_the_command(file: Path) -> None
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         connection.commit()
     code, found = doctor()
-    assert (code, found["schema"]["level"], found["schema"]["mend"]) == (1, "fail", "roster db upgrade")
+    assert (code, found["schema"]["level"], found["schema"]["fix"]) == (1, "fail", "roster db upgrade")
 
 
 def test_a_file_that_is_missing_fails_and_is_not_created(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_server_that_all_could_use_without_a_key_fails(file: Path, monkeypatch
     monkeypatch.setenv("ROSTER_HOST", "0.0.0.0")
     code, found = doctor()
     assert (code, found["access by HTTP"]["level"]) == (1, "fail")
-    assert "roster keys create" in found["access by HTTP"]["mend"]
+    assert "roster keys create" in found["access by HTTP"]["fix"]
 
 
 def test_a_typing_error_in_a_variable_is_a_warning(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_each_extra_is_installed_or_the_command_that_installs_it_is_named(
     for each in EXTRAS:
         said = found[f"extra {each.name}"]
         assert (said["level"], said["says"]) == ("warn", f"not installed: {each.lacks}")
-        assert f"pip install 'roster[{each.name}]'" in said["mend"]
+        assert f"pip install 'roster[{each.name}]'" in said["fix"]
 
 
 def test_an_extra_that_is_switched_off_is_not_missed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ NO_SERVER: Final = (
 )
 LOOKS: Final = 20
 AGAIN_S: Final = 0.1
-"""A session that has ended is there for a moment more."""
+"""The wait before sessions are counted again, in seconds, because an ended session is visible for a moment."""
 
 
 class PostgresState:
@@ -67,7 +67,7 @@ class Run(Protocol):
 
 
 class PostgresTarget:
-    """What `run` commits is on the disk then, and with it all that was written before."""
+    """A PostgreSQL target. After `run` commits, that and all earlier writes are on the disk."""
 
     def __init__(self, name: str, server: Server, connection: "Connection", run: Run) -> None:
         self._name = name
@@ -95,7 +95,7 @@ class PostgresTarget:
 
 @asynccontextmanager
 async def copied(name: str, server: Server, *, live: bool) -> AsyncIterator[PostgresState]:
-    """See `Database.copied`. Whoever writes all the same waits for its end, or is refused."""
+    """See `Database.copied`. Other writers wait for its end, or are refused."""
     async with connected(server, name) as connection:
         if not live:
             await require(NO_SERVER, connection, name, f"Another server has {name} open. {STOP_SOURCE}")
@@ -163,15 +163,15 @@ def text_of(statement: sa.Executable) -> str:
 
 SQLITE: Final = sqlite.dialect()
 ALIKE: Final = (sa.String, sa.Integer, sa.Float, sa.LargeBinary, sa.JSON)
-"""Types whose values both drivers give and take alike. JSON is text here."""
+"""Types whose values are the same in both drivers. JSON is text here."""
 
 NUMERIC_OID: Final = 1700
-"""How a driver names the type of a number with decimals. SQLAlchemy does not ask for that of any other type."""
+"""The object id of PostgreSQL's type numeric. SQLAlchemy asks for the id of no other type."""
 
 
 @cache
 def converters(table: sa.Table, source: sa.Dialect, target: sa.Dialect) -> Converters:
-    """What makes the values of one driver those of the other, by the number of the column."""
+    """Functions that convert values of one driver to values of the other, by the index of the column."""
     return [
         (number, step)
         for number, type in enumerate(column.type for column in table.columns)

@@ -105,7 +105,7 @@ def translating_errors(refusal: Callable[[Exception], Refusal | None] = refusal_
 
 
 def first_line(error: BaseException | None) -> str:
-    """What an error says, for an operator. The lines after it may have values."""
+    """The first line of an error, for an operator. The other lines may contain values."""
     return str(error).partition("\n")[0] or type(error).__name__
 
 

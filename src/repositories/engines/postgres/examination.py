@@ -27,17 +27,17 @@ def examine(connection: sa.Connection, pool_size: int) -> Iterator[Finding]:
         "role",
         "takes writes" if not connection.scalar(RECOVERING) else "a standby, which accepts no writes",
         ok=not connection.scalar(RECOVERING),
-        mend="name the primary in ROSTER_DATABASE_URL",
+        fix="name the primary in ROSTER_DATABASE_URL",
     )
     for name in ("fsync", "full_page_writes"):
-        yield finding(name, settings[name], ok=settings[name] == "on", mend=f"ALTER SYSTEM SET {name} = on; and reload")
+        yield finding(name, settings[name], ok=settings[name] == "on", fix=f"ALTER SYSTEM SET {name} = on; and reload")
     archiving = f"what pg_dump made is not seen here; archiving of the log is {settings['archive_mode']}"
     yield Finding("backup", Level.OK, archiving)
     yield finding(
         "synchronous_commit",
         settings["synchronous_commit"],
         ok=settings["synchronous_commit"] != "off",
-        mend="ALTER SYSTEM SET synchronous_commit = on; otherwise a power cut loses acknowledged writes",
+        fix="ALTER SYSTEM SET synchronous_commit = on; otherwise a power cut loses acknowledged writes",
         worst=Level.WARN,
     )
     most, used, needed = int(settings["max_connections"]), connection.scalar(IN_USE) or 0, 2 * pool_size + 4
@@ -45,10 +45,10 @@ def examine(connection: sa.Connection, pool_size: int) -> Iterator[Finding]:
         "connections",
         f"{most} allowed, {used} in use, up to {needed} for each server process",
         ok=needed <= most - 3,
-        mend="lower ROSTER_POOL_SIZE, or raise max_connections",
+        fix="lower ROSTER_POOL_SIZE, or raise max_connections",
     )
     apart_s = abs((datetime.now(UTC) - connection.execute(CLOCK).scalar_one()).total_seconds())
     yield finding(
-        "clock", f"{apart_s:.1f} s apart from this machine's", ok=apart_s <= CLOCK_APART_S, mend="run an NTP client",
+        "clock", f"{apart_s:.1f} s apart from this machine's", ok=apart_s <= CLOCK_APART_S, fix="run an NTP client",
         worst=Level.WARN,
     )  # fmt: skip

@@ -262,8 +262,8 @@ class PostgresReplicas:
         except AnotherDirectoryError as error:
             return Finding(what, Level.FAIL, str(error), "name a streaming replica of the same database")
         except DRIVER_ERRORS as error:
-            mend = "start it, or take it out of ROSTER_REPLICA_URL"
-            return Finding(what, Level.WARN, f"cannot be reached: {str(error) or type(error).__name__}", mend)
+            fix = "start it, or take it out of ROSTER_REPLICA_URL"
+            return Finding(what, Level.WARN, f"cannot be reached: {str(error) or type(error).__name__}", fix)
         finally:
             lookout.close()
         return Finding(what, Level.OK, f"has change {seq}, the primary had {head}")

@@ -73,7 +73,7 @@ class SqliteTarget:
 
 @asynccontextmanager
 async def copied(path: Path, *, live: bool) -> AsyncIterator[SqliteState]:
-    """See `Database.copied`. Commands that write are kept waiting as well, and refused."""
+    """See `Database.copied`. Commands that write have to wait too, and are refused after a time-out."""
     require_file(path)
     require_own_file(path)
     with nullcontext() if live else alone(path, STOP_SOURCE), opened(path) as connection:
@@ -98,7 +98,7 @@ async def copied_into(path: Path, schema: SchemaFile) -> AsyncIterator[SqliteTar
 
 @contextmanager
 def alone(path: Path, advice: str) -> Iterator[None]:
-    """No server has the file open, and nobody else writes to it."""
+    """Holds the locks of the file, so that no server has it open and nobody else writes to it."""
     with ExitStack() as stack:
         stack.callback(os.close, lock(path, advice))
         with told(path):
@@ -108,13 +108,13 @@ def alone(path: Path, advice: str) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that sees the state of now."""
+    """A connection that shows the present state."""
     with told(path):
         connection = open_file(path, READING)
     with closing(connection):
         with told(path):
             run("BEGIN", connection)
-            fetch("SELECT 1 FROM sqlite_master", (), connection)  # the state is that of the first read
+            fetch("SELECT 1 FROM sqlite_master", (), connection)  # a transaction shows the state of its first read
         yield connection
 
 

@@ -228,7 +228,7 @@ class SqliteDatabase:
 
     async def examine(self) -> Sequence[Finding]:
         require_file(self._path)
-        library = finding("sqlite", self.warning or self.name, ok=not self.warning, mend="", worst=Level.WARN)
+        library = finding("sqlite", self.warning or self.name, ok=not self.warning, fix="", worst=Level.WARN)
         return [library, *await asyncio.to_thread(lambda: list(examine(self._path)))]
 
     async def backup(self, to: Path) -> Backup:

@@ -33,9 +33,7 @@ def of_access(path: Path) -> Finding:
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         says = f"{path} or its folder cannot be written by this user"
         return Finding("access", Level.FAIL, says, f"chown the file and {path.parent} to the user of the server")
-    return finding(
-        "access", f"writable, mode {mode:o}", ok=not mode & 0o077, mend=f"chmod 600 {path}", worst=Level.WARN
-    )
+    return finding("access", f"writable, mode {mode:o}", ok=not mode & 0o077, fix=f"chmod 600 {path}", worst=Level.WARN)
 
 
 def of_pages(path: Path) -> Finding:
@@ -48,7 +46,7 @@ def of_pages(path: Path) -> Finding:
     if result != "ok":
         return Finding("pages", Level.FAIL, str(result), "roster restore, from the last good backup")
     return finding(
-        "pages", f"no damage, journal mode {mode}", ok=mode == "wal", mend="roster serve sets it", worst=Level.WARN
+        "pages", f"no damage, journal mode {mode}", ok=mode == "wal", fix="roster serve sets it", worst=Level.WARN
     )
 
 
@@ -59,7 +57,7 @@ def of_space(path: Path) -> Finding:
         "disk",
         f"{free // MIB} MiB free, the file has {size // MIB} MiB",
         ok=free >= max(2 * size, LEAST_FREE_BYTES),
-        mend=f"make room on the disk of {path.parent}",
+        fix=f"make room on the disk of {path.parent}",
         worst=Level.WARN if free >= size else Level.FAIL,
     )
 
@@ -71,29 +69,31 @@ def of_log(path: Path) -> Finding:
         "log",
         f"{log.name} has {size // MIB} MiB",
         ok=size <= LONG_LOG_BYTES,
-        mend="end the program that keeps the file open, or restart the server, which empties the log",
+        fix="end the program that keeps the file open, or restart the server, which empties the log",
         worst=Level.WARN,
     )
 
 
 def of_clock(path: Path) -> Finding:
-    """The file has no clock of its own, but its last change was not made later than now."""
+    """Check the clock of the machine: the last change in the file cannot be later than now."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             found = connection.execute("SELECT at FROM changes ORDER BY seq DESC LIMIT 1").fetchall()
-    except sqlite3.Error:  # which is one of the other findings
+    except sqlite3.Error:  # another finding reports it
         found = []
     ahead_s = max([(datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds() for (at,) in found], default=0)
-    says = "no change is of the future" if ahead_s <= 0 else f"the last change is {ahead_s:,.0f} s in the future"
-    return finding("clock", says, ok=ahead_s <= CLOCK_APART_S, mend="run an NTP client", worst=Level.WARN)
+    says = (
+        "no change has a time in the future" if ahead_s <= 0 else f"the last change is {ahead_s:,.0f} s in the future"
+    )
+    return finding("clock", says, ok=ahead_s <= CLOCK_APART_S, fix="run an NTP client", worst=Level.WARN)
 
 
 def of_backup(path: Path) -> Finding:
     note = Path(f"{path}-backup")
-    mend = "roster backup --every 1d --keep 14 FOLDER, run beside the server; or a copy by cron"
+    fix = "roster backup --every 1d --keep 14 FOLDER, run beside the server; or a copy by cron"
     if not note.exists():
-        return Finding("backup", Level.WARN, "none was made by roster backup", mend)
+        return Finding("backup", Level.WARN, "none was made by roster backup", fix)
     at = datetime.fromtimestamp(note.stat().st_mtime, UTC)
     age_s = (datetime.now(UTC) - at).total_seconds()
     says = f"the last one is of {at:%Y-%m-%d %H:%M} UTC: {note.read_text().strip()}"
-    return finding("backup", says, ok=age_s <= BACKUP_TOO_OLD_S, mend=mend, worst=Level.WARN)
+    return finding("backup", says, ok=age_s <= BACKUP_TOO_OLD_S, fix=fix, worst=Level.WARN)
