@@ -100,8 +100,8 @@ class Conflict(Refusal):
         self.field = fields[-1]
         self.kind = kind
         self.taken: Mapping[str, int | None] = taken or {self.field: None}
-        names = dict.fromkeys([*fields[:-1], *self.taken])
-        super().__init__(f"Another one has this {' and '.join(names)}.")
+        *others, last = dict.fromkeys([*fields[:-1], *self.taken])
+        super().__init__(f"Another one has this {', '.join(others)}{' and ' if others else ''}{last}.")
 
 
 class InUse(Refusal):

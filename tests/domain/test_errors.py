@@ -42,6 +42,11 @@ def test_a_conflict_of_several_fields_names_them_all() -> None:
     assert conflict.detail == "Another one has this owner_id and name."
 
 
+def test_a_conflict_of_three_values_is_one_list() -> None:
+    taken = Conflict("name", taken={"email": 1, "username": 2, "external_id": 3})
+    assert taken.detail == "Another one has this email, username and external_id."
+
+
 def test_what_is_invalid_carries_every_fault() -> None:
     faults = [Fault("/name", "too_short", "Must not be blank."), Fault("/email", "too_long", "Too long.")]
     assert Invalid(faults).faults == tuple(faults)
