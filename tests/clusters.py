@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,3 +133,47 @@ def is_dead(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+POOLER: Final = """
+[databases]
+* = host={socket} user=roster
+[pgbouncer]
+listen_addr =
+unix_socket_dir = {folder}
+auth_type = any
+pool_mode = {mode}
+default_pool_size = 30
+server_login_retry = 1
+ignore_startup_parameters = {ignored}
+"""
+IGNORED: Final = "statement_timeout,lock_timeout,idle_in_transaction_session_timeout,jit,default_transaction_read_only"
+POOLER_PORT: Final = 6432
+
+
+@contextmanager
+def pooled(cluster: Cluster, mode: str) -> Iterator[str]:
+    """The folder of a socket to all databases of a server through pgbouncer. Without that the test is skipped."""
+    if not (pgbouncer := shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")):
+        pytest.skip("no pgbouncer")
+    user = "nobody" if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="roster-pooler-") as name:
+        folder = Path(name)
+        file = folder / "pgbouncer.ini"
+        file.write_text(POOLER.format(socket=cluster.socket, folder=folder, mode=mode, ignored=IGNORED))
+        if user:
+            shutil.chown(folder, user)
+        pooler = subprocess.Popen([pgbouncer, "-q", str(file)], user=user, cwd="/")
+        try:
+            deadline = time.monotonic() + 30
+            while not (folder / f".s.PGSQL.{POOLER_PORT}").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            yield str(folder)
+        finally:
+            pooler.terminate()
+            pooler.wait()
+
+
+def through_pooler(folder: str, database: str) -> str:
+    return f"postgresql://roster@/{database}?host={folder}&port={POOLER_PORT}"

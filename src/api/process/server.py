@@ -63,6 +63,7 @@ async def serve_alone(settings: Settings, fd: int | None = None) -> None:
     units = container.units()
     await units.start()  # before uvicorn does it, which would log a refusal as a traceback
     try:
+        await container.database().require_sessions()
         await require_key_unless_local(container)
         with listen(settings, fd) as listener:
             app = long_lived_app(container, settings)

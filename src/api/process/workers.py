@@ -112,6 +112,7 @@ async def check_start(container: Container) -> str:
     console."""
     await container.units().start()
     try:
+        await container.database().require_sessions()
         await require_key_unless_local(container)
         return await console_path(container)
     finally:

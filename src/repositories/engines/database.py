@@ -159,6 +159,13 @@ class Database(Protocol):
         program."""
         ...
 
+    async def require_sessions(self) -> None:
+        """Raises `NotReady` if a pooler gives one connection several servers, which prepared statements do not survive.
+
+        For a server, once it has started the database; before that it does nothing.
+        """
+        ...
+
     async def require_ready(self) -> None:
         """Raises `Unreachable`, `Damaged`, `FilesRemoved`, or `NotReady` if this Roster cannot use the schema."""
         ...

@@ -1,17 +1,14 @@
 """PostgreSQL goes away under load and comes back: what clients are told is true, and it works again at once."""
 
 import asyncio
-import os
-import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import pytest
-from tests.clusters import Cluster
+from tests.clusters import Cluster, pooled, through_pooler
 from tests.conftest import create_postgres_database, database_for_tests
 from tests.e2e.night.conftest import log
 from tests.e2e.night.load import LOST, Answer, Load, mixed
@@ -74,48 +71,14 @@ async def ask(url: str, query: str) -> Any:
         await connection.close()
 
 
-POOLER: Final = """
-[databases]
-roster = host={socket} dbname=roster user=roster
-[pgbouncer]
-listen_addr =
-unix_socket_dir = {folder}
-auth_type = any
-pool_mode = session
-default_pool_size = 30
-server_login_retry = 1
-ignore_startup_parameters = statement_timeout,lock_timeout,idle_in_transaction_session_timeout,\
-jit,default_transaction_read_only
-"""
-
-
 @pytest.fixture
-async def through(url: str, cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+def through(url: str, cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL that the server gets: straight to PostgreSQL, or through a pooler in session mode."""
     if request.param == "straight":
         yield url
-        return
-    if not (pgbouncer := shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")):
-        pytest.skip("no pgbouncer")
-    folder = cluster.socket.with_name("pgbouncer")
-    folder.mkdir()
-    file = folder / "pgbouncer.ini"
-    file.write_text(POOLER.format(socket=cluster.socket, folder=folder).replace("\\\n", ""))
-    user = "nobody" if os.geteuid() == 0 else None
-    if user:
-        shutil.chown(folder, user)
-    pooler = await asyncio.create_subprocess_exec(pgbouncer, "-q", str(file), user=user, cwd="/")
-    await asyncio.to_thread(wait_for, folder / ".s.PGSQL.6432")
-    yield f"postgresql://roster@/roster?host={folder}&port=6432"
-    pooler.terminate()
-    await pooler.wait()
-
-
-def wait_for(file: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not file.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    else:
+        with pooled(cluster, "session") as folder:
+            yield through_pooler(folder, "roster")
 
 
 @pytest.mark.parametrize("through", ["straight", "pgbouncer"], indirect=True)

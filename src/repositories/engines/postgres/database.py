@@ -45,6 +45,13 @@ HOLD: Final = sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(s
 CLAIM: Final = sa.select(sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("name"), 0)))
 
 
+BACKEND: Final = "SELECT pg_backend_pid()"
+POOLED: Final = (
+    "{} is behind a pooler in transaction mode, which prepared statements do not survive. Set it to session mode, or "
+    "connect past it."
+)
+
+
 class PostgresDatabase:
     """The directory in a PostgreSQL database."""
 
@@ -230,6 +237,23 @@ class PostgresDatabase:
 
     async def scrub(self, *, gives_way: bool = True) -> bool:  # noqa: ARG002
         return True
+
+    async def require_sessions(self) -> None:
+        """One connection prepares a statement, another one takes the place behind a pooler, the first one runs its own.
+
+        Where a pooler lends places to transactions, and does not keep track of statements, that one is unknown, or even
+        the statement of another connection.
+        """
+        if self._reading is None or self._writing is None:  # another store was put in its place
+            return
+        async with self._reading.one() as one, self._writing.one() as other:
+            try:
+                await one.fetchval(BACKEND)
+                async with other.transaction():
+                    await other.fetchval(BACKEND)
+                    await one.fetchval(BACKEND)
+            except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
+                raise NotReady(POOLED.format(self.name)) from error
 
     async def require_ready(self) -> None:
         self._meter.require_undamaged()

@@ -286,6 +286,9 @@ class SqliteDatabase:
         finally:
             self._write_lock.release()
 
+    async def require_sessions(self) -> None:
+        """There is nothing between it and its file."""
+
     async def require_ready(self) -> None:
         self._meter.require_undamaged()
         try:
