@@ -16,8 +16,8 @@ from domain.idempotency import Committed
 from domain.users import NewUser, User
 from domain.work import RequestContext
 from repositories.engines.database import Database
-from repositories.engines.sqlite.connection import run
 from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.engines.sqlite.steps import run
 from repositories.leases import BEAT, leases
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService

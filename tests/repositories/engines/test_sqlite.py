@@ -34,8 +34,9 @@ from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
 from repositories.engines.sqlite.connection import Connection, open_file
-from repositories.engines.sqlite.database import DURABLE, SqliteDatabase, warning_about
+from repositories.engines.sqlite.database import DURABLE, SqliteDatabase
 from repositories.engines.sqlite.errors import refusal_of
+from repositories.engines.sqlite.examination import warning_about
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 

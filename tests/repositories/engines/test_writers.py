@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from tests.repositories.engines.test_sqlite import database
 
-import repositories.engines.sqlite.connection
+import repositories.engines.sqlite.steps
 from domain.errors import Busy, Conflict
 from domain.users import NewUser
 from domain.work import RequestContext
@@ -115,7 +115,7 @@ async def test_nobody_writes_or_checkpoints_while_another_process_has_it(
 async def test_who_waits_too_long_for_it_is_refused(
     sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repositories.engines.sqlite.connection, "BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr(repositories.engines.sqlite.steps, "BUSY_TIMEOUT_MS", 10)
     lock = WriterLock(file)
     lock.acquire(0)
     with pytest.raises(Busy):

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from domain.errors import Busy, Refusal
 from repositories.engines.alarms import ALARMS
 from repositories.engines.meter import Meter
-from repositories.engines.sqlite.connection import Connection, Job, Outcome, Work, begin, deliver_batch, run, undo
+from repositories.engines.sqlite.connection import Connection, Job, Outcome, deliver_batch
 from repositories.engines.sqlite.errors import refusal_of
 from repositories.engines.sqlite.locks import TimedLock
+from repositories.engines.sqlite.steps import Work, begin, run, undo
 
 T = TypeVar("T")
 

@@ -30,9 +30,9 @@ from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.backups import back_up, restore
 from repositories.engines.sqlite.commits import GroupCommit
-from repositories.engines.sqlite.connection import Connection, Work, in_turn, run
+from repositories.engines.sqlite.connection import Connection
 from repositories.engines.sqlite.copies import copied, copied_into
-from repositories.engines.sqlite.examination import examine
+from repositories.engines.sqlite.examination import examine, warning_about
 from repositories.engines.sqlite.executors import (
     SqliteExecutor,
     SqliteScanExecutor,
@@ -47,6 +47,7 @@ from repositories.engines.sqlite.files import (
 )
 from repositories.engines.sqlite.locks import TimedLock
 from repositories.engines.sqlite.scrubbing import NOTE_ERASURE, Left, empty_log, rewrite, what_is_left
+from repositories.engines.sqlite.steps import Work, in_turn, run
 from repositories.engines.sqlite.upgrades import SchemaFile
 
 if TYPE_CHECKING:
@@ -68,9 +69,6 @@ GIVES_WAY_S: Final = 0.03
 """If another writer has waited so long, a rewrite of the file is stopped, and tried again later."""
 
 NOT_STARTED: Final = "the database was not started"
-
-WAL_RESET_FIXED_IN: Final = (3, 51, 3)
-"""In earlier versions, two connections that write or checkpoint at the same time may corrupt a file."""
 
 
 class SqliteDatabase:
@@ -296,13 +294,3 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise Unreachable from error
         status.require_usable()
-
-
-def warning_about(version: tuple[int, ...]) -> str | None:
-    if version >= WAL_RESET_FIXED_IN:
-        return None
-    return (
-        f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug, fixed in 3.51.3. Roster avoids it, but another "
-        "program that writes to the file or checkpoints it could corrupt it: back up by roster backup. "
-        "A Python with a newer SQLite does not have the bug. See https://sqlite.org/wal.html#walresetbug"
-    )

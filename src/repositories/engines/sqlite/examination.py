@@ -17,6 +17,9 @@ MIB: Final = 1024 * 1024
 CLOCK_APART_S: Final = 5
 BACKUP_TOO_OLD_S: Final = 7 * 24 * 3600
 
+WAL_RESET_FIXED_IN: Final = (3, 51, 3)
+"""In earlier versions, two connections that write or checkpoint at the same time may corrupt a file."""
+
 
 def examine(path: Path) -> Iterator[Finding]:
     """Examine an existing file."""
@@ -97,3 +100,13 @@ def of_backup(path: Path) -> Finding:
     age_s = (datetime.now(UTC) - at).total_seconds()
     says = f"the last one is of {at:%Y-%m-%d %H:%M} UTC: {note.read_text().strip()}"
     return finding("backup", says, ok=age_s <= BACKUP_TOO_OLD_S, fix=fix, worst=Level.WARN)
+
+
+def warning_about(version: tuple[int, ...]) -> str | None:
+    if version >= WAL_RESET_FIXED_IN:
+        return None
+    return (
+        f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug, fixed in 3.51.3. Roster avoids it, but another "
+        "program that writes to the file or checkpoints it could corrupt it: back up by roster backup. "
+        "A Python with a newer SQLite does not have the bug. See https://sqlite.org/wal.html#walresetbug"
+    )

@@ -15,8 +15,10 @@ from repositories.engines.executors import TransactionState
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.commits import GroupCommit
-from repositories.engines.sqlite.connection import (
-    Connection,
+from repositories.engines.sqlite.connection import Connection
+from repositories.engines.sqlite.errors import translating_errors
+from repositories.engines.sqlite.locks import TimedLock
+from repositories.engines.sqlite.steps import (
     Step,
     Work,
     execute,
@@ -28,8 +30,6 @@ from repositories.engines.sqlite.connection import (
     step_and_commit,
     undo,
 )
-from repositories.engines.sqlite.errors import translating_errors
-from repositories.engines.sqlite.locks import TimedLock
 from repositories.engines.statements import Parameters, Prepared, Result, Rows, prepare
 
 T = TypeVar("T")
