@@ -60,7 +60,7 @@ E = TypeVar("E", bound=Entity)
 
 
 def part_of(entity: E, only: Collection[str]) -> E:
-    """The entity with these fields only. To ask it for another one is an AttributeError."""
+    """The entity with only these fields. Reading another field raises AttributeError."""
     part = object.__new__(type(entity))
     for name in only:
         object.__setattr__(part, name, getattr(entity, name))

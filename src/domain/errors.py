@@ -1,22 +1,15 @@
 """The ways a request can be refused.
 
-Refusal
-├── Invalid          a value breaks a rule of the directory
-├── Malformed        a request cannot be read: an invalid cursor, a filter with a syntax error
-├── NotFound         there never was such an entity, or it ended or was erased
-├── Gone             the entity is deleted
-├── PositionExpired  the feed of changes cannot be followed from this number on
-├── Conflict         another entity has this unique value
-├── InUse            another entity refers to this one
-├── BrokenReference  a statement violated a foreign key
-├── Stale            the entity changed since the caller read it
-├── Contended        the database asks to run the work again
-│   └── Unreachable  the database cannot be reached
-├── Busy             there are too many requests: try again later
-│   └── NoSpace      the disk of the database is full
-├── Damaged          the database is damaged
-├── FilesRemoved     the files of the database were removed or replaced while the server uses them
-└── Uncertain        the connection broke during a commit: the work may have been stored or not
+Refusal ├── Invalid          a value breaks a rule of the directory ├── Malformed        a request cannot be read: an
+invalid cursor, a filter with a syntax error ├── NotFound         there never was such an entity, or it ended or was
+erased ├── Gone             the entity is deleted ├── PositionExpired  the feed of changes cannot be followed from this
+number on ├── Conflict         another entity has this unique value ├── InUse            another entity refers to this
+one ├── BrokenReference  a statement violated a foreign key ├── Stale            the entity changed since the caller
+read it ├── Contended        the database asks to run the work again │   └── Unreachable  the database cannot be reached
+├── Busy             there are too many requests: try again later │   └── NoSpace      the disk of the database is full
+├── Damaged          the database is damaged ├── FilesRemoved     the files of the database were removed or replaced
+while the server used them └── Uncertain        the connection broke during a commit: the work may have been stored or
+not
 
 Messages are written for the client and contain no value that the client sent. Any other exception is a defect.
 """

@@ -99,8 +99,8 @@ class ReadStore(Protocol[E_co]):
     ) -> Page[E_co]:
         """The same as a page, which says whether more entities follow, and up to which change it shows the directory.
 
-        With `only`, the store reads only these fields of the entities, their ids, and what the sort compares. To ask an
-        entity for another field is an AttributeError.
+        With `only`, the entities have only these fields, the id, and the fields of the sort. Reading another field
+        raises AttributeError.
         """
         ...
 

@@ -76,8 +76,8 @@ def inserting(rows: sa.Select[Any], order: sa.Select[Any] | None) -> sa.Insert:
 def in_commit_order(rows: sa.Select[Any], order: sa.Select[Any], after: sa.CTE | None = None) -> sa.Select[Any]:
     """These rows, once the statement that orders commits has run.
 
-    With `after`, that one runs when all of these rows are written, if there are any: who waits for another unit's row
-    must not hold what that unit waits for.
+    With `after`, the order is established only when all of those rows are written, if there are any. So a unit that
+    waits for a row of another unit does not hold the lock that the other one waits for.
     """
     if after is not None:
         order = order.where(sa.select(sa.func.count()).select_from(after).scalar_subquery() > 0)

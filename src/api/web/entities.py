@@ -65,8 +65,9 @@ def links(**operations: str) -> dict[str, Any]:
 class Shown(Generic[E]):
     """How entities of one kind are shown: the names of all fields, and the fields that a body has by default.
 
-    Without `sparse` these are the id, and the fields of the profile whose value is not the default. `sparse` may read
-    those of the profile that are among the names, the id, and the time from which it is hidden.
+    Without the function `sparse` these are the id, and the fields of the profile that do not have their default value.
+    `sparse` may read the id, the fields of the profile that are among the names, and the time since which the entity is
+    hidden.
     """
 
     def __init__(self, entity: type[E], names: tuple[str, ...], sparse: Show[E] | None = None) -> None:
@@ -89,7 +90,7 @@ class Shown(Generic[E]):
         return lambda entity: {name: getattr(entity, name) for name in names}
 
     def reads(self, fields: str | None) -> frozenset[str]:
-        """The fields that `by(fields)` needs of an entity."""
+        """The fields of an entity that `by(fields)` reads."""
         return self._by_default if fields is None else frozenset(fields_asked_for(fields, self.names))
 
     def _assigned(self, entity: E) -> Body:

@@ -61,7 +61,7 @@ class Sort:
 
     @property
     def names(self) -> frozenset[str]:
-        """The fields that it compares."""
+        """The names of the fields of this sort."""
         return frozenset([order.field.name for order in self.orders])
 
     def keys_of(self, entity: object) -> Keys:

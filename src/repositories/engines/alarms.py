@@ -60,7 +60,7 @@ class Alarms:
             log.warning("alarm over", extra={"code": code, "database": self._database, "lasted_s": lasted})
 
     def require_undamaged(self) -> None:
-        """Raises `Damaged` or `FilesRemoved` if a statement has found that."""
+        """Raises `Damaged` or `FilesRemoved` if a statement has noticed one of these."""
         for alarm in (Damaged, FilesRemoved):
             if alarm.code in self._since:
                 raise alarm

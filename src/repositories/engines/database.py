@@ -72,7 +72,7 @@ class Database(Protocol):
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Runs a writing unit of work. Leaving it undoes what was not committed.
+        """The transaction of a writing unit of work. Leaving the block undoes everything that is not committed.
 
         Its first statement waits for its turn to write, or for a connection, and may raise `Busy`.
         """
@@ -167,7 +167,8 @@ class Database(Protocol):
         ...
 
     async def require_ready(self) -> None:
-        """Raises `Unreachable`, `Damaged`, `FilesRemoved`, or `NotReady` if this Roster cannot use the schema."""
+        """Raises `Unreachable`, `Damaged` or `FilesRemoved`, or `NotReady` if this version of Roster cannot use the
+        schema."""
         ...
 
 

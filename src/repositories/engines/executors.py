@@ -64,10 +64,11 @@ class Transaction(Executor, Protocol):
     async def run_alone(
         self, statements: Sequence[sa.Executable], parameters: Parameters, together: sa.Executable | None = None
     ) -> Rows:
-        """Run these and commit, in one trip, if nothing has begun: they are the whole unit.
+        """Run these statements and commit, in one trip. They have to be the whole unit.
 
-        Returns the rows of the last one. Raises what `fetch` and `commit` raise. SQLite takes several. PostgreSQL takes
-        one, and what does the same for several units `together`, whose parameters are rows of one parameter.
+        Returns the rows of the last statement. Raises what `fetch` and `commit` raise. SQLite takes several statements.
+        PostgreSQL takes one, and the statement that does the same for several units `together`, as rows of one
+        parameter.
         """
         ...
 

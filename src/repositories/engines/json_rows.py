@@ -24,7 +24,7 @@ NUMBER: Final = "number"
 
 
 def as_parameter(rows: Iterable[Sequence[Any]]) -> Sequence[Sequence[Any]]:
-    """Rows of numbers, strings, None, times, and for columns of JSON objects and arrays."""
+    """Encode rows. Values are numbers, strings, None and times, and objects and arrays for JSON columns."""
     return list(rows)
 
 
@@ -40,13 +40,13 @@ ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), def
 
 
 def rows_of(*columns: sa.ColumnClause[Any]) -> sa.Select[Any]:
-    """The rows of the parameter, in their order, each value in the type of its column."""
+    """The rows of the parameter as a SELECT, in their order. Each value is cast to the type of its column."""
     items = JsonArray(sa.bindparam(ROWS, type_=Rows())).table_valued("value", name="item")
     return sa.select(*values_in(items.c.value, columns))
 
 
 def numbered_rows_of(*columns: sa.ColumnClause[Any]) -> sa.Select[Any]:
-    """The same, each row with its `number`, from 1. On PostgreSQL only."""
+    """The same, with the `number` of each row, from 1. Only for PostgreSQL."""
     array = NumberedJsonArray(sa.bindparam(ROWS, type_=Rows()))
     items = array.table_valued("value", sa.column(NUMBER, sa.BigInteger()), name="item").render_derived()
     return sa.select(items.c[NUMBER], *values_in(items.c.value, columns))
@@ -57,7 +57,7 @@ def values_in(row: sa.ColumnElement[Any], columns: Sequence[sa.ColumnClause[Any]
 
 
 class Rows(sa.types.TypeDecorator[Sequence[Sequence[Any]]]):
-    """Rows as JSON. A document in one is sent to PostgreSQL as a text, which is stored as it is."""
+    """Rows as JSON. A JSON document in a row is sent to PostgreSQL as a text, so that it is stored unchanged."""
 
     impl = sa.Text
     cache_ok = True
@@ -76,13 +76,14 @@ def with_texts(rows: Iterable[Sequence[Any]]) -> str:
 
 @spelled(sqlite="json_each({})", postgresql="jsonb_array_elements(CAST({} AS JSONB))")
 class JsonArray(FunctionElement[Any]):
-    """The items of a JSON array as a table. JSONB is parsed once; an item of JSON would be at each of its values."""
+    """The items of a JSON array as a table. JSONB is parsed once. With JSON, an item would be parsed again for each of
+    its values."""
 
     inherit_cache = True
 
 
 class NumberedJsonArray(FunctionElement[Any]):
-    """The same with their numbers, from 1. On PostgreSQL only."""
+    """The same, with the number of each item, from 1. Only for PostgreSQL."""
 
     inherit_cache = True
 

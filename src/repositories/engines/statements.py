@@ -61,7 +61,7 @@ class Prepared:
     """The columns that contain JSON."""
 
     gives_many: bool
-    """Whether it may give more than one row, as far as its parameters tell: a limit, or rows."""
+    """Whether the statement may return several rows, judging by its parameters: a limit, or rows."""
 
     def arguments(self, parameters: Parameters | None) -> list[Any]:
         values = {**self.defaults, **parameters} if parameters else self.defaults
@@ -83,7 +83,7 @@ class Prepared:
 
 
 MANY: Final = {"limit", ROWS}
-"""Parameters of statements that may give many rows."""
+"""The parameters of statements that may return many rows."""
 
 COMPOSED: Final = "composed"
 """The execution option of statements that are composed for a client's filter or sort. There are very many of these."""

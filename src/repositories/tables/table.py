@@ -27,12 +27,13 @@ E = TypeVar("E", bound=Entity)
 
 
 PARTS: Final = 64
-"""How many sets of fields a table has statements ready for."""
+"""The most sets of fields for which a table keeps statements."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[E]):
-    """What a list reads of the entities: some of their fields, or all. `by_id` is the list that most ask for."""
+    """The fields that a list reads: some or all fields of the entities. `by_id` is the statement of the most frequent
+    list."""
 
     columns: Sequence[sa.Column[Any]]
     make: Callable[..., E]
@@ -97,7 +98,7 @@ class EntityTable(Generic[N, E]):
         self.delete = sa.delete(table).where(*this).returning(id)
 
     def _part(self, only: frozenset[str]) -> "Part[E]":
-        """These fields of the entities, as lists read them."""
+        """The part with these fields."""
         entity, id = self.entity, self.table.c.id
         columns = tuple(self.table.c[each.name] for each in fields(cast("Any", entity)) if each.name in only)
         listing = partial(Listing, columns, self._keys, related=self._related, state=LAST_CHANGE)

@@ -1,7 +1,7 @@
 """Adding a single entity, with its change and the commit, in one trip to the database.
 
-Most writes are such. Both engines commit those together that come while one is committed: SQLite with a savepoint for
-each, PostgreSQL in one statement, for which the lock that orders commits is held.
+Most writes are like this. Both engines commit creations together that arrive during a commit: SQLite with a savepoint
+for each, PostgreSQL in one statement. PostgreSQL holds the lock that orders commits only for this statement.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,8 +71,8 @@ def named(prefix: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
 def creating(
     table: EntityTable[Any, Any], columns: Sequence[str], order: "sa.Select[Any] | None"
 ) -> tuple[Sequence[sa.Executable], sa.Executable | None]:
-    """The statements: two on a database whose commits are in order. Where they have to be put in order it is one, with
-    a second one that does the same for many."""
+    """The statements: two on SQLite, whose commits are in order. On PostgreSQL, which has to order its commits, it is
+    one, and a second one that does the same for many entities."""
     added = sa.insert(table.table).values({name: bound(NEW, table.table.c[name]) for name in columns})
     change = {name: bound(CHANGE, changes.c[name]) for name in COLUMNS if name != "entity_id"}
     if order is None:
@@ -88,10 +88,11 @@ def creating(
 def creating_many(
     table: EntityTable[Any, Any], columns: Sequence[str], order: "sa.Select[Any]"
 ) -> "sa.Select[tuple[int, int, int]]":
-    """Each row of the parameter has the values of one addition. Gives its number, from 1, and what `creating` gives.
+    """The statement for many additions, each of which is a row of the parameter. Returns the number of each row, from
+    1, and what `creating` returns.
 
-    A row whose value another entity has is left out, and nothing is said of it. The ids are drawn first, so that they
-    say which rows are there. They rise in the order of the rows, and so do the numbers of the changes.
+    A row with a unique value that another entity has is silently left out. The ids are drawn first, so that they show
+    which rows were added. Ids and numbers of changes are in the order of the rows.
     """
     own = [sa.column(f"{NEW}{name}", table.table.c[name].type) for name in columns]
     of_change = [sa.column(f"{CHANGE}{name}", changes.c[name].type) for name in COLUMNS if name != "entity_id"]

@@ -1,7 +1,8 @@
-"""Creations in groups: those that come while one is committed share the next statement, and with it a COMMIT.
+"""Group commit: creations that arrive during a commit share the next statement, and so the next COMMIT.
 
-Commits that write changes come one after the other (`PostgresDatabase.commit_order`), each with its sync of the disk.
-A group is one statement in autocommit. An entity that may not be added is left out of it: no other one is undone.
+Commits that write changes run one after the other (`PostgresDatabase.commit_order`), and each waits for its disk sync.
+A group is one statement in autocommit. An entity that cannot be added is left out of it, so that the others are not
+undone.
 """
 
 import asyncio
@@ -23,18 +24,20 @@ if TYPE_CHECKING:
     from repositories.engines.postgres.pools import Connection, Connections
 
 HELD_S: Final = 0.1
-"""How long groups keep a connection, if others may wait for one."""
+"""Seconds for which groups may keep a connection while others wait for one."""
 
 TOO_MANY: Final = "Too many writes are waiting. Try again shortly."
 
 OF_ONE: Final = (asyncpg.PostgresError, Conflict, BrokenReference)
-"""Errors that one unit brings upon a statement. The server has undone all of it. Others are of the whole database."""
+"""Errors that a single unit can cause. The server has then undone the whole statement. Other errors concern the whole
+database."""
 
 
 class Whole(NamedTuple):
-    """A unit that is one statement, and the statement that does the same for several of its sort, as rows.
+    """A unit that consists of one statement, and the statement that does the same for several such units, as rows.
 
-    Each row that this one gives begins with the number of a unit, from 1. Units that have none are to run alone.
+    Each row that the second statement returns begins with the number of a unit, from 1. Units without a row have to run
+    alone.
     """
 
     alone: Prepared
@@ -43,17 +46,18 @@ class Whole(NamedTuple):
 
 
 class GroupCommits:
-    """Runs whole units, those of each sort in groups of their own."""
+    """Runs whole units. Units with the same statement form groups."""
 
     def __init__(self, connections: "Connections") -> None:
         self._connections = connections
         self._sorts: dict[str, GroupCommit] = {}
-        """By the text of the statement that they share."""
+        """The groups, by the text of the statement that they share."""
 
     async def run(self, unit: Whole) -> Rows:
-        """Run it and commit. Raises what it raises, with nothing of it stored, or the error of the COMMIT.
+        """Run a unit and commit it. Raises what the unit raises, and then nothing of it is stored, or the error of the
+        COMMIT.
 
-        If the task is cancelled, the unit is not begun, or it is over when this raises: stored, or undone.
+        If the task is cancelled, the unit either has not begun, or has ended when this raises: it was stored or undone.
         """
         sort = self._sorts.get(unit.together.sql)
         if sort is None:
@@ -62,13 +66,13 @@ class GroupCommits:
 
 
 class GroupCommit:
-    """Units of one sort. One of them is under way at a time, or a group of them. The others gather meanwhile."""
+    """Units with the same statement. One unit or one group runs at a time, while the next group gathers."""
 
     def __init__(self, connections: "Connections", together: Prepared) -> None:
         self._connections = connections
         self._together = together
         self._gathering: Group | None = None
-        """None while none is under way."""
+        """The group that gathers now. None if no unit runs."""
 
         self._task: asyncio.Task[None] | None = None
 
@@ -90,8 +94,9 @@ class GroupCommit:
             return await self._fetch(connection, unit.alone, unit.parameters)
 
     async def _run_groups(self, group: "Group") -> None:
-        """One after the other, until nobody waits. Several on one connection: with many clients a turn of the event
-        loop takes milliseconds, and each that passes between two groups keeps all of them waiting."""
+        """Run groups, one after the other, until nobody waits. Several groups use the same connection: with many
+        clients an iteration of the event loop takes milliseconds, and each iteration between two groups delays all of
+        them."""
         following = group
         while not group.is_empty:
             try:
@@ -103,28 +108,29 @@ class GroupCommit:
                         parameters = {ROWS: as_parameter(group.values)}
                         group.deliver(await self._fetch(connection, self._together, parameters))
                         group = following
-            except (*OF_ONE, asyncio.CancelledError):  # the latter if all have left this group
+            except (*OF_ONE, asyncio.CancelledError):  # cancelled if all tasks have left this group
                 group.deliver(())
-            except Exception as error:  # raised by all whom it befell
+            except Exception as error:  # raised in all units of the group
                 group.fail(error)
             group = following
         self._gathering = None
 
     async def _fetch(self, connection: "Connection", prepared: Prepared, parameters: Parameters) -> Rows:
-        """In autocommit. While the statement is under way it may commit at any moment, so its errors are a COMMIT's."""
+        """Runs the statement in autocommit. It may commit at any moment, so its errors are treated like those of a
+        COMMIT."""
         with timed(self._connections.meter, "write"), translating_errors(refusal_of_commit):
             try:
                 rows = await connection.fetch(prepared.sql, *prepared.arguments(parameters))
             except asyncpg.InternalClientError as error:
                 if not was_never_sent(error):
                     raise
-                cut(connection)  # else the next attempt may get it again
+                cut(connection)  # otherwise the next attempt may get it again
                 raise never_sent() from error
         return prepared.read(rows)
 
 
 class Group:
-    """Units that wait for their statement, and then for its end."""
+    """Units that wait for their shared statement."""
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
@@ -142,7 +148,8 @@ class Group:
         return self._values.values()
 
     async def share(self, values: Sequence[Any]) -> Row | None:
-        """The row of this unit; None if it is to run alone. Raises what befell all, and `Busy` after the time-out."""
+        """Add a unit and wait for its row; None if the unit has to run alone. Raises the error of the group, and `Busy`
+        after the time-out."""
         loop = asyncio.get_running_loop()
         if self.is_empty:
             self._timer = loop.call_later(self._patience_s, self.fail, Busy(TOO_MANY))
@@ -155,13 +162,13 @@ class Group:
             raise
 
     def begin(self) -> None:
-        """From now on this task carries them out."""
+        """Note that the present task runs this group from now on."""
         assert self._timer is not None  # noqa: S101
         self._timer.cancel()
         self._task = asyncio.current_task()
 
     def deliver(self, rows: Rows) -> None:
-        """Each row begins with the number of its unit."""
+        """Pass the rows to their units. Each row begins with the number of its unit."""
         found = {number: row for number, *row in rows}
         for number, result in enumerate(self._values, 1):
             if not result.done():
@@ -176,7 +183,8 @@ class Group:
         self._over.set()
 
     async def _leave(self, result: "asyncio.Future[Row | None]") -> None:
-        """Returns when the unit is over, however often the task is cancelled. A group that all have left is undone."""
+        """Wait until the unit has ended, however often the task is cancelled. If all tasks have left a group, it is
+        undone."""
         if self._task is None:
             self._values.pop(result, None)
             return

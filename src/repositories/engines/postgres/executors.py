@@ -112,7 +112,7 @@ async def snapshot_on(connections: "Connections", limits: Limits) -> AsyncIterat
 
 
 class PostgresTransaction(TransactionState):
-    """A transaction on a connection of its own, which it takes, and begins on, with its first statement."""
+    """A transaction on its own connection. It takes the connection and begins with its first statement."""
 
     def __init__(self, lease: AsyncExitStack, connections: "Connections", commits: GroupCommits, end_s: float) -> None:
         self._lease = lease
@@ -155,7 +155,7 @@ class PostgresTransaction(TransactionState):
         if self._executor is None:
             connection = await self._lease.enter_async_context(self._connections.one())
             self._executor = ConnectionExecutor(connection, self._connections.meter, "write", refusal_of_write)
-            with translating_errors(refusal_of_write):  # if it is cancelled, the transaction may have begun
+            with translating_errors(refusal_of_write):  # if this is cancelled, the transaction may have begun
                 await connection.execute("BEGIN")
         return self._executor
 

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """A pool whose callers get a connection in the order in which they come, and wait at most `timeout_s` seconds.
+    """A pool whose callers get connections in the order in which they ask. They wait at most `timeout_s` seconds.
 
-    In a longer queue they do not wait at all. The pool itself lets whoever comes take what was released for one who
-    waits, who then waits behind all others: with 64 clients and 8 connections the slowest hundredth took ten times the
-    median.
+    If the queue is so long that the wait would exceed this, they are refused at once. asyncpg's pool alone can give a
+    released connection to a new caller, and the caller that has waited then waits again, behind all others. With 64
+    clients and 8 connections, p99 was ten times the median.
     """
 
     def __init__(self, pool: "DriversPool", timeout_s: float, limits: Limits, meter: Meter, name: Pool) -> None:
@@ -99,7 +99,7 @@ class Connections:
         self._queue.waiting += 1
         try:
             with translating_errors(refusal_of_connection):
-                async with asyncio.timeout(self.timeout_s):  # the pool's own time-out makes a task for each call
+                async with asyncio.timeout(self.timeout_s):  # the pool's own time-out creates a task for each call
                     await self._turns.acquire()
                     try:
                         return await self._pool.acquire()

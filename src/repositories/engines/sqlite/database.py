@@ -146,7 +146,7 @@ class SqliteDatabase:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
         assert self._writing is not None and self._commits is not None, NOT_STARTED  # noqa: S101, PT018
-        self._meter.require_undamaged()  # what is written to such a file is lost when the backup is restored
+        self._meter.require_undamaged()  # writes to such a file would be lost when the backup is restored
         transaction = SqliteTransaction(self._writing, self._write_lock, self._commits, self._meter)
         try:
             yield transaction

@@ -172,7 +172,7 @@ class SqliteTransaction(TransactionState):
         self,
         statements: Sequence[sa.Executable],
         parameters: Parameters,
-        together: sa.Executable | None = None,  # noqa: ARG002  # here units need nothing more to share a COMMIT
+        together: sa.Executable | None = None,  # noqa: ARG002  # SQLite needs no other statement to share a COMMIT
     ) -> Rows:
         self.require_open()
         self.has_ended = True

@@ -63,9 +63,9 @@ def writing(path: Path, within_ms: int) -> Iterator[None]:
 
 
 class OpenFiles:
-    """The file and its log, which stay open when somebody removes or replaces them.
+    """Checks that the open file and its log are still the files at their paths, and were not removed or replaced.
 
-    What is written then is gone when the last connection ends. SQLite does not notice it.
+    Otherwise everything that is written is lost when the last connection closes. SQLite does not notice this.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,7 +74,7 @@ class OpenFiles:
         self._opened_log: tuple[int, int] | None = None
 
     def are_there(self) -> bool:
-        """Of a connection in a transaction, which has its log."""
+        """Whether both files are still there. The connection has to be in a transaction, so that there is a log."""
         log = identity_of(self._log)
         self._opened_log = self._opened_log or log
         return log == self._opened_log and self.is_file_there()
@@ -107,7 +107,7 @@ class WritingConnection(sqlite3.Connection):
         self._files = files
 
     def require_files(self) -> None:
-        """Raises SQLite's error for a file that was moved. What is in a log without a name is in the file then."""
+        """Raises SQLite's error for a moved file. Before that, it moves the contents of a removed log into the file."""
         if not self._files.are_there():
             self.execute("ROLLBACK").close()
             if self._files.is_file_there():
