@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from httpx2 import AsyncClient
 from tests.e2e.conftest import SOURCE
-from tests.e2e.night.conftest import NIGHT, log
+from tests.e2e.night.conftest import log
 from tests.e2e.night.load import Load, get, mixed
 from tests.e2e.test_stop import workers_of
 
@@ -18,8 +19,8 @@ from repositories.engines.revisions import head
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-RESTARTS: Final = 20 if NIGHT else 1
-BETWEEN: Final = 400 if NIGHT else 50
+RESTARTS: Final = 20
+BETWEEN: Final = 400
 """Answers between two restarts."""
 
 GOOD: Final = {200, 201, 404}
@@ -32,12 +33,11 @@ async def waits_or_serves(roster: "Roster") -> None:
     await roster.line(lambda line: any(event in line for event in events))
 
 
+@pytest.mark.usefixtures("at_night")
 async def test_no_request_fails_when_a_server_takes_over(
     database_url: str, serve_on: "Run", listener: socket.socket
 ) -> None:
     engine, _, _ = database_url.partition(":")
-    if engine != "sqlite" and not NIGHT:
-        pytest.skip("takes long: make night")
     arguments = [] if engine == "sqlite" else ["--workers", "2"]
     server: Roster = await serve_on(listener, database_url, *arguments, drain_s=1)
     await server.url()
@@ -69,6 +69,7 @@ def says_that_it_ended(pid: int, line: str) -> bool:
     return "worker ended" in line and f'"pid": {pid}' in line
 
 
+@pytest.mark.usefixtures("at_night")
 async def test_no_request_fails_when_workers_are_replaced_one_after_the_other(postgres_url: str, serve: "Run") -> None:
     server: Roster = await serve(postgres_url, "--workers", "2", drain_s=1)
     host, port = await server.address()
@@ -146,10 +147,37 @@ async def test_no_request_fails_in_a_rolling_upgrade_by_an_additive_revision(
     tell(f"{database_url.partition(':')[0]}: upgraded and back", load)
 
 
-async def test_a_server_of_the_same_file_on_another_socket_does_not_wait(
-    serve_on: "Run", run: "Run", sqlite_url: str, listener: socket.socket
+async def test_a_server_waits_for_the_one_before_it_on_the_same_socket(
+    sqlite_url: str, serve_on: "Run", run: "Run", http: AsyncClient, listener: socket.socket
 ) -> None:
-    await (await serve_on(listener, sqlite_url)).url()
-    second = await run("serve", "--port", "0", database_url=sqlite_url)
-    assert await second.ended() == 2
-    assert "Another server has" in second.errors
+    """And one that has a socket of its own does not wait: it is refused."""
+    before: Roster = await serve_on(listener, sqlite_url)
+    url = await before.url()
+    after: Roster = await serve_on(listener, sqlite_url)
+    await waits_or_serves(after)
+    stranger: Roster = await run("serve", "--port", "0", database_url=sqlite_url)
+    assert await stranger.ended() == 2
+    assert "Another server has" in stranger.errors
+    assert (await http.post(f"{url}/users/", json={"name": "Alice"})).status_code == 201
+
+    assert await before.stop() == 0
+    assert (await http.get(f"{url}/users/")).json() == [{"id": 1, "name": "Alice"}]
+    assert await after.stop() == 0
+    assert before.complained == after.complained == []
+
+
+async def test_workers_are_replaced_on_sighup_and_none_of_them_has_died(
+    serve: "Run", http: AsyncClient, postgres_url: str
+) -> None:
+    server: Roster = await serve(postgres_url, "--workers", "2")
+    url = await server.url()
+    before = set(workers_of(server.process.pid))
+
+    server.signal(signal.SIGHUP)
+    for pid in before:
+        await server.line(partial(says_that_it_ended, pid))
+
+    assert not before & set(workers_of(server.process.pid))
+    assert (await http.get(f"{url}/users/")).json() == []
+    assert await server.stop() == 0
+    assert [event for event in server.events if event["level"] == "error"] == []
