@@ -1,4 +1,4 @@
-"""What an import costs: `python -m bench.imports`, in some minutes.
+"""What an import costs: `python -m bench.imports`, in some minutes; with `--million`, what a million rows do, in ten.
 
 It imports files of users with three identifiers and attributes into a new directory on SQLite and on PostgreSQL: rows a
 second by the clock and by the CPU time of this process, memory over that of the same program with a small file, and how
@@ -11,11 +11,11 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
-from typing import Final
+from typing import BinaryIO, Final
 
 from api.files.reading import Format, rows_in
 from bench.databases import POSTGRESQL, SQLITE, databases
@@ -30,6 +30,7 @@ from services.users import UserService
 
 CONTEXT: Final = RequestContext(actor="bench", request_id="bench")
 SIZES: Final = (10_000, 50_000)
+MILLION: Final = 1_000_000
 IDLE_S: Final = 3.0
 PAUSE_S: Final = 0.005
 
@@ -44,6 +45,20 @@ class Took:
         return f"{self.rows / self.wall_s:,.0f} rows/s, {self.rows / self.cpu_s:,.0f} rows per second of CPU"
 
 
+def write_lines(rows: int, file: BinaryIO) -> None:
+    """As `file_of`, to a file on the disk."""
+    for first in range(0, rows, MILLION // 100):
+        file.writelines(line_of(n) for n in range(first, min(rows, first + MILLION // 100)))
+    file.flush()
+
+
+def line_of(n: int) -> bytes:
+    return (
+        f'{{"name":"User {n}","email":"user{n}@example.org","username":"u{n}","external_id":"hr-{n}",'
+        f'"attributes":{{"department":"eng","desk":{n}}}}}\n'
+    ).encode()
+
+
 def file_of(rows: int, format: Format) -> io.BytesIO:
     """As a company has it: nobody is like another."""
     if format is Format.CSV:
@@ -51,12 +66,7 @@ def file_of(rows: int, format: Format) -> io.BytesIO:
         return io.BytesIO(
             ("name,email,username,external_id,attributes.department,attributes.desk\n" + "".join(lines)).encode()
         )
-    lines = (
-        f'{{"name":"User {n}","email":"user{n}@example.org","username":"u{n}","external_id":"hr-{n}",'
-        f'"attributes":{{"department":"eng","desk":{n}}}}}\n'
-        for n in range(rows)
-    )
-    return io.BytesIO("".join(lines).encode())
+    return io.BytesIO(b"".join(map(line_of, range(rows))))
 
 
 async def imported(units: SqlUnitsOfWork, rows: int, format: Format) -> Took:
@@ -111,9 +121,9 @@ async def beside(units: SqlUnitsOfWork, rows: int) -> str:
 
 async def size(url: str, rows: int, format: Format) -> str:
     units = await started(url)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mib()
     took = await imported(units, rows, format)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    grown = peak_mib() - before
     await units.stop()
     return f"{format}, {rows:,} rows: {took}; {grown:.0f} MiB more than before, the file's own included"
 
@@ -125,8 +135,39 @@ async def company(url: str) -> str:
     return f"beside an import in the same process: {told}"
 
 
+async def million(url: str, file: BinaryIO) -> None:
+    """The rate of each tenth, and the memory that it had at most, over that before."""
+    units = await started(url)
+    idle = peak_mib()
+    one = Import(ImportService(units, CONTEXT), rows_in(file, Format.NDJSON), Options(key="million"))
+    wall, cpu, tenth = time.perf_counter(), time.process_time(), MILLION // 10
+    async for _ in one.steps():
+        if one.counts.rows % tenth == 0:
+            took = Took(tenth, time.perf_counter() - wall, time.process_time() - cpu)
+            print(f"  to {one.counts.rows:,}: {took}; {peak_mib() - idle:.0f} MiB over idle", flush=True)
+            wall, cpu = time.perf_counter(), time.process_time()
+    await units.stop()
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main_of_a_million(kinds: Sequence[str]) -> None:
+    for kind in kinds:
+        with tempfile.TemporaryDirectory() as folder, databases(kind, Path(folder)) as made:
+            print(kind, flush=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                write_lines(MILLION, file)
+                asyncio.run(million(made.fresh("million"), file))
+
+
 def main() -> None:
-    for kind in sys.argv[1:] or (SQLITE, POSTGRESQL):
+    kinds = [each for each in sys.argv[1:] if each != "--million"] or (SQLITE, POSTGRESQL)
+    if "--million" in sys.argv:
+        main_of_a_million(kinds)
+        return
+    for kind in kinds:
         with tempfile.TemporaryDirectory() as folder, databases(kind, Path(folder)) as made:
             for format in Format:
                 for rows in SIZES:
