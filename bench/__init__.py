@@ -1,1 +1,1 @@
-"""The yardstick of "Roster is fast": see README.md beside this file."""
+"""The measurements behind "Roster is fast": see README.md in this folder."""

@@ -18,7 +18,7 @@ COMMANDS: Final[dict[str, ModuleType]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The first argument names the command; without one it is the comparison."""
+    """The first argument names the command. Without one, `compare` runs."""
     named = bool(arguments) and arguments[0] in COMMANDS
     command = COMMANDS[arguments[0] if named else "compare"]
     parser = ArgumentParser(

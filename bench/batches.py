@@ -1,7 +1,7 @@
-"""What a batch saves: `python -m bench.batches`, in a minute.
+"""How much faster a batch is than single requests: `python -m bench.batches`, in a minute.
 
-The same creations as single requests of one client, as single requests of sixteen, and as one batch, by turns, over the
-app in this process on a SQLite file. Ratios count; times depend on the machine.
+The same users are created by single requests of one client, by single requests of sixteen clients, and by one batch,
+alternately. The app runs in this process on a SQLite file. Compare the ratios: times depend on the machine.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""The CPU per request as bars, in SVG written by hand. Its colours can be told apart on light and on dark."""
+"""The CPU per request as bars, in SVG written by hand. Its colours can be distinguished on a light and on a dark
+background."""
 
 from collections.abc import Iterator
 from html import escape
@@ -23,11 +24,11 @@ TOP: Final = 34
 
 
 IMAGE: Final = "![CPU of the server per request, as a multiple of bare FastAPI's](performance.svg)"
-"""How docs/performance.md shows it."""
+"""How docs/performance.md includes the chart."""
 
 
 def draw(figures: Figures) -> str:
-    """One panel for each operation and database; panels beside each other have one scale."""
+    """One panel for each operation and database. Panels side by side have the same scale."""
     databases = databases_in(figures)
     operations = [each for each in OPERATIONS if any(cell.operation == each for cell in figures)]
     names = max((contenders_in(figures, each) for each in databases), key=len, default=[])
@@ -61,7 +62,7 @@ def panel(figures: Figures, database: str, operation: str, x: int, y: int) -> st
 
 
 def ratios(figures: Figures, database: str, operation: str) -> Iterator[tuple[str, float]]:
-    """To the floor, or to Roster where the floor was not measured."""
+    """Relative to bare FastAPI, or to Roster if bare FastAPI was not measured."""
     names, clients = contenders_in(figures, database), clients_compared(operation)
     base = Cell(database, FLOOR if FLOOR in names else SUBJECT, operation, clients)
     for name in names:

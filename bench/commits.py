@@ -1,9 +1,10 @@
-"""What the lock that orders commits costs on PostgreSQL: `python -m bench.commits`, in four minutes.
+"""The cost of the lock that orders commits on PostgreSQL: `python -m bench.commits`, in four minutes.
 
-pgbench runs the statement that creates a user, with the lock and without it, by 1, 8 and 64 writers, on a disk whose
-sync takes 0.1, 1 and 5 ms. Then Roster's service does, without HTTP: one statement for each user, in groups as it does
-it, and one statement for each without the lock. The sync's time is PostgreSQL's own `commit_delay`: set TMPDIR to a
-folder in memory, so that nothing else is waited for. Ratios count.
+pgbench runs the statement that creates a user, with and without the lock, with 1, 8 and 64 writers, on a disk whose
+sync takes 0.1, 1 and 5 ms. Then Roster's service creates users without HTTP, in three ways: one statement for each
+user, groups of users in one statement (the default), and one statement for each user without the lock. The sync is
+simulated by PostgreSQL's `commit_delay`: set TMPDIR to a folder in memory, so that there is no real sync. Compare the
+ratios.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ NO_LOCK: Final[sa.Select[Any]] = sa.select(sa.literal_column("1").label("nothing
 
 
 def creation(order: sa.Select[Any]) -> str:
-    """The statement of `repositories.work.creation`, with the values of a user of which there may be many."""
+    """The statement of `repositories.work.creation`, with values that many users may have."""
     now = datetime.now(UTC)
     profile = {each.name: getattr(NewUser(name="Alice"), each.name) for each in fields(NewUser)}
     values = {**profile, "created_at": now, "updated_at": now, "version": 1}
@@ -81,12 +82,12 @@ def commits_per_s(script: Path, socket: Path, writers: int, sync_ms: float) -> f
     ).stdout  # fmt: skip
     match = re.search(r"tps = ([\d.]+)", shown)
     if match is None:
-        raise BenchError(f"pgbench told no rate: {shown[-500:]}")
+        raise BenchError(f"pgbench printed no rate: {shown[-500:]}")
     return float(match[1])
 
 
 class Ungrouped(GroupCommits):
-    """Each creation is a statement of its own, as if there were no groups."""
+    """Runs each creation as its own statement, without groups."""
 
     async def run(self, unit: Whole) -> Rows:
         return await GroupCommit(self._connections, unit.together).run_alone(unit)
@@ -94,7 +95,7 @@ class Ungrouped(GroupCommits):
 
 @asynccontextmanager
 async def stores(url: str, sync_ms: float, *, grouped: bool, order: sa.Select[Any]) -> AsyncIterator[UserService]:
-    """The service of users, as a server has it. Without groups each writer has a connection."""
+    """The service of users, as in a server. Without groups, each writer has its own connection."""
     delayed = f"{url}&commit_delay={round(sync_ms * 1000)}&commit_siblings=0"
     database = database_at(delayed, serving=True, pool_size=8 if grouped else max(WRITERS), pool_timeout_s=30)
     assert isinstance(database, PostgresDatabase)  # noqa: S101
@@ -107,7 +108,7 @@ async def stores(url: str, sync_ms: float, *, grouped: bool, order: sa.Select[An
 
 
 async def creations_per_s(users: UserService, writers: int) -> float:
-    """By so many tasks, each of which creates one user after the other."""
+    """Measured with `writers` tasks. Each creates one user after the other."""
     clock = asyncio.get_running_loop().time
     started, counts = clock(), [0] * writers
 
@@ -121,7 +122,7 @@ async def creations_per_s(users: UserService, writers: int) -> float:
 
 
 async def stores_at(url: str, sync_ms: float, writers: int) -> Sequence[float]:
-    """One by one, in groups, and one by one without the lock: medians of rounds by turns."""
+    """Rates one by one, in groups, and one by one without the lock: medians of alternating rounds."""
     locked = PostgresDatabase.commit_order
     async with (
         stores(url, sync_ms, grouped=False, order=locked) as one_by_one,

@@ -1,4 +1,4 @@
-"""`python -m bench`: Roster beside others, one after the other in each round."""
+"""`python -m bench`: compares Roster with other servers. Each round measures all of them, one after the other."""
 
 import sys
 import tempfile
@@ -23,10 +23,10 @@ from bench.wrk import require_wrk
 
 def declare(parser: ArgumentParser) -> None:
     add_common(parser, rounds=5, seconds=3)
-    parser.add_argument("--users", type=int, default=1000, help="how many each contender is given")
+    parser.add_argument("--users", type=int, default=1000, help="how many users each server has")
     parser.add_argument("--only", type=several(CONTENDERS), default=list(CONTENDERS), help=", ".join(CONTENDERS))
     parser.add_argument("--operations", type=several(OPERATIONS), default=list(OPERATIONS), help=", ".join(OPERATIONS))
-    parser.add_argument("--from-results", action="store_true", help="measure nothing, show what was written before")
+    parser.add_argument("--from-results", action="store_true", help="do not measure, show the results of the last run")
 
 
 def run(options: Namespace) -> int:
@@ -93,7 +93,7 @@ def say(sample: Sample) -> None:
 
 
 def complain(samples: Iterable[Sample]) -> int:
-    """A run in which Roster had errors has failed."""
+    """Fail if a request to Roster failed."""
     failed = [sample for sample in samples if sample.errors]
     for sample in failed:
         print(f"bench: Roster had errors: {sample.cell}: {dict(sample.errors)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How long each page of the console takes on a million people: `python -m bench.console`.
+"""The time of each page of the console with a million people: `python -m bench.console`.
 
 Prints milliseconds: the slower of two calls of each page, from a server process on a SQLite file.
 """
@@ -32,7 +32,7 @@ FILL: Final = (
     SELECT 1, id, created_at, created_at, 1 FROM users WHERE id % 10 = 0""",
     "ANALYZE",
 )
-"""What `bench.filling` leaves out: statuses, attributes, a history, and a group of every tenth."""
+"""Adds what `bench.filling` does not write: statuses, attributes, a history, and a group with every tenth user."""
 
 PAGES: Final = (
     "/", "/users", "/users?rows&q=ada", "/users?rows&q=zoe%20zoe%20zhang", "/users?rows&q=hr-777777",

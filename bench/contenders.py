@@ -1,4 +1,4 @@
-"""Who is compared, and how each is started: as its documentation shows, with one server process."""
+"""The servers that are compared, and how each is started: as its documentation shows, with one server process."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ Command: TypeAlias = Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a contender finds what it needs: its port, and its database as sqlite:///… or postgresql://…"""
+    """The port and the database of a server. The database is sqlite:///… or postgresql://…"""
 
     port: int
     database_url: str
@@ -30,7 +30,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to start one contender, and where it has its users."""
+    """How to start one of the servers, and the path of its users."""
 
     serve: Command
     cwd: Path = PEERS
@@ -41,11 +41,11 @@ class Recipe:
     many: str = "/users/?limit={limit}"
     create: str = "/users/"
     items: str | None = None
-    """The member of a list's body that holds the users; none if the body is the list."""
+    """The member of a list's body that has the users, or None if the body is the list."""
 
 
 def uvicorn(bin: Path, app: str, place: Place) -> Command:
-    """With uvloop and httptools, which it takes by itself where they are installed, and its own access log."""
+    """With uvloop and httptools, which uvicorn uses if they are installed, and its own access log."""
     serve = (str(bin / "uvicorn"), app, "--host", "127.0.0.1", "--port", str(place.port))
     return (*serve, "--loop", "uvloop", "--http", "httptools")
 
@@ -67,7 +67,7 @@ def tutorial_typed(place: Place) -> Recipe:
 
 
 def django(place: Place) -> Recipe:
-    """One gunicorn worker of four threads, as gunicorn's page on worker types shows the one that keeps connections."""
+    """One gunicorn worker with four threads, as gunicorn's page on worker types shows for keep-alive connections."""
     bind = ("--bind", f"127.0.0.1:{place.port}")
     return Recipe(
         (str(THEIR_BIN / "gunicorn"), "project.wsgi", *bind, "-k", "gthread", "--threads", "4"),
@@ -89,7 +89,7 @@ def litestar(place: Place) -> Recipe:
 
 
 def roster(place: Place) -> Recipe:
-    """As it is, with a key; from the source beside this folder, wherever it was installed from."""
+    """With default settings and a key. It runs the source of this repository, wherever Roster is installed."""
     command = str(OUR_BIN / "roster")
     where = ("--database-url", place.database_url)
     scopes = [word for scope in SCOPES for word in ("--scope", scope)]
@@ -112,7 +112,7 @@ CONTENDERS: Final[Mapping[str, Callable[[Place], Recipe]]] = {
 }
 
 WITHOUT_DATABASE: Final = frozenset({"floor", "floor-typed"})
-"""These are measured once, for all databases."""
+"""These servers have no database and are measured once."""
 
 
 def with_async_driver(place: Place) -> str:
@@ -122,7 +122,7 @@ def with_async_driver(place: Place) -> str:
 
 
 def environment(recipe: Recipe) -> dict[str, str]:
-    """Ours without what would set something else: nothing but the recipe configures a contender."""
+    """The environment without the variables that configure a server: only the recipe configures it."""
     foreign = ("ROSTER_", "DJANGO_", "PYTHON", "GUNICORN_", "UVICORN_", "FASTAPI_", "OTEL_", "WEB_CONCURRENCY")
     own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**own, **recipe.env}

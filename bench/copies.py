@@ -1,8 +1,8 @@
-"""What a copy to the other database costs: `python -m bench.copies`, in some minutes; with a number, of so many users.
+"""The cost of a copy to the other database: `python -m bench.copies [USERS]`, in some minutes.
 
-A directory of a million users, each with the change that created it, goes from a SQLite file to PostgreSQL and back by
-`roster copy`. A row is copied and compared. Shown are the time by the clock, the CPU time of the command, without that
-of PostgreSQL, and the most memory that it had.
+`roster copy` copies a directory of a million users, each with the change that created it, from a SQLite file to
+PostgreSQL and back. It copies and compares each row. The output is the elapsed time, the CPU time of the command
+(without PostgreSQL's), and its largest memory.
 """
 
 import asyncio

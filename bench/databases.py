@@ -1,4 +1,4 @@
-"""Fresh databases: SQLite files, and databases on a PostgreSQL server that is started for this or named by a URL."""
+"""New databases: SQLite files, and databases on a PostgreSQL server. That server is started here or given by a URL."""
 
 import asyncio
 import importlib.util
@@ -20,8 +20,8 @@ SQLITE: Final = "sqlite"
 POSTGRESQL: Final = "postgresql"
 
 NO_POSTGRESQL: Final = (
-    "There is no PostgreSQL: set BENCH_POSTGRES_URL to a user who may create databases, install its server, "
-    "or leave it out with --database sqlite."
+    "PostgreSQL is missing. Set BENCH_POSTGRES_URL to a user who may create databases, install the server, "
+    "or measure only SQLite with --database sqlite."
 )
 
 
@@ -43,7 +43,7 @@ class PostgresServer:
         self._made: list[str] = []
 
     def fresh(self, name: str) -> str:
-        """The URL of a new database; whatever had its name is dropped."""
+        """The URL of a new database. A database of the same name is dropped."""
         database = f"roster_bench_{name.replace('-', '_')}"
         self._drop(database)
         self._execute(f'CREATE DATABASE "{database}"')
@@ -98,7 +98,8 @@ def postgres_url() -> Iterator[str]:
 
 
 def binaries() -> Path:
-    """From PATH, from Debian's place, or from the wheel that Roster's tests use (found without importing it)."""
+    """PostgreSQL's programs: from PATH, from Debian's folder, or from the wheel that Roster's tests use (found without
+    an import)."""
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
     if installed := sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
@@ -111,9 +112,10 @@ def binaries() -> Path:
 
 @contextmanager
 def private_server(folder: Path) -> Iterator[str]:
-    """With PostgreSQL's own settings, fsync among them, on a socket in the folder and on no address.
+    """A server with PostgreSQL's default settings, including fsync. It listens on a socket in the folder and on no
+    address.
 
-    As root it runs as nobody, since PostgreSQL refuses root.
+    If this process is root, the server runs as nobody, because PostgreSQL refuses root.
     """
     bin, user = binaries(), "nobody" if os.geteuid() == 0 else None
     if user and not bin.is_relative_to("/usr"):  # where nobody may not be let in

@@ -1,4 +1,4 @@
-"""How long other writers wait beside an erasure: `python -m bench.erasures [MiB]`, on SQLite, in a minute."""
+"""How long other writers wait during an erasure: `python -m bench.erasures [MiB]`, on SQLite, in a minute."""
 
 import asyncio
 import logging

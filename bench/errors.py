@@ -1,5 +1,5 @@
-"""What keeps a measurement from being taken."""
+"""The error that stops a measurement."""
 
 
 class BenchError(Exception):
-    """Something is missing or wrong; the message is for whoever runs the benchmark."""
+    """Something is missing or wrong. The message is for the person who runs the benchmark."""

@@ -1,4 +1,4 @@
-"""Samples, and what they come to: medians over rounds, and ratios of them."""
+"""Samples, their medians over the rounds, and ratios of medians."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What was measured: one contender at one operation, with so many clients, on one database."""
+    """What was measured: a server, an operation, a number of clients, and a database."""
 
     database: str
     contender: str
@@ -18,7 +18,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one round of it gave."""
+    """The result of one round."""
 
     cell: Cell
     round: int
@@ -27,13 +27,13 @@ class Sample:
     p50_us: float
     p99_us: float
     cpu_us: float
-    """CPU of the server per request: user and system time of its whole process tree."""
+    """CPU of the server per request in µs: user and system time of its whole process tree."""
     errors: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """The medians of all rounds, each for itself; errors are added up."""
+    """The median of each value over all rounds, and the sum of the errors."""
 
     requests_per_s: float
     p50_us: float
@@ -63,18 +63,18 @@ def figure_of(rounds: list[Sample]) -> Figure:
 
 
 def ratio(of: float, to: float) -> float | None:
-    """None where there is nothing to compare with: less than one tick of the clock."""
+    """The ratio, or None if `to` is 0, which is less than one tick of the clock."""
     return of / to if to else None
 
 
 def cpu_ratio(figures: Figures, of: Cell, to: Cell) -> float | None:
-    """None where either was not measured."""
+    """The ratio, or None if one of them was not measured."""
     one, other = figures.get(of), figures.get(to)
     return ratio(one.cpu_us, other.cpu_us) if one and other else None
 
 
 def contenders_in(figures: Figures, database: str) -> list[str]:
-    """In the order in which they were measured."""
+    """The servers in the order in which they were measured."""
     return list(dict.fromkeys(cell.contender for cell in figures if cell.database == database))
 
 
@@ -83,7 +83,7 @@ def databases_in(figures: Figures) -> list[str]:
 
 
 def shared(samples: Iterable[Sample], names: frozenset[str], database: str) -> list[Sample]:
-    """The samples of those that have no database, as samples of this one."""
+    """The samples of servers without a database, as samples of this database."""
     return [
         replace(sample, cell=replace(sample.cell, database=database))
         for sample in samples

@@ -1,4 +1,4 @@
-"""Many users put straight into Roster's tables, which over HTTP would take hours."""
+"""Writes many users directly into Roster's tables. Over HTTP that would take hours."""
 
 import asyncio
 import sqlite3
@@ -38,11 +38,11 @@ COLUMNS: Final = (
     "name", "name_key", "email", "email_key", "status", "attributes", "created_at", "updated_at", "version",
 )  # fmt: skip
 STRIDE: Final = 618_033
-"""Prime to the number of names, so that neighbours in the table are far apart in the alphabet."""
+"""Coprime to the number of names, so that neighbours in the table are far apart in the alphabet."""
 
 
 def name_of(number: int) -> str:
-    """A first, a middle and a last name, all three together different for more than a million users."""
+    """A first, a middle and a last name. The whole name is unique for more than a million users."""
     at = number * STRIDE % (len(FIRST) * len(FIRST) * len(LAST))
     at, first = divmod(at, len(FIRST))
     last, middle = divmod(at, len(FIRST))
@@ -55,12 +55,12 @@ def email_of(number: int) -> str:
 
 
 def created_at(number: int, count: int) -> datetime:
-    """In the order of the ids, spread evenly."""
+    """Times increase with the ids, at equal intervals."""
     return FROM + OVER * (number - 1) / count
 
 
 def row(number: int, count: int) -> tuple[Any, ...]:
-    """All in ASCII, so that a key's folded form is its lower case."""
+    """Everything is ASCII, so that the folded form of a key is its lower case."""
     name, email, at = name_of(number), email_of(number), created_at(number, count)
     return name, name.lower(), email, email.lower(), "active", "{}", at, at, 1
 
@@ -70,7 +70,7 @@ def rows(count: int) -> Iterator[tuple[Any, ...]]:
 
 
 def fill(database_url: str, count: int) -> None:
-    """Into a database whose schema is at its head, and which no server has open; ids run from 1."""
+    """Fill a database with a current schema that no server uses. Ids start at 1."""
     url = sa.make_url(database_url)
     if url.drivername == "sqlite":
         fill_sqlite(url.database or "", count)
@@ -89,7 +89,7 @@ def as_text(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 async def fill_postgres(url: str, count: int) -> None:
-    """Analyzed afterwards, as autovacuum would do in a minute."""
+    """Fill the database and run ANALYZE, as autovacuum would within a minute."""
     connection = await asyncpg.connect(url)
     try:
         await connection.copy_records_to_table("users", records=rows(count), columns=COLUMNS, timeout=600)

@@ -1,7 +1,7 @@
-"""What a change of members costs in a small and in a large group: `python -m bench.groups`, in a minute.
+"""The cost of a change of members in a small and in a large group: `python -m bench.groups`, in a minute.
 
-It runs the services on a SQLite file in a temporary folder, or on the database of a URL that it is given, which has to
-be empty. Ratios count; microseconds depend on the machine.
+It runs the services on a SQLite file in a temporary folder, or on the empty database of the URL that is its argument.
+Compare the ratios: microseconds depend on the machine.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ CONTEXT: Final = RequestContext(actor="bench", request_id="bench")
 
 
 async def took(call: Callable[[], Awaitable[object]]) -> float:
-    """In milliseconds."""
+    """The time of the call in milliseconds."""
     begun = time.perf_counter()
     await call()
     return (time.perf_counter() - begun) * 1000

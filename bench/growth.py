@@ -1,4 +1,4 @@
-"""`python -m bench growth`: what more users cost Roster, with one client."""
+"""`python -m bench growth`: how the cost of a request grows with the number of users, with one client."""
 
 import tempfile
 from argparse import ArgumentParser, Namespace
@@ -58,7 +58,7 @@ def filter_by_email(size: int) -> list[str]:
 
 
 def filter_by_time(size: int) -> list[str]:
-    """From one user's time to that of the hundredth after it."""
+    """A filter for the time of one user up to the time of the hundredth user after it."""
     starts = chance.choices(range(1, size - PAGE), k=SPREAD)
     return [filtered(f'created_at ge "{at(id, size)}" and created_at lt "{at(id + PAGE, size)}"') for id in starts]
 
@@ -80,17 +80,17 @@ READS: Final[Mapping[str, Callable[[int], list[str]]]] = {
     "filter: created between, 100 match": filter_by_time,
 }
 FOUND: Final = {"get by id": 1, "get by e-mail": 1, "filter: e-mail equals": 1}
-"""How many users each of them finds, where that is not a full page."""
+"""How many users each of these finds, if it is not a full page."""
 
 CREATE: Final = "create"
 OPERATIONS: Final = (*READS, CREATE)
-"""Creates are the last, so that the reads meet no more users than there are said to be."""
+"""Creates are last, so that the reads see the stated number of users."""
 
 
 def declare(parser: ArgumentParser) -> None:
     add_common(parser, rounds=5, seconds=2)
     parser.add_argument("--sizes", type=lambda text: [int(each) for each in text.split(",")], default=list(SIZES))
-    parser.add_argument("--from-results", action="store_true", help="measure nothing, show what was written before")
+    parser.add_argument("--from-results", action="store_true", help="do not measure, show the results of the last run")
 
 
 def run(options: Namespace) -> int:
@@ -135,7 +135,7 @@ def filled(fresh: Databases, size: int, folder: Path) -> AbstractContextManager[
 
 
 def probe(server: Server, size: int) -> None:
-    """Whether each read finds what it is said to find: wrk looks at no body."""
+    """Check that each read finds the expected users. wrk does not look at bodies."""
     with server.client() as client:
         for operation, paths in READS.items():
             answer = client.get(paths(size)[0])

@@ -1,4 +1,4 @@
-"""`python -m bench layers`: what each layer takes of a request's CPU, in one process, without a server around it."""
+"""`python -m bench layers`: the CPU that each layer uses for a request, in one process, without an HTTP server."""
 
 import asyncio
 import gc
@@ -97,7 +97,7 @@ async def filled(whole: Container) -> str:
 
 
 async def layers(whole: Container, settings: Settings) -> Mapping[str, App]:
-    """Each of them is the one before it, and more."""
+    """Each layer contains the layers before it."""
     fastapi = floor()
     users = (await whole.users(CONTEXT).list(limit=PAGE + 1)).items
     ready = Container(settings=providers.Object(settings), units=providers.Object(Ready(whole.units(), users)))
@@ -116,7 +116,7 @@ def floor() -> App:
 
 
 class Ready:
-    """Units of work that have their answers ready, and ask the true ones for keys only."""
+    """Units of work with prepared answers. They use the real ones only for keys."""
 
     def __init__(self, units: Any, users: Sequence[User]) -> None:
         self._units = units
@@ -198,7 +198,7 @@ def new_user() -> bytes:
 
 
 async def cpu_us(app: App, request: Request) -> float:
-    """Of this process, its database's threads too, with as many requests under way as clients are compared at."""
+    """CPU µs per request of this process and its database threads, with `RATIO_CLIENTS` concurrent requests."""
     left = iter(range(REQUESTS))
     started = time.process_time()
     await asyncio.gather(*(ask_all(app, request, left) for _ in range(RATIO_CLIENTS)))
@@ -248,6 +248,6 @@ def shown(found: Found) -> str:
 
 
 def cell(found: Found, before: Sequence[str], name: str, operation: str) -> str:
-    """What it takes, and how much more than the one before."""
+    """The cost of a layer, and the difference to the layer before."""
     cost = found[name, operation]
     return f"{cost:.0f}" if not before else f"{cost:.0f} (+{cost - found[before[-1], operation]:.0f})"

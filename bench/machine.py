@@ -1,4 +1,4 @@
-"""What the figures were taken on, in general terms."""
+"""A general description of the machine on which the figures were measured."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def cpu_model() -> str:
 
 
 def their_versions() -> list[str]:
-    """None if their environment was not made, which only matters to those that need it."""
+    """The versions of the other servers, or None if their environment does not exist."""
     if not (THEIR_BIN / "python").exists():
         return []
     done = subprocess.run([THEIR_BIN / "python", "-c", ASK, *THEIRS], capture_output=True, text=True, check=True)

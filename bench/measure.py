@@ -1,4 +1,4 @@
-"""One measurement: load on one server, and what it cost that server."""
+"""One measurement: the load on one server, and its cost to that server."""
 
 import time
 from typing import Final
@@ -10,7 +10,7 @@ from bench.wrk import Load, put_load
 
 SETTLE_S: Final = 0.05
 SETTLES: Final = 200
-"""How often at the most a server is looked at, whether it is still busy with what was in flight."""
+"""How often it is checked at most whether a server is still busy with the last requests."""
 
 
 def measure(server: Server, load: Load, cell: Cell, *, round: int, seconds: int) -> Sample:
@@ -32,7 +32,7 @@ def measure(server: Server, load: Load, cell: Cell, *, round: int, seconds: int)
 
 
 def settle(server: Server) -> None:
-    """Wait until it has finished what the load left behind, so that it takes nothing from whoever is next."""
+    """Wait until the server has finished the last requests, so that it uses no CPU during the next measurement."""
     before = cpu_seconds(server.pid)
     for _ in range(SETTLES):
         time.sleep(SETTLE_S)

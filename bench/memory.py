@@ -1,4 +1,4 @@
-"""`python -m bench memory`: what Roster holds when idle and while it streams, and how long it takes to start."""
+"""`python -m bench memory`: Roster's memory when idle and while it streams, and the time that it takes to start."""
 
 import sys
 import tempfile
@@ -29,7 +29,7 @@ MIB: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """One stream of the whole directory, from a server that had answered one request before."""
+    """One stream of the whole directory, from a server that had answered one request."""
 
     database: str
     format: str
@@ -48,8 +48,8 @@ class Started:
 
 def declare(parser: ArgumentParser) -> None:
     add_output(parser, "sqlite")
-    parser.add_argument("--users", type=int, default=1_000_000, help="how many are streamed")
-    parser.add_argument("--starts", type=int, default=10, help="how often it is started")
+    parser.add_argument("--users", type=int, default=1_000_000, help="how many users are streamed")
+    parser.add_argument("--starts", type=int, default=10, help="how often the server is started")
 
 
 def run(options: Namespace) -> int:
@@ -71,7 +71,7 @@ def run(options: Namespace) -> int:
 
 
 def streamed(kind: str, fresh: Databases, users: int, folder: Path) -> list[Streamed]:
-    """A server of its own for each format, so that none finds what another left in memory."""
+    """Each format has its own server, so that no format uses memory that another one left."""
     url = fresh.fresh("memory")
     then: Callable[[], None] = partial(fill, url, users)
     found: list[Streamed] = []
@@ -96,7 +96,7 @@ def stream(server: Server, kind: str, format: str, media_type: str, users: int) 
 
 
 def taken(server: Server, media_type: str) -> tuple[int, int]:
-    """How many lines and bytes come; they are not kept."""
+    """The number of lines and bytes of a stream. The content is not kept."""
     lines = sent = 0
     with server.client() as client, client.stream("GET", "/users/", headers={"Accept": media_type}) as answer:
         for piece in answer.iter_bytes():
@@ -106,7 +106,7 @@ def taken(server: Server, media_type: str) -> tuple[int, int]:
 
 
 def started(fresh: Databases, times: int, folder: Path) -> list[float]:
-    """Seconds from the start of the process to the end of its first answer, on a database that is there already."""
+    """Seconds from the start of the process to the end of its first answer, on an existing database."""
     place = Place(free_port(), fresh.fresh("start"), 0)
     recipe = roster(place)
     secret = prepare(recipe, folder)

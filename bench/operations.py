@@ -1,4 +1,4 @@
-"""What is measured of each contender, and in which order."""
+"""The operations that are measured, and their order."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from bench.wrk import Load, write_paths
 
 CLIENTS: Final = (1, 16, 64)
 RATIO_CLIENTS: Final = 16
-"""CPU per request is compared at this many clients: enough to keep a server busy, without a queue before it."""
+"""CPU per request is compared at this number of clients: enough to keep a server busy, without a queue in front of
+it."""
 
 MIXED_CLIENTS: Final = 64
 MIXED_SHARE_OF_CREATES: Final = 0.2
 SPREAD: Final = 1000
-"""Among how many ids the gets are spread, at the most."""
+"""The largest number of different ids that are read."""
 
 OPERATIONS: Final = {
     "get": "get one",
@@ -29,7 +30,7 @@ OPERATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Every contender is measured once in each turn, one after the other."""
+    """Each turn measures every server once, one after the other."""
 
     operation: str
     clients: int
@@ -37,8 +38,8 @@ class Turn:
 
 
 def turns(operations: Sequence[str], rounds: int) -> Iterator[Turn]:
-    """Reads before writes, so that all of them meet the same users. What the ratios rest on is measured in each round,
-    the rest in every other one: that halves the time."""
+    """The turns of a run. Reads are before writes, so that all of them see the same users. The operations that the
+    ratios use are measured in each round, the others in every second round, which halves the time."""
     for operation in [each for each in OPERATIONS if each in operations]:
         for number in range(rounds):
             for clients in clients_in(operation, number):

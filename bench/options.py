@@ -1,4 +1,4 @@
-"""What the commands can be told."""
+"""The options of the commands."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable
@@ -12,15 +12,17 @@ RESULTS: Final = ROOT / "bench" / "results"
 
 
 def add_common(parser: ArgumentParser, *, rounds: int, seconds: int) -> None:
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"how many, {rounds} by default")
-    parser.add_argument("--seconds", type=int, default=seconds, help=f"per measurement, {seconds} by default")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"number of rounds, {rounds} by default")
+    parser.add_argument(
+        "--seconds", type=int, default=seconds, help=f"seconds for each measurement, {seconds} by default"
+    )
     add_output(parser, "both")
 
 
 def add_output(parser: ArgumentParser, database: str) -> None:
     parser.add_argument("--database", choices=[SQLITE, POSTGRESQL, "both"], default=database)
-    parser.add_argument("--output", type=Path, default=RESULTS, help="the folder for what was measured, as JSON")
-    parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="the folder for the results, as JSON")
+    parser.add_argument("--write-docs", action="store_true", help="write the tables into docs/performance.md")
 
 
 def databases_asked_for(options: Namespace) -> list[str]:
@@ -28,7 +30,7 @@ def databases_asked_for(options: Namespace) -> list[str]:
 
 
 def several(allowed: Iterable[str]) -> Callable[[str], list[str]]:
-    """Some of what is allowed, with commas between them, in the order of what is allowed."""
+    """A type of argument: allowed values separated by commas, returned in the order of `allowed`."""
     known = list(allowed)
 
     def read(text: str) -> list[str]:

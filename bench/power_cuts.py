@@ -1,8 +1,9 @@
-"""What a power cut loses: `sudo python -m bench.power_cuts [cuts]`, on SQLite, on Linux, four seconds a cut.
+"""Whether a power cut loses data: `sudo python -m bench.power_cuts [cuts]`, on SQLite, on Linux, four seconds for each
+cut.
 
-The database is on an ext4 file system of its own, in a file. While clients create users, that file system is shut down
-without writing anything more, as when the power is gone. Then the server is killed and the file system mounted again,
-which replays its journal. Whatever was acknowledged has to be there.
+The database is on its own ext4 file system, in a file. While clients create users, that file system is shut down and
+writes nothing more, as in a power cut. Then the server is killed and the file system is mounted again, which replays
+its journal. Every acknowledged user must be there.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ def mounted(image: Path, at: Path) -> Iterator[None]:
 
 @contextmanager
 def server_on(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Killed at the end."""
+    """A server that is killed at the end of the block."""
     settings = {"ROSTER_DATABASE_URL": f"sqlite:///{folder}/roster.db", "ROSTER_LOG_LEVEL": "error"}
     program = [str(Path(sys.executable).with_name("roster")), "serve", "--port", str(PORT)]
     process = subprocess.Popen(program, env={**os.environ, **settings}, stdout=subprocess.DEVNULL)
@@ -89,7 +90,7 @@ async def create_until_cut(folder: Path, prefix: str) -> list[str]:
     clients = [asyncio.create_task(create(f"{prefix}-{number}", acknowledged)) for number in range(CLIENTS)]
     await asyncio.sleep(random.uniform(0.2, 1.2))  # noqa: S311
     cut(folder)
-    sure = list(acknowledged)  # what comes later may have been under way
+    sure = list(acknowledged)  # later answers may come from requests during the cut
     await asyncio.sleep(0.05)
     for client in clients:
         client.cancel()

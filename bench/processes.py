@@ -1,4 +1,4 @@
-"""What a process and all that it started cost, from /proc."""
+"""CPU time and memory of a process and its descendants, from /proc."""
 
 import os
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ PROC: Final = Path("/proc")
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 PARENT: Final = 1
-"""Where /proc/PID/stat has the parent, counted after the name; then user and system time, and those of the children
-that have ended and were waited for."""
+"""Positions in /proc/PID/stat, counted after the name: the parent, user and system time, and those of the children that
+have ended and were waited for."""
 TIMES: Final = slice(11, 15)
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of the whole tree."""
+    """User and system time of the whole tree, in seconds."""
     ticks = sum(int(each) for member in tree(pid) for each in stat(member)[TIMES])
     return ticks / TICKS_PER_SECOND
 
@@ -37,7 +37,7 @@ def processes() -> list[int]:
 
 
 def stat(pid: int) -> list[str]:
-    """The fields after the name, which may hold blanks and brackets; nothing if the process is gone."""
+    """The fields after the name, which may have blanks and brackets. Empty if the process has ended."""
     try:
         return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -45,7 +45,8 @@ def stat(pid: int) -> list[str]:
 
 
 def memory_bytes(pid: int, field: str) -> int:
-    """A field of /proc/PID/status of the whole tree: VmRSS is what it holds now, VmHWM the most it held."""
+    """The sum of a field of /proc/PID/status over the whole tree, in bytes: VmRSS is the current memory, VmHWM its
+    maximum."""
     return sum(memory_of(member, field) for member in tree(pid))
 
 
@@ -57,6 +58,6 @@ def memory_of(pid: int, field: str) -> int:
 
 
 def forget_peak(pid: int) -> None:
-    """From here on VmHWM is the most that is held from now."""
+    """Reset VmHWM: it is then the maximum since this call."""
     for member in tree(pid):
         (PROC / str(member) / "clear_refs").write_text("5")

@@ -1,6 +1,6 @@
-"""A receiver of webhooks in a process of its own: `python -m bench.receiver`. It costs as little as one can.
+"""A receiver of webhooks in its own process, with as little cost as possible: `python -m bench.receiver`.
 
-It prints its port, and for each line of its input how many messages it has taken.
+It prints its port, and for each line of its input the number of messages that it has received.
 """
 
 import asyncio

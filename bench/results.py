@@ -1,4 +1,4 @@
-"""Where results go: JSON in a folder, and sections of docs/performance.md between their marks."""
+"""Writes results: JSON in a folder, and the marked sections of docs/performance.md."""
 
 import json
 from argparse import Namespace
@@ -49,7 +49,7 @@ def write_section(name: str, content: str) -> None:
 
 
 def with_section(page: str, name: str, content: str) -> str:
-    """The page with what stands between `<!-- name -->` and `<!-- /name -->` replaced."""
+    """The page with new content between `<!-- name -->` and `<!-- /name -->`."""
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
         raise BenchError(f"The page has no section {name}.")

@@ -1,6 +1,7 @@
-"""How many servers and connections a directory of some size needs: `python -m bench.scale 1000000 100000000`.
+"""How many servers and connections directories of these sizes need: `python -m bench.scale 1000000 100000000`.
 
-A model, not a measurement: change the assumptions below to yours. docs/scale.md says where each figure comes from.
+This is a model, not a measurement: replace the assumptions below by yours. docs/scale.md gives the source of each
+figure.
 """
 
 import math
@@ -16,10 +17,10 @@ SIZES: Final = (10**6, 10**8, 10**9)
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What is asked, and what it costs. Those that were measured come first."""
+    """The requests and their cost. Measured figures are first."""
 
     read_us: float = 450
-    """CPU of Roster's process for a GET (docs/performance.md, PostgreSQL, 16 clients)."""
+    """CPU of Roster's process for a GET, in µs (docs/performance.md, PostgreSQL, 16 clients)."""
 
     write_us: float = 900
     """The same for a creation."""
@@ -27,21 +28,21 @@ class Assumptions:
     read_us_in_postgres: float = 150
     write_us_in_postgres: float = 600
     commits_per_s: float = 600
-    """What the lock that orders commits lets through at a sync of 1 ms, whatever the number of writers."""
+    """The rate that the lock that orders commits allows at a sync of 1 ms, for any number of writers."""
 
     bytes_per_user: float = 4_000
-    """Reasoned: a row of 400 bytes and its indexes, and ten changes of 300 bytes."""
+    """Estimated: a row of 400 bytes and its indexes, and ten changes of 300 bytes."""
 
     reads_per_user_per_day: float = 20
     writes_per_user_per_day: float = 0.05
     peak: float = 5
-    """How much busier the busiest second is than the mean."""
+    """The load of the busiest second, divided by the mean load."""
 
     busy: float = 0.5
-    """How much of a core is to be used at the peak."""
+    """The share of a core that is used at the peak."""
 
     cores_of_postgres: int = 16
-    """Of one database server."""
+    """The cores of one database server."""
 
     pool_size: int = 10
 
@@ -52,15 +53,15 @@ class Need:
     reads_per_s: float
     writes_per_s: float
     processes: int
-    """Roster's processes: one uses one core."""
+    """Roster's processes. Each uses one core."""
 
     replicas: int
     connections: int
-    """To the primary, at the most: those that read there too when every replica is away."""
+    """The maximum to the primary: if every replica is away, reads go to the primary too."""
 
     gib: float
     writers: float
-    """How many times over the writes are what one primary commits. Above 1, one directory is not enough."""
+    """The writes at the peak, divided by the commits that one primary can do. Above 1, one directory is not enough."""
 
 
 def need_of(users: int, given: Assumptions) -> Need:

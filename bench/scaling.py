@@ -1,7 +1,8 @@
-"""What more workers and more servers give on one PostgreSQL: `python -m bench.scaling`, in two minutes.
+"""The rate of more workers and more servers on one PostgreSQL: `python -m bench.scaling`, in two minutes.
 
-On a machine with few cores the rates show those cores. So it tells what a request costs (CPU of Roster's processes and
-of PostgreSQL's), and what PostgreSQL's busy connections wait for: the lock that orders commits, the log, or nothing.
+On a machine with few cores, the cores limit the rates. So the output also has the cost of a request (CPU of Roster's
+processes and of PostgreSQL's), and what PostgreSQL's busy connections wait for: the lock that orders commits, the log,
+or nothing.
 """
 
 import os
@@ -27,7 +28,7 @@ from bench.servers import free_port
 from bench.wrk import Load, put_load, write_paths
 
 SETUPS: Final = ((1, 1), (1, 2), (1, 4), (2, 1))
-"""Servers, and workers of each."""
+"""Pairs of the number of servers and the number of workers of each."""
 
 CLIENTS: Final = 16
 SECONDS: Final = 5
@@ -42,7 +43,7 @@ WAITS: Final = """
 
 @contextmanager
 def serving(url: str, workers: int) -> Iterator[tuple[int, str]]:
-    """The id of a server's process, and its address."""
+    """The process id of a server, and its address."""
     port = free_port()
     command = [str(ROSTER), "serve", "--database-url", url, "--port", str(port), "--workers", str(workers)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -60,11 +61,11 @@ def wait_for(address: str) -> None:
         with suppress(httpx2.TransportError):
             httpx2.get(f"{address}/health/live")
             return
-    raise BenchError(f"No server came up at {address}")
+    raise BenchError(f"No server started at {address}")
 
 
 class Sampler:
-    """Asks again and again what the busy connections wait for."""
+    """Asks repeatedly what the busy connections wait for."""
 
     def __init__(self, socket: Path) -> None:
         self.found: Counter[str] = Counter()

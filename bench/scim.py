@@ -1,8 +1,8 @@
-"""SCIM side by side with scim2-server, in turns: a page of 100 users, and one member more in groups of growing size.
+"""Compares SCIM with scim2-server, alternately: a page of 100 users, and one more member in groups of growing size.
 
     python -m bench.scim PATH/TO/scim2-server
 
-It starts both on loopback, each with its own data, and prints the median times and their ratios.
+It starts both servers on loopback, each with its own data, and prints the median times and their ratios.
 """
 
 import json
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: Sequence[str], url: str, environment: dict[str, str]) -> Iterator[None]:
-    """A server, until the block ends."""
+    """A server that runs until the block ends."""
     with tempfile.TemporaryDirectory() as folder:
         server = subprocess.Popen(
             command, cwd=folder, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -63,7 +63,7 @@ def wait_for(url: str) -> None:
 
 
 class Contender:
-    """`checks_members`: members have to exist, so there are as many users. They are created by bulk requests."""
+    """`checks_members`: members must exist, so a user is created for each of them, by bulk requests."""
 
     def __init__(self, name: str, url: str, *, checks_members: bool) -> None:
         self.name = name
@@ -125,7 +125,7 @@ def timed(act: Any) -> float:
 def measure(contenders: Sequence[Contender]) -> None:
     figures: dict[str, dict[str, list[float]]] = {}
     for number in range(ROUNDS):
-        for each in contenders:  # in turns, so that both see the same machine
+        for each in contenders:  # alternately, so that both have the same conditions
             figures.setdefault("page of 100 users", {}).setdefault(each.name, []).append(each.page())
             for size in SIZES:
                 named = f"one member more in a group of {size:,}"

@@ -1,4 +1,4 @@
-"""Contenders as processes: started on a port of this machine only, awaited, stopped by their own id."""
+"""Servers as processes: started on a port of this machine only, awaited, and stopped by their process id."""
 
 import json
 import socket
@@ -22,7 +22,7 @@ POLL_S: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A contender that answers."""
+    """A server that answers."""
 
     name: str
     recipe: Recipe
@@ -43,14 +43,14 @@ class Server:
 
 
 def nothing() -> None:
-    """What is done between preparing and starting a server, if nothing else is."""
+    """The default step between preparing and starting a server: none."""
 
 
 @contextmanager
 def serving(
     name: str, database_url: str, users: int, folder: Path, then: Callable[[], None] = nothing
 ) -> Iterator[Server]:
-    """The contender of that name, prepared, `then` something, and started; its log is a file in the folder."""
+    """Prepare the server of that name, call `then`, and start it. Its log is a file in the folder."""
     place = Place(free_port(), database_url, users)
     recipe = CONTENDERS[name](place)
     require(recipe)
@@ -71,11 +71,11 @@ def free_port() -> int:
 
 def require(recipe: Recipe) -> None:
     if not Path(recipe.serve[0]).exists():
-        raise BenchError(f"{Path(recipe.serve[0]).name} is not installed where it is looked for. Run: make bench")
+        raise BenchError(f"{Path(recipe.serve[0]).name} is not installed at the expected path. Run: make bench")
 
 
 def prepare(recipe: Recipe, folder: Path) -> str | None:
-    """Bring its database up, and make it a key if it wants one: the key's secret."""
+    """Create its database and, if it needs one, a key. Returns the secret of the key."""
     for command in recipe.before:
         run(command, recipe, folder)
     if recipe.make_key is None:
@@ -94,7 +94,7 @@ def run(command: Command, recipe: Recipe, folder: Path) -> str:
 
 
 def cwd_of(recipe: Recipe, folder: Path) -> Path:
-    """Roster reads a file .env where it is started, so it is started where there is none."""
+    """The folder in which a server starts. Roster reads a file .env there, so it starts in a folder without one."""
     return folder if recipe.make_key else recipe.cwd
 
 
@@ -128,7 +128,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for(server: Server, process: subprocess.Popen[bytes], poll_s: float = POLL_S) -> None:
-    """Until it answers what it is asked."""
+    """Wait until it answers a request."""
     deadline = time.monotonic() + START_S
     with server.client() as client:
         while not answers(client, server.recipe):

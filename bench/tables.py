@@ -13,7 +13,7 @@ NONE: Final = "-"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The first column is text, the others are numbers."""
+    """A Markdown table. The first column is text, the others are numbers."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -36,7 +36,7 @@ def on_database(figures: Figures, database: str) -> list[str]:
 
 
 def ratios(figures: Figures, database: str, operations: Sequence[str], pair: Callable[[str], tuple[str, str]]) -> str:
-    """One ratio of CPU per request for each contender and operation."""
+    """One ratio of CPU per request for each server and operation."""
 
     def row(name: str) -> list[str]:
         of, to = pair(name)
@@ -79,7 +79,7 @@ def joined(found: Sequence[Figure | None], show: Callable[[Figure], str]) -> str
 
 
 def milliseconds(microseconds: float) -> str:
-    """To three digits, and no more than two after the point."""
+    """Milliseconds to three digits, with at most two after the point."""
     value = microseconds / 1000
     return f"{value:,.{min(2, max(0, 3 - len(str(int(value)))))}f}"
 

@@ -1,4 +1,4 @@
-"""The users that every contender is given, and whether it answers with them."""
+"""Creates the users of every server, and checks that the server answers with them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -18,14 +18,14 @@ def user(number: int) -> dict[str, Any]:
 
 
 def load(client: httpx2.Client, recipe: Recipe, count: int) -> None:
-    """One after the other over HTTP, so that each contender gives user n the id n."""
+    """Create the users one after the other over HTTP, so that user n has the id n in each server."""
     for number in range(1, count + 1):
         created = client.post(recipe.create, json=user(number))
         check(created, CREATED, {"id": number, **user(number)})
 
 
 def probe(client: httpx2.Client, recipe: Recipe, count: int) -> None:
-    """Whether what will be measured is answered rightly: wrk looks at no body and takes a redirect for an answer."""
+    """Check the answers to the measured requests. wrk does not look at bodies, and counts a redirect as an answer."""
     check(client.get(recipe.one.format(id=count)), OK, {"id": count, **user(count)})
     page = client.get(recipe.many.format(limit=PAGE))
     found = page.json() if recipe.items is None else page.json()[recipe.items]

@@ -1,7 +1,7 @@
-"""What delivering to webhooks costs: `python -m bench.webhooks`, on SQLite, in three minutes.
+"""The cost of deliveries to webhooks: `python -m bench.webhooks`, on SQLite, in three minutes.
 
-Rounds with and without webhooks alternate, on one server: their ratio says something on a busy machine too. Server,
-deliveries, receiver and clients are four processes, so on two cores they take each other's time.
+Rounds with and without webhooks alternate on one server, so their ratio is meaningful on a busy machine too. Server,
+deliveries, receiver and clients are four processes, so on two cores they compete for CPU.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ def cpu_s(pid: int) -> float:
 
 @dataclass
 class Rounds:
-    """Of each round: creates per second, their 99th percentile in ms, deliveries per second."""
+    """For each round: creates per second, their 99th percentile in ms, and deliveries per second."""
 
     each: list[tuple[float, float, float]] = field(default_factory=list)
 
@@ -117,12 +117,12 @@ def tell(what: str, without: Rounds, active: Rounds) -> None:
 
 
 async def measure_active(server: Server, receiver: Receiver, number: int) -> None:
-    """Each change goes to so many webhooks."""
+    """Measure with `number` webhooks. Each change goes to all of them."""
     without, active = Rounds(), Rounds()
     for _ in range(ROUNDS):
         await without.run(server, receiver)
         ids = [await server.subscribe(receiver.url) for _ in range(number)]
-        await server.ask("POST", f"/webhooks/{ids[0]}/test")  # the process that sends is there
+        await server.ask("POST", f"/webhooks/{ids[0]}/test")  # now the process that sends is running
         await active.run(server, receiver)
         await asyncio.sleep(1)
         for id in ids:
@@ -153,7 +153,7 @@ async def until_taken(receiver: Receiver, number: int) -> None:
 
 
 async def measure_idle(server: Server, receiver: Receiver) -> None:
-    """Idle ones match nothing. They are paused in every other round."""
+    """Measure with idle webhooks, which match nothing. They are paused in every second round."""
     without, idle = Rounds(), Rounds()
     ids = [await server.subscribe(receiver.url, f'kind eq "key" and entity_id eq {n % 10}') for n in range(IDLE)]
     for _ in range(ROUNDS):

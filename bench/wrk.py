@@ -1,4 +1,4 @@
-"""Load by wrk: one thread, some clients, a lua script that chooses the requests and tells the result."""
+"""Load by wrk: one thread, some clients, and a Lua script that chooses the requests and prints the result."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ TIMEOUT_S: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked: paths to GET, one at random each time, and which share of the requests creates a user."""
+    """The requests: paths to GET, one at random each time, and the share of requests that create a user."""
 
     paths: Path
     share_of_creates: float = 0.0
@@ -32,12 +32,12 @@ class Result:
     p50_us: int
     p99_us: int
     errors: Mapping[str, int]
-    """How many of each kind: connect, read, write, timeout, and status for answers of 400 and above."""
+    """The number of errors of each kind: connect, read, write, timeout, and status (answers of 400 and above)."""
 
 
 def require_wrk() -> None:
     if shutil.which("wrk") is None:
-        raise BenchError("wrk is missing, which makes the load. On Debian or Ubuntu: apt-get install wrk")
+        raise BenchError("wrk is missing. It generates the load. On Debian or Ubuntu: apt-get install wrk")
 
 
 def write_paths(file: Path, paths: Sequence[str]) -> Path:
@@ -46,7 +46,7 @@ def write_paths(file: Path, paths: Sequence[str]) -> Path:
 
 
 def put_load(url: str, headers: Mapping[str, str], load: Load, *, clients: int, seconds: int, prefix: str) -> Result:
-    """The prefix makes the addresses of the users that are created unlike those of every other measurement."""
+    """Run the load. The prefix keeps the addresses of created users different from those of other measurements."""
     sent = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
     options = ["-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", f"{TIMEOUT_S}s", "-s", str(SCRIPT), *sent]
     arguments = [str(load.paths), str(load.share_of_creates), load.create, prefix]
@@ -67,4 +67,4 @@ def read_result(output: str) -> Result:
                 p99_us=told["p99_us"],
                 errors={kind: count for kind, count in told["errors"].items() if count},
             )
-    raise BenchError(f"wrk told no result: {output[-500:]}")
+    raise BenchError(f"wrk printed no result: {output[-500:]}")

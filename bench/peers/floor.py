@@ -1,4 +1,4 @@
-"""What FastAPI alone costs: the answers come from memory, as bare dicts."""
+"""Bare FastAPI: the answers come from memory, as dicts without a model."""
 
 import os
 from itertools import count

@@ -1,4 +1,4 @@
-"""The same as floor.py with response models, which FastAPI writes by pydantic: its fast path."""
+"""The same as floor.py with response models, which pydantic serializes: FastAPI's fast path."""
 
 import os
 from itertools import count

@@ -1,4 +1,4 @@
-"""Litestar with advanced-alchemy, written after the service example of its documentation, with integer ids."""
+"""Litestar with advanced-alchemy, after the service example of its documentation, with integer ids."""
 
 import os
 from typing import Annotated

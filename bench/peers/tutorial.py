@@ -1,4 +1,4 @@
-"""The common tutorial: a session per request by Depends, ORM objects returned as they are."""
+"""The usual tutorial of FastAPI with SQLAlchemy: a session for each request by Depends, and ORM objects as answers."""
 
 import os
 from contextlib import asynccontextmanager

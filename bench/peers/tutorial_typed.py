@@ -1,4 +1,4 @@
-"""The same as tutorial.py with response models, read from the ORM objects' attributes."""
+"""The same as tutorial.py with response models, which read the attributes of the ORM objects."""
 
 import os
 from contextlib import asynccontextmanager

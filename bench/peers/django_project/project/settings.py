@@ -1,4 +1,5 @@
-"""What `django-admin startproject` writes, for production, with REST framework and the database that is given."""
+"""The settings of `django-admin startproject`, for production, with REST framework and the database of the
+benchmark."""
 
 import os
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -36,7 +37,7 @@ REST_FRAMEWORK = {
 
 
 def database_at(url):
-    """Connections are kept, which Django leaves off by default: from request to request, or in psycopg's pool."""
+    """Connections stay open between requests or in psycopg's pool, which Django does not do by default."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": parts.path[1:], "CONN_MAX_AGE": None}
