@@ -1,8 +1,9 @@
-"""What an import costs: `python -m bench.imports`, in some minutes; with `--million`, what a million rows do, in ten.
+"""The cost of an import: `python -m bench.imports`, in some minutes. With `--million` it imports a million rows, in
+ten.
 
-It imports files of users with three identifiers and attributes into a new directory on SQLite and on PostgreSQL: rows a
-second by the clock and by the CPU time of this process, memory over that of the same program with a small file, and how
-long reads and writes of others take meanwhile. On a shared machine look at the CPU time.
+It imports files of users with three identifiers and attributes into a new directory, on SQLite and on PostgreSQL. The
+output is rows per second (elapsed and of CPU time of this process), the memory compared with a small file, and the
+latency of other reads and writes during the import. On a shared machine, compare the CPU time.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ class Took:
 
 
 def write_lines(rows: int, file: BinaryIO) -> None:
-    """As `file_of`, to a file on the disk."""
+    """The same as `file_of`, for a file on the disk."""
     for first in range(0, rows, MILLION // 100):
         file.writelines(line_of(n) for n in range(first, min(rows, first + MILLION // 100)))
     file.flush()
@@ -60,7 +61,7 @@ def line_of(n: int) -> bytes:
 
 
 def file_of(rows: int, format: Format) -> io.BytesIO:
-    """As a company has it: nobody is like another."""
+    """A file as a company has it: every row is different."""
     if format is Format.CSV:
         lines = (f"User {n},user{n}@example.org,u{n},hr-{n},eng,{n}\n" for n in range(rows))
         return io.BytesIO(
@@ -89,7 +90,7 @@ async def started(url: str) -> SqlUnitsOfWork:
 
 
 async def p99_ms(call: Callable[[], Awaitable[object]], until: asyncio.Event) -> float:
-    """Of a client that asks, waits a moment, and asks again."""
+    """The latencies of a client that asks, waits a moment, and asks again."""
     times = []
     while not until.is_set():
         begun = time.perf_counter()
@@ -136,7 +137,7 @@ async def company(url: str) -> str:
 
 
 async def million(url: str, file: BinaryIO) -> None:
-    """The rate of each tenth, and the memory that it had at most, over that before."""
+    """The rate of each tenth, and the growth of the maximum memory."""
     units = await started(url)
     idle = peak_mib()
     one = Import(ImportService(units, CONTEXT), rows_in(file, Format.NDJSON), Options(key="million"))

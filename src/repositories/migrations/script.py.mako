@@ -12,7 +12,7 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
-additive = None  # True or False, and why: whether servers of the revision before can go on with this schema
+additive = None  # True or False, and why: whether servers of the revision before can continue with this schema
 
 
 def upgrade() -> None:

@@ -12,9 +12,9 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-additive = False  # there was nothing before
+additive = False  # this is the first revision
 
-# As they were at this revision: a migration does not follow the code that comes after it.
+# The tables as they were at this revision: a migration does not change with later code.
 big_id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 key = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")

@@ -11,9 +11,9 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
-additive = False  # servers of the revision before ask for no key
+additive = False  # servers of the revision before do not ask for a key
 
-# As they were at this revision: a migration does not follow the code that comes after it.
+# The tables as they were at this revision: a migration does not change with later code.
 big_id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 

@@ -1,4 +1,4 @@
-"""Whom a change is about, beside its own entity
+"""The other entities that a change is about
 
 Revision: 0003
 Follows: 0002
@@ -12,9 +12,9 @@ revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
-additive = True  # servers of the revision before have no changes with subjects to write
+additive = True  # servers of the revision before write changes without subjects, which is correct for them
 
-# As they were at this revision: a migration does not follow the code that comes after it.
+# The tables as they were at this revision: a migration does not change with later code.
 key = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
@@ -32,4 +32,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("change_subjects")
-    op.drop_column("changes", "subjects")  # not by a copy of the table, which would lose AUTOINCREMENT on SQLite
+    op.drop_column("changes", "subjects")  # in place: a copy of the table would lose AUTOINCREMENT on SQLite

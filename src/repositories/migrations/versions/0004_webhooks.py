@@ -12,9 +12,9 @@ revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
-additive = True  # servers of the revision before only deliver nothing
+additive = True  # servers of the revision before only do not deliver
 
-# As they were at this revision: a migration does not follow the code that comes after it.
+# The tables as they were at this revision: a migration does not change with later code.
 big_id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 key = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")

@@ -1,4 +1,4 @@
-"""What SCIM keeps of a user, as it was sent and in its folded form
+"""Values of a user that only SCIM uses, as sent and in folded form
 
 Revision: 0005
 Follows: 0004
@@ -11,7 +11,7 @@ revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
-additive = False  # servers of the revision before rename users and leave SCIM's record as it is
+additive = False  # servers of the revision before rename users and do not update SCIM's record
 
 deleted = sa.text("deleted_at IS NOT NULL")
 
@@ -26,5 +26,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_users_external_id_of_deleted", "users")
-    op.drop_column("users", "scim_key")  # not by a copy of the table, which would lose AUTOINCREMENT on SQLite
+    op.drop_column("users", "scim_key")  # in place: a copy of the table would lose AUTOINCREMENT on SQLite
     op.drop_column("users", "scim")

@@ -1,4 +1,4 @@
-"""Deliveries of webhooks, and who delivers
+"""Deliveries of webhooks, and the leases of the processes that deliver
 
 Revision: 0006
 Follows: 0005
@@ -14,7 +14,7 @@ branch_labels = None
 depends_on = None
 additive = False  # servers of the revision before deliver without a lease
 
-# As they were at this revision: a migration does not follow the code that comes after it.
+# The tables as they were at this revision: a migration does not change with later code.
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 key = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 is_open = sa.text("next_at IS NOT NULL")

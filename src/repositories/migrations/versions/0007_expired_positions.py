@@ -11,9 +11,9 @@ revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
-additive = False  # servers of the revision before go on from positions that have expired
+additive = False  # servers of the revision before continue from expired positions
 
-# As it was at this revision: a migration does not follow the code that comes after it.
+# The table as it was at this revision: a migration does not change with later code.
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 
 

@@ -11,9 +11,9 @@ revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
-additive = True  # servers of the revision before only make no links
+additive = True  # servers of the revision before only do not create links
 
-# As it was at this revision: a migration does not follow the code that comes after it.
+# The table as it was at this revision: a migration does not change with later code.
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 
 

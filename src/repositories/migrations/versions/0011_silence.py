@@ -1,4 +1,4 @@
-"""Until when the receiver of a webhook wants no messages
+"""The time until which the receiver of a webhook wants no messages
 
 Revision: 0011
 Follows: 0010
@@ -11,9 +11,9 @@ revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
-additive = True  # servers of the revision before only do not know of the silence
+additive = True  # servers of the revision before only ignore it
 
-# As it was at this revision: a migration does not follow the code that comes after it.
+# The table as it was at this revision: a migration does not change with later code.
 instant = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 
 
