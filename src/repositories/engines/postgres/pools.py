@@ -19,12 +19,10 @@ from repositories.engines.meter import Meter, Pool
 from repositories.engines.postgres.errors import (
     DRIVER_ERRORS,
     READ_ONLY,
-    busy,
     code_of,
     refusal_of_connection,
     translating_errors,
 )
-from repositories.engines.queues import Queue
 from repositories.engines.schema import read_json
 
 if TYPE_CHECKING:
@@ -39,9 +37,8 @@ if TYPE_CHECKING:
 class Connections:
     """A pool whose callers get connections in the order in which they ask. They wait at most `timeout_s` seconds.
 
-    If the queue is so long that the wait would exceed this, they are refused at once. asyncpg's pool alone can give a
-    released connection to a new caller, and the caller that has waited then waits again, behind all others. With 64
-    clients and 8 connections, p99 was ten times the median.
+    asyncpg's pool alone can give a released connection to a new caller, and the caller that has waited then waits
+    again, behind all others. With 64 clients and 8 connections, p99 was ten times the median.
     """
 
     def __init__(self, pool: "DriversPool", timeout_s: float, limits: Limits, meter: Meter, name: Pool) -> None:
@@ -49,7 +46,6 @@ class Connections:
         self._limits = limits
         self._pool = pool
         self._turns = asyncio.Semaphore(pool.get_max_size())
-        self._queue = Queue(pool.get_max_size(), timeout_s)
         self.timeout_s = timeout_s
         self._name: Pool = name
 
@@ -65,10 +61,8 @@ class Connections:
 
     @asynccontextmanager
     async def one(self) -> "AsyncIterator[Connection]":
-        """A connection. Raises `Busy` after the time-out, or at once if the queue is too long, and `Unreachable` if a
-        connection cannot be opened."""
+        """A connection. Raises `Busy` after the time-out, and `Unreachable` if a connection cannot be opened."""
         connection = await self._acquire()
-        since = time.perf_counter()
         self.meter.in_use(self._name, 1)
         try:
             yield connection
@@ -80,7 +74,6 @@ class Connections:
             raise
         finally:
             self.meter.in_use(self._name, -1)
-            self._queue.held(time.perf_counter() - since)
             try:
                 await self._release(connection)
             finally:
@@ -93,10 +86,7 @@ class Connections:
             await self._pool.release(connection, timeout=self._limits.end_s)
 
     async def _acquire(self) -> "Connection":
-        if self._queue.is_too_long:
-            raise busy()
         started = time.perf_counter()
-        self._queue.waiting += 1
         try:
             with translating_errors(refusal_of_connection):
                 async with asyncio.timeout(self.timeout_s):  # the pool's own time-out creates a task for each call
@@ -110,7 +100,6 @@ class Connections:
             self.meter.failed(refusal)
             raise
         finally:
-            self._queue.waiting -= 1
             self.meter.waited(self._name, time.perf_counter() - started)
 
 
