@@ -74,7 +74,7 @@ def inserting(rows: sa.Select[Any], order: sa.Select[Any] | None) -> sa.Insert:
 
 
 def in_commit_order(rows: sa.Select[Any], order: sa.Select[Any], after: sa.CTE | None = None) -> sa.Select[Any]:
-    """These rows, once the statement that orders commits has run.
+    """These rows, after the statement that orders commits has run.
 
     With `after`, the order is established only when all of those rows are written, if there are any. So a unit that
     waits for a row of another unit does not hold the lock that the other one waits for.

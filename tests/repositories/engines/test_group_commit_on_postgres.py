@@ -229,6 +229,26 @@ async def test_what_befalls_the_database_befalls_all_of_a_group(
     await next_writer_proceeds(postgres)
 
 
+async def test_a_group_that_gets_no_connection_is_refused_and_the_next_proceeds(
+    postgres: PostgresDatabase, users: UserService, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    creations = await held.create_behind(users, "a", "b", "c")
+    writing = postgres._writing
+    assert writing is not None
+    one = writing.one
+
+    def none() -> None:
+        monkeypatch.setattr(writing, "one", one)
+        raise Busy("planted")
+
+    monkeypatch.setattr(writing, "one", none)
+    await held.let_go()
+    outcomes = await outcomes_of(creations)
+    assert [type(each) for each in outcomes] == [Committed, Busy, Busy]
+    await next_writer_proceeds(postgres)
+    assert (await what_is_there(postgres))[0] == ["a", "Next"]
+
+
 @pytest.mark.parametrize(
     "error", [asyncpg.DeadlockDetectedError("planted"), asyncpg.InternalClientError("cannot switch to state 12")]
 )
@@ -362,6 +382,16 @@ async def test_those_who_wait_too_long_for_their_turn_are_busy_and_not_stored(
     await first
     assert (await what_is_there(postgres))[0] == ["a"]
     await impatient.stop()
+
+
+async def test_a_group_that_has_begun_is_not_refused_however_long_it_takes(users: UserService, held: Held) -> None:
+    """The time-out is for the wait before it."""
+    creations = await held.create_behind(users, "a", "b", "c")
+    timer = held.gathered._timer
+    await held.let_go()
+    await asyncio.gather(*creations)
+    assert timer is not None
+    assert timer.cancelled()
 
 
 async def test_a_stop_waits_for_the_group_that_is_under_way(

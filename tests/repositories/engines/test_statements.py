@@ -305,9 +305,11 @@ async def test_any_number_of_rows_is_one_statement(database: Database, count: in
     assert await written(database, values) == values
 
 
-def test_what_is_not_json_is_refused() -> None:
+@DIALECTS
+def test_what_is_not_json_is_refused(dialect: sa.Dialect) -> None:
+    prepared = prepare(rows_of(rows.c.number), dialect, None)
     with pytest.raises(TypeError, match="not a JSON value"):
-        as_parameter([(object(),)])
+        prepared.arguments({ROWS: as_parameter([(object(),)])})
 
 
 @DIALECTS
