@@ -16,7 +16,7 @@ async def test_a_group_is_added_and_people_join_it_by_search_and_leave(site: Sit
     await expect(page.get_by_role("heading", name="Members (1)")).to_be_visible()
 
     await page.get_by_role("button", name="Remove Niklaus Wirth").click()
-    await expect(page.get_by_text("Nobody is in this group itself.")).to_be_visible()
+    await expect(page.get_by_text("This group has no members of its own.")).to_be_visible()
 
 
 async def test_groups_are_parts_of_groups_and_a_person_shows_through_which(site: Site, visitor: Visitor) -> None:

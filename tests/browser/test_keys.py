@@ -23,7 +23,7 @@ async def test_a_key_is_created_copied_rotated_and_revoked(site: Site, visit: Vi
     await expect(page.locator("#secret")).to_have_count(0)  # it is shown once
     row = page.get_by_role("row").filter(has_text="payroll")
     await row.locator("summary").click()
-    await row.get_by_label("The one before stays valid").select_option("no longer")
+    await row.get_by_label("The old secret stays valid").select_option("no longer")
     await row.get_by_role("button", name="Make a new secret").click()
     assert await page.locator("#secret").inner_text() != secret
     assert (await site.api.get("/users/", headers={"Authorization": f"Bearer {secret}"})).status_code == 401

@@ -21,7 +21,7 @@ HOSTILE = ["<img src=x onerror=alert(1)>", '"><script>alert(1)</script>', "{{ 7 
 async def test_on_a_fresh_directory_it_is_open_to_its_own_machine_and_says_what_to_do(browser: Browser) -> None:
     home = await browser.see("/")
     assert home.status_code == 200
-    assert "Nobody is here yet" in home.text
+    assert "There are no people yet" in home.text
 
 
 async def test_from_the_first_key_on_one_has_to_sign_in_and_comes_back_to_the_page(
@@ -360,7 +360,7 @@ async def test_people_are_searched_added_to_a_group_and_removed(directory: Direc
     assert "Nobody else matches" in (await browser.see(f"{on}?add=ali")).text
     assert "Engineers" in (await browser.see(f"/users/{alice.id}")).text
 
-    assert "Nobody is in this group" in (await browser.send(f"{on}/remove", on=on, user=str(alice.id))).text
+    assert "This group has no members" in (await browser.send(f"{on}/remove", on=on, user=str(alice.id))).text
     assert (await browser.send(f"{on}/add", on=on, user="99")).status_code == 404
     assert (await browser.send(f"{on}/explode", on=on)).status_code == 400
 
