@@ -36,7 +36,8 @@ async def findings(container: "Container") -> AsyncIterator[Finding]:
         for each in await database.examine():
             yield each
         status = await database.status()
-        yield finding("schema", str(status), ok=status.is_usable, fix="roster db upgrade")
+        fix = "roster db upgrade" if status.known else ""  # for others the sentence says it
+        yield finding("schema", str(status), ok=status.is_usable, fix=fix)
     except NotReady as error:
         yield Finding("database", Level.FAIL, str(error), "roster config shows which one is named, and by what")
 

@@ -82,6 +82,15 @@ def test_a_schema_that_is_behind_fails_and_names_the_command(file: Path) -> None
     assert (code, found["schema"]["level"], found["schema"]["fix"]) == (1, "fail", "roster db upgrade")
 
 
+@pytest.mark.parametrize(("revision", "says"), [("9999", "Upgrade Roster"), ("copying-0", "Run roster copy again")])
+def test_a_schema_that_no_upgrade_helps_says_what_does(file: Path, revision: str, says: str) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    code, found = doctor()
+    assert (code, found["schema"]["level"], found["schema"]["fix"]) == (1, "fail", "")
+    assert says in found["schema"]["says"]
+
+
 def test_a_file_that_is_missing_fails_and_is_not_created(tmp_path: Path) -> None:
     code, found = doctor("--database-url", f"sqlite:///{tmp_path / 'none.db'}")
     assert (code, found["database"]["level"]) == (1, "fail")
