@@ -363,20 +363,30 @@ async def test_nothing_is_copied_from_under_a_server_unless_told_to(
         assert isinstance((await copied(postgres_copy, sqlite_copy, live=True))[-1], Finished)
 
 
-async def test_a_live_copy_is_of_one_moment(
-    source: Database, upgraded_sqlite_url: str, path: Path, target: Database
-) -> None:
-    """Of what is written while it is made there is nothing in it."""
+async def test_a_live_copy_is_of_one_moment(source: Database, upgraded_sqlite_url: str, target: Database) -> None:
     async with serving(upgraded_sqlite_url) as units:
-        users = UserService(units, CONTEXT)
-        for number in range(5):
-            await users.create(NewUser(name=f"User {number}"))
-        async with aclosing(Copy(source, target, live=True).steps()) as steps:
-            told: list[Step] = []
-            async for step in steps:
-                await users.patch(5, {"name": f"{len(told)}"})
-                await users.create(NewUser(name=f"new {len(told)}"))
-                told.append(step)
+        await copy_while_others_write(units, source, target)
+
+
+async def test_a_live_copy_of_postgres_is_of_one_moment(
+    source: Database, postgres_copy: Database, fresh_postgres_url: str, sqlite_copy: Database
+) -> None:
+    await copied(source, postgres_copy)
+    async with serving(fresh_postgres_url) as units:
+        await copy_while_others_write(units, postgres_copy, sqlite_copy)
+
+
+async def copy_while_others_write(units: SqlUnitsOfWork, source: Database, target: Database) -> None:
+    """Of what is written while the copy is made there is nothing in it."""
+    users = UserService(units, CONTEXT)
+    for number in range(5):
+        await users.create(NewUser(name=f"User {number}"))
+    async with aclosing(Copy(source, target, live=True).steps()) as steps:
+        told: list[Step] = []
+        async for step in steps:
+            await users.patch(5, {"name": f"{len(told)}"})
+            await users.create(NewUser(name=f"new {len(told)}"))
+            told.append(step)
     rows = {one.table: one.target.rows for one in compared(told)}
     assert (rows["users"], rows["changes"]) == (5, 5)
     assert isinstance(told[-1], Finished)

@@ -85,7 +85,7 @@ def test_a_schema_that_is_behind_fails_and_names_the_command(file: Path) -> None
 @pytest.mark.parametrize(("revision", "says"), [("9999", "Upgrade Roster"), ("copying-0", "Run roster copy again")])
 def test_a_schema_that_no_upgrade_helps_says_what_does(file: Path, revision: str, says: str) -> None:
     with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        connection.execute("UPDATE alembic_version SET version_num = ?1, compatible_since = ?1", (revision,))
     code, found = doctor()
     assert (code, found["schema"]["level"], found["schema"]["fix"]) == (1, "fail", "")
     assert says in found["schema"]["says"]
