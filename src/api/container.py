@@ -29,7 +29,7 @@ from services.changes import ChangeService
 from services.deliveries import DeliveryService
 from services.delivery.deliverer import Deliverer
 from services.delivery.ledger import Ledger
-from services.delivery.sender import Means
+from services.delivery.sender import SenderDependencies
 from services.exports import ExportService
 from services.groups import GroupService
 from services.imports.service import ImportService
@@ -59,14 +59,14 @@ def meter_for(serving: bool, metrics: "Callable[[], Metrics]") -> Meter:
 
 
 def deliverer_of(settings: Settings, units: UnitsOfWork, post: Post, metrics: "Metrics", clock: Clock) -> Deliverer:
-    means = Means(
+    dependencies = SenderDependencies(
         ledger=Ledger(units, holder=secrets.token_hex(8)),
         post=post,
         meter=metrics,
         clock=clock,
         random=random.random,
     )
-    return Deliverer(means, time.monotonic, alone=settings.engine == "sqlite")
+    return Deliverer(dependencies, time.monotonic, alone=settings.engine == "sqlite")
 
 
 def places_for_imports(limits: Limits) -> Places:

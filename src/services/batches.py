@@ -14,11 +14,11 @@ from domain.stores import Identifier, Who
 from domain.users import NewUser, User
 from domain.versions import NOT_THERE, require_version
 from domain.work import RequestContext, UnitOfWork, UnitsOfWork
-from services.imports.batches import Batch, Draft, Met, made
+from services.imports.batches import Batch, Draft, SeenKeys, made
 from services.operations import Service, operation
 from services.users import any_text, require_email
 
-NO_ROWS: Final = Met({})
+NO_ROWS: Final = SeenKeys({})
 
 
 @dataclass(frozen=True, slots=True)

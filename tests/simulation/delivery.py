@@ -18,7 +18,7 @@ from domain.webhooks import NewWebhook, Webhook
 from domain.work import RequestContext
 from services.delivery.deliverer import Deliverer
 from services.delivery.ledger import Ledger
-from services.delivery.sender import Means
+from services.delivery.sender import SenderDependencies
 from services.webhooks import WebhookService
 
 MAX_FAILURES: Final = 2
@@ -77,14 +77,14 @@ async def open_webhook(world: World) -> tuple[Webhook, Receiver]:
         return EPOCH + timedelta(seconds=monotonic())
 
     def deliver(process: Process, number: int) -> None:
-        means = Means(
+        dependencies = SenderDependencies(
             ledger=Ledger(process, f"process {number}"),
             post=receiver.post,
             meter=NoMeter(),
             clock=clock,
             random=lambda: 0.5,
         )
-        process.run_beside(Deliverer(means, monotonic, alone=False).run())
+        process.run_beside(Deliverer(dependencies, monotonic, alone=False).run())
 
     monotonic = asyncio.get_running_loop().time
     world.serve_with(deliver)

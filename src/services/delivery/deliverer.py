@@ -19,7 +19,7 @@ from domain.webhooks import Webhook
 from services.delivery.lease import BEAT_EVERY_S, GONE_AFTER_S, LOOK_EVERY_S, hold_lease
 from services.delivery.ledger import LeaseLost, Subscription
 from services.delivery.outbox import Outbox
-from services.delivery.sender import PAGE, Means, Sender, Spawn, seconds_between
+from services.delivery.sender import PAGE, Sender, SenderDependencies, Spawn, seconds_between
 
 STORE_EVERY_S: Final = 0.05
 WAIT_S: Final = 30.0
@@ -52,9 +52,9 @@ class Deliverer:
     `alone` says that no other process can deliver: see `hold_lease`.
     """
 
-    def __init__(self, means: Means, monotonic: Callable[[], float], *, alone: bool) -> None:
-        self._means = means
-        self._ledger = means.ledger
+    def __init__(self, dependencies: SenderDependencies, monotonic: Callable[[], float], *, alone: bool) -> None:
+        self._dependencies = dependencies
+        self._ledger = dependencies.ledger
         self._monotonic = monotonic
         self._alone = alone
         self._woken = asyncio.Event()
@@ -93,7 +93,7 @@ class Deliverer:
         finally:
             self._senders.clear()
             self._following.clear()
-            self._means.meter.lag(0)
+            self._dependencies.meter.lag(0)
 
     async def finish(self) -> None:
         """Stop sending, wait some seconds for answers, store the progress, and give the lease back."""
@@ -115,8 +115,8 @@ class Deliverer:
                 self._open(each, spawn, at_once=False)
 
     def _open(self, subscription: Subscription, spawn: Spawn, *, at_once: bool) -> None:
-        outbox = Outbox(subscription, self._means.clock(), at_once=at_once)
-        sender = Sender(outbox, self._means, spawn, follow=self._follow, noted=self._woken.set)
+        outbox = Outbox(subscription, self._dependencies.clock(), at_once=at_once)
+        sender = Sender(outbox, self._dependencies, spawn, follow=self._follow, noted=self._woken.set)
         self._senders[outbox.webhook.id] = sender
         sender.follows = self._follow(sender)
         if not (sender.follows and outbox.is_idle):
@@ -176,7 +176,7 @@ class Deliverer:
                 await self._store_or_wait(news)
             if self._is_time("look", LOOK_EVERY_S):
                 await self._take_what_is_asked()
-                self._means.meter.lag(self._lag())
+                self._dependencies.meter.lag(self._lag())
             if self._is_time("trim", TRIM_EVERY_S):
                 await self._trim()
 
@@ -185,7 +185,7 @@ class Deliverer:
         ids = list(self._senders)
         for first in range(0, len(ids), TRIMMED_AT_ONCE):
             await self._ledger.trim(ids[first : first + TRIMMED_AT_ONCE], keep=KEPT_DELIVERIES)
-        await self._ledger.forget(self._means.clock() - KEPT_FOR)
+        await self._ledger.forget(self._dependencies.clock() - KEPT_FOR)
 
     def _advance_idle(self) -> None:
         for sender in self._senders.values():
@@ -229,5 +229,5 @@ class Deliverer:
                 sender.wake()
 
     def _lag(self) -> float:
-        now = self._means.clock()
+        now = self._dependencies.clock()
         return max((seconds_between(sender.outbox.oldest(), now) for sender in self._senders.values()), default=0.0)

@@ -29,7 +29,7 @@ class DeliveryMeter(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class SenderDependencies:
     """Everything that senders share."""
 
     ledger: Ledger
@@ -53,7 +53,7 @@ class Sender:
     def __init__(
         self,
         outbox: Outbox,
-        means: Means,
+        dependencies: SenderDependencies,
         spawn: Spawn,
         *,
         follow: Callable[["Sender"], bool],
@@ -61,7 +61,7 @@ class Sender:
     ) -> None:
         self.outbox = outbox
         self.follows = False
-        self._means = means
+        self._dependencies = dependencies
         self._spawn = spawn
         self._follow = follow
         self._noted = noted
@@ -105,7 +105,7 @@ class Sender:
             self._signal.clear()
             if not self.follows and self.outbox.is_low:
                 await self._read_more()
-            while (attempt := self.outbox.take(self._means.clock())) is not None:
+            while (attempt := self.outbox.take(self._dependencies.clock())) is not None:
                 self._send_in_background(attempt)
                 await asyncio.sleep(0)  # let requests run in between
             if self.follows and self.outbox.is_idle:
@@ -115,7 +115,7 @@ class Sender:
 
     async def _read_more(self) -> None:
         outbox = self.outbox
-        page = await self._means.ledger.changes(outbox.read_to, PAGE, outbox.wanted)
+        page = await self._dependencies.ledger.changes(outbox.read_to, PAGE, outbox.wanted)
         outbox.add(page.changes, page.end)
         self._noted()
         self.follows = self._follow(self)
@@ -125,7 +125,7 @@ class Sender:
     async def _signalled(self) -> None:
         """Wait for a signal, or until the next message is due."""
         due_at = self.outbox.wakes_at()
-        wait_s = None if due_at is None else (due_at - self._means.clock()).total_seconds()
+        wait_s = None if due_at is None else (due_at - self._dependencies.clock()).total_seconds()
         if wait_s is not None and wait_s <= 0:
             wait_s = None  # it is due, but has to wait for another message
         with suppress(TimeoutError):
@@ -144,26 +144,26 @@ class Sender:
             self._noted()
             if not self.follows and self.outbox.is_low:
                 self._signal.set()
-            attempt = self.outbox.take(self._means.clock())
+            attempt = self.outbox.take(self._dependencies.clock())
         self._signal.set()
 
     async def _try(self, attempt: Attempt) -> None:
-        change = attempt.change or await self._means.ledger.change(attempt.delivery.change)
+        change = attempt.change or await self._dependencies.ledger.change(attempt.delivery.change)
         if change is None:
             if self.outbox.is_lost(attempt):
                 await self._go_on(attempt, None)
             return
         answer = await self._post(change)
-        self._means.meter.attempted(answer.verdict)
-        if self.outbox.answered(attempt, answer, self._means.clock(), self._means.random):
+        self._dependencies.meter.attempted(answer.verdict)
+        if self.outbox.answered(attempt, answer, self._dependencies.clock(), self._dependencies.random):
             await self._go_on(attempt, answer)
         if answer.verdict is Verdict.GONE:
-            await self._means.ledger.disable(self.outbox.webhook.id)
+            await self._dependencies.ledger.disable(self.outbox.webhook.id)
 
     async def _post(self, change: Change) -> Answer:
         webhook, body = self.outbox.webhook, message_of(change)
-        headers = headers_of(message_id(change, webhook.id), self._means.clock(), body, self.outbox.secrets)
-        return await self._means.post(webhook.url, headers, body)
+        headers = headers_of(message_id(change, webhook.id), self._dependencies.clock(), body, self.outbox.secrets)
+        return await self._dependencies.post(webhook.url, headers, body)
 
     async def _go_on(self, attempt: Attempt, answer: Answer | None) -> None:
         """Look up the next change of the entity. If more changes were read meanwhile, look again: there may be one
@@ -171,10 +171,10 @@ class Sender:
         outbox, delivery = self.outbox, attempt.delivery
         while True:
             read_to = outbox.read_to
-            then = await self._means.ledger.next_of(delivery.subject, delivery.change, outbox.wanted)
+            then = await self._dependencies.ledger.next_of(delivery.subject, delivery.change, outbox.wanted)
             if then is not None or outbox.read_to == read_to:
                 break
-        outbox.go_on(attempt, answer, self._means.clock(), self._means.random, then)
+        outbox.go_on(attempt, answer, self._dependencies.clock(), self._dependencies.random, then)
 
 
 def seconds_between(earlier: datetime | None, later: datetime) -> float:

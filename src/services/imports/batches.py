@@ -28,7 +28,7 @@ FOLDED: Final = frozenset({"email", "username", "name"})
 
 
 @dataclass(slots=True)
-class Met:
+class SeenKeys:
     """The unique values of earlier rows that an import has to remember.
 
     A dry run stores nothing, so it has to remember all unique values. Otherwise the directory has them. Then only the
@@ -42,7 +42,7 @@ class Met:
     for them: if it has one, the unit is contended, and run again with the question."""
 
     @classmethod
-    def by(cls, options: Options, *, dry_run: bool) -> "Met":
+    def by(cls, options: Options, *, dry_run: bool) -> "SeenKeys":
         if dry_run:
             return cls(IDENTIFIERS)
         return cls({} if options.mode is Mode.CREATE else {**IDENTIFIERS, Kind.USER: (options.match,)})
@@ -81,7 +81,7 @@ class Batch:
         self,
         work: UnitOfWork,
         options: Options,
-        met: Met,
+        seen: SeenKeys,
         scopes: Collection[Scope] | None,
         is_email: Callable[[str], bool],
     ) -> None:
@@ -94,7 +94,7 @@ class Batch:
         self.lines: dict[Key, int] = {}
         """The unique values of the stored rows, and their lines."""
 
-        self._met = met
+        self._seen = seen
         self._scopes = scopes
 
     def may(self, kind: Kind, row: Row) -> bool:
@@ -129,7 +129,7 @@ class Batch:
 
     def was_met(self, kind: str, name: str, value: str) -> bool:
         """Whether this is a dry run in which an earlier row would have created this entity."""
-        return self._met.has(kind, name, value)
+        return self._seen.has(kind, name, value)
 
     async def matched(self, store: Store[Any, Any], name: str, rows: Iterable[Row]) -> Mapping[str, Any]:
         """The entities that rows may match, by their values in a field."""
@@ -142,7 +142,7 @@ class Batch:
         """The drafts whose unique values nobody else has. The others are rejected."""
         taken = {
             name: await found(store, name, [value for each in drafts if (value := new_value(each, name)) is not None])
-            for name in (() if self._met.expects_new else IDENTIFIERS[kind])
+            for name in (() if self._seen.expects_new else IDENTIFIERS[kind])
         }
         return [draft for draft in drafts if self._is_free(kind, draft, taken)]
 
@@ -159,7 +159,7 @@ class Batch:
         kind, name, value = key
         if key in self.lines:
             return duplicate(self.lines[key], name)
-        if self._met.has(kind, name, value):
+        if self._seen.has(kind, name, value):
             return Fault(f"/{name}", "duplicate", "An earlier line of the file has the same.")
         if holder is not None and (draft.before is None or holder.id != draft.before.id):
             return Fault(f"/{name}", "taken", f"Another {kind} has this {name}.")

@@ -25,7 +25,7 @@ from domain.imports import (
 from domain.lists.pages import BY_ID
 from domain.nestings import Cycle
 from domain.users import User
-from services.imports.batches import Met, folded, kind_of, texts
+from services.imports.batches import SeenKeys, folded, kind_of, texts
 from services.imports.service import ImportService, Stored
 
 T = TypeVar("T")
@@ -65,8 +65,8 @@ class Import:
         self._service = service
         self._rows = rows
         self._options = options
-        self._met = Met.by(options, dry_run=service.context.dry_run)
-        self._met.expects_new = self._all_are_new = options.mode is Mode.CREATE and not service.context.dry_run
+        self._seen = SeenKeys.by(options, dry_run=service.context.dry_run)
+        self._seen.expects_new = self._all_are_new = options.mode is Mode.CREATE and not service.context.dry_run
 
     async def steps(self) -> AsyncGenerator[Step]:
         """Run the import. Raises what its operations raise. What earlier steps stored stays stored."""
@@ -86,8 +86,8 @@ class Import:
 
     def _counted(self, stored: Stored, seq: int | None) -> Step:
         self.counts = self.counts.plus(stored.outcomes, again=stored.again)
-        self._met.add(stored.keys)
-        self._met.expects_new = self._all_are_new and all(each.done is not Done.REJECTED for each in stored.outcomes)
+        self._seen.add(stored.keys)
+        self._seen.expects_new = self._all_are_new and all(each.done is not Done.REJECTED for each in stored.outcomes)
         return Step(stored.outcomes, seq)
 
     async def _parts(self) -> AsyncGenerator[Part]:
@@ -108,7 +108,7 @@ class Import:
         """Store the rows of a part together. Returns None if one of them cannot be stored: then store them one by
         one."""
         try:
-            return await self._service.store(part.rows, self._options, self._met, part=str(part.number))
+            return await self._service.store(part.rows, self._options, self._seen, part=str(part.number))
         except OF_A_ROW:
             if self._options.atomic:
                 raise
@@ -116,7 +116,7 @@ class Import:
 
     async def _store_alone(self, row: Row, part: str) -> tuple[Stored, int | None]:
         try:
-            stored = await self._service.store([row], self._options, self._met, part=part)
+            stored = await self._service.store([row], self._options, self._seen, part=part)
         except OF_A_ROW as refused:
             faults = refused.faults if isinstance(refused, Invalid) else [Fault("", refused.code, refused.detail)]
             kind = kind_of(row) or Kind.USER

@@ -16,7 +16,7 @@ from domain.lists.pages import MAX_LIMIT, Page, Position
 from domain.references import Subject
 from domain.users import FIELDS, User
 from domain.work import RequestContext, UnitsOfWork
-from services.imports.batches import Batch, Key, Met, folded, kind_of, texts
+from services.imports.batches import Batch, Key, SeenKeys, folded, kind_of, texts
 from services.imports.groups import store_groups, store_nestings
 from services.imports.memberships import store_memberships
 from services.imports.users import store_users
@@ -49,7 +49,7 @@ class ImportService(Service):
 
     @operation(Scope.USERS_WRITE)
     async def store(
-        self, rows: Sequence[Row], options: Options, met: Met | None = None, *, part: str = ""
+        self, rows: Sequence[Row], options: Options, seen: SeenKeys | None = None, *, part: str = ""
     ) -> Committed[Stored]:
         """Store all rows that break no rule. With `options.atomic`, store nothing if a row breaks one.
 
@@ -60,15 +60,15 @@ class ImportService(Service):
         key = None if options.key is None else key_of(f"{options.key} {part}", rows, options)
         try:
             async with self.units.writing(replace(self.context, idempotency_key=key)) as work:
-                known = met or Met.by(options, dry_run=self.context.dry_run)
+                known = seen or SeenKeys.by(options, dry_run=self.context.dry_run)
                 batch = Batch(work, options, known, self.context.scopes, self._is_email)
                 outcomes = await carry_out(batch, rows)
                 if options.atomic and any(each.done is Done.REJECTED for each in outcomes):
                     return Committed(Stored([withheld(each) for each in outcomes]))
                 return await work.commit(Stored(outcomes, tuple(batch.lines)))
         except Contended:
-            if met is not None:
-                met.expects_new = False
+            if seen is not None:
+                seen.expects_new = False
             raise
         except AlreadyDone as done:
             keys = [(Kind.USER, options.match, folded(options.match, each)) for each in texts(rows, options.match)]

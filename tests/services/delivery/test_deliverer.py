@@ -30,7 +30,7 @@ from services.delivery import deliverer
 from services.delivery.deliverer import Deliverer
 from services.delivery.ledger import Ledger
 from services.delivery.outbox import AT_ONCE, MAX_HELD
-from services.delivery.sender import Means
+from services.delivery.sender import SenderDependencies
 from services.users import UserService
 from services.webhooks import WebhookService
 
@@ -141,14 +141,14 @@ class World:
             await self.users.patch(id, {"name": f"Alice {random.random()}"})
 
     def start(self, holder: str = "one", *, alone: bool = False) -> Deliverer:
-        means = Means(
+        dependencies = SenderDependencies(
             ledger=Ledger(self.units, holder),
             post=self.receiver,
             meter=self.meter,
             clock=clock,
             random=lambda: 0.5,
         )
-        deliverer = Deliverer(means, monotonic, alone=alone)
+        deliverer = Deliverer(dependencies, monotonic, alone=alone)
         self.running[holder] = (deliverer, asyncio.create_task(deliverer.run()))
         return deliverer
 

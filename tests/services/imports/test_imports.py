@@ -30,7 +30,7 @@ from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.groups import GroupService
 from services.imports import batches, runs
-from services.imports.batches import IDENTIFIERS, Met
+from services.imports.batches import IDENTIFIERS, SeenKeys
 from services.imports.runs import Import
 from services.imports.service import ImportService
 from services.memberships import MembershipService
@@ -542,8 +542,8 @@ def test_what_was_met_is_kept_in_one_set_for_each_identifier() -> None:
         made.append(KeySet())
         return made[-1]
 
-    met = Met(IDENTIFIERS, defaultdict(make))
-    met.add(("user", name, f"{name} {number}") for number in range(10) for name in ("email", "username"))
+    seen = SeenKeys(IDENTIFIERS, defaultdict(make))
+    seen.add(("user", name, f"{name} {number}") for number in range(10) for name in ("email", "username"))
     assert len(made) == 2
-    assert met.has("user", "email", "email 9")
-    assert not met.has("group", "name", "email 9")
+    assert seen.has("user", "email", "email 9")
+    assert not seen.has("group", "name", "email 9")

@@ -48,17 +48,17 @@ class PostgresState:
         self._connection = connection
 
     async def batches(self, table: sa.Table) -> AsyncGenerator[Rows]:
-        with told(self._name):
+        with naming_the_database(self._name):
             cursor = await self._connection.cursor(text_of(reading(table)))
             while rows := await cursor.fetch(BATCH):
                 yield converted(rows, converters(table, DIALECT, SQLITE))
 
     async def fetch(self, statement: sa.Executable) -> Rows:
-        with told(self._name):
+        with naming_the_database(self._name):
             return list(map(tuple, await self._connection.fetch(text_of(statement))))
 
     async def counters(self) -> Mapping[str, int]:
-        with told(self._name):
+        with naming_the_database(self._name):
             return dict(map(tuple, await self._connection.fetch(COUNTERS["postgresql"])))
 
 
@@ -78,7 +78,7 @@ class PostgresTarget:
     @asynccontextmanager
     async def state(self) -> AsyncIterator[PostgresState]:
         async with connected(self._server, self._name) as connection:
-            with told(self._name):
+            with naming_the_database(self._name):
                 await connection.execute(BEGIN)
             yield PostgresState(self._name, connection)
 
@@ -87,7 +87,7 @@ class PostgresTarget:
 
     async def write(self, table: sa.Table, rows: Rows) -> None:
         records = converted(rows, converters(table, SQLITE, DIALECT))
-        with told(self._name):
+        with naming_the_database(self._name):
             await self._connection.copy_records_to_table(
                 table.name, records=records, columns=[each.name for each in table.columns]
             )
@@ -99,7 +99,7 @@ async def copied(name: str, server: Server, *, live: bool) -> AsyncIterator[Post
     async with connected(server, name) as connection:
         if not live:
             await require(NO_SERVER, connection, name, f"Another server has {name} open. {STOP_SOURCE}")
-        with told(name):
+        with naming_the_database(name):
             await connection.execute(BEGIN)
         if not live:
             await keep_others_from_writing(connection, name)
@@ -109,7 +109,7 @@ async def copied(name: str, server: Server, *, live: bool) -> AsyncIterator[Post
 async def keep_others_from_writing(connection: "Connection", name: str) -> None:
     tables = ", ".join(table.name for table in metadata.sorted_tables)
     try:
-        with told(name):
+        with naming_the_database(name):
             await connection.execute(f"LOCK TABLE {tables} IN SHARE MODE")
     except NotReady as error:
         if isinstance(error.__cause__, asyncpg.LockNotAvailableError):
@@ -128,10 +128,10 @@ async def copied_into(name: str, server: Server, run: Run) -> AsyncIterator[Post
 
 @asynccontextmanager
 async def connected(server: Server, name: str) -> "AsyncIterator[Connection]":
-    with told(name):
+    with naming_the_database(name):
         connection = await server.connect(COPYING)
     try:
-        with told(name):
+        with naming_the_database(name):
             await connection.execute(UNLIMITED)
         yield connection
     finally:
@@ -141,7 +141,7 @@ async def connected(server: Server, name: str) -> "AsyncIterator[Connection]":
 
 async def require(question: str, connection: "Connection", name: str, otherwise: str) -> None:
     for _ in range(LOOKS):
-        with told(name):
+        with naming_the_database(name):
             if await connection.fetchval(question):
                 return
         await asyncio.sleep(AGAIN_S)
@@ -149,7 +149,7 @@ async def require(question: str, connection: "Connection", name: str, otherwise:
 
 
 @contextmanager
-def told(name: str) -> Iterator[None]:
+def naming_the_database(name: str) -> Iterator[None]:
     try:
         yield
     except DRIVER_ERRORS as error:

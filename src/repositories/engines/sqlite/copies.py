@@ -44,7 +44,7 @@ class SqliteState:
         return dict(await self._in_thread(fetch, COUNTERS["sqlite"], (), self._connection))
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        with told(self._path):
+        with naming_the_file(self._path):
             return await asyncio.to_thread(work, *arguments)
 
 
@@ -60,7 +60,7 @@ class SqliteTarget:
             yield SqliteState(self._path, connection)
 
     async def write(self, table: sa.Table, rows: Rows) -> None:
-        with told(self._path):
+        with naming_the_file(self._path):
             await asyncio.to_thread(self._write, inserting(table), rows)
 
     def _write(self, sql: str, rows: Rows) -> None:
@@ -91,7 +91,7 @@ async def copied_into(path: Path, schema: SchemaFile) -> AsyncIterator[SqliteTar
     with alone(path, STOP_TARGET):
         if schema.status().current is None:
             schema.upgrade(keeps_copy=False)
-        with told(path):
+        with naming_the_file(path):
             connection = open_file(path, LOADING)
         with closing(connection):
             yield SqliteTarget(path, schema, connection)
@@ -102,7 +102,7 @@ def alone(path: Path, advice: str) -> Iterator[None]:
     """Holds the locks of the file, so that no server has it open and nobody else writes to it."""
     with ExitStack() as stack:
         stack.callback(os.close, lock(path, advice))
-        with told(path):
+        with naming_the_file(path):
             stack.enter_context(writing(path, BUSY_TIMEOUT_MS))
         yield
 
@@ -110,17 +110,17 @@ def alone(path: Path, advice: str) -> Iterator[None]:
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that shows the present state."""
-    with told(path):
+    with naming_the_file(path):
         connection = open_file(path, READING)
     with closing(connection):
-        with told(path):
+        with naming_the_file(path):
             run("BEGIN", connection)
             fetch("SELECT 1 FROM sqlite_master", (), connection)  # a transaction shows the state of its first read
         yield connection
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def naming_the_file(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
