@@ -46,6 +46,7 @@ async def test_a_link_from_the_command_line_signs_in_once(site: Site, visit: Vis
     path = printed.rpartition("/console")[2]
     visitor = await visit(signed_in=False)
     page = await visitor.open(path)
+    await expect(page.get_by_role("button", name="Sign in")).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 

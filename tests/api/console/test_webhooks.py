@@ -36,7 +36,7 @@ async def test_a_webhook_is_added_edited_paused_rotated_and_deleted(directory: D
     rotated = await browser.send(f"{on}/rotate", on=on)
     assert re.findall(r'<code id="secret">([^<]*)<', rotated.text) != [secret]
     assert (await browser.send(f"{on}/explode", on=on)).status_code == 400
-    assert "There is none" in (await browser.send(f"{on}/delete", on=on)).text
+    assert "There are no webhooks" in (await browser.send(f"{on}/delete", on=on)).text
 
 
 async def test_deliveries_are_listed_by_state_and_sent_again(directory: Directory) -> None:

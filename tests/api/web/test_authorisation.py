@@ -245,9 +245,9 @@ async def of_users(users: Users) -> None: ...
 
 @pytest.mark.parametrize("endpoint", [nothing, of_users])
 def test_a_route_that_does_not_say_which_operation_it_calls_cannot_be_declared(endpoint: Any) -> None:
-    with pytest.raises(TypeError, match="which operation it calls"):
+    with pytest.raises(TypeError, match="declare the operation that it calls"):
         Router("/x", "x").get("/")(endpoint)
-    with pytest.raises(TypeError, match="which operation it calls"):
+    with pytest.raises(TypeError, match="declare the operation that it calls"):
         APIRouter(route_class=StrictRoute).get("/")(endpoint)
 
 

@@ -32,7 +32,7 @@ def write(folder: Path, declared: str, path: str = "/") -> str:
 
 @pytest.mark.parametrize("path", ["/", "/{id}"])
 def test_a_module_with_a_route_that_calls_nothing_cannot_be_imported(tmp_path: Path, path: str) -> None:
-    with pytest.raises(TypeError, match=r"get_team does not say which operation it calls: @calls\(\.\.\.\)"):
+    with pytest.raises(TypeError, match=r"get_team does not declare the operation that it calls: @calls\(\.\.\.\)"):
         runpy.run_path(write(tmp_path, "", path))
 
 
@@ -50,7 +50,7 @@ def test_nor_one_whose_route_is_declared_before_it_says_what_it_calls(tmp_path: 
     lines[at], lines[at + 1] = lines[at + 1], lines[at]
     file.write_text("\n".join(lines))
 
-    with pytest.raises(TypeError, match="which operation it calls"):
+    with pytest.raises(TypeError, match="declare the operation that it calls"):
         runpy.run_path(str(file))
 
 
