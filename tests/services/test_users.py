@@ -450,3 +450,25 @@ async def test_many_are_restored_together_or_none_if_others_have_an_identifier(u
     assert (await users.restore_many([*ids, 99])).result == 2
     assert (await users.restore_many(ids)).result == 0
     assert not any(user.is_hidden for user in await users.get_many(ids))
+
+
+async def test_a_put_that_restores_brings_back_who_had_the_external_id_last(users: UserService) -> None:
+    new = NewUser(name="Alice", external_id="hr-1")
+    for _ in range(2):
+        last = (await users.put(new)).result[0]
+        await users.delete(last.id)
+    restored, created = (await users.put(new, restore=True)).result
+    assert (restored.id, restored.is_hidden, created) == (last.id, False, False)
+    other, created = (await users.put(NewUser(name="Bob", external_id="hr-2"), restore=True)).result
+    assert (other.id, created) == (last.id + 1, True)
+
+
+async def test_each_way_to_give_a_user_an_email_keeps_to_the_form_that_is_asked_for(units: MemoryUnitsOfWork) -> None:
+    context = RequestContext(actor="tester", request_id="r1")
+    users = UserService(units, context, is_email=lambda text: "@" in text)
+    wrong = NewUser(name="Alice", email="alice", external_id="hr-1")
+    alice = (await users.create(NewUser(name="Alice", email="alice@example.org"))).result
+    for attempt in (users.create(wrong), users.put(wrong), users.patch(alice.id, {"email": "alice"})):
+        with pytest.raises(Invalid) as refused:
+            await attempt
+        assert [fault.pointer for fault in refused.value.faults] == ["/email"]

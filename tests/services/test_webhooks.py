@@ -92,3 +92,12 @@ async def test_what_is_not_there_is_not_found(webhooks: WebhookService, method: 
     asked: Any = getattr(webhooks, method)
     with pytest.raises(NotFound):
         await asked(1)
+
+
+async def test_webhooks_are_listed_in_pages(webhooks: WebhookService) -> None:
+    for number in range(3):
+        await webhooks.create(NewWebhook(url=f"https://example.org/{number}"))
+    first = await webhooks.list(limit=2)
+    assert ([each.id for each in first.items], first.more) == ([1, 2], True)
+    rest = await webhooks.list(after=(2,), limit=2)
+    assert ([each.id for each in rest.items], rest.more) == ([3], False)
