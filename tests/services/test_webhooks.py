@@ -1,15 +1,20 @@
 """What can be done with webhooks, on the fake."""
 
+import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 import pytest
+from tests.conftest import MovedTime
 
+from domain.deliveries import Answer
 from domain.errors import Invalid, NotFound, Stale
 from domain.users import NewUser
 from domain.webhooks import NewWebhook, State
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
+from services.deliveries import DeliveryService
 from services.users import UserService
 from services.webhooks import MAX_OVERLAP, WebhookService
 
@@ -101,3 +106,34 @@ async def test_webhooks_are_listed_in_pages(webhooks: WebhookService) -> None:
     assert ([each.id for each in first.items], first.more) == ([1, 2], True)
     rest = await webhooks.list(after=(2,), limit=2)
     assert ([each.id for each in rest.items], rest.more) == ([3], False)
+
+
+async def test_a_test_message_is_sent_to_the_webhook_and_its_answer_returned(
+    webhooks: WebhookService, units: MemoryUnitsOfWork, context: RequestContext, time: MovedTime
+) -> None:
+    sent: list[tuple[str, Mapping[str, str], bytes]] = []
+
+    async def post(url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        sent.append((url, headers, body))
+        return Answer(milliseconds=1, status=204)
+
+    hook = (await webhooks.create(NewWebhook(url="https://example.org/hook"))).result[0]
+    answer = await DeliveryService(units, bytes, post, time.clock, context).test(hook.id)
+    assert answer.status == 204
+    [(url, headers, body)] = sent
+    assert (url, headers["webhook-id"]) == (hook.url, f"msg_test_{'00' * 8}")
+    assert json.loads(body)["data"] == {"webhook_id": hook.id}
+
+
+async def test_a_webhook_that_is_not_there_has_no_deliveries(
+    webhooks: WebhookService, units: MemoryUnitsOfWork, context: RequestContext, time: MovedTime
+) -> None:
+    async def post(url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        raise AssertionError(url)
+
+    deliveries = DeliveryService(units, bytes, post, time.clock, context)
+    for attempt in (deliveries.list(1, limit=9), deliveries.send_again(1, 1), deliveries.test(1)):
+        with pytest.raises(NotFound):
+            await attempt
+    hook = (await webhooks.create(NewWebhook(url=URL))).result[0]
+    assert not (await deliveries.list(hook.id, limit=9)).items
