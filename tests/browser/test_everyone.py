@@ -1,6 +1,7 @@
 """The console is for everyone: any screen, any name, the keyboard alone, with little sight."""
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -146,3 +147,17 @@ async def tab_to(page: Page, text: str, id: str = "") -> None:
         ):
             return
     pytest.fail(f"The key Tab does not lead to {text or id}.")
+
+
+async def test_the_page_that_refuses_too_many_at_once_shuts_nobody_out(
+    site: Site, visit: Visit, tmp_path: Path
+) -> None:
+    crowd = tmp_path / "crowd.ndjson"
+    crowd.write_text("".join(f'{{"name": "Crowd {number}"}}\n' for number in range(10_001)))
+    await site.command("import", str(crowd))
+    page = await (await visit(bypass_csp=True)).open("/users?q=crowd")
+    await page.get_by_label("all 10,000+").check()
+    async with page.expect_navigation():
+        await page.get_by_role("button", name="Suspend chosen").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Too many people")
+    assert await findings(page) == []
