@@ -1,6 +1,6 @@
 """Many operations on users at once."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -13,10 +13,10 @@ from domain.references import Subject
 from domain.stores import Identifier, Who
 from domain.users import NewUser, User
 from domain.versions import NOT_THERE, require_version
-from domain.work import RequestContext, UnitOfWork, UnitsOfWork
+from domain.work import UnitOfWork
 from services.imports.batches import Batch, Draft, SeenKeys, made
-from services.operations import Service, operation
-from services.users import any_text, require_email
+from services.operations import operation
+from services.users import WritesUsers, require_email
 
 NO_ROWS: Final = SeenKeys({})
 
@@ -30,15 +30,7 @@ class BatchDone:
     about: ClassVar[Subject] = NOBODY
 
 
-class BatchService(Service):
-    """`is_email` checks the form of new e-mail addresses."""
-
-    def __init__(
-        self, units: UnitsOfWork, context: RequestContext, *, is_email: Callable[[str], bool] = any_text
-    ) -> None:
-        super().__init__(units, context)
-        self._is_email = is_email
-
+class BatchService(WritesUsers):
     @operation(Scope.USERS_WRITE)
     async def carry_out(self, operations: Sequence[UserOperation], *, atomic: bool = False) -> Committed[BatchDone]:
         """Carry out all valid operations in one transaction. If it is `atomic`, carry out all of them or none.

@@ -24,8 +24,8 @@ def any_text(_: str) -> bool:
     return True
 
 
-class UserService(Service):
-    """`is_email` checks the form of new e-mail addresses."""
+class WritesUsers(Service):
+    """A service that writes users. `is_email` checks the form of new e-mail addresses."""
 
     def __init__(
         self, units: UnitsOfWork, context: RequestContext, *, is_email: Callable[[str], bool] = any_text
@@ -33,6 +33,8 @@ class UserService(Service):
         super().__init__(units, context)
         self._is_email = is_email
 
+
+class UserService(WritesUsers):
     @operation(Scope.USERS_WRITE)
     async def create(self, new: NewUser) -> Committed[User]:
         require_email(self._is_email, new)

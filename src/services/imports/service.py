@@ -15,13 +15,12 @@ from domain.lists.filters import Present
 from domain.lists.pages import MAX_LIMIT, Page, Position
 from domain.references import Subject
 from domain.users import FIELDS, User
-from domain.work import RequestContext, UnitsOfWork
 from services.imports.batches import Batch, Key, SeenKeys, folded, kind_of, texts
 from services.imports.groups import store_groups, store_nestings
 from services.imports.memberships import store_memberships
 from services.imports.users import store_users
-from services.operations import Service, operation
-from services.users import any_text
+from services.operations import operation
+from services.users import WritesUsers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +37,7 @@ class Stored:
     about: ClassVar[Subject] = NOBODY
 
 
-class ImportService(Service):
-    """`is_email` checks the form of new e-mail addresses."""
-
-    def __init__(
-        self, units: UnitsOfWork, context: RequestContext, *, is_email: Callable[[str], bool] = any_text
-    ) -> None:
-        super().__init__(units, context)
-        self._is_email = is_email
-
+class ImportService(WritesUsers):
     @operation(Scope.USERS_WRITE)
     async def store(
         self, rows: Sequence[Row], options: Options, seen: SeenKeys | None = None, *, part: str = ""
