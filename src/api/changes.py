@@ -7,8 +7,8 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from api.group_bodies import GroupId
-from api.user_bodies import UserId
+from api.bodies.groups import GroupId
+from api.bodies.users import UserId
 from api.web.dependencies import Service
 from api.web.lists import narrowed
 from api.web.parameters import Limit, filter_query

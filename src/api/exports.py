@@ -7,10 +7,10 @@ from fastapi import Depends, Request, Response
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
+from api.bodies.memberships import SHOWN as MEMBERSHIP_SHOWN
+from api.bodies.memberships import MembershipOut
+from api.bodies.users import SHOWN, UserId, UserOut
 from api.changes import ChangeOut
-from api.membership_bodies import SHOWN as MEMBERSHIP_SHOWN
-from api.membership_bodies import MembershipOut
-from api.user_bodies import SHOWN, UserId, UserOut
 from api.web.dependencies import Service, container_of
 from api.web.problems import documented
 from api.web.responses import EVERY_FIELD

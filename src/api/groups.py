@@ -1,10 +1,10 @@
-"""Groups over HTTP: routes. Bodies and parameters are in `api.group_bodies`, members in `api.memberships`."""
+"""Groups over HTTP: routes. Bodies and parameters are in `api.bodies.groups`, members in `api.memberships`."""
 
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Response
 
-from api.group_bodies import (
+from api.bodies.groups import (
     SHOWN,
     ExternalIdEquals,
     ExternalIdKey,

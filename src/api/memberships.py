@@ -1,17 +1,14 @@
-"""Memberships over HTTP: routes. Their bodies and parameters are in `api.membership_bodies`."""
+"""Memberships over HTTP: routes. Their bodies and parameters are in `api.bodies.memberships`."""
 
 from collections.abc import AsyncGenerator, Awaitable, Collection
 from typing import Annotated, Any, Final, NamedTuple, cast
 
 from fastapi import Depends, Request, Response
 
-from api.group_bodies import SHOWN as GROUP_SHOWN
-from api.group_bodies import Fields as GroupFields
-from api.group_bodies import GroupId
-from api.groups import FilterText as GroupFilter
-from api.groups import Groups
-from api.groups import SortText as GroupSort
-from api.membership_bodies import (
+from api.bodies.groups import SHOWN as GROUP_SHOWN
+from api.bodies.groups import Fields as GroupFields
+from api.bodies.groups import GroupId
+from api.bodies.memberships import (
     NOTHING_MORE,
     SHOWN,
     SHOWN_NESTED,
@@ -26,7 +23,10 @@ from api.membership_bodies import (
     RoleEquals,
     UserGroupOut,
 )
-from api.user_bodies import UserId
+from api.bodies.users import UserId
+from api.groups import FilterText as GroupFilter
+from api.groups import Groups
+from api.groups import SortText as GroupSort
 from api.web.conditions import IfNoneMatch
 from api.web.dependencies import Service, WritingService
 from api.web.entities import GONE, ONE, REPLAYED, UNCHANGED, WRITE, gone, one

@@ -5,7 +5,7 @@ from typing import Annotated, Final, cast
 from fastapi import Path, Request, Response
 from pydantic import Field
 
-from api.group_bodies import SHOWN, Fields, GroupId, GroupOut
+from api.bodies.groups import SHOWN, Fields, GroupId, GroupOut
 from api.groups import Groups, GroupsToWrite
 from api.web.entities import GONE, gone
 from api.web.lists import listed, position_in

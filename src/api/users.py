@@ -1,10 +1,10 @@
-"""Users over HTTP: routes. Their bodies and parameters are in `api.user_bodies`."""
+"""Users over HTTP: routes. Their bodies and parameters are in `api.bodies.users`."""
 
 from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
-from api.user_bodies import (
+from api.bodies.users import (
     FIELD_OF,
     SHOWN,
     EmailEquals,

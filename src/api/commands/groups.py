@@ -142,6 +142,6 @@ def in_memberships(act: Callable[[MembershipService], Awaitable[T]], database_ur
 
 
 def every_field(group: Group) -> Mapping[str, Any]:
-    from api.group_bodies import SHOWN  # noqa: PLC0415  # it imports FastAPI, which other commands do not need
+    from api.bodies.groups import SHOWN  # noqa: PLC0415  # it imports FastAPI, which other commands do not need
 
     return SHOWN.by("*")(group)

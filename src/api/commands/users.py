@@ -159,6 +159,6 @@ def in_service(act: Callable[[UserService], Awaitable[T]], database_url: str | N
 
 
 def every_field(user: User) -> Mapping[str, Any]:
-    from api.user_bodies import SHOWN  # noqa: PLC0415  # it imports FastAPI, which other commands do not need
+    from api.bodies.users import SHOWN  # noqa: PLC0415  # it imports FastAPI, which other commands do not need
 
     return SHOWN.by("*")(user)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final
 import pytest
 from fastapi.exceptions import RequestValidationError
 
-from api.user_bodies import NAMES, sparse
+from api.bodies.users import NAMES, sparse
 from api.web.entities import Shown
 from domain.entities import Editable, Entity
 from domain.users import Status, User

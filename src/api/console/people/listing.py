@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.bodies.users import SHOWN as BODY
 from api.console.pages import COUNTED, PATIENT, number, quickly, render, route, service
 from api.console.people.search import COLUMNS, SORTS, STATUSES, Search, cell_of, label_of, named
-from api.user_bodies import SHOWN as BODY
 from api.web.cursors import read_cursor, write_cursor
 from api.web.responses import EVERY_FIELD
 from api.web.streams import CSV, NDJSON, stream

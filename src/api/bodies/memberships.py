@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, cast
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.group_bodies import GroupOut
+from api.bodies.groups import GroupOut
 from api.web.bodies import EntityId, text
 from api.web.entities import Shown
 from api.web.requests import PlainInteger
