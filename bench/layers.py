@@ -23,7 +23,7 @@ from dependency_injector import providers
 
 from api.app import create_app
 from api.container import Container
-from api.metrics import Metrics
+from api.monitoring.metrics import Metrics
 from api.process.logs import configure_logs
 from api.settings import LogFormat, Settings
 from api.web.middleware import RequestMiddleware

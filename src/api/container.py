@@ -43,13 +43,13 @@ from services.webhooks import WebhookService
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from api.metrics import Metrics
+    from api.monitoring.metrics import Metrics
 
 __all__ = ["Container", "Database"]
 
 
 def metrics_of(engine: str) -> "Metrics":
-    from api.metrics import Metrics  # noqa: PLC0415  # commands do not import it
+    from api.monitoring.metrics import Metrics  # noqa: PLC0415  # commands do not import it
 
     return Metrics(engine)
 

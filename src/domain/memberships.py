@@ -9,7 +9,7 @@ from domain.entities import Deletable, Editable, Entity, check
 from domain.groups import Group
 from domain.lists.fields import Fields, fields_of
 from domain.lists.pages import Order, Sort
-from domain.references import Reference, Then
+from domain.references import Reference, ReferentialAction
 from domain.stores import ReadStore, Store
 from domain.users import User
 from domain.values import Id, Text
@@ -47,8 +47,8 @@ class Membership(MembershipProfile, Entity, Editable, Deletable):
     unique: ClassVar[tuple[tuple[str, ...], ...]] = (("group_id", "user_id"),)
     identified_by: ClassVar[tuple[str, ...]] = ("group_id", "user_id")
     references: ClassVar[tuple[Reference, ...]] = (
-        Reference("group_id", Group, on_delete=Then.KEEP, on_purge=Then.END),
-        Reference("user_id", User, on_delete=Then.HIDE, on_purge=Then.END, about=True),
+        Reference("group_id", Group, on_delete=ReferentialAction.KEEP, on_purge=ReferentialAction.END),
+        Reference("user_id", User, on_delete=ReferentialAction.HIDE, on_purge=ReferentialAction.END, about=True),
     )
 
     id: int

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, NamedTuple, Protocol
 from domain.entities import Entity, check
 from domain.errors import Refusal
 from domain.groups import Group
-from domain.references import Reference, Then
+from domain.references import Reference, ReferentialAction
 from domain.stores import ReadStore, Store
 from domain.values import Id
 
@@ -44,8 +44,8 @@ class Nesting(NestingProfile, Entity):
     unique: ClassVar[tuple[tuple[str, ...], ...]] = (("group_id", "child_id"),)
     identified_by: ClassVar[tuple[str, ...]] = ("group_id", "child_id")
     references: ClassVar[tuple[Reference, ...]] = (
-        Reference("group_id", Group, on_delete=Then.KEEP, on_purge=Then.END),
-        Reference("child_id", Group, on_delete=Then.KEEP, on_purge=Then.END),
+        Reference("group_id", Group, on_delete=ReferentialAction.KEEP, on_purge=ReferentialAction.END),
+        Reference("child_id", Group, on_delete=ReferentialAction.KEEP, on_purge=ReferentialAction.END),
     )
 
     id: int

@@ -8,7 +8,7 @@ Subject: TypeAlias = tuple[str, int]
 """An entity that a change is about: its kind and id."""
 
 
-class Then(StrEnum):
+class ReferentialAction(StrEnum):
     """What happens to an entity when the one that it refers to is deleted or erased."""
 
     REFUSE = "refuse"
@@ -46,10 +46,10 @@ class Reference:
 
     field: str
     to: type[HasKind]
-    on_delete: Then = Then.REFUSE
-    on_purge: Then = Then.REFUSE
+    on_delete: ReferentialAction = ReferentialAction.REFUSE
+    on_purge: ReferentialAction = ReferentialAction.REFUSE
     about: bool = False
 
     def __post_init__(self) -> None:
-        if self.on_purge in (Then.HIDE, Then.KEEP):
+        if self.on_purge in (ReferentialAction.HIDE, ReferentialAction.KEEP):
             raise TypeError("An entity cannot keep a reference to an erased one.")

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from domain.entities import Deletable, Editable, Entity, check
 from domain.lists.fields import fields_of
-from domain.references import Reference, Then
+from domain.references import Reference, ReferentialAction
 from domain.users import User
 from domain.values import Id, Text
 from repositories.engines.schema import BigId, Instant, Key
@@ -73,8 +73,8 @@ class Participation(ParticipationProfile, Entity, Editable):
     unique: ClassVar[tuple[tuple[str, ...], ...]] = (("project_id", "user_id"),)
     identified_by: ClassVar[tuple[str, ...]] = ("project_id", "user_id")
     references: ClassVar[tuple[Reference, ...]] = (
-        Reference("project_id", Project, on_delete=Then.END, on_purge=Then.END),
-        Reference("user_id", User, on_delete=Then.END, on_purge=Then.END, about=True),
+        Reference("project_id", Project, on_delete=ReferentialAction.END, on_purge=ReferentialAction.END),
+        Reference("user_id", User, on_delete=ReferentialAction.END, on_purge=ReferentialAction.END, about=True),
     )
 
     id: int
@@ -101,7 +101,7 @@ class Task(TaskProfile, Entity, Editable, Deletable):
     created_from: ClassVar[type] = NewTask
     hidden_since: ClassVar[str] = "deleted_at"
     references: ClassVar[tuple[Reference, ...]] = (
-        Reference("assignee_id", User, on_delete=Then.CLEAR, on_purge=Then.CLEAR),
+        Reference("assignee_id", User, on_delete=ReferentialAction.CLEAR, on_purge=ReferentialAction.CLEAR),
     )
 
     id: int
@@ -128,8 +128,8 @@ class Substitution(SubstitutionProfile, Entity, Editable):
     kind: ClassVar[str] = "substitution"
     created_from: ClassVar[type] = NewSubstitution
     references: ClassVar[tuple[Reference, ...]] = (
-        Reference("absent_id", User, on_delete=Then.END, on_purge=Then.END),
-        Reference("present_id", User, on_delete=Then.END, on_purge=Then.END),
+        Reference("absent_id", User, on_delete=ReferentialAction.END, on_purge=ReferentialAction.END),
+        Reference("present_id", User, on_delete=ReferentialAction.END, on_purge=ReferentialAction.END),
     )
 
     id: int

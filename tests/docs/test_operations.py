@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 from prometheus_client import generate_latest
 
-from api.metrics import Metrics
+from api.monitoring.metrics import Metrics
 from api.settings import Settings
 
 ROOT: Final = Path(__file__).parents[2]

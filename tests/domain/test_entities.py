@@ -14,7 +14,7 @@ import pytest
 import domain
 from domain.entities import Editable, Entity, check, profile_of
 from domain.errors import Invalid
-from domain.references import Reference, Then
+from domain.references import Reference, ReferentialAction
 from domain.users import User
 from domain.values import Attributes, Id, JsonObject, Text
 from domain.work import RequestContext, utc_now
@@ -128,7 +128,8 @@ def test_an_entity_has_no_keys_and_no_references_unless_it_declares_them() -> No
 
 def test_what_refers_to_another_keeps_it_unless_it_says_otherwise() -> None:
     reference = Reference("owner_id", User)
-    assert (reference.on_delete, reference.on_purge, reference.about) == (Then.REFUSE, Then.REFUSE, False)
+    assert (reference.on_delete, reference.about) == (ReferentialAction.REFUSE, False)
+    assert reference.on_purge is ReferentialAction.REFUSE
 
 
 def values() -> Iterator[type]:

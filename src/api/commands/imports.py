@@ -13,7 +13,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from api.commands.console import DatabaseUrl, fail, in_service_of, lawful
-from api.commands.telling import Teller, telling
+from api.commands.import_output import Teller, telling
 from api.files import reports
 from api.files.reading import BY_SUFFIX, Format, rows_in
 from domain.imports import Counts, Match, Mode, Options

@@ -34,7 +34,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Segment:
     """A part of a bar: what it counts, the number of its colour, its distance from the top, and its height."""
 
     name: str
@@ -49,7 +49,7 @@ class Bar:
 
     label: str
     total: int
-    parts: Sequence[Part]
+    parts: Sequence[Segment]
 
 
 def days_until(now: datetime, many: int = DAYS) -> list[str]:
@@ -102,12 +102,12 @@ def bars_of(counts: Mapping[str, Mapping[str, int]], fills: Mapping[str, int], h
     return [Bar(label, sum(each.values()), parts_of(each, fills, scale, height)) for label, each in counts.items()]
 
 
-def parts_of(counts: Mapping[str, int], fills: Mapping[str, int], scale: float, height: float) -> Sequence[Part]:
+def parts_of(counts: Mapping[str, int], fills: Mapping[str, int], scale: float, height: float) -> Sequence[Segment]:
     parts, top = [], height
     for name, fill in fills.items():
         if count := counts.get(name, 0):
             top -= count * scale
-            parts.append(Part(f"{count:,} {name}", fill, top, count * scale))
+            parts.append(Segment(f"{count:,} {name}", fill, top, count * scale))
     return parts
 
 

@@ -30,7 +30,7 @@ from domain.lists.terms import parse_filter
 from domain.users import FIELDS
 
 if TYPE_CHECKING:
-    from api.metrics import Metrics
+    from api.monitoring.metrics import Metrics
 
 LAST: Final = 10
 TALLIED: Final = 50_000

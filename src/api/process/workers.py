@@ -16,7 +16,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import Multiprocess
 
 from api.container import Container
-from api.metrics import shared_by_workers
+from api.monitoring.metrics import shared_by_workers
 from api.process.logs import configure_logs
 from api.process.startup import (
     announce,

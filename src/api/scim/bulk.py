@@ -14,7 +14,7 @@ from typing import Any, Final
 from fastapi import Response
 
 from api.scim.answers import answer
-from api.scim.calls import Actions, Call, Part
+from api.scim.calls import Actions, BulkOperation, Call
 from api.scim.discovery import MAX_BULK
 from api.scim.errors import Refused, error_of, invalid_syntax, invalid_value, status_of
 from api.scim.lists import number_in
@@ -194,7 +194,7 @@ class Bulk:
         action = ENDPOINTS[endpoint.lower()][bool(id)].get(method)
         if action is None:
             raise Refused("This path does not support that method.", status=HTTPStatus.METHOD_NOT_ALLOWED)
-        return await action.handle(self.call.for_part(Part(id, data, version)))
+        return await action.handle(self.call.for_part(BulkOperation(id, data, version)))
 
     def _fail(self, operation: Operation, refusal: Refusal, location: str | None = None) -> None:
         self.errors += 1

@@ -30,7 +30,7 @@ class ScimRequest(StrictRequest):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BulkOperation:
     """One operation of a bulk request: its id, its body, and the version that it expects."""
 
     id: str
@@ -45,9 +45,9 @@ class Call:
     request: Request
     base: str
     strict: bool
-    part: Part | None = None
+    part: BulkOperation | None = None
 
-    def for_part(self, part: Part) -> "Call":
+    def for_part(self, part: BulkOperation) -> "Call":
         return replace(self, part=part)
 
     @property

@@ -155,7 +155,7 @@ class Listed:
 
 
 @dataclass(slots=True)
-class Part:
+class Source:
     """One resource type in a list."""
 
     of: Listed
@@ -182,7 +182,7 @@ class Part:
         return None if self.sort is BY_ID else self.sort.keys_of(entity)[0]
 
 
-def parts_of(query: Query, path: str, types: Sequence[Listed]) -> Sequence[Part]:
+def parts_of(query: Query, path: str, types: Sequence[Listed]) -> Sequence[Source]:
     parts = []
     sorts = [each.sort(query) for each in types]
     if not any(sorts):
@@ -190,7 +190,7 @@ def parts_of(query: Query, path: str, types: Sequence[Listed]) -> Sequence[Part]
     for each, sort in zip(types, sorts, strict=True):
         list_id = f"{path}?{each.type.name}&{query.filter}&{query.sort_by}&{query.descending}"
         others = [other.type for other in types if other is not each]
-        parts.append(Part(each, each.filter(query, others), sort or BY_ID, each.projection(query), list_id))
+        parts.append(Source(each, each.filter(query, others), sort or BY_ID, each.projection(query), list_id))
     return parts
 
 
@@ -204,7 +204,7 @@ async def answer_query(query: Query, path: str, types: Sequence[Listed]) -> dict
     return await by_index(query, parts)
 
 
-async def by_index(query: Query, parts: Sequence[Part]) -> dict[str, Any]:
+async def by_index(query: Query, parts: Sequence[Source]) -> dict[str, Any]:
     resources: list[Mapping[str, Any]] = []
     total = 0
     for part in parts:
@@ -216,7 +216,7 @@ async def by_index(query: Query, parts: Sequence[Part]) -> dict[str, Any]:
     return listed(resources, total, startIndex=query.start)
 
 
-async def in_one_order(query: Query, parts: Sequence[Part]) -> dict[str, Any]:
+async def in_one_order(query: Query, parts: Sequence[Source]) -> dict[str, Any]:
     """A page by index with resources of several types, sorted by an attribute. Resources without it come last."""
     if query.cursor is not None:
         raise invalid_path("Pages by cursor are sorted in lists of one resource type only.")
@@ -238,14 +238,14 @@ async def in_one_order(query: Query, parts: Sequence[Part]) -> dict[str, Any]:
     return listed(resources, sum([await part.total() for part in parts]), startIndex=query.start)
 
 
-async def total_of(part: Part, page: Page[Any] | None, skip: int) -> int:
+async def total_of(part: Source, page: Page[Any] | None, skip: int) -> int:
     """The number of matches. If the page is the last one, it is known without counting."""
     if page is not None and not page.more and (page.items or not skip):
         return skip + len(page.items)
     return await part.total()
 
 
-async def by_cursor(query: Query, cursor: str, parts: Sequence[Part]) -> dict[str, Any]:
+async def by_cursor(query: Query, cursor: str, parts: Sequence[Source]) -> dict[str, Any]:
     first, after = position_in(cursor, parts)
     resources: list[Mapping[str, Any]] = []
     following = None
@@ -264,7 +264,7 @@ async def by_cursor(query: Query, cursor: str, parts: Sequence[Part]) -> dict[st
     return listed(resources, sum(totals), **more)
 
 
-def position_in(cursor: str, parts: Sequence[Part]) -> tuple[int, Position | None]:
+def position_in(cursor: str, parts: Sequence[Source]) -> tuple[int, Position | None]:
     """The part and the position at which a cursor continues."""
     if not cursor:
         return 0, None

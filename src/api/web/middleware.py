@@ -11,7 +11,7 @@ import structlog
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.metrics import NONE, Metrics
+from api.monitoring.metrics import NONE, Metrics
 from api.web.problems import CODES, problem
 from api.web.proxies import Network, client_of
 

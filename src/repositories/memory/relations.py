@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from domain.entities import Entity
 from domain.errors import Fault, InUse, Invalid
-from domain.references import Reference, Then
+from domain.references import Reference, ReferentialAction
 from repositories.memory.units import MemoryWriting, Referrers
 
 NAMED: Final = 3
@@ -54,21 +54,21 @@ class MemoryRelations:
         for referrers in self._unit.tables.referrers_of(entity.kind):
             holders = self._holders(referrers, entity.id, hidden=erased)
             match referrers.reference.on_purge if erased else referrers.reference.on_delete:
-                case Then.REFUSE if holders:
+                case ReferentialAction.REFUSE if holders:
                     named = [(holder.kind, holder.id) for holder in holders[:NAMED]]
                     raise InUse(referrers.reference.field, named, more=len(holders) > NAMED)
-                case Then.END:
+                case ReferentialAction.END:
                     self._end(holders)
-                case Then.CLEAR:
+                case ReferentialAction.CLEAR:
                     self._clear(holders, referrers.reference.field)
-                case Then.HIDE:
+                case ReferentialAction.HIDE:
                     self._hide(holders, entity)
 
     def bring_back(self, entity: Entity) -> None:
         """Restore the entities that were hidden together with this one. `entity` is its state before the
         restoration."""
         for referrers in self._unit.tables.referrers_of(entity.kind):
-            if referrers.reference.on_delete is Then.HIDE:
+            if referrers.reference.on_delete is ReferentialAction.HIDE:
                 for before in self._holders(referrers, entity.id, hidden=True):
                     if before.is_hidden:
                         self._change(before, **{str(before.hidden_since): None})

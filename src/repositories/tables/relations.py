@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from domain.entities import Entity
 from domain.errors import Fault, InUse, Invalid
-from domain.references import Reference, Then
+from domain.references import Reference, ReferentialAction
 from repositories.engines.executors import Executor
 from repositories.locks import Locking, Ranks
 from repositories.tables.many import ids_as_rows, sharing
@@ -112,15 +112,15 @@ class Relations:
         for table, reference in self.referrers_of(entities[0].kind):
             those = Referring(reference.field, hidden=erased, to_one=len(ids) == 1)
             match reference.on_purge if erased else reference.on_delete:
-                case Then.REFUSE:
+                case ReferentialAction.REFUSE:
                     await require_none(unit.executor, table, those, ids)
-                case Then.END:
+                case ReferentialAction.END:
                     await self._end_all(unit, table, those, ids)
-                case Then.CLEAR:
+                case ReferentialAction.CLEAR:
                     await clear_all(unit, table, those, ids)
-                case Then.HIDE:
+                case ReferentialAction.HIDE:
                     await self._hide_all(unit, table, those, entities)
-                case Then.KEEP:
+                case ReferentialAction.KEEP:
                     pass
 
     async def _hide_all(self, unit: Writing, table: AnyTable, those: Referring, entities: Sequence[Entity]) -> None:
@@ -141,7 +141,7 @@ class Relations:
         """Restore the entities that were hidden together with these, which are of one kind. `entities` is their state
         before the restoration."""
         for table, reference in self.referrers_of(entities[0].kind) if entities else ():
-            if reference.on_delete is Then.HIDE:
+            if reference.on_delete is ReferentialAction.HIDE:
                 those = Referring(reference.field, hidden=True, to_one=len(entities) == 1)
                 await self._show_all(unit, table, those, entities)
 

@@ -21,7 +21,7 @@ from repositories.changes import SqlReadChanges
 from repositories.engines.statements import Parameters, Rows, bounded
 from repositories.lists.pages import Query, page, total
 from repositories.tables import many
-from repositories.tables.table import EntityTable, Part
+from repositories.tables.table import EntityTable, Projection
 from repositories.tables.writes import write
 from repositories.units import Reading, Writing
 
@@ -98,7 +98,7 @@ class SqlReadStore(Generic[N, E]):
 
     async def _listed(
         self,
-        part: Part[E],
+        part: Projection[E],
         *,
         filter: Filter | None,
         sort: Sort,

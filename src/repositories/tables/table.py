@@ -31,7 +31,7 @@ PARTS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Generic[E]):
+class Projection(Generic[E]):
     """The fields that a list reads: some or all fields of the entities. `by_id` is the statement of the most frequent
     list."""
 
@@ -97,14 +97,14 @@ class EntityTable(Generic[N, E]):
         self.update = sa.update(table).where(*this).returning(id)
         self.delete = sa.delete(table).where(*this).returning(id)
 
-    def _part(self, only: frozenset[str]) -> "Part[E]":
+    def _part(self, only: frozenset[str]) -> "Projection[E]":
         """The part with these fields."""
         entity, id = self.entity, self.table.c.id
         columns = tuple(self.table.c[each.name] for each in fields(cast("Any", entity)) if each.name in only)
         listing = partial(Listing, columns, self._keys, related=self._related, state=LAST_CHANGE)
         behind = (self.shown, id > sa.bindparam("after"))
         rows = sa.select(*columns, LAST_CHANGE)
-        return Part(
+        return Projection(
             columns=columns,
             make=maker(entity, only),
             by_id=composed(rows.where(*behind).order_by(id).limit(sa.bindparam("limit"))),

@@ -47,7 +47,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Batch:
     """Rows that are stored together."""
 
     number: int
@@ -90,10 +90,10 @@ class Import:
         self._seen.expects_new = self._all_are_new and all(each.done is not Done.REJECTED for each in stored.outcomes)
         return Step(stored.outcomes, seq)
 
-    async def _parts(self) -> AsyncGenerator[Part]:
+    async def _parts(self) -> AsyncGenerator[Batch]:
         rows = iter(self._rows)
         if self._options.atomic:
-            yield Part(0, all_of(rows))
+            yield Batch(0, all_of(rows))
             return
         for number in count():
             part: list[Row] = []
@@ -102,9 +102,9 @@ class Import:
                 await asyncio.sleep(0)  # let requests run in between, and store the part before
             if not part:
                 return
-            yield Part(number, part)
+            yield Batch(number, part)
 
-    async def _store(self, part: Part) -> Committed[Stored] | None:
+    async def _store(self, part: Batch) -> Committed[Stored] | None:
         """Store the rows of a part together. Returns None if one of them cannot be stored: then store them one by
         one."""
         try:

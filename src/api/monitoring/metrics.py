@@ -25,7 +25,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from api.hour import LastHour
+from api.monitoring.hour import LastHour
 from api.version import VERSION
 
 SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"

@@ -3,7 +3,7 @@
 import pytest
 from tests.conftest import MovedTime
 
-from api.hour import LastHour
+from api.monitoring.hour import LastHour
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
 from api.container import Container
-from api.metrics import FiguresOfWorkers, Metrics
+from api.monitoring.metrics import FiguresOfWorkers, Metrics
 from api.settings import Settings
 from domain.errors import Busy
 from domain.keys import Scope

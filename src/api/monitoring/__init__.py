@@ -1,0 +1,1 @@
+"""Monitoring: what a process counts of its requests, for Prometheus and for the console."""
