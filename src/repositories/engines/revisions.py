@@ -8,6 +8,7 @@ schema. An upgrade stores, beside the revision, the oldest revision whose server
 (`compatible_since`). So a server knows whether it can use a schema whose revision it does not have.
 """
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from logging import getLogger
@@ -22,9 +23,20 @@ FOLDER = Path(__file__).parents[1] / "migrations"
 
 log = getLogger("roster")
 
-OWN_TABLES = frozenset({"alembic_version", "users", "changes"})
+OWN_TABLES = ("alembic_version", "users", "changes")
 OWN_COLUMNS = frozenset({"seq", "kind", "entity_id", "request_id"})
 """Columns that `changes` has in every revision. If a table of this name lacks them, it belongs to another program."""
+
+LISTED = ", ".join(f"'{table}'" for table in OWN_TABLES)
+COLUMNS = {
+    "sqlite": f"""
+        SELECT parts.name, columns.name FROM sqlite_master AS parts, pragma_table_info(parts.name) AS columns
+        WHERE parts.name IN ({LISTED})""",  # noqa: S608
+    "postgresql": f"""
+        SELECT relname::text, attname::text FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+        WHERE relname IN ({LISTED}) AND pg_table_is_visible(pg_class.oid) AND attnum > 0 AND NOT attisdropped""",  # noqa: S608
+}
+"""The statement that reads the columns of our tables, for each database. SQLAlchemy's inspection takes 25 ms of CPU."""
 
 CURRENT = sa.select(sa.column("version_num", sa.Text)).select_from(sa.table("alembic_version"))
 """The statement that reads the revision of a database."""
@@ -132,21 +144,49 @@ class Upgrade:
             log.info("schema upgraded", extra={"from": self.before, "to": self.after, "database": database, **copy})
 
 
-def require_own(connection: sa.Connection, database: str) -> None:
+Columns = Mapping[str, Collection[str]]
+"""The columns of each of our tables that is there."""
+
+
+def columns_of(connection: sa.Connection) -> Columns:
+    return by_table(map(tuple, connection.exec_driver_sql(COLUMNS[connection.dialect.name])))
+
+
+def by_table(rows: Iterable[Sequence[str]]) -> Columns:
+    columns: dict[str, set[str]] = {}
+    for table, column in rows:
+        columns.setdefault(table, set()).add(column)
+    return columns
+
+
+def revision_query(columns: Columns) -> str | None:
+    """The statement that reads the revision and `compatible_since`. None if there is no table that has them."""
+    if "alembic_version" not in columns:
+        return None
+    since = "compatible_since" if "compatible_since" in columns["alembic_version"] else "NULL"
+    return f"SELECT version_num, {since} FROM alembic_version"  # noqa: S608
+
+
+def status_in(rows: Iterable[Sequence[str | None]]) -> SchemaStatus:
+    """`rows` are those of the revision query."""
+    current, since = next(iter(rows), (None, None))
+    status = status_of(current)
+    return status if status.known else replace(status, compatible_since=since)
+
+
+def require_own(columns: Columns, status: SchemaStatus, database: str) -> None:
     """Raises `NotReady` if the tables in this database belong to another program."""
-    inspector = sa.inspect(connection)
-    tables = OWN_TABLES.intersection(inspector.get_table_names())
-    if "changes" in tables:
-        is_own = OWN_COLUMNS.issubset(column["name"] for column in inspector.get_columns("changes"))
+    if "changes" in columns:
+        is_own = OWN_COLUMNS.issubset(columns["changes"])
     else:  # no tables, or the schema was downgraded to before the first revision
-        is_own = tables <= {"alembic_version"} and revision_of(connection) is None
+        is_own = columns.keys() <= {"alembic_version"} and status.current is None
     if not is_own:
         raise NotReady(f"{database} is not a Roster database: it has tables of another program. Nothing was changed.")
 
 
 def status(connection: sa.Connection) -> SchemaStatus:
-    status = status_of(revision_of(connection))
-    return status if status.known else replace(status, compatible_since=compatible_since(connection))
+    query = revision_query(columns_of(connection))
+    return status_in(map(tuple, connection.exec_driver_sql(query) if query else ()))
 
 
 def status_of(current: str | None) -> SchemaStatus:
@@ -164,22 +204,11 @@ async def current_status(executor: Executor) -> SchemaStatus:
 
 
 def revision_of(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.scalars(CURRENT).one_or_none()
-
-
-def has_compatible_since(connection: sa.Connection) -> bool:
-    """Whether the database was ever upgraded by a Roster that stores it."""
-    return "compatible_since" in {column["name"] for column in sa.inspect(connection).get_columns("alembic_version")}
-
-
-def compatible_since(connection: sa.Connection) -> str | None:
-    return connection.scalars(COMPATIBLE_SINCE).one_or_none() if has_compatible_since(connection) else None
+    return status(connection).current
 
 
 def note_compatible_since(connection: sa.Connection, revision: str) -> None:
-    if not has_compatible_since(connection):
+    if "compatible_since" not in columns_of(connection)["alembic_version"]:
         connection.exec_driver_sql("ALTER TABLE alembic_version ADD COLUMN compatible_since TEXT")
     connection.execute(
         sa.update(sa.table("alembic_version", sa.column("compatible_since"))), {"compatible_since": revision}

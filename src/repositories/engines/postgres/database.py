@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
@@ -25,13 +25,16 @@ from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter, Pool
 from repositories.engines.postgres.commits import GroupCommits
 from repositories.engines.postgres.copies import copied, copied_into
-from repositories.engines.postgres.errors import first_line
+from repositories.engines.postgres.errors import DRIVER_ERRORS, first_line
 from repositories.engines.postgres.examination import examine
 from repositories.engines.postgres.executors import ConnectionExecutor, PooledExecutor, PostgresTransaction, snapshot_on
 from repositories.engines.postgres.pools import Connections
 from repositories.engines.postgres.replicas import PostgresReplicas
 from repositories.engines.postgres.servers import READ_ONLY, SESSION, Server
 from repositories.engines.revisions import SchemaStatus, Upgrade
+
+if TYPE_CHECKING:
+    from repositories.engines.postgres.pools import Connection as PoolConnection
 
 T = TypeVar("T")
 
@@ -129,9 +132,15 @@ class PostgresDatabase:
         """Open the pools. Raises `NotReady` if the schema is old: on PostgreSQL, upgrading is a separate step."""
         if self._reading is not None:
             return
-        (await self.status()).require_usable()
         with self._reached():
-            self._reading = await self._pool("read", READ_ONLY, min_size=1, max_size=self._pool_size)
+            reading = await self._pool("read", READ_ONLY, min_size=1, max_size=self._pool_size)
+            try:
+                async with reading.one() as connection:
+                    (await self._status_on(connection)).require_usable()
+            except BaseException:
+                await reading.close()
+                raise
+            self._reading = reading
             self._writing = await self._pool("write", SESSION, min_size=0, max_size=self._pool_size)
             self._commits = GroupCommits(self._writing)
             self._streaming = await self._pool("stream", READ_ONLY, min_size=0, max_size=self._limits.snapshots)
@@ -155,7 +164,7 @@ class PostgresDatabase:
             await connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
             await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
-            await connection.run_sync(revisions.require_own, self.name)
+            await connection.run_sync(self._require_own)
             upgrade = await connection.run_sync(revisions.upgrade)
         upgrade.tell(self.name)
         return upgrade
@@ -202,9 +211,24 @@ class PostgresDatabase:
             return await connection.run_sync(begin_epoch, now, beyond)
 
     async def status(self) -> SchemaStatus:
-        async with self._connected() as connection:
-            await connection.run_sync(revisions.require_own, self.name)
-            return await connection.run_sync(revisions.status)
+        with self._reached():
+            connection = await self._server.connect()
+        try:
+            return await self._status_on(connection)
+        finally:
+            await connection.close()
+
+    async def _status_on(self, connection: "PoolConnection | asyncpg.Connection[asyncpg.Record]") -> SchemaStatus:
+        """Not through SQLAlchemy's engine, which would take a quarter of the time of a start."""
+        with self._understood():
+            columns = revisions.by_table(map(tuple, await connection.fetch(revisions.COLUMNS["postgresql"])))
+            query = revisions.revision_query(columns)
+            status = revisions.status_in(map(tuple, await connection.fetch(query) if query else ()))
+        revisions.require_own(columns, status, self.name)
+        return status
+
+    def _require_own(self, connection: sa.Connection) -> None:
+        revisions.require_own(revisions.columns_of(connection), revisions.status(connection), self.name)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
@@ -221,6 +245,13 @@ class PostgresDatabase:
             raise NotReady(f"{self.name} cannot be reached: {first_line(error)}.") from error
         except sa.exc.DBAPIError as error:
             raise NotReady(f"{self.name} refused: {first_line(error.orig)}.") from error
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except DRIVER_ERRORS as error:
+            raise NotReady(f"{self.name} refused: {first_line(error)}.") from error
 
     async def claim(self, executor: Executor, name: str) -> bool:
         ((held,),) = await executor.fetch(CLAIM, {"name": name})
