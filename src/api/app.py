@@ -34,6 +34,7 @@ from api.retention import trimming
 from api.settings import Settings, items_of, networks_in
 from api.version import VERSION
 from api.web.access import Failures
+from api.web.admission import Admission
 from api.web.docs import add_docs
 from api.web.middleware import RequestMiddleware
 from api.web.problems import add_problem_handlers
@@ -116,6 +117,7 @@ def create_app(container: Container, *, open_locally: bool = False, delivers: bo
                 hosts=items_of(container.settings().allowed_hosts),
                 proxies=networks_in(container.settings().trusted_proxies),
             ),
+            Middleware(Admission, metrics=container.metrics()),
             *web_pages(items_of(container.settings().cors_origins)),
         ],
         telemetry={"tracing": False, "metrics": False, "logs": False},

@@ -47,6 +47,7 @@ WAIT_S: Final = (0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1, 3.5, 10, 61)
 
 
 REQUEST_TEXT: Final = "Time until the end of the answer, including waits for changes and whole streams."
+WAITING_TEXT: Final = "Requests that have not begun, because more arrive than the process can answer."
 SENT_TEXT: Final = "Attempts to send a change to a webhook: delivered, failed, refused (4xx), gone (410)."
 READS_TEXT: Final = (
     "Reading units of work, if there are replicas. A moved one was read from the primary because a replica failed."
@@ -67,6 +68,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # additional series, which workers do not have
         own = CollectorRegistry()
         in_flight = gauge(own, "roster_requests_in_flight", "Requests in progress, including this one.")
+        self._queued = gauge(own, "roster_requests_waiting", WAITING_TEXT)
         requests = histogram(own, "roster_request_seconds", REQUEST_TEXT, REQUEST_S, "operation", "status")
         database = histogram(own, "roster_database_seconds", "Time of a statement or COMMIT.", DATABASE_S, "kind")
         waits = histogram(own, "roster_pool_wait_seconds", "Time until a connection was free.", WAIT_S, "pool")
@@ -95,6 +97,9 @@ class Metrics:
 
     def began(self) -> None:
         self._in_flight.inc()
+
+    def queued(self, change: int) -> None:
+        self._queued.inc(change)
 
     def ended(self, operation: str, status: int, seconds: float) -> None:
         """Count a request. Status 0 means that the server was stopped before there was an answer."""
