@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 OPTIONS: Final = (
-    "-c listen_addresses='' -c fsync=off -c max_connections=200 "
+    "-c listen_addresses='' -c fsync=off -c full_page_writes=off -c max_connections=200 "
     "-c dynamic_shared_memory_type=mmap"  # in the folder: those that are killed leave it behind
 )
 

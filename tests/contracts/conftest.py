@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 import sqlalchemy as sa
-from tests.conftest import create_postgres_database, database_for_tests, empty, started
+from tests.conftest import Emptying, create_postgres_database, database_for_tests, started, unharmed
 from tests.contracts import sample
 from tests.contracts.records import Sample
 from tests.contracts.sample import SampleUnits
@@ -26,7 +26,7 @@ from services.users import UserService
 def units(request: pytest.FixtureRequest) -> UnitsOfWork:
     if request.param == "memory":
         return MemoryUnitsOfWork()
-    return SqlUnitsOfWork(request.getfixturevalue(request.param))
+    return SqlUnitsOfWork(request.getfixturevalue({"sqlite": "sqlite", "postgres": "shared_postgres"}[request.param]))
 
 
 @pytest.fixture
@@ -79,12 +79,20 @@ async def extended_postgres_url(postgres_server: str, anyio_backend: str) -> str
     return url
 
 
-@pytest.fixture
-async def extended_postgres(extended_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
-    await empty(extended_postgres_url, *EXTENSIONS)
+@pytest.fixture(scope="session")
+async def kept_extended_postgres(extended_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
     async with started(extended_postgres_url) as database:
         assert isinstance(database, PostgresDatabase)
         yield database
+
+
+@pytest.fixture
+async def extended_postgres(
+    kept_extended_postgres: PostgresDatabase, extended_postgres_url: str, empty: Emptying
+) -> AsyncIterator[PostgresDatabase]:
+    await empty(extended_postgres_url, *EXTENSIONS)
+    async with unharmed(kept_extended_postgres):
+        yield kept_extended_postgres
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conftest import empty, started
+from tests.conftest import Emptying, started
 
 from api.commands.exports import COLUMNS
 from api.files.reading import Format, rows_in
@@ -100,7 +100,7 @@ Fresh = Callable[[], AbstractAsyncContextManager[UnitsOfWork]]
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Fresh:
+def fresh(request: pytest.FixtureRequest, tmp_path: Path, empty: Emptying) -> Fresh:
     """Gives an empty directory, again and again."""
 
     numbers = count()
