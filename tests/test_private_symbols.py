@@ -41,6 +41,9 @@ USED: Final[Mapping[str, str]] = {
     "starlette.requests.Request._body": "the body that was read within its bounds, where form() and json() look for it",
     # fastapi: a handler for each set of parameters that are sent
     "fastapi.dependencies.models.Dependant": "what a route declares, without the parameters that were not sent",
+    "fastapi.dependencies.utils.request_params_to_args": "reads a parameter that is missing or has several values",
+    "fastapi.dependencies.utils.request_body_to_args": "checks a body by the model of the route",
+    "fastapi.routing.APIRoute._embed_body_fields": "whether a body is an object with a member for each of its parts",
     # uvicorn: bounds of time and size that it has not
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol": "the protocol to bound; Config(http=...) takes a class",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_message_begin": "a request begins: its head is timed",
@@ -65,6 +68,7 @@ CYCLE: Final = "uvicorn.protocols.http.httptools_impl.RequestResponseCycle"
 COMPILER: Final = "sqlalchemy.sql.compiler.SQLCompiler"
 PROTOCOL: Final = "api/process/protocol.py"
 ROUTING: Final = "api/web/routing.py"
+CALLING: Final = "api/web/calling.py"
 STATEMENTS: Final = "repositories/engines/statements.py"
 SESSIONS: Final = "repositories/engines/sessions.py"
 SERVER: Final = "api/process/server.py"
@@ -76,6 +80,24 @@ NAMED: Final[Mapping[str, tuple[str, str]]] = {
     "fastapi.dependencies.models.Dependant.query_params": (ROUTING, "less those that were not sent"),
     "fastapi.dependencies.models.Dependant.header_params": (ROUTING, "less those that were not sent"),
     "fastapi.dependencies.models.Dependant.dependencies": (ROUTING, "which have parameters too"),
+    **{
+        f"fastapi.dependencies.models.Dependant.{name}": (CALLING, "what a call has to find, or must not have")
+        for name in (
+            "path_params",
+            "body_params",
+            "cookie_params",
+            "request_param_name",
+            "websocket_param_name",
+            "http_connection_param_name",
+            "response_param_name",
+            "background_tasks_param_name",
+            "security_scopes_param_name",
+            "concurrency",
+            "call",
+        )
+    },
+    "fastapi.dependencies.utils.ModelField.validate": (CALLING, "reads a parameter that has one value"),
+    "fastapi.routing.APIRoute.app": (ROUTING, "what answers the requests of a route"),
     "fastapi.routing.APIRoute.dependant": (ROUTING, "what a handler is made from"),
     "fastapi.dependencies.utils.ModelField.alias": (ROUTING, "the name of a parameter on the wire"),
     "fastapi.dependencies.utils.ModelField.field_info": (ROUTING, "whether a parameter is required"),
