@@ -11,7 +11,7 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-in
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check simulation fuzz kills failover night bench dist image lock pictures openapi docs clean
+.PHONY: help install run test proofs check simulation fuzz kills failover night bench dist image lock pictures openapi docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +38,11 @@ $(RUNTIME): pyproject.toml requirements.lock
 run: $(RUNTIME) ## Serve the directory on http://127.0.0.1:8000 from roster.db
 	$(BIN)/roster serve
 
-test: $(STAMP) ## Run every test, on memory, SQLite and PostgreSQL
-	$(BIN)/pytest -n auto
+test: $(STAMP) ## Run the tests, on memory, SQLite and PostgreSQL, but for the heavy ones
+	$(BIN)/pytest -n auto -m "not heavy"
+
+proofs: $(STAMP) ## Run the heavy tests: kills, replicas, the audit of the console, the API on both databases, the docs
+	$(BIN)/pytest -n auto -m heavy
 
 check: $(STAMP) ## Check formatting, types, layers, and that openapi.json is current
 	$(BIN)/ruff check .

@@ -116,6 +116,7 @@ def run(copy: Path, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.heavy  # runs 700 tests in a copy of the project
 def test_the_entity_works_and_the_rest_works_with_it(copy: Path) -> None:
     followed = set(follow(numbered(PAGE.read_text(), copy), copy))
     source = {path for path in followed if path.startswith("src/")}

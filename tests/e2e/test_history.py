@@ -16,6 +16,9 @@ from tests.e2e.history import History, Operation, Outcome, violations
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
+pytestmark = pytest.mark.heavy
+"""Servers are killed and started again."""
+
 CLIENTS: Final = 8
 USERS: Final = 2
 KILLS: Final = int(os.environ.get("HISTORY_KILLS", "1"))

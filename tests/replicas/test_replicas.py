@@ -21,6 +21,9 @@ from repositories.work.units_of_work import SqlUnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
 
+pytestmark = pytest.mark.heavy
+"""A second PostgreSQL server is made, which follows the first, and is frozen, killed or promoted."""
+
 WRITER = RequestContext(actor="writer", request_id="r1")
 
 

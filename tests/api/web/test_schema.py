@@ -26,7 +26,7 @@ EXAMPLES: Final = os.environ.get("SCHEMATHESIS_EXAMPLES", "3")
 """Requests for each operation, of those that are to be accepted and of those that are not. `make fuzz` sends more."""
 
 PHASES: Final = ("fuzzing", "stateful")
-ON_SQLITE_TOO: Final = ("examples", "coverage")
+ONCE: Final = ("examples", "coverage")
 """What openapi.json shows, and the bounds of each parameter: that is judged before any database, so once is enough."""
 
 Serving = Callable[[Container], AbstractAsyncContextManager[Any]]
@@ -109,16 +109,27 @@ async def key_for_everything(container: Container) -> str:
     return secret
 
 
+@pytest.mark.parametrize(
+    ("database_url", "phases"),
+    [
+        ("sqlite", PHASES),
+        pytest.param("sqlite", ONCE, marks=pytest.mark.heavy),  # thousands of requests
+        pytest.param("postgres", PHASES, marks=pytest.mark.heavy),
+    ],
+    indirect=["database_url"],
+    ids=["sqlite", "sqlite_once", "postgres"],
+)
 async def test_schemathesis_finds_nothing(
     database_url: str,
     container_at: Callable[[str], Container],
     served: Serving,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    *,
+    phases: Sequence[str],
 ) -> None:
     monkeypatch.setattr(api.web.access, "MAX_FAILURES", 10**6)  # it tries wrong keys at every operation
     container = container_at(database_url)
-    phases = (*PHASES, *ON_SQLITE_TOO) if database_url.startswith("sqlite") else PHASES
     async with served(container) as server:
         container.units().release()  # whoever asks to wait for a change is answered at once
         secret = await key_for_everything(container)

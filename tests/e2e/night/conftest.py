@@ -1,7 +1,7 @@
 """What an operator sleeps through. `make night` runs it at length, and prints its figures.
 
-`make test` runs what is quick of it: a restart in place of twenty, seconds in place of minutes. What has no quick form
-is skipped there: it takes the fixture `at_night`.
+`make proofs` runs what is quick of it: a restart in place of twenty, seconds in place of minutes. What has no quick
+form is skipped there: it takes the fixture `at_night`.
 """
 
 import logging

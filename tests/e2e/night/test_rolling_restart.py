@@ -19,6 +19,9 @@ from repositories.engines.revisions import head
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
+pytestmark = pytest.mark.heavy
+"""Servers and workers take over from one another under load."""
+
 RESTARTS: Final = 20
 BETWEEN: Final = 400
 """Answers between two restarts."""
