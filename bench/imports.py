@@ -20,7 +20,7 @@ from typing import BinaryIO, Final
 
 from api.files.reading import Format, rows_in
 from bench.databases import POSTGRESQL, SQLITE, databases
-from domain.imports import Options
+from domain.imports import FileKey, Options
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
@@ -73,7 +73,9 @@ def file_of(rows: int, format: Format) -> io.BytesIO:
 async def imported(units: SqlUnitsOfWork, rows: int, format: Format) -> Took:
     file = file_of(rows, format)
     wall, cpu = time.perf_counter(), time.process_time()
-    one = Import(ImportService(units, CONTEXT), rows_in(file, format), Options(key=f"{format} {rows}"))
+    one = Import(
+        ImportService(units, CONTEXT), rows_in(file, format), Options(key=FileKey(f"{format} {rows}", "bench"))
+    )
     async for _ in one.steps():
         pass
     if one.counts.created != rows:
@@ -140,7 +142,7 @@ async def million(url: str, file: BinaryIO) -> None:
     """The rate of each tenth, and the growth of the maximum memory."""
     units = await started(url)
     idle = peak_mib()
-    one = Import(ImportService(units, CONTEXT), rows_in(file, Format.NDJSON), Options(key="million"))
+    one = Import(ImportService(units, CONTEXT), rows_in(file, Format.NDJSON), Options(key=FileKey("million", "bench")))
     wall, cpu, tenth = time.perf_counter(), time.process_time(), MILLION // 10
     async for _ in one.steps():
         if one.counts.rows % tenth == 0:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from enum import StrEnum
+from hashlib import sha256
 from tempfile import TemporaryFile
 from typing import Annotated, Any, BinaryIO, Final, Literal
 
@@ -23,7 +24,7 @@ from api.web.responses import documented_headers
 from api.web.routing import Router, calls
 from api.web.streams import CSV, NDJSON, Stream, cut
 from domain.errors import Refusal
-from domain.imports import Counts, Done, Match, Mode, Options
+from domain.imports import Counts, Done, FileKey, Match, Mode, Options
 from services.imports.runs import Import, Step
 from services.imports.service import ImportService
 
@@ -145,13 +146,11 @@ async def import_file(
     """
     if (share := reports.share_in(max_delete)) is None:
         raise wrong("max_delete", "Must be a number, or a number and a percent sign.")
-    options = Options(
-        mode=mode, match=Match(match.replace("-", "_")), atomic=atomic, max_delete=share, key=idempotency_key
-    )
+    options = Options(mode=mode, match=Match(match.replace("-", "_")), atomic=atomic, max_delete=share)
     format, named = format_of(request), columns_in(columns)
     which = which or (Report.ALL if imports.context.dry_run else Report.REJECTED)
     limits = container_of(request).settings().limits
-    lines = report_of(request, imports, lambda file: rows_in(file, format, named), options, which)
+    lines = report_of(request, imports, lambda file: rows_in(file, format, named), options, which, key=idempotency_key)
     first = await anext(lines)
     headers = {"Dry-Run": "true"} if imports.context.dry_run else {}
     return Stream(after(first, lines), lines, NDJSON, headers, replace(limits, stream_s=limits.import_s))
@@ -180,11 +179,14 @@ async def report_of(
     read: Callable[[BinaryIO], Rows],
     options: Options,
     which: Report,
+    *,
+    key: str | None,
 ) -> AsyncGenerator[bytes]:
     """The report. Raises a refusal if nothing was stored before it. Otherwise the last line has the refusal."""
     container = container_of(request)
     with container.import_places().one(imports.context.actor), TemporaryFile() as file:
-        await receive(request, file, container.settings().limits.import_bytes)
+        digest = await receive(request, file, container.settings().limits.import_bytes)
+        options = replace(options, key=None if key is None else FileKey(key, digest))
         one = Import(imports, await asyncio.to_thread(read, file), options)
         seq: int | None = None
         try:
@@ -201,9 +203,12 @@ async def report_of(
             yield reports.as_line(reports.result(one.counts, seq))
 
 
-async def receive(request: Request, file: BinaryIO, most: int) -> None:
-    """Write the body to the file. There is no limit on the whole time, but the body must not stop coming."""
-    size, chunks = 0, aiter(request.stream())
+async def receive(request: Request, file: BinaryIO, most: int) -> str:
+    """Write the body to the file. There is no limit on the whole time, but the body must not stop coming.
+
+    Returns a digest of it.
+    """
+    size, digest, chunks = 0, sha256(), aiter(request.stream())
     while True:
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -211,10 +216,11 @@ async def receive(request: Request, file: BinaryIO, most: int) -> None:
         except TimeoutError as error:
             raise HTTPException(408, "The body stopped coming.") from error
         if chunk is None:
-            return
+            return digest.hexdigest()
         size += len(chunk)
         if size > most:
             raise HTTPException(413, f"A file has at most {most} bytes.")
+        digest.update(chunk)
         file.write(chunk)
 
 

@@ -79,6 +79,14 @@ class Share:
         return f"{self.number:g}{' %' if self.is_percent else ''}"
 
 
+@dataclass(frozen=True, slots=True)
+class FileKey:
+    """The key of an import, and a digest of its file. With the same key, another file is refused."""
+
+    name: str
+    digest: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """`max_delete` is how many users a sync may delete. With a `key`, an interrupted import can be continued.
@@ -90,7 +98,7 @@ class Options:
     match: Match = Match.EXTERNAL_ID
     atomic: bool = False
     max_delete: Share = Share(10, is_percent=True)  # it is frozen
-    key: str | None = None
+    key: FileKey | None = None
 
 
 class Done(StrEnum):

@@ -1,5 +1,6 @@
 """Writing to the record of changes, and erasing values from it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -39,6 +40,7 @@ async def append(
         return int(seq)
     if not new:
         return None
+    await asyncio.sleep(0)  # let requests run in between
     rows = [list(row_of(change).values()) for change in new]
     seqs = [row[0] for row in await executor.fetch(inserting_many(order), {ROWS: as_parameter(rows)})]
     named = [(kind, id, seq) for change, seq in zip(new, seqs, strict=True) for kind, id in change.subjects[1:]]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +12,13 @@ from httpx2 import AsyncClient, Response
 
 from api.container import Container
 from api.settings import Settings
+from domain.errors import Busy
 from domain.imports import BATCH
 from domain.keys import Scope
 from domain.limits import Limits
 from repositories.fake import MemoryUnitsOfWork
 from services.imports import runs
+from services.imports.service import ImportService
 
 if TYPE_CHECKING:
     from tests.api.conftest import Directory
@@ -160,11 +163,28 @@ async def test_an_import_that_is_stopped_says_so_in_its_last_line(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "BATCH", 2)
+    store, calls = ImportService.store, count(1)
+
+    async def store_once(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 2:
+            raise Busy("Later.")
+        return await store(*args, **kwargs)
+
+    monkeypatch.setattr(ImportService, "store", store_once)
+    many = b"".join(b'{"name":"A %d"}\n' % n for n in range(4))
+    stopped = lines(await client.post("/imports/", content=many, headers=NDJSON))[-1]["stopped"]
+    assert (stopped["rows"], stopped["code"]) == (2, "busy")
+
+
+async def test_a_file_that_differs_only_at_its_end_is_refused_from_the_start(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "BATCH", 2)
     keyed = {**NDJSON, "idempotency-key": "nightly-1"}
-    first, second = (b"".join(b'{"name":"%s %d"}\n' % (name, n) for n in range(2)) for name in (b"A", b"B"))
-    await client.post("/imports/", content=first + second, headers=keyed)
-    stopped = lines(await client.post("/imports/", content=first + first, headers=keyed))[-1]["stopped"]
-    assert (stopped["rows"], stopped["code"]) == (2, "idempotency_key_reused")
+    first = b"".join(b'{"name":"A %d"}\n' % n for n in range(2))
+    await client.post("/imports/", content=first + b'{"name":"B"}\n', headers=keyed)
+    other = await client.post("/imports/", content=first + b'{"name":"C"}\n', headers=keyed)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
 async def test_a_client_that_disconnects_cancels_it(upgraded_sqlite_url: str, served: Any) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.imports import Done, Mode, Options, Row
+from domain.imports import Done, FileKey, Mode, Options, Row
 from domain.lists.pages import MAX_LIMIT
 from domain.values import JsonObject
 from domain.work import RequestContext, UnitsOfWork
@@ -69,6 +69,6 @@ async def test_the_same_rows_again_change_nothing(units: UnitsOfWork) -> None:
 
 async def test_an_import_with_a_key_stores_no_row_twice(units: UnitsOfWork) -> None:
     for _ in range(2):
-        assert await run(units, Options(key="once")) == ENDS
+        assert await run(units, Options(key=FileKey("once", "digest"))) == ENDS
     async with units.reading() as work:
         assert len(await work.changes.list(since=0, limit=MAX_LIMIT)) == ENDS.count("created") + 1

@@ -16,7 +16,7 @@ from api.commands.console import DatabaseUrl, fail, in_service_of, lawful
 from api.commands.import_output import Teller, telling
 from api.files import reports
 from api.files.reading import BY_SUFFIX, Format, rows_in
-from domain.imports import Counts, Match, Mode, Options
+from domain.imports import Counts, FileKey, Match, Mode, Options
 from services.imports.runs import Import
 from services.imports.service import ImportService
 
@@ -107,13 +107,13 @@ def column_in(text: str) -> tuple[str, str]:
     return name, field
 
 
-def key_of(content: BinaryIO, *options: object) -> str:
+def key_of(content: BinaryIO, *options: object) -> FileKey:
     """The key of this import of this file, so that it can be continued. Other modes than `create` need none."""
     digest = sha256(repr(options).encode())
     content.seek(0)
     while piece := content.read(1024 * 1024):
         digest.update(piece)
-    return f"roster import {digest.hexdigest()}"
+    return FileKey(f"roster import {digest.hexdigest()}", digest.hexdigest())
 
 
 @contextmanager

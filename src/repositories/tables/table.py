@@ -6,6 +6,7 @@ The statements are SQLAlchemy Core, and are composed from the columns once.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar, cast
 
 import sqlalchemy as sa
@@ -67,7 +68,8 @@ class EntityTable(Generic[N, E]):
         self.unsaved = unsaved
         self.json_fields = [each.name for each in fields_.values() if each.is_json]
         self._forms = {n: fields_[n].form if n in fields_ else fold for n in names if f"{n}_key" in table.c}
-        self._all = names
+        self._values = attrgetter(*names)
+        self._documents = [place for place, name in enumerate(names) if isinstance(table.c[name].type, sa.JSON)]
         self._names = [name for name in names if name != "id" and name not in unsaved]
 
         self.shown: sa.ColumnElement[bool] = (
@@ -158,8 +160,10 @@ class EntityTable(Generic[N, E]):
         """Remember a copy of the entity, and return it. It is a copy because callers may change JSON values in
         place."""
         known = entity
-        if self.json_fields:
-            values = [getattr(entity, name) for name in self._all]
-            known = self.make(*[copied(value) if isinstance(value, dict | list) else value for value in values])
+        if self._documents:
+            values = list(self._values(entity))
+            for place in self._documents:
+                values[place] = copied(values[place])
+            known = self.make(*values)
         unit.known[entity.kind, entity.id] = known
         return known

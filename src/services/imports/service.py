@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 
 from domain.errors import Contended, Fault
 from domain.idempotency import NOBODY, AlreadyDone, Committed, IdempotencyKey
-from domain.imports import Done, Kind, Match, Options, Outcome, Row
+from domain.imports import Done, FileKey, Kind, Match, Options, Outcome, Row
 from domain.keys import Scope
 from domain.lists.filters import Present
 from domain.lists.pages import MAX_LIMIT, Page, Position
@@ -48,7 +48,7 @@ class ImportService(WritesUsers):
         these rows from other rows of the same import, for its key. Raises `Invalid` or `Cycle` if a broken rule is
         noticed only when the rows are stored.
         """
-        key = None if options.key is None else key_of(f"{options.key} {part}", rows, options)
+        key = None if options.key is None else key_of(options.key, part, rows, options)
         try:
             async with self.units.writing(replace(self.context, idempotency_key=key)) as work:
                 known = seen or SeenKeys.by(options, dry_run=self.context.dry_run)
@@ -110,16 +110,24 @@ def withheld(outcome: Outcome) -> Outcome:
     return outcome if is_rejected else Outcome(line=outcome.line, done=Done.WITHHELD, kind=outcome.kind)
 
 
-def key_of(name: str, rows: Sequence[Row], options: Options) -> IdempotencyKey:
-    said = json.dumps([options.mode, options.match, options.atomic, [[each.line, each.values] for each in rows]])
-    return IdempotencyKey(name, sha256(said.encode()).hexdigest(), answer)
+def key_of(file: FileKey, part: str, rows: Sequence[Row], options: Options) -> IdempotencyKey:
+    """The key of some rows of a file. The digest of the file stands for their values."""
+    said = [
+        options.mode,
+        options.match,
+        options.atomic,
+        file.digest,
+        *[rows[place].line for place in (0, -1)],
+        len(rows),
+    ]
+    return IdempotencyKey(f"{file.name} {part}", sha256(json.dumps(said).encode()).hexdigest(), answer)
 
 
 def answer(committed: Committed[Stored]) -> str:
     """The results as text, without any values of users."""
     return json.dumps(
         [
-            [each.line, each.done, each.kind, each.id, [[f.pointer, f.code, f.detail] for f in each.faults]]
+            [each.line, each.done, each.kind, each.id, *[[f.pointer, f.code, f.detail] for f in each.faults]]
             for each in committed.result.outcomes
         ]
     )
@@ -129,5 +137,5 @@ def outcomes_in(answer: str) -> Sequence[Outcome]:
     outcomes: list[list[Any]] = json.loads(answer)
     return [
         Outcome(line=line, done=Done(done), kind=kind, id=id, faults=tuple(Fault(*fault) for fault in faults))
-        for line, done, kind, id, faults in outcomes
+        for line, done, kind, id, *faults in outcomes
     ]

@@ -1,5 +1,6 @@
 """Rows of users, with their groups."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -23,8 +24,10 @@ async def store_users(batch: Batch, rows: Sequence[Row]) -> None:
     found = await batch.matched(batch.work.users, batch.options.match, rows)
     groups = await batch.groups_named({name for row in rows for name in names_in(row.values.get("groups"))})
     drafts = batch.drafts(rows, lambda row: draft_of(batch, row, found, groups))
+    await asyncio.sleep(0)  # let requests run in between
     drafts = await batch.without_conflicts(batch.work.users, User.kind, drafts)
     stored = await batch.store(batch.work.users, drafts)
+    await asyncio.sleep(0)
     await join(batch, stored, groups)
     for draft, user in stored:
         batch.note(draft, user)

@@ -13,6 +13,7 @@ from domain.imports import (
     MOST_AT_ONCE,
     Counts,
     Done,
+    FileKey,
     KeySet,
     Match,
     Mode,
@@ -483,7 +484,7 @@ class TestScopes:
 class TestGoingOn:
     """An import with a key that ended early is run again, and stores what it had not stored yet."""
 
-    KEYED = Options(key="nightly")
+    KEYED = Options(key=FileKey("nightly", "of this file"))
     ROWS: Sequence[JsonObject] = [*[{"name": f"U{n}"} for n in range(BATCH)], {"name": ""}, {"name": "Last"}]
 
     async def test_no_row_is_stored_twice_and_the_report_is_the_same(self, directory: Importing) -> None:
@@ -507,7 +508,15 @@ class TestGoingOn:
     async def test_another_file_with_the_same_key_is_refused(self, directory: Importing) -> None:
         await directory.run(ALICE, options=self.KEYED)
         with pytest.raises(Refusal, match="another request"):
-            await directory.run(BOB, options=self.KEYED)
+            await directory.run(ALICE, options=Options(key=FileKey("nightly", "of another file")))
+
+    async def test_other_rows_of_the_file_with_the_same_number_are_refused(self, directory: Importing) -> None:
+        """They are in other places if an upgrade changes how many rows are stored together."""
+        service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
+        await service.store(rows_of(ALICE, BOB), self.KEYED)
+        for others in (rows_of(ALICE), rows_of(ALICE, BOB)[1:], [Row(1, ALICE), Row(3, BOB)]):
+            with pytest.raises(Refusal, match="another request"):
+                await service.store(others, self.KEYED)
 
     async def test_without_a_key_rows_are_stored_again(self, directory: Importing) -> None:
         for _ in range(2):
