@@ -1,7 +1,8 @@
-"""The cost of deliveries to webhooks: `python -m bench.webhooks`, on SQLite, in three minutes.
+"""The cost of deliveries to webhooks: `python -m bench.webhooks`, on SQLite, in four minutes.
 
 Rounds with and without webhooks alternate on one server, so their ratio is meaningful on a busy machine too. Server,
-deliveries, receiver and clients are four processes, so on two cores they compete for CPU.
+deliveries, receiver and clients are four processes, so on two cores they compete for CPU. In the part `apart`, Roster
+has one core, and the receiver and the clients have another, as if they were on another machine (only on Linux).
 """
 
 import asyncio
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 ROUNDS: Final = 8
 SECONDS: Final = 3.0
-CLIENTS: Final = 4
+CLIENTS: Final = 5
 PAUSE_S: Final = 0.004
 BACKLOG: Final = 4000
 IDLE: Final = 1000
@@ -37,6 +38,7 @@ class Receiver:
     def __init__(self) -> None:
         program = [sys.executable, "-m", "bench.receiver"]
         self._process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
         pipes: Any = self._process
         self._input = pipes.stdin
         self._output = pipes.stdout
@@ -130,6 +132,22 @@ async def measure_active(server: Server, receiver: Receiver, number: int) -> Non
     tell(f"{number} active", without, active)
 
 
+async def measure_apart(server: Server, receiver: Receiver) -> None:
+    everything, (first, second, *_) = os.sched_getaffinity(0), sorted(os.sched_getaffinity(0))
+    cores = dict.fromkeys(server.processes(), first) | {receiver.pid: second, os.getpid(): second}
+    for pid, core in cores.items():
+        pin(pid, {core})
+    print("apart, ", end="")
+    await measure_active(server, receiver, 1)
+    for pid in {*cores, *server.processes()}:
+        pin(pid, everything)
+
+
+def pin(pid: int, cores: set[int]) -> None:
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores)
+
+
 async def measure_backlog(server: Server, receiver: Receiver) -> None:
     id = await server.subscribe(receiver.url)
     await server.ask("POST", f"/webhooks/{id}/test")
@@ -173,6 +191,7 @@ async def toggle(server: Server, ids: list[int], action: str) -> None:
 async def measure(server: Server, receiver: Receiver, wanted: list[str]) -> None:
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "one": lambda: measure_active(server, receiver, 1),
+        "apart": lambda: measure_apart(server, receiver),
         "two": lambda: measure_active(server, receiver, 2),
         "backlog": lambda: measure_backlog(server, receiver),
         "idle": lambda: measure_idle(server, receiver),

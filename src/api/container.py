@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
+from pydantic_core import to_json
 
 from api.delivery.posting import Posting
 from api.emails import form_of
@@ -62,6 +63,7 @@ def deliverer_of(settings: Settings, units: UnitsOfWork, post: Post, metrics: "M
     dependencies = SenderDependencies(
         ledger=Ledger(units, holder=secrets.token_hex(8)),
         post=post,
+        encode=to_json,
         meter=metrics,
         clock=clock,
         random=random.random,

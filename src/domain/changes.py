@@ -1,7 +1,7 @@
 """Changes: one for each entity that a unit of work wrote, stored in the same transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -116,13 +116,21 @@ def plain(value: Any) -> JsonValue:
     return str(value) if isinstance(value, StrEnum) else value
 
 
-SHOWN: Final = tuple(each.name for each in fields(Change) if each.name != "subjects")
-
-
 def document_of(change: Change) -> JsonObject:
     """A change as JSON, as the feed shows it and as webhooks get it."""
-    shown = {name: plain(getattr(change, name)) for name in SHOWN}
-    return {"seq": change.seq, **shown, "subjects": [{"kind": kind, "id": id} for kind, id in change.subjects]}
+    return {
+        "seq": change.seq,
+        "kind": change.kind,
+        "entity_id": change.entity_id,
+        "version": change.version,
+        "action": change.action.value,
+        "actor": change.actor,
+        "request_id": change.request_id,
+        "at": plain(change.at),
+        "before": change.before,
+        "after": change.after,
+        "subjects": [{"kind": kind, "id": id} for kind, id in change.subjects],
+    }
 
 
 class ReadChanges(Protocol):

@@ -1,6 +1,5 @@
 """Deliveries: the attempts to send a change to a webhook, and the time of the next attempt."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -8,10 +7,11 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from domain.changes import Change, document_of, plain
+from domain.changes import Change, document_of
 from domain.lists.fields import Field, Kind
 from domain.lists.pages import Order, Position, Sort
 from domain.references import Subject
+from domain.values import JsonObject
 
 RETRIED_AFTER_S: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """The waits after failed attempts, as Standard Webhooks recommends them. The last one repeats."""
@@ -29,7 +29,6 @@ SET_ASIDE_AFTER: Final = timedelta(days=3)
 MAX_ANSWER: Final = 1024
 """Bytes of an answer that are stored, in UTF-8."""
 
-ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 GONE: Final = 410
 LATER: Final = {408, 425, 429}
 """Statuses that do not mean that the message is wrong: the receiver may accept the same message later."""
@@ -185,10 +184,10 @@ def wait_after(attempts: int, random: Random) -> timedelta:
     return timedelta(seconds=seconds * (1 + JITTER * (2 * random() - 1)))
 
 
-def message_of(change: Change) -> bytes:
-    """The body of a message, in the envelope of Standard Webhooks."""
-    message = {"type": f"{change.kind}.{change.action}", "timestamp": plain(change.at), "data": document_of(change)}
-    return ENCODER.encode(message).encode()
+def message_of(change: Change) -> JsonObject:
+    """A message as JSON, in the envelope of Standard Webhooks."""
+    document = document_of(change)
+    return {"type": f"{change.kind}.{change.action}", "timestamp": document["at"], "data": document}
 
 
 def message_id(change: Change, webhook_id: int) -> str:

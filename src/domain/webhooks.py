@@ -182,21 +182,19 @@ class Secret:
     def __repr__(self) -> str:
         return "Secret(…)"
 
-
-def sign(secret: Secret, id: str, timestamp: int, body: bytes) -> str:
-    """The signature of a message by Standard Webhooks 1.0: an HMAC-SHA256 of its id, its time and its body."""
-    signed = b".".join((id.encode(), str(timestamp).encode(), body))
-    return "v1," + base64.b64encode(hmac.digest(secret.value, signed, "sha256")).decode()
+    def sign(self, message: bytes) -> str:
+        """A signature of version 1 of Standard Webhooks: an HMAC-SHA256."""
+        return "v1," + base64.b64encode(hmac.digest(self.value, message, "sha256")).decode()
 
 
 def headers_of(id: str, at: datetime, body: bytes, secrets: Sequence[Secret]) -> Mapping[str, str]:
     """The headers of one attempt to deliver a message. All attempts have the same id, and each has its own time."""
-    timestamp = int(at.timestamp())
-    valid = [secret for secret in secrets if secret.is_valid_at(at)]
+    timestamp = str(int(at.timestamp()))
+    signed = f"{id}.{timestamp}.".encode() + body
     return {
         "webhook-id": id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(sign(secret, id, timestamp, body) for secret in valid),
+        "webhook-timestamp": timestamp,
+        "webhook-signature": " ".join([secret.sign(signed) for secret in secrets if secret.is_valid_at(at)]),
     }
 
 

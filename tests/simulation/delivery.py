@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from pydantic_core import to_json
 from tests.simulation.world import EPOCH, Process, World
 
 from domain.changes import Change
@@ -80,6 +81,7 @@ async def open_webhook(world: World) -> tuple[Webhook, Receiver]:
         dependencies = SenderDependencies(
             ledger=Ledger(process, f"process {number}"),
             post=receiver.post,
+            encode=to_json,
             meter=NoMeter(),
             clock=clock,
             random=lambda: 0.5,

@@ -10,7 +10,7 @@ from tests.simulation.test_twins import SEEDS, Fault, found
 
 import repositories.memory.nestings
 from domain.changes import Change
-from domain.deliveries import Answer, Verdict
+from domain.deliveries import Answer, Delivery, Verdict
 from domain.entities import Entity
 from domain.journal import Journal
 from domain.memberships import Membership
@@ -90,8 +90,16 @@ def a_change_that_does_not_wait_for_one_that_failed(patch: pytest.MonkeyPatch) -
         whole(self, changes, read_to)
         self._held = held
 
-    whole = Outbox.add
+    def settle(self: Outbox, change: Change, outcome: Delivery) -> None:
+        later, read_to = [*self._lines[outcome.subject]][1:], self.read_to
+        settle_whole(self, change, outcome)
+        if outcome.next_at is not None:
+            self.read_to = change.seq
+            self.add(later, read_to)
+
+    whole, settle_whole = Outbox.add, Outbox._settle_fresh
     patch.setattr(Outbox, "add", add)
+    patch.setattr(Outbox, "_settle_fresh", settle)
 
 
 def failures_that_are_not_stored(patch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,16 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 
-from api.delivery.frames import ALLOW_PRIVATE, frame, read_frame
+from api.delivery.frames import ALLOW_PRIVATE, Frames, frame
 from api.extras import WEBHOOKS
 from domain.deliveries import Answer
 
@@ -28,71 +30,90 @@ ANSWERS_WITHIN_S: Final = 30.0
 ENDS_WITHIN_S: Final = 5.0
 
 
-class Ended(Exception):  # not an error, but what usually happens
-    """The process has ended without an answer."""
+@dataclass(slots=True, eq=False)
+class Message:
+    """A message on its way, and how many processes have got it."""
+
+    content: Sequence[Any]
+    answer: asyncio.Future[Answer]
+    processes: int = 0
+    sent_at: float = 0.0
 
 
-class Process:
-    """A sending process, and the messages that it has not answered yet."""
+class Process(asyncio.SubprocessProtocol):
+    """A sending process, and the messages that it has not answered yet. `ended` is called with those at its end."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018  # both are pipes
-        self._process = process
-        self._input = process.stdin
-        self._output = process.stdout
+    def __init__(self, ended: Callable[[Sequence[Message]], None]) -> None:
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._frames = Frames()
         self._numbers = count(1)
-        self._owed: dict[int, asyncio.Future[Answer]] = {}
-        self.pid = process.pid
-        self.has_ended = False
-        self._reading = asyncio.create_task(self._read())
+        self._owed: dict[int, Message] = {}
+        self._check: asyncio.TimerHandle | None = None
+        self.has_ended = self._loop.create_future()
 
-    async def send(self, *message: Any) -> Answer:
-        """Send a message and wait for its answer. Raises `Ended`. If the task is cancelled, sending is cancelled
-        too."""
-        if self.has_ended:
-            raise Ended
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+        self._input = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
+        self.pid = self._transport.get_pid()
+
+    def send(self, message: Message) -> None:
+        """Send a message. If its answer is cancelled, sending is cancelled too."""
         number = next(self._numbers)
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._owed[number] = answer
-        self._input.write(frame(number, *message))
-        too_late = asyncio.get_running_loop().call_later(ANSWERS_WITHIN_S, self._kill)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            self._input.write(frame(number))
-            raise
-        finally:
-            too_late.cancel()
-            del self._owed[number]
+        message.processes += 1
+        message.sent_at = self._loop.time()
+        self._owed[number] = message
+        message.answer.add_done_callback(partial(self._is_over, number))
+        self._input.write(frame(number, *message.content))
+        if self._check is None:
+            self._check = self._loop.call_later(ANSWERS_WITHIN_S, self._check_oldest)
 
-    async def _read(self) -> None:
-        with suppress(asyncio.IncompleteReadError):
-            while True:
-                number, milliseconds, status, text, retry_after, error = await read_frame(self._output)
-                if number in self._owed and not self._owed[number].done():
-                    answer = Answer(
-                        milliseconds=milliseconds, status=status, text=text, retry_after=retry_after, error=error
-                    )
-                    self._owed[number].set_result(answer)
-                    await asyncio.sleep(0)  # let requests run in between
-        self.has_ended = True
-        for owed in self._owed.values():
-            if not owed.done():
-                owed.set_exception(Ended())
-        await self._process.wait()
+    def pipe_data_received(self, fd: int, data: bytes) -> None:  # noqa: ARG002  # only its output is a pipe to read
+        for number, milliseconds, status, text, retry_after, error in self._frames.take(data):
+            message = self._owed.get(number)
+            if message is not None and not message.answer.done():
+                message.answer.set_result(
+                    Answer(milliseconds=milliseconds, status=status, text=text, retry_after=retry_after, error=error)
+                )
+
+    def _is_over(self, number: int, answer: asyncio.Future[Answer]) -> None:
+        if self._owed.pop(number, None) is not None and answer.cancelled():
+            self._input.write(frame(number))
+        if not self._owed and self._check is not None:
+            self._check.cancel()
+            self._check = None
+
+    def _check_oldest(self) -> None:
+        """Kill the process if it has owed its oldest answer for too long."""
+        oldest = next(iter(self._owed.values()))
+        left_s = oldest.sent_at + ANSWERS_WITHIN_S - self._loop.time()
+        if left_s <= 0:
+            self._kill()
+        else:
+            self._check = self._loop.call_later(left_s, self._check_oldest)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # the library defines this signature
+        if self._check is not None:
+            self._check.cancel()
+        owed, self._owed = [message for message in self._owed.values() if not message.answer.done()], {}
+        self._transport.close()
+        self.has_ended.set_result(None)
+        self._ended(owed)
 
     def _kill(self) -> None:
         with suppress(ProcessLookupError):
-            self._process.kill()
+            self._transport.kill()
 
     async def close(self) -> None:
+        for message in self._owed.values():
+            message.answer.cancel()
         self._input.close()
         try:
             async with asyncio.timeout(ENDS_WITHIN_S):
-                await asyncio.shield(self._reading)
+                await asyncio.shield(self.has_ended)
         except TimeoutError:
             self._kill()
-            await self._reading
+            await self.has_ended
 
 
 class Posting:
@@ -101,39 +122,61 @@ class Posting:
     def __init__(self, allow_private: bool) -> None:
         self._options = [ALLOW_PRIVATE] if allow_private else []
         self._process: Process | None = None
-        self._starting = asyncio.Lock()
+        self._waiting: list[Message] = []
+        self._starting: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    async def __call__(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def __call__(self, url: str, headers: Mapping[str, str], body: bytes) -> Awaitable[Answer]:
+        message = Message((url, headers, body.decode()), asyncio.get_running_loop().create_future())
         if self._process is None and not WEBHOOKS.is_installed():
-            return Answer(milliseconds=0, error=NOT_INSTALLED)
-        for _ in range(PROCESSES):
-            with suppress(Ended, OSError):
-                process = await self._running()
-                return await process.send(url, dict(headers), body.decode())
-        log.error(NO_PROCESS)
-        return Answer(milliseconds=0, error=NO_PROCESS)
+            message.answer.set_result(Answer(milliseconds=0, error=NOT_INSTALLED))
+        else:
+            self._send([message])
+        return message.answer
 
-    async def _running(self) -> Process:
-        """The running process. Raises `OSError` if none can be started."""
-        if self._process is not None and not self._process.has_ended:
-            return self._process
-        async with self._starting:
-            if self._process is None or self._process.has_ended:
-                self._process = Process(
-                    await asyncio.create_subprocess_exec(
-                        *(sys.executable, "-P", "-m", "api.delivery.process", *self._options),
-                        stdin=asyncio.subprocess.PIPE,
-                        stdout=asyncio.subprocess.PIPE,
-                        env={name: value for name, value in os.environ.items() if not name.startswith("ROSTER_")},
-                    )
-                )
-            return self._process
+    def _send(self, messages: Sequence[Message]) -> None:
+        """Hand messages to the process. If there is none, they wait until one is started."""
+        for message in messages:
+            if message.answer.done():
+                continue
+            if message.processes >= PROCESSES:
+                log.error(NO_PROCESS)
+                message.answer.set_result(Answer(milliseconds=0, error=NO_PROCESS))
+            elif self._process is not None:
+                self._process.send(message)
+            else:
+                self._waiting.append(message)
+        if self._waiting and self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+
+    async def _start(self) -> None:
+        try:
+            _, self._process = await asyncio.get_running_loop().subprocess_exec(
+                lambda: Process(self._replace),
+                *(sys.executable, "-P", "-m", "api.delivery.process", *self._options),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=None,
+                env={name: value for name, value in os.environ.items() if not name.startswith("ROSTER_")},
+            )
+        except OSError:
+            for message in self._waiting:
+                message.processes += 1
+        finally:
+            self._starting = None
+        waiting, self._waiting = self._waiting, []
+        self._send(waiting)
+
+    def _replace(self, owed: Sequence[Message]) -> None:
+        """The process has ended. Start another one for what it owed."""
+        self._process = None
+        self._send(owed)
 
     async def close(self) -> None:
+        if self._starting is not None:
+            await self._starting
         if self._process is not None:
             await self._process.close()
-            self._process = None

@@ -15,11 +15,11 @@ from typing import Final
 
 import uvloop
 
-from api.delivery.frames import ALLOW_PRIVATE, frame, read_frame
+from api.delivery.frames import ALLOW_PRIVATE, Frames, frame
 from api.delivery.network import PublicNetwork
 from api.delivery.poster import Poster
 
-NICENESS: Final = 5
+NICENESS: Final = 10
 """A lower priority, so that on a busy machine requests go before deliveries."""
 
 
@@ -46,21 +46,30 @@ class Messages:
         self._output.write(frame(number, *kept))
 
 
+class Input(asyncio.Protocol):
+    """The pipe from the server."""
+
+    def __init__(self, messages: Messages) -> None:
+        self._messages = messages
+        self._frames = Frames()
+
+    def data_received(self, data: bytes) -> None:
+        for number, *message in self._frames.take(data):
+            if message:
+                self._messages.begin(number, *message)
+            else:
+                self._messages.cancel(number)
+
+    def eof_received(self) -> None:
+        os._exit(0)  # at once: if the server was killed, another one may soon deliver the same messages
+
+
 async def send_all(*, allow_private: bool) -> None:
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     output, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, sys.stdout)
     messages = Messages(Poster(PublicNetwork(allow_private=allow_private), allow_http=allow_private), output)
-    while True:
-        try:
-            number, *message = await read_frame(reader)
-        except asyncio.IncompleteReadError:
-            os._exit(0)  # at once: if the server was killed, another one may soon deliver the same messages
-        if message:
-            messages.begin(number, *message)
-        else:
-            messages.cancel(number)
+    await loop.connect_read_pipe(lambda: Input(messages), sys.stdin)
+    await loop.create_future()
 
 
 if __name__ == "__main__":

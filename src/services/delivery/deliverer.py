@@ -23,7 +23,7 @@ from services.delivery.sender import PAGE, Sender, SenderDependencies, Spawn, se
 
 STORE_EVERY_S: Final = 0.05
 WAIT_S: Final = 30.0
-GATHER_S: Final = 0.01
+GATHER_S: Final = 0.025
 """The pause before the next changes are read. Without it, each write would cause a read, which costs as much."""
 
 GATHER_UNWANTED_S: Final = 0.1

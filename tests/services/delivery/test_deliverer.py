@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 import pytest
+from pydantic_core import to_json
 from tests.services.virtual_time import VirtualTimeLoop, clock, monotonic
 
 from domain.changes import Change, ChangePage
@@ -144,6 +145,7 @@ class World:
         dependencies = SenderDependencies(
             ledger=Ledger(self.units, holder),
             post=self.receiver,
+            encode=to_json,
             meter=self.meter,
             clock=clock,
             random=lambda: 0.5,
