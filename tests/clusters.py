@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -39,9 +39,15 @@ def postgres_binaries() -> Path:
 
 
 class Cluster:
-    """A server on a socket in its folder. As root it runs as nobody, since PostgreSQL refuses root."""
+    """A server on a socket in its folder. As root it runs as nobody, since PostgreSQL refuses root.
 
-    def __init__(self, binaries: Path, folder: Path, options: str = "") -> None:
+    `variables` are added to the environment of its processes.
+    """
+
+    def __init__(
+        self, binaries: Path, folder: Path, options: str = "", variables: Mapping[str, str] | None = None
+    ) -> None:
+        self._variables = {**os.environ, **(variables or {})}
         self._binaries = binaries
         self._folder = folder
         self._user = "nobody" if os.geteuid() == 0 else None
@@ -123,7 +129,7 @@ class Cluster:
     def _run(self, command: str, *arguments: str) -> None:
         subprocess.run(
             [self._binaries / command, "-D", self.data, *arguments],
-            check=True, user=self._user, cwd="/", stdout=subprocess.DEVNULL, timeout=60,
+            check=True, user=self._user, cwd="/", env=self._variables, stdout=subprocess.DEVNULL, timeout=60,
         )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 from prometheus_client import generate_latest
+from tests.programs import program
 
 from api.monitoring.metrics import Metrics
 from api.settings import Settings
@@ -20,20 +20,12 @@ RULES: Final = FOLDER / "prometheus-rules.yml"
 DASHBOARD: Final = FOLDER / "grafana.json"
 NAME: Final = re.compile(r"\b(?:roster|process)_[a-z_]+\b")
 SUFFIX: Final = re.compile(r"_(bucket|count|sum|total)$")
-SBIN: Final = "/usr/sbin:/usr/local/sbin"
 
 
 def metrics() -> set[str]:
     """The names of all that /metrics has, also of what nothing was measured for yet."""
     text = generate_latest(Metrics("sqlite").shown).decode()
     return {SUFFIX.sub("", name) for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)}
-
-
-def program(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path=SBIN)
-    if found is None:
-        pytest.skip(f"no {name} here")
-    return found
 
 
 def expressions() -> Iterator[str]:

@@ -6,14 +6,19 @@ limits, is not changed, as on a real machine.
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 import pytest
-from httpx2 import AsyncClient
+from httpx2 import AsyncClient, Response
+from tests.clusters import Cluster, postgres_binaries
+from tests.conftest import database_for_tests
 from tests.e2e.night.conftest import log
 from tests.e2e.night.load import Load, create
 
@@ -56,12 +61,17 @@ class Clock:
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> Clock:
+def library() -> Path:
     named = os.environ.get("ROSTER_TEST_FAKETIME")
     found = [Path(named)] if named else sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not found:
         pytest.skip("no libfaketime: apt-get install faketime")
-    return Clock(found[0], tmp_path / "clock")
+    return found[0]
+
+
+@pytest.fixture
+def clock(library: Path, tmp_path: Path) -> Clock:
+    return Clock(library, tmp_path / "clock")
 
 
 @pytest.fixture
@@ -161,3 +171,63 @@ async def test_a_wait_for_changes_ends_though_the_clock_was_put_back(clock: Cloc
     clock.put(30 * DAY)
     bob = await api.post("/users/", json={"name": "Bob"})
     assert [change["entity_id"] for change in (await waiting).json()] == [bob.json()["id"]]
+
+
+@pytest.fixture
+def postgres_with_a_clock(library: Path) -> Iterator[tuple[Cluster, Clock]]:
+    """A PostgreSQL server whose clock can be put."""
+    with tempfile.TemporaryDirectory(prefix="roster-night-") as folder:
+        clock = Clock(library, Path(folder) / "clock")
+        cluster = Cluster(postgres_binaries(), Path(folder), variables=clock.variables)
+        cluster.make()
+        cluster.start()
+        yield cluster, clock
+        cluster.stop()
+
+
+async def test_nothing_depends_on_the_clock_of_postgres(
+    postgres_with_a_clock: tuple[Cluster, Clock], run: "Run"
+) -> None:
+    """The machine of the database may have another time than that of the server: the server's counts."""
+    cluster, clock = postgres_with_a_clock
+    await database_for_tests(cluster.url).upgrade()
+    roster: Roster = await run("serve", "--port", "0", database_url=cluster.url)
+    began = datetime.now(UTC)
+    async with AsyncClient(base_url=await roster.url(), timeout=120) as api, database_of(cluster) as database:
+
+        async def create_once() -> Response:
+            return await api.post("/users/", json={"name": "Alice"}, headers={"Idempotency-Key": "alice-alice"})
+
+        alice = (await create_once()).json()["id"]
+        async with Load(*await roster.address(), create).running() as load:
+            for jump in JUMPS:
+                await asyncio.to_thread(clock.put, jump)
+                told = await database.fetchval("SELECT clock_timestamp()")
+                assert abs(told - datetime.now(UTC) - timedelta(seconds=jump)) < timedelta(minutes=5)
+                await load.more(100)
+                assert (await create_once()).json()["id"] == alice
+        last = (await api.post("/users/", json={"name": "Bob"})).headers["roster-seq"]
+        waiting = asyncio.create_task(api.get("/changes/", params={"since": last, "wait": 1}))
+        clock.put(-30 * DAY)
+        async with asyncio.timeout(30):
+            assert (await waiting).json() == []
+        changes = await feed(api)
+    assert set(load.statuses) == {201}
+
+    ids = [change["entity_id"] for change in changes]
+    times = [datetime.fromisoformat(change["at"]) for change in changes]
+    assert [change["seq"] for change in changes] == sorted({change["seq"] for change in changes})
+    assert len(ids) == len(set(ids))
+    assert began <= min(times) <= max(times) <= datetime.now(UTC)
+    assert roster.complained == []
+    assert await roster.stop() == 0
+    log.info("postgresql's own clock: %d creations, put %d times", len(ids), len(JUMPS))
+
+
+@asynccontextmanager
+async def database_of(cluster: Cluster) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(cluster.url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
