@@ -26,9 +26,11 @@ from domain.errors import (
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
+from repositories.engines.postgres import pools
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.postgres.errors import refusal_of, refusal_of_commit, refusal_of_connection, refusal_of_write
 from repositories.engines.postgres.executors import ConnectionExecutor, PostgresTransaction
+from repositories.engines.postgres.pools import Connections, cut
 from repositories.users import users as table
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
@@ -361,3 +363,62 @@ async def test_a_server_that_is_full_is_not_ready(crowded_url: str) -> None:
         await third.start()
     for each in (first, second, third):
         await each.stop()
+
+
+@pytest.fixture
+async def acquired(small: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows by one with each connection that the driver's pool gives."""
+    await connections_of(small)._return_kept()
+    acquire, given = asyncpg.Pool.acquire, list[None]()
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        given.append(None)
+        return acquire(*arguments, **options)
+
+    monkeypatch.setattr(asyncpg.Pool, "acquire", counted)
+    return given
+
+
+def connections_of(database: PostgresDatabase) -> Connections:
+    assert database._reading is not None
+    return database._reading
+
+
+async def test_a_connection_goes_from_caller_to_caller_without_the_driver(
+    small: PostgresDatabase, acquired: list[None]
+) -> None:
+    for _ in range(20):
+        await small.reader.fetch(sa.text("SELECT 1"))
+    assert len(acquired) == 1
+
+
+async def test_a_connection_whose_use_failed_goes_back_to_the_driver(
+    small: PostgresDatabase, acquired: list[None]
+) -> None:
+    for _ in range(3):
+        with pytest.raises(asyncpg.PostgresError):
+            await small.reader.fetch(sa.text("SELECT 1 / 0"))
+    assert len(acquired) == 3
+
+
+async def test_connections_that_nobody_uses_go_back_to_the_driver(
+    monkeypatch: pytest.MonkeyPatch, small: PostgresDatabase
+) -> None:
+    monkeypatch.setattr(pools, "KEPT_S", 0.01)
+    connections = connections_of(small)
+    async with connections.one(), connections.one():
+        assert connections._pool.get_idle_size() == 0
+
+    assert connections._return is not None
+    await asyncio.wait_for(connections._return, 30)
+    assert connections._pool.get_idle_size() == connections._pool.get_size()
+
+
+async def test_a_connection_that_was_lost_while_it_was_kept_is_not_given(small: PostgresDatabase) -> None:
+    connections = connections_of(small)
+    async with connections.one() as kept:
+        pass
+    cut(kept)
+
+    assert await small.reader.fetch(sa.text("SELECT 1")) == [(1,)]
+    assert connections._pool.get_size() <= connections._pool.get_max_size()

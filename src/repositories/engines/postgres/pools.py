@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     DriversPool = asyncpg.Pool[asyncpg.Record]
 
 
+KEPT_S: Final = 1
+"""For how long a connection that nobody uses is kept for the next caller, in seconds."""
+
+
 class Connections:
     """A pool whose callers get connections in the order in which they ask. They wait at most `timeout_s` seconds.
 
@@ -45,6 +49,9 @@ class Connections:
         self.meter = meter
         self._limits = limits
         self._pool = pool
+        self._kept: list[Connection] = []
+        self._fewest = 0
+        self._return: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(pool.get_max_size())
         self.timeout_s = timeout_s
         self._name: Pool = name
@@ -53,6 +60,9 @@ class Connections:
         """Close the connections. Abort them if the server does not answer in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.stop_s):
+                await self._return_kept()
+                if self._return is not None:
+                    self._return.cancel()
                 await self._pool.close()
 
     def cut(self) -> None:
@@ -64,18 +74,24 @@ class Connections:
         """A connection. Raises `Busy` after the time-out, and `Unreachable` if a connection cannot be opened."""
         connection = await self._acquire()
         self.meter.in_use(self._name, 1)
+        is_clean = False
         try:
             yield connection
+            is_clean = True
         except Contended as refusal:
             if (
                 code_of(refusal.__cause__) == READ_ONLY
             ):  # all connections lead to a server that is no longer the primary
                 await self._pool.expire_connections()
+                await self._return_kept()
             raise
         finally:
             self.meter.in_use(self._name, -1)
             try:
-                await self._release(connection)
+                if not is_clean or self._pool.is_closing():
+                    await self._release(connection)
+                else:
+                    self._keep(connection)
             finally:
                 self._turns.release()
 
@@ -85,14 +101,56 @@ class Connections:
         with suppress(*DRIVER_ERRORS):
             await self._pool.release(connection, timeout=self._limits.end_s)
 
+    def _keep(self, connection: "Connection") -> None:
+        """Keep a connection, whose last use ended without an error, for the next caller.
+
+        To release and to acquire it costs the driver more than to send a statement and to read its answer.
+        """
+        self._kept.append(connection)
+        if self._return is None:
+            self._return = asyncio.create_task(self._return_unused())
+
+    async def _return_unused(self) -> None:
+        """Release the connections that nobody has used for a while, so that the driver closes them when it likes."""
+        try:
+            while self._kept:
+                self._fewest = len(self._kept)
+                await asyncio.sleep(KEPT_S)
+                while self._fewest:  # the last ones are used first, so these are the first ones
+                    self._fewest -= 1
+                    await self._release(self._kept.pop(0))
+        finally:
+            self._return = None
+
+    async def _return_kept(self) -> None:
+        self._fewest = 0
+        while self._kept:
+            await self._release(self._kept.pop())
+
+    def _take(self) -> "Connection | None":
+        """A kept connection that is open, if there is one."""
+        while self._kept:
+            connection = self._kept.pop()
+            self._fewest = min(self._fewest, len(self._kept))
+            if is_open(connection):
+                return connection
+            cut(connection)  # the driver may not have noticed yet
+        return None
+
     async def _acquire(self) -> "Connection":
+        if not self._turns.locked():
+            await self._turns.acquire()  # at once
+            if (connection := self._take()) is not None:
+                self.meter.waited(self._name, 0)
+                return connection
+            self._turns.release()
         started = time.perf_counter()
         try:
             with translating_errors(refusal_of_connection):
                 async with asyncio.timeout(self.timeout_s):  # the pool's own time-out creates a task for each call
                     await self._turns.acquire()
                     try:
-                        return await self._pool.acquire()
+                        return self._take() or await self._pool.acquire()
                     except BaseException:
                         self._turns.release()
                         raise
@@ -101,6 +159,13 @@ class Connections:
             raise
         finally:
             self.meter.waited(self._name, time.perf_counter() - started)
+
+
+def is_open(connection: "Connection") -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # it was lost, and the driver has released it
+        return False
 
 
 async def undo(connection: "Connection", within_s: float) -> None:
