@@ -24,7 +24,7 @@ from api.web.responses import documented_headers
 from api.web.routing import Router, calls
 from api.web.streams import CSV, NDJSON, Stream, cut
 from domain.errors import Refusal
-from domain.imports import Counts, Done, FileKey, Match, Mode, Options
+from domain.imports import SERVER_BATCH, Counts, Done, FileKey, Match, Mode, Options
 from services.imports.runs import Import, Step
 from services.imports.service import ImportService
 
@@ -140,7 +140,7 @@ async def import_file(
     groups of which it is a member after the import. A CSV has the fields as columns, and `attributes.x` for a member of
     the attributes. An empty cell clears its field. Rows about groups need the scope `groups:write`.
 
-    A row that breaks a rule is rejected and reported with its line. The others are stored, 250 at a time. The answer
+    A row that breaks a rule is rejected and reported with its line. The others are stored, 50 at a time. The answer
     begins when the file has arrived. To cancel, disconnect. With an idempotency key, the same request within 24 hours
     continues where this one ended, and stores no row twice.
     """
@@ -187,7 +187,7 @@ async def report_of(
     with container.import_places().one(imports.context.actor), TemporaryFile() as file:
         digest = await receive(request, file, container.settings().limits.import_bytes)
         options = replace(options, key=None if key is None else FileKey(key, digest))
-        one = Import(imports, await asyncio.to_thread(read, file), options)
+        one = Import(imports, await asyncio.to_thread(read, file), options, batch=SERVER_BATCH)
         seq: int | None = None
         try:
             async with aclosing(one.steps()) as steps:

@@ -16,6 +16,9 @@ from domain.values import JsonObject
 BATCH: Final = 250
 """Rows that are stored in one transaction. Other clients can write between two transactions."""
 
+SERVER_BATCH: Final = 50
+"""The same in a server, whose requests wait for the work on a batch: a few milliseconds for so many rows."""
+
 MOST_AT_ONCE: Final = 10_000
 """The largest number of rows of an atomic import, because one transaction keeps all of them in memory."""
 

@@ -13,11 +13,10 @@ from httpx2 import AsyncClient, Response
 from api.container import Container
 from api.settings import Settings
 from domain.errors import Busy
-from domain.imports import BATCH
+from domain.imports import SERVER_BATCH
 from domain.keys import Scope
 from domain.limits import Limits
 from repositories.fake import MemoryUnitsOfWork
-from services.imports import runs
 from services.imports.service import ImportService
 
 if TYPE_CHECKING:
@@ -147,7 +146,7 @@ async def test_all_rows_or_none_are_stored_if_asked_for(client: AsyncClient) -> 
 async def test_the_same_request_with_its_key_goes_on_where_the_first_one_ended(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "BATCH", 2)
+    monkeypatch.setattr("api.imports.SERVER_BATCH", 2)
     keyed = {**NDJSON, "idempotency-key": "nightly-1"}
     many = b"".join(b'{"name":"User %d"}\n' % number for number in range(5))
     first = await client.post("/imports/", content=many, headers=keyed)
@@ -162,7 +161,7 @@ async def test_the_same_request_with_its_key_goes_on_where_the_first_one_ended(
 async def test_an_import_that_is_stopped_says_so_in_its_last_line(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "BATCH", 2)
+    monkeypatch.setattr("api.imports.SERVER_BATCH", 2)
     store, calls = ImportService.store, count(1)
 
     async def store_once(*args: Any, **kwargs: Any) -> Any:
@@ -179,7 +178,7 @@ async def test_an_import_that_is_stopped_says_so_in_its_last_line(
 async def test_a_file_that_differs_only_at_its_end_is_refused_from_the_start(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "BATCH", 2)
+    monkeypatch.setattr("api.imports.SERVER_BATCH", 2)
     keyed = {**NDJSON, "idempotency-key": "nightly-1"}
     first = b"".join(b'{"name":"A %d"}\n' % n for n in range(2))
     await client.post("/imports/", content=first + b'{"name":"B"}\n', headers=keyed)
@@ -205,7 +204,7 @@ async def test_a_client_that_disconnects_cancels_it(upgraded_sqlite_url: str, se
             pass
         count = int((await client.get("/users/?count=true&limit=1")).headers["x-total-count"])
     assert 0 < count < 20_000
-    assert count % BATCH == 0
+    assert count % SERVER_BATCH == 0
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import structlog
 from api.files import reports
 from api.files.reading import rows_in
 from domain.errors import Refusal
-from domain.imports import Counts, Done, Options, Outcome
+from domain.imports import SERVER_BATCH, Counts, Done, Options, Outcome
 from services.imports.runs import Import, Step
 from services.imports.service import ImportService
 
@@ -88,7 +88,8 @@ class Job:
     async def _run(self, service: ImportService, done: State) -> None:
         try:
             rows = await asyncio.to_thread(rows_in, self.file, None)
-            await self._go(Import(service, rows, self.options), self._sample if done is State.CHECKED else self._report)
+            one = Import(service, rows, self.options, batch=SERVER_BATCH)
+            await self._go(one, self._sample if done is State.CHECKED else self._report)
             if self.is_going:
                 self.state = done
         except Refusal as refusal:

@@ -57,14 +57,18 @@ class Batch:
 class Import:
     """One import, which runs step by step. `counts` has its progress. To cancel it, take no more steps.
 
-    Each iteration over `rows` begins at the first row. A sync iterates twice.
+    Each iteration over `rows` begins at the first row. A sync iterates twice. `batch` rows are stored together, by
+    default `BATCH`.
     """
 
-    def __init__(self, service: ImportService, rows: Iterable[Row], options: Options) -> None:
+    def __init__(
+        self, service: ImportService, rows: Iterable[Row], options: Options, *, batch: int | None = None
+    ) -> None:
         self.counts = Counts()
         self._service = service
         self._rows = rows
         self._options = options
+        self._batch = batch or BATCH
         self._seen = SeenKeys.by(options, dry_run=service.context.dry_run)
         self._seen.expects_new = self._all_are_new = options.mode is Mode.CREATE and not service.context.dry_run
 
@@ -97,7 +101,7 @@ class Import:
             return
         for number in count():
             part: list[Row] = []
-            while len(part) < BATCH and (some := list(islice(rows, min(SLICE, BATCH - len(part))))):
+            while some := list(islice(rows, min(SLICE, self._batch - len(part)))):
                 part += some
                 await asyncio.sleep(0)  # let requests run in between, and store the part before
             if not part:
