@@ -42,7 +42,7 @@ test: $(STAMP) ## Run the tests, on memory, SQLite and PostgreSQL, but for the h
 	$(BIN)/pytest -n auto -m "not heavy"
 
 proofs: $(STAMP) ## Run the heavy tests: kills, replicas, the audit of the console, the API on both databases, the docs
-	$(BIN)/pytest -n auto -m heavy
+	ROSTER_TEST_EXAMPLES=4 $(BIN)/pytest -n auto -m "heavy or generated"
 
 check: $(STAMP) ## Check formatting, types, layers, and that openapi.json is current
 	$(BIN)/ruff check .

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.generated import examples
 
 from domain.changes import Change
 from domain.errors import Refusal
@@ -144,7 +145,7 @@ def database(request: pytest.FixtureRequest) -> Database:
     return started
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(12)
 @given(units=st.lists(UNITS, max_size=8))
 async def test_the_fake_answers_as_a_database_does(database: Database, units: list[Unit]) -> None:
     await emptied(database)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.contracts.sample import (
     MemorySampleUnits,
@@ -19,6 +19,7 @@ from tests.contracts.sample import (
     metadata,
 )
 from tests.contracts.test_agreement import ticking
+from tests.generated import examples
 
 from domain.changes import Change
 from domain.entities import Entity
@@ -184,7 +185,7 @@ def sample_units(request: pytest.FixtureRequest) -> SampleUnits:
     return units
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(8)
 @given(units=UNITS)
 async def test_the_fake_treats_references_as_a_database_does(
     sample_units: SampleUnits, units: list[list[Step]]

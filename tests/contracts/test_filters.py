@@ -1,7 +1,6 @@
 """Filters and sorts mean the same in memory, on SQLite and on PostgreSQL: for any users, any filter, any sort."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -9,8 +8,9 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.generated import examples
 
 from domain.entities import Entity
 from domain.errors import Malformed
@@ -281,17 +281,7 @@ async def walked(store: ReadStore[Any], filter: Filter | None, sort: Sort, limit
     return found
 
 
-def examples(number: int) -> settings:
-    """Each example fills the databases anew, hence fixtures of the whole function will do."""
-    return settings(
-        max_examples=number,
-        deadline=None,
-        derandomize=os.environ.get("CI") == "true",
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
-
-
-@examples(50)
+@examples(12)
 @given(crowd=crowds(), texts=st.lists(filters, min_size=10, max_size=20))
 async def test_a_filter_finds_the_same_users_in_every_store(
     sqlite: SqliteDatabase, postgres: PostgresDatabase, crowd: Crowd, texts: Sequence[str]
@@ -302,7 +292,7 @@ async def test_a_filter_finds_the_same_users_in_every_store(
         await require_the_same(stores, parse_filter(text, FIELDS), text)
 
 
-@examples(20)
+@examples(6)
 @given(crowd=crowds(), texts=st.lists(group_filters, min_size=5, max_size=10))
 async def test_a_filter_finds_the_same_groups_in_every_store(
     sqlite: SqliteDatabase, postgres: PostgresDatabase, crowd: Crowd, texts: Sequence[str]
@@ -374,7 +364,7 @@ async def test_a_filter_means_what_is_documented_in_every_store(
         assert await ids(store, parse_filter(text, FIELDS)) == list(range(1, len(match) + 1)), name
 
 
-@examples(40)
+@examples(12)
 @given(users=directories(), texts=st.lists(sorts(), min_size=2, max_size=4), limit=st.integers(1, 3))
 async def test_pages_of_any_sort_put_together_are_the_whole_list_in_every_store(
     sqlite: SqliteDatabase, postgres: PostgresDatabase, users: Sequence[User], texts: Sequence[str], limit: int

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.generated import examples
 
 from domain.changes import Action
 from domain.errors import Gone, NotFound
@@ -270,10 +271,7 @@ async def is_cycle(groups: GroupService, id: int, child_id: int) -> bool:
     return False
 
 
-SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-
-
-@settings(max_examples=12, deadline=None, suppress_health_check=SLOW)
+@examples(6)
 @given(graph=graphs)
 async def test_all_stores_agree_on_any_nestings(
     sqlite: SqliteDatabase, postgres: PostgresDatabase, graph: Graph

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import Emptying, started
+from tests.generated import examples
 
 from api.commands.exports import COLUMNS
 from api.files.reading import Format, rows_in
@@ -134,7 +135,7 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path, empty: Emptying) -> Fr
     places=PLACES,
     format=st.sampled_from(Format),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(8)
 async def test_an_export_that_is_imported_is_exported_as_the_same_bytes(
     fresh: Fresh,
     groups: list[JsonObject],

@@ -12,7 +12,6 @@ from tests.contracts.test_filters import (
     NOON,
     Stores,
     directories,
-    examples,
     filters,
     ids,
     parts,
@@ -22,6 +21,7 @@ from tests.contracts.test_filters import (
     walked,
     words,
 )
+from tests.generated import examples
 
 from domain.errors import NotFound
 from domain.lists.fields import Field, Kind
@@ -157,7 +157,7 @@ scim_filters = st.one_of(
 )
 
 
-@examples(25)
+@examples(8)
 @given(users=recorded(), texts=st.lists(scim_filters, min_size=10, max_size=20))
 async def test_a_filter_on_records_finds_the_same_users_in_every_store(
     sqlite: SqliteDatabase, postgres: PostgresDatabase, users: Sequence[User], texts: Sequence[str]
