@@ -1,6 +1,5 @@
 """The databases that tests run on: files in a temporary folder, and a PostgreSQL server of their own."""
 
-import asyncio
 import gc
 import os
 import shutil
@@ -119,31 +118,6 @@ async def empty_postgres_url(postgres_server: str, anyio_backend: str) -> str:
     return url
 
 
-class Emptying:
-    """Empties databases over a connection to each that is kept: a new one takes longer than what is done over it."""
-
-    def __init__(self) -> None:
-        self._connections: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
-
-    async def __call__(self, url: str, *extensions: sa.MetaData) -> None:
-        """Delete all rows and count anew. Of the few that a test leaves, TRUNCATE would take five times as long."""
-        kept = self._connections.get(url)
-        if kept is None or kept.is_closed():
-            kept = self._connections[url] = await asyncpg.connect(url)
-        await kept.execute("; ".join(emptying(*extensions)))
-
-    async def close(self) -> None:
-        for kept in self._connections.values():
-            await kept.close()
-
-
-@pytest.fixture(scope="session")
-async def empty(anyio_backend: str) -> AsyncIterator[Emptying]:
-    empty = Emptying()
-    yield empty
-    await empty.close()
-
-
 async def create_postgres_database(server_url: str, name: str) -> None:
     server = await asyncpg.connect(server_url)
     await server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
@@ -152,13 +126,20 @@ async def create_postgres_database(server_url: str, name: str) -> None:
 
 
 @pytest.fixture
-async def postgres_url(empty_postgres_url: str, empty: Emptying) -> str:
+async def postgres_url(empty_postgres_url: str) -> str:
     """The session's database, emptied."""
     await empty(empty_postgres_url)
     return empty_postgres_url
 
 
+async def empty(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute("; ".join(emptying()))
+    await connection.close()
+
+
 def emptying(*extensions: sa.MetaData) -> Iterator[str]:
+    """Deletes all rows and counts anew. Of the few that a test leaves, TRUNCATE would take five times as long."""
     for table in (table for each in (*extensions, metadata) for table in reversed(each.sorted_tables)):
         yield f"DELETE FROM {table.name}"
         for column in table.columns:
@@ -172,35 +153,6 @@ async def postgres(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
     async with started(postgres_url) as database:
         assert isinstance(database, PostgresDatabase)
         yield database
-
-
-@pytest.fixture(scope="session")
-async def kept_postgres(empty_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
-    """The same, started once for the session: to connect takes longer than what most tests do."""
-    async with started(empty_postgres_url) as database:
-        assert isinstance(database, PostgresDatabase)
-        yield database
-
-
-@pytest.fixture
-async def shared_postgres(
-    kept_postgres: PostgresDatabase, empty_postgres_url: str, empty: Emptying
-) -> AsyncIterator[PostgresDatabase]:
-    """The same, emptied. For tests that only use it."""
-    await empty(empty_postgres_url)
-    async with unharmed(kept_postgres):
-        yield kept_postgres
-
-
-@asynccontextmanager
-async def unharmed(database: PostgresDatabase) -> AsyncIterator[None]:
-    """A test leaves none of the connections in use. What it has cancelled may need a moment to give its own back."""
-    await database.start()  # if a test has stopped it
-    yield
-    pools = [each._pool for each in (database._reading, database._writing, database._streaming) if each]
-    async with asyncio.timeout(30):
-        while any(pool.get_idle_size() < pool.get_size() for pool in pools):  # noqa: ASYNC110  # nothing tells of it
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture

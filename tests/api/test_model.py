@@ -16,7 +16,7 @@ import pytest
 from httpx2 import AsyncClient, Response
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from tests.conftest import Emptying
+from tests.conftest import empty
 
 from api.container import Container
 
@@ -318,7 +318,6 @@ def fresh(
     tmp_path: Path,
     container_at: Callable[[str], Container],
     client_of: Callable[[Container], AbstractAsyncContextManager[AsyncClient]],
-    empty: Emptying,
 ) -> Fresh:
     """An empty directory at each call, and a client of it."""
     engine = request.param

@@ -1,14 +1,16 @@
 """One directory for each store: every test here runs on all three."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 import sqlalchemy as sa
-from tests.conftest import Emptying, create_postgres_database, database_for_tests, started, unharmed
+from tests.conftest import create_postgres_database, database_for_tests, emptying, started
 from tests.contracts import sample
 from tests.contracts.records import Sample
 from tests.contracts.sample import SampleUnits
@@ -20,6 +22,33 @@ from repositories.engines.sqlite.upgrades import SchemaFile
 from repositories.fake import MemoryUnitsOfWork
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
+
+
+@pytest.fixture(scope="module")
+async def kept_postgres(empty_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
+    """Started once for all tests of a file: to connect takes longer than what most of them do."""
+    async with started(empty_postgres_url) as database:
+        assert isinstance(database, PostgresDatabase)
+        yield database
+
+
+@pytest.fixture
+async def shared_postgres(kept_postgres: PostgresDatabase) -> AsyncIterator[PostgresDatabase]:
+    async with emptied(kept_postgres) as database:
+        yield database
+
+
+@asynccontextmanager
+async def emptied(database: PostgresDatabase, *extensions: sa.MetaData) -> AsyncIterator[PostgresDatabase]:
+    """A test leaves none of the connections in use. What it has cancelled may need a moment to give its own back."""
+    await database.start()  # if a test has stopped it
+    pools = [each for each in (database._writing, database._reading, database._streaming) if each]
+    async with pools[0].one() as connection:
+        await connection.execute("; ".join(emptying(*extensions)))
+    yield database
+    async with asyncio.timeout(30):
+        while any(pool._turns._value < pool._pool.get_max_size() for pool in pools):  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -79,7 +108,7 @@ async def extended_postgres_url(postgres_server: str, anyio_backend: str) -> str
     return url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def kept_extended_postgres(extended_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
     async with started(extended_postgres_url) as database:
         assert isinstance(database, PostgresDatabase)
@@ -87,12 +116,9 @@ async def kept_extended_postgres(extended_postgres_url: str) -> AsyncIterator[Po
 
 
 @pytest.fixture
-async def extended_postgres(
-    kept_extended_postgres: PostgresDatabase, extended_postgres_url: str, empty: Emptying
-) -> AsyncIterator[PostgresDatabase]:
-    await empty(extended_postgres_url, *EXTENSIONS)
-    async with unharmed(kept_extended_postgres):
-        yield kept_extended_postgres
+async def extended_postgres(kept_extended_postgres: PostgresDatabase) -> AsyncIterator[PostgresDatabase]:
+    async with emptied(kept_extended_postgres, *EXTENSIONS) as database:
+        yield database
 
 
 @pytest.fixture

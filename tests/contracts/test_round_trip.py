@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import Emptying, started
+from tests.conftest import empty, started
 from tests.generated import examples
 
 from api.commands.exports import COLUMNS
@@ -101,7 +101,7 @@ Fresh = Callable[[], AbstractAsyncContextManager[UnitsOfWork]]
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path, empty: Emptying) -> Fresh:
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Fresh:
     """Gives an empty directory, again and again."""
 
     numbers = count()

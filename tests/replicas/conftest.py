@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 from tests.clusters import Cluster, postgres_binaries
-from tests.conftest import Emptying, create_postgres_database, database_for_tests
+from tests.conftest import create_postgres_database, database_for_tests, empty
 
 from domain.work import RequestContext
 from repositories.engines.database import database_at
@@ -90,7 +90,7 @@ async def made_pair(postgres_cluster: Cluster, anyio_backend: str) -> AsyncItera
 
 
 @pytest.fixture
-async def pair(made_pair: Pair, empty: Emptying) -> Pair:
+async def pair(made_pair: Pair) -> Pair:
     """Empty, and both well."""
     await empty(made_pair.primary_url)
     await made_pair.caught_up()
