@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from tests.contracts.sample import MemorySampleUnits, NewParticipation, NewProject, NewTask, Participation
 
@@ -273,6 +274,33 @@ async def test_on_postgres_what_another_process_did_or_does_is_known(
         await UserService(there, keyed("other")).create(NewUser(name="Bob"))
         await work.commit(alice)
     assert (await answer_to(there, keyed())).startswith("Alice")
+
+
+@pytest.mark.parametrize("has_expired", [False, True])
+async def test_on_postgres_the_lock_that_orders_commits_is_held_only_to_store_the_answer_and_to_commit(
+    postgres: PostgresDatabase, clock: MovingClock, monkeypatch: pytest.MonkeyPatch, has_expired: bool
+) -> None:
+    sent: list[str] = []
+
+    def recorded(method: str) -> None:
+        whole = getattr(asyncpg.Connection, method)
+
+        async def record(self: Any, query: str, *arguments: Any, **options: Any) -> Any:
+            sent.append(query)
+            return await whole(self, query, *arguments, **options)
+
+        monkeypatch.setattr(asyncpg.Connection, method, record)
+
+    units = SqlUnitsOfWork(postgres, clock)
+    if has_expired:  # the expired answer has to be removed too
+        await UserService(units, keyed()).create(NewUser(name="Bob"))
+        clock.now += timedelta(days=2)
+    for method in ("fetch", "execute"):
+        recorded(method)
+    await UserService(units, keyed()).create(NewUser(name="Alice"))
+
+    (locked,) = [number for number, query in enumerate(sent) if "pg_advisory_xact_lock(" in query]
+    assert [query.partition("(")[0].strip() for query in sent[locked + 1 :]] == ["INSERT INTO answers", "COMMIT"]
 
 
 async def test_an_answer_that_cannot_be_written_down_undoes_the_work(units: UnitsOfWork) -> None:

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,7 @@ from repositories.engines import revisions
 from repositories.engines.database import Database, database_at
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.schema import metadata
+from repositories.engines.sqlite import files
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
@@ -429,6 +430,23 @@ async def test_sqlite_is_upgraded_as_it_starts(sqlite_url: str) -> None:
     await database.start()
     assert (await database.status()).at_head
     await database.stop()
+
+
+async def test_a_command_does_not_upgrade_a_file_under_a_server(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "UPGRADED_WITHIN_S", 0)
+    server, beside = (database_at(sqlite_url, serving=each, pool_size=2, pool_timeout_s=5) for each in (True, False))
+    await server.start()
+    await beside.upgrade()  # there is nothing to do
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as old:
+        old.execute("UPDATE alembic_version SET version_num = '0002'")
+        old.commit()
+        with pytest.raises(NotReady, match=r"Another server has .* open\. Stop it first\."):
+            await beside.upgrade()
+        assert old.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
+    assert not list(Path(sqlite_url.removeprefix("sqlite:///")).parent.glob("*.before-*"))
+    await server.stop()
 
 
 BROKEN: Final = (

@@ -42,6 +42,7 @@ from repositories.engines.sqlite.executors import (
 from repositories.engines.sqlite.files import (
     create_private,
     is_locked,
+    lock_to_upgrade,
     lock_within,
     require_file,
 )
@@ -213,10 +214,16 @@ class SqliteDatabase:
         """Upgrade the schema to the newest revision. A file that has a schema already is copied first.
 
         Foreign keys are off, because Alembic alters a table by copying it, which would delete the rows that refer to
-        it.
+        it. A running server may not know the newer schema: if there is one, a command raises `NotReady`.
         """
         create_private(self._path)
-        upgrade = await asyncio.to_thread(self._schema.upgrade)
+        beside = self._lock is None and (await self.status()).is_behind
+        lock = await lock_to_upgrade(self._path) if beside else None
+        try:
+            upgrade = await asyncio.to_thread(self._schema.upgrade)
+        finally:
+            if lock is not None:
+                os.close(lock)
         upgrade.tell(self.name)
         return upgrade
 

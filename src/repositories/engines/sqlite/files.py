@@ -89,6 +89,10 @@ def new_file_beside(path: Path, suffix: str) -> Path:
 
 LOCK_AGAIN_S: Final = 0.01
 
+UPGRADED_WITHIN_S: Final = 10.0
+"""Seconds that an upgrade waits for another one. A server that has the file open does not stop in this time."""
+
+STOP_FIRST: Final = "Stop it first. The server of the new version upgrades the file when it starts."
 ONE_PROCESS: Final = "SQLite is for one server process. Use PostgreSQL for several."
 
 
@@ -113,12 +117,12 @@ def lock(path: Path, advice: str = ONE_PROCESS) -> int:
     return descriptor
 
 
-async def lock_within(path: Path, seconds: float) -> int:
+async def lock_within(path: Path, seconds: float, advice: str = ONE_PROCESS) -> int:
     """The same, after waiting so long for the server that has it to stop."""
     deadline, has_told = time.monotonic() + seconds, False
     while True:
         try:
-            return lock(path)
+            return lock(path, advice)
         except AnotherServerError:
             if time.monotonic() >= deadline:
                 raise
@@ -126,6 +130,11 @@ async def lock_within(path: Path, seconds: float) -> int:
             log.info("waiting for the server before this one to stop", extra={"seconds": seconds})
             has_told = True
         await asyncio.sleep(LOCK_AGAIN_S)
+
+
+async def lock_to_upgrade(path: Path) -> int:
+    """The same, for a command that upgrades the schema."""
+    return await lock_within(path, UPGRADED_WITHIN_S, STOP_FIRST)
 
 
 def is_locked(path: Path) -> bool:
