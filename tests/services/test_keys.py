@@ -406,3 +406,56 @@ async def test_a_seed_that_is_always_overtaken_is_busy_because_of_the_conflict(
 
     assert refused.value.__cause__ is not None
     assert isinstance(refused.value.__cause__.__cause__, Conflict)
+
+
+async def test_a_link_signs_in_once_with_the_key_that_it_names(keys: KeyService, access: Authenticator) -> None:
+    made, _ = (await keys.create(ADMIN)).result
+    token = (await keys.link(made.id)).result
+    with pytest.raises(Unauthenticated):
+        await access.redeem("another token")
+    assert await access.redeem(token) == made
+    with pytest.raises(Unauthenticated):
+        await access.redeem(token)
+
+
+async def test_a_link_ends_after_half_an_hour(keys: KeyService, access: Authenticator, time: "MovedTime") -> None:
+    made, _ = (await keys.create(ADMIN)).result
+    in_time, late = (await keys.link(made.id)).result, (await keys.link(made.id)).result
+    time.pass_by(30 * 60 - 1)
+    assert await access.redeem(in_time) == made
+    time.pass_by(1)
+    with pytest.raises(Unauthenticated):
+        await access.redeem(late)
+
+
+async def test_a_link_ends_with_its_key(keys: KeyService, access: Authenticator) -> None:
+    made, _ = (await keys.create(ADMIN)).result
+    token = (await keys.link(made.id)).result
+    await keys.revoke(made.id, force=True)
+    with pytest.raises(Unauthenticated):
+        await access.redeem(token)
+
+
+async def test_a_link_without_a_key_is_good_until_there_is_a_key(keys: KeyService, access: Authenticator) -> None:
+    used, unused = (await keys.link(None)).result, (await keys.link(None)).result
+    assert await access.redeem(used) is None
+    await keys.create(ADMIN)
+    with pytest.raises(Unauthenticated):
+        await access.redeem(unused)
+    with pytest.raises(Invalid) as refused:
+        await keys.link(None)
+    assert [(fault.pointer, fault.code) for fault in refused.value.faults] == [("/key", "required")]
+
+
+async def test_no_link_has_a_scope_that_its_maker_lacks(keys: KeyService) -> None:
+    made, _ = (await keys.create(NewKey(name="writer", scopes=(Scope.USERS_WRITE,)))).result
+    with pytest.raises(Forbidden):
+        await held_by(keys, Scope.KEYS_ADMIN).link(made.id)
+    assert (await held_by(keys, Scope.KEYS_ADMIN, Scope.USERS_WRITE).link(made.id)).result
+
+
+async def test_a_revoked_key_has_no_link(keys: KeyService) -> None:
+    made, _ = (await keys.create(ADMIN)).result
+    await keys.revoke(made.id, force=True)
+    with pytest.raises(NotFound):
+        await keys.link(made.id)

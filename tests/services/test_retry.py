@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Busy, Conflict, Contended, Refusal, Uncertain
+from domain.errors import Busy, Conflict, Contended, Refusal, Uncertain, Unreachable
 from domain.idempotency import Committed
 from domain.users import NewUser
 from domain.work import RequestContext
@@ -70,6 +70,13 @@ async def test_gives_up_as_busy_after_five_attempts(context: RequestContext) -> 
     with pytest.raises(Busy):
         await UserService(units, context).create(NewUser(name="Alice"))
     assert len(units.begun) == ATTEMPTS == 5
+    assert units.faults == []
+
+
+async def test_a_database_that_stays_out_of_reach_is_not_called_busy(context: RequestContext) -> None:
+    units = FaultyUnits(*(Unreachable() for _ in range(ATTEMPTS)))
+    with pytest.raises(Unreachable):
+        await UserService(units, context).create(NewUser(name="Alice"))
     assert units.faults == []
 
 

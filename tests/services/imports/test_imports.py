@@ -410,6 +410,12 @@ class TestGroups:
         assert [(each.user_id, each.role) for each in members] == [(1, "lead"), (2, "dev")]
         assert [group.name for group in (await groups.list_children(2, limit=9)).items] == ["Engineers"]
 
+    async def test_null_takes_the_user_out_of_all_groups(self, directory: Importing, groups: GroupService) -> None:
+        await directory.run({"kind": "group", "name": "A"}, {**ALICE, "groups": ["A"]})
+        (outcome,) = await directory.run({"external_id": "a", "name": "Alicia", "groups": None}, options=UPSERT)
+        assert outcome.done is Done.UPDATED
+        assert (await groups.list_of_user(1, limit=9)).items == []
+
     async def test_the_groups_of_a_row_are_all_that_the_user_is_in_then(
         self, directory: Importing, groups: GroupService
     ) -> None:
@@ -429,6 +435,12 @@ class TestGroups:
         assert faults(outcome) == [("/groups/2", "wrong_type"), ("/groups/3", "wrong_type")]
         (outcome,) = await directory.run({**ALICE, "groups": ["Pilots"]})
         assert faults(outcome) == [("/groups/0", "not_found")]
+        (outcome,) = await directory.run({**ALICE, "groups": "Pilots"})
+        assert faults(outcome) == [("/groups", "wrong_type")]
+        (outcome,) = await directory.run({**ALICE, "groups": ["Pilots", {"name": "PILOTS", "role": "lead"}]})
+        assert faults(outcome) == [("/groups/1", "duplicate")]
+        (outcome,) = await directory.run({**ALICE, "groups": [{"name": "Pilots", "rank": 1}]})
+        assert faults(outcome) == [("/groups/0", "wrong_type")]
         assert await directory.people() == []
 
     async def test_a_circle_rejects_the_row_that_closes_it_and_no_other(self, directory: Importing) -> None:
