@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Final
 import pytest
 
 import domain
-from domain.entities import Editable, Entity, check, profile_of
+from domain.entities import Editable, Entity, check, part_of, profile_of
 from domain.errors import Invalid
 from domain.references import Reference, ReferentialAction
 from domain.users import User
@@ -184,3 +184,17 @@ def test_the_time_is_told_in_utc() -> None:
     before = datetime.now(UTC)
     assert before <= utc_now() <= datetime.now(UTC)
     assert utc_now().tzinfo is UTC
+
+
+@pytest.mark.parametrize("action", [ReferentialAction.HIDE, ReferentialAction.KEEP])
+def test_no_reference_outlives_the_erasure_of_what_it_names(action: ReferentialAction) -> None:
+    with pytest.raises(TypeError, match="erased"):
+        Reference("owner_id", User, on_purge=action)
+
+
+def test_a_part_of_an_entity_has_no_other_fields() -> None:
+    user = User(id=7, name="Alice", created_at=NOW, updated_at=NOW, version=1)
+    part = part_of(user, {"id", "name"})
+    assert (type(part), part.id, part.name) == (User, 7, "Alice")
+    with pytest.raises(AttributeError):
+        _ = part.version

@@ -16,9 +16,12 @@ from domain.values import (
     MAX_INTEGER,
     Attributes,
     Id,
+    JsonObject,
     JsonValue,
     OneOf,
     Text,
+    copied,
+    duration,
     escape,
     faults_in_scalar,
     flaw_in,
@@ -367,3 +370,33 @@ def test_the_short_cut_of_attributes_counts_no_byte_too_few() -> None:
 def test_what_is_flat_takes_the_short_cut(document: object) -> None:
     assert is_flat(document, 16 * 1024)
     assert not is_flat([document], 16 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("90d", timedelta(days=90)),
+        ("12h", timedelta(hours=12)),
+        ("30m", timedelta(minutes=30)),
+        ("45s", timedelta(seconds=45)),
+        ("0s", timedelta()),
+    ],
+)
+def test_a_duration_is_a_number_and_a_unit(text: str, meant: timedelta) -> None:
+    assert duration(text) == meant
+
+
+@pytest.mark.parametrize("text", ["", "d", "9", "9w", "-9d", "1.5h", "9d ", "1d12h", "999999s", "٣d"])
+def test_nothing_else_is_a_duration(text: str) -> None:
+    assert duration(text) is None
+
+
+def test_a_copy_shares_nothing_with_its_document() -> None:
+    document: JsonObject = {"a": [1, {"b": [2]}], "c": {"d": None}, "e": "text"}
+    copy = copied(document)
+    assert copy == document
+    assert isinstance(copy, dict)
+    copy["a"][1]["b"].append(3)
+    copy["c"]["d"] = 4
+    assert document == {"a": [1, {"b": [2]}], "c": {"d": None}, "e": "text"}
+    assert copied("text") == "text"

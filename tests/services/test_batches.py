@@ -9,6 +9,7 @@ from domain.errors import Gone, Invalid, NotFound, Stale
 from domain.idempotency import NOBODY
 from domain.stores import Identifier
 from domain.users import NewUser
+from domain.values import JsonValue
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.batches import BatchService
@@ -33,16 +34,16 @@ def by_external_id(value: str) -> Identifier:
     return Identifier("external_id", value)
 
 
-def create(**body: object) -> UserOperation:
-    return UserOperation(verb=Verb.CREATE, body=dict(body))
+def create(**body: JsonValue) -> UserOperation:
+    return UserOperation(verb=Verb.CREATE, body=body)
 
 
-def patch(who: int | Identifier, *expected: int, **body: object) -> UserOperation:
-    return UserOperation(verb=Verb.PATCH, who=who, body=dict(body), expected=expected or None)
+def patch(who: int | Identifier, *expected: int, **body: JsonValue) -> UserOperation:
+    return UserOperation(verb=Verb.PATCH, who=who, body=body, expected=expected or None)
 
 
-def put(who: Identifier, *expected: int, **body: object) -> UserOperation:
-    return UserOperation(verb=Verb.PUT, who=who, body=dict(body), expected=expected or None)
+def put(who: Identifier, *expected: int, **body: JsonValue) -> UserOperation:
+    return UserOperation(verb=Verb.PUT, who=who, body=body, expected=expected or None)
 
 
 def delete(who: int | Identifier, *expected: int) -> UserOperation:
