@@ -7,17 +7,18 @@ commit loses data, exactly as in SQL. One unit writes at a time, as on SQLite.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from domain.changes import Change
+from domain.changes import Change, NewChange
 from domain.entities import Entity
 from domain.idempotency import REMEMBERED_FOR, Committed, IdempotencyKey, InFlightKeys, replay, shown_by
 from domain.limits import LIMITS, Limits
 from domain.lists.filters import Filter
 from domain.stores import Store
 from domain.work import Clock, RequestContext, utc_now
+from repositories.memory.table import names_in
 from repositories.memory.units import Answer, MemoryReading, MemoryWriting, Tables
 from repositories.stores import TABLES, MemoryReadStores, MemoryStores
 from repositories.tables.table import EntityTable
@@ -52,7 +53,7 @@ class MemoryUnitOfWork(MemoryStores):
         seq = None
         for new in self.unit.journal.changes(actor=who.actor, request_id=who.request_id, at=self.now):
             seq = tables.last_seq = tables.last_seq + 1
-            tables.changes.append(Change(**{each.name: getattr(new, each.name) for each in fields(new)}, seq=seq))
+            tables.changes.append(Change(**{name: getattr(new, name) for name in names_in(NewChange)}, seq=seq))
         for entity in self.unit.journal.erased:
             self._forget(entity)
         self.unit.has_ended = True

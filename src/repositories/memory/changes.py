@@ -1,9 +1,12 @@
 """The record of changes in memory."""
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import takewhile
+from itertools import islice, takewhile
+from operator import attrgetter
+from typing import Final
 
 from domain.changes import Change, Tally
 from domain.lists.filters import Filter, matches
@@ -20,20 +23,16 @@ class MemoryChanges:
     async def list(
         self, *, filter: Filter | None = None, since: int = 0, subject: Subject | None = None, limit: int
     ) -> Sequence[Change]:
-        def asked_for(change: Change) -> bool:
-            return matches(filter, change) if subject is None else subject in change.subjects
-
-        found = [change for change in self._unit.tables.changes if change.seq > since and asked_for(change)]
-        return [own(change) for change in found[: max(0, limit)]]
+        changes = self._unit.tables.changes
+        following = changes[bisect_right(changes, since, key=seq_of) :]
+        return [own(each) for each in islice(only(filter, subject, following), max(0, limit))]
 
     async def latest(
         self, *, filter: Filter | None = None, before: int, subject: Subject | None = None, limit: int
     ) -> Sequence[Change]:
-        def asked_for(change: Change) -> bool:
-            return matches(filter, change) if subject is None else subject in change.subjects
-
-        found = [change for change in self._unit.tables.changes if change.seq < before and asked_for(change)]
-        return [own(change) for change in found[::-1][: max(0, limit)]]
+        changes = self._unit.tables.changes
+        earlier = changes[: bisect_left(changes, before, key=seq_of)]
+        return [own(each) for each in islice(only(filter, subject, reversed(earlier)), max(0, limit))]
 
     async def tally(self, *, since: datetime, most: int) -> Sequence[Tally]:
         newest = self._unit.tables.changes[::-1][: max(0, most)]
@@ -63,6 +62,15 @@ class MemoryChanges:
             expired = [each for each in tables.expired if each.start and each.stop > old[-1].seq]
             tables.expired = [range(old[-1].seq), *expired]
         return len(old)
+
+
+seq_of: Final = attrgetter("seq")
+
+
+def only(filter: Filter | None, subject: Subject | None, changes: Iterable[Change]) -> Iterator[Change]:
+    if subject is not None:
+        return (each for each in changes if subject in each.subjects)
+    return (each for each in changes if matches(filter, each))
 
 
 def status_in(values: JsonObject | None) -> str | None:

@@ -1,8 +1,7 @@
 """What a store in memory gets from its unit of work: the tables, and the state of the transaction."""
 
 from collections.abc import Iterable, Sequence
-from copy import copy
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -26,8 +25,8 @@ class Rows:
     by_id: dict[int, Any] = field(default_factory=dict)
     last_id: int = 0
 
-    def __copy__(self) -> "Rows":
-        return Rows(dict(self.by_id), self.last_id)
+    def copy(self) -> "Rows":
+        return Rows(self.by_id.copy(), self.last_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +73,9 @@ class Tables:
         return cls(kinds, {entity.kind: Rows() for entity in kinds})
 
     def copy(self) -> "Tables":
-        rows = {kind: copy(each) for kind, each in self.rows.items()}
-        return replace(self, rows=rows, **{name: copy(getattr(self, name)) for name in COPIED})
+        rows = {kind: each.copy() for kind, each in self.rows.items()}
+        others: Any = {name: getattr(self, name).copy() for name in COPIED}
+        return Tables(self.entities, rows, last_seq=self.last_seq, **others)
 
     @property
     def last_change(self) -> int:
@@ -91,8 +91,8 @@ class Tables:
         return start
 
     def become(self, other: "Tables") -> None:
-        for each in fields(self):
-            setattr(self, each.name, getattr(other, each.name))
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
 
     def referrers_of(self, kind: str) -> Sequence[Referrers]:
         return [
