@@ -4,6 +4,15 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from tests.simulation.beginnings import tables_at_first
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_broken_at_first() -> None:
+    """What is there when a run begins is made before a fault is planted."""
+    for groups in (False, True):
+        for webhook in (False, True):
+            tables_at_first(groups=groups, webhook=webhook)
 
 
 @pytest.fixture(autouse=True)

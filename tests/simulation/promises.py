@@ -21,9 +21,12 @@ from domain.values import JsonValue
 from repositories.memory.units import Tables
 
 KINDS: Final[Sequence[type[Entity]]] = (User, Group, Membership, Nesting)
+GONE: Final = frozenset({Action.PURGED, Action.ENDED})
 OF_ONE_USER: Final = frozenset({"create", "put", "patch", "delete", "restore", "purge", "get"})
 
 State = Mapping[str, JsonValue]
+"""The fields that have a value."""
+
 States = Mapping[tuple[str, int, int], State | None]
 """The state of each entity at each version, by kind, id and version. None where it was erased or ended."""
 
@@ -35,7 +38,8 @@ def broken(tables: Tables, attempts: Sequence[Attempt], followers: Sequence[Foll
         yield "the record of changes has a gap"
         return
     for follower in followers:
-        if [change.seq for change in follower.seen] != [each.seq for each in record if matches(follower.filter, each)]:
+        new = record[follower.begins_after :]
+        if [change.seq for change in follower.seen] != [each.seq for each in new if matches(follower.filter, each)]:
             yield "a follower missed a change, or saw one twice"
     states = states_in(record)
     yield from broken_histories(record, states, tables)
@@ -51,75 +55,78 @@ def broken_histories(record: Sequence[Change], states: States, tables: Tables) -
     versions: dict[Subject, int] = {}
     over = set()
     for change in record:
-        subject = (change.kind, change.entity_id)
-        what = f"{change.kind} {change.entity_id}"
-        if (change.action is Action.CREATED) is (subject in versions):
-            yield f"{what} was {change.action} in the wrong place"
-        if change.version != versions.get(subject, 0) + 1:
-            yield f"the version of {what} went from {versions.get(subject, 0)} to {change.version}"
+        subject = change.subjects[0]
+        before = versions.get(subject, 0)
+        if (change.action is Action.CREATED) is (before > 0):
+            yield f"{named(subject)} was {change.action} in the wrong place"
+        if change.version != before + 1:
+            yield f"the version of {named(subject)} went from {before} to {change.version}"
         if subject in over:
-            yield f"{what} changed after it was gone"
+            yield f"{named(subject)} changed after it was gone"
         versions[subject] = change.version
-        if change.action in (Action.PURGED, Action.ENDED):
+        if change.action in GONE:
             over.add(subject)
-    for entity in KINDS:
-        rows = tables.rows[entity.kind].by_id
-        if {(entity.kind, id) for id in rows} != {each for each in versions.keys() - over if each[0] == entity.kind}:
-            yield f"the entities of kind {entity.kind} are not those of the record"
-        yield from broken_rows(entity.kind, rows, versions, states)
-
-
-def broken_rows(
-    kind: str, rows: Mapping[int, Entity], versions: Mapping[Subject, int], states: States
-) -> Iterator[str]:
-    for id, row in rows.items():
-        state = states.get((kind, id, row.version))
-        if row.version != versions.get((kind, id)):
-            yield f"{kind} {id} is at another version than its record"
+    rows = {(entity.kind, id): row for entity in KINDS for id, row in tables.rows[entity.kind].by_id.items()}
+    there = {subject for subject in versions.keys() - over if subject[0] in UNIQUE}
+    for subject in rows.keys() ^ there:
+        yield f"{named(subject)} is {'stored' if subject in rows else 'in the record'} only"
+    for subject, row in rows.items():
+        state = states.get((*subject, row.version))
+        if row.version != versions.get(subject):
+            yield f"{named(subject)} is at another version than its record"
         elif state is not None and not is_state(row, state):
-            yield f"{kind} {id} is in another state than its record says"
+            yield f"{named(subject)} is in another state than its record says"
+
+
+def named(subject: Subject) -> str:
+    kind, id = subject
+    return f"{kind} {id}"
 
 
 def states_in(record: Sequence[Change]) -> States:
     states: dict[tuple[str, int, int], State | None] = {}
     for change in record:
-        key = (change.kind, change.entity_id, change.version)
+        key = (*change.subjects[0], change.version)
         if change.after is None or change.action is Action.ENDED:
             states[key] = None
         else:
-            before = states.get((change.kind, change.entity_id, change.version - 1)) or {}
-            states[key] = {**before, **change.after}
+            before = states.get((*change.subjects[0], change.version - 1)) or {}
+            states[key] = without_none({**before, **change.after})
     return states
 
 
 def is_state(entity: Entity, state: State) -> bool:
-    return {**dict.fromkeys(state), **state_of(entity)} == {**dict.fromkeys(state_of(entity)), **state}
+    return without_none(state_of(entity)) == state
 
 
-UNIQUE: Final[Sequence[tuple[type[Entity], tuple[str, ...]]]] = (
-    (User, ("email",)),
-    (User, ("external_id",)),
-    (Group, ("name",)),
-    (Membership, ("group_id", "user_id")),
-    (Nesting, ("group_id", "child_id")),
-)
+def without_none(values: State) -> State:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+UNIQUE: Final[Mapping[str, Sequence[tuple[str, ...]]]] = {
+    User.kind: (("email",), ("external_id",)),
+    Group.kind: (("name",),),
+    Membership.kind: (("group_id", "user_id"),),
+    Nesting.kind: (("group_id", "child_id"),),
+}
 
 
 def broken_uniqueness(record: Sequence[Change]) -> Iterator[str]:
     """At no time did two entities that are not deleted have the same of what is unique."""
-    for entity, names in UNIQUE:
-        taken: dict[int, dict[str, JsonValue]] = defaultdict(dict)
-        for change in record:
-            if change.kind != entity.kind:
-                continue
-            if change.after is None or change.action is Action.ENDED:
-                taken.pop(change.entity_id, None)
-                continue
-            taken[change.entity_id].update(change.after)
-            live = [each for each in taken.values() if not each.get("deleted_at") and each.get(names[0])]
-            values = [tuple(str(each[name]).casefold() for name in names) for each in live]
-            if len(values) > len(set(values)):
-                yield f"after change {change.seq} two of kind {entity.kind} had the same {' and '.join(names)}"
+    kept: dict[str, dict[int, dict[str, JsonValue]]] = {kind: {} for kind in UNIQUE}
+    for change in record:
+        states, after = kept.get(change.kind, {}), change.after
+        if after is None or change.action is Action.ENDED:
+            states.pop(change.entity_id, None)
+            continue
+        states.setdefault(change.entity_id, {}).update(after)
+        if change.action is Action.DELETED:
+            continue
+        live = [each for each in states.values() if not each.get("deleted_at")]
+        for names in UNIQUE.get(change.kind, ()):
+            values = [[str(each[name]).casefold() for name in names] for each in live if each.get(names[0])]
+            if any(value in values[:number] for number, value in enumerate(values)):
+                yield f"after change {change.seq} two of kind {change.kind} had the same {' and '.join(names)}"
 
 
 def broken_relations(tables: Tables) -> Iterator[str]:
@@ -155,15 +162,14 @@ def broken_answers(record: Sequence[Change], states: States, attempts: Sequence[
     for change in record:
         by_request[change.request_id].append(change)
     for attempt in attempts:
-        written = by_request[attempt.request_id]
-        what = f"{attempt.request_id} ({attempt.operation}, {attempt.outcome})"
+        written = by_request.get(attempt.request_id, ())
         if attempt.error == Contended.__name__:
-            yield f"{what} was not run again"
+            yield f"{attempt} was not run again"
         if not is_lawful(attempt, written):
-            yield f"{what} wrote {len(written)} changes"
+            yield f"{attempt} wrote {len(written)} changes"
         elif attempt.outcome is Outcome.OK and not attempt.is_dry_run:
-            yield from broken_write(what, attempt, written)
-            yield from broken_answer(what, attempt, states)
+            yield from broken_write(attempt, written)
+            yield from broken_answer(attempt, states)
 
 
 def is_lawful(attempt: Attempt, written: Sequence[Change]) -> bool:
@@ -174,32 +180,32 @@ def is_lawful(attempt: Attempt, written: Sequence[Change]) -> bool:
         return False
     if written and written[-1].seq - written[0].seq != len(written) - 1:
         return False
-    of_users = [change for change in written if change.kind == User.kind]
-    return len(of_users) == (1 if written and attempt.operation in OF_ONE_USER else 0)
+    of_users = sum(change.kind == User.kind for change in written)
+    return of_users == (1 if written and attempt.operation in OF_ONE_USER else 0)
 
 
-def broken_write(what: str, attempt: Attempt, written: Sequence[Change]) -> Iterator[str]:
+def broken_write(attempt: Attempt, written: Sequence[Change]) -> Iterator[str]:
     if written and written[-1].seq != attempt.seq:
-        yield f"{what} was told another number than its change has"
+        yield f"{attempt} was told another number than its change has"
     for change in written:
         overwrote = attempt.expected not in (None, change.version - 1) and change.action is not Action.CREATED
         if overwrote and change.kind == User.kind:
-            yield f"{what} overwrote a version that it had not seen"
+            yield f"{attempt} overwrote a version that it had not seen"
 
 
-def broken_answer(what: str, attempt: Attempt, states: States) -> Iterator[str]:
+def broken_answer(attempt: Attempt, states: States) -> Iterator[str]:
     entity = attempt.entity
     if entity is None:
         return
     key = (entity.kind, entity.id, entity.version)
     if key not in states:
-        yield f"{what} was told a state that never was"
+        yield f"{attempt} was told a state that never was"
         return
     state = states[key]
     if state is not None and not is_state(entity, state):
-        yield f"{what} was told another state than was stored"
+        yield f"{attempt} was told another state than was stored"
     if attempt.operation == "get" and entity.version < attempt.known:
-        yield f"{what} was told an old state"
+        yield f"{attempt} was told an old state"
 
 
 def broken_keys(record: Sequence[Change], attempts: Sequence[Attempt]) -> Iterator[str]:

@@ -1,13 +1,15 @@
 """Runs of the simulation: a seed is a run, and the same seed is the same run."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from tests.simulation.clients import GROUPWORK, PEOPLE, Attempt, Client, Follower, begin_with_groups
-from tests.simulation.delivery import Receiver, all_is_delivered, broken_delivery, kill_some, open_webhook
+from tests.simulation.acts import GROUPWORK, PEOPLE
+from tests.simulation.beginnings import tables_at_first
+from tests.simulation.clients import Attempt, Client, Follower
+from tests.simulation.delivery import Receiver, all_is_delivered, broken_delivery, deliver, kill_some
 from tests.simulation.loop import Deadlock, simulated_loop
 from tests.simulation.promises import broken
 from tests.simulation.world import Process, World
@@ -17,14 +19,40 @@ from domain.lists.filters import Filter
 from domain.lists.terms import parse_filter
 from domain.webhooks import Webhook
 
-CLIENTS: Final = 3
-OPERATIONS: Final = 2
 FAULT_RATES: Final = (0.0, 0.03, 0.1, 0.25)
 ALL_USERS: Final[Filter] = parse_filter('kind eq "user"', FIELDS)
 
 
-WEBHOOKS_IN: Final = 64
-"""In one of so many runs there is a webhook: it takes as long as twenty others."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a seed decides about its run before anything is drawn: the seeds take turns.
+
+    Most runs are short, because they find most faults in the least time. Other faults need many steps, or deliveries.
+    So one of 16 runs is long, one of 64 has a webhook, and one of 4 has a reader of the feed, which takes a third of
+    its time.
+    """
+
+    fault_rate: float
+    is_about_groups: bool
+    has_follower: bool
+    is_long: bool
+    has_webhook: bool
+
+    @classmethod
+    def of(cls, seed: int) -> "Plan":
+        rest, rate = divmod(seed, len(FAULT_RATES))
+        rest, about_groups = divmod(rest, 2)
+        rest, follower = divmod(rest, 4)
+        return cls(FAULT_RATES[rate], about_groups == 1, follower == 1, rest % 16 == 1, rest % 64 == 0)
+
+    @property
+    def clients(self) -> int:
+        return 4 if self.is_long else 2
+
+    @property
+    def operations(self) -> int:
+        """How many each client does."""
+        return 6 if self.has_webhook else 4 if self.is_long else 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +63,22 @@ class Failure:
 
 @dataclass(slots=True)
 class Run:
-    """Who takes part in one run: it is about people, or about groups, and a few have a webhook too."""
-
+    plan: Plan
     world: World
-    about_groups: bool
-    has_webhook: bool
+    followers: Sequence[Follower]
     attempts: list[Attempt] = field(default_factory=list)
-    followers: list[Follower] = field(default_factory=list)
     hook: tuple[Webhook, Receiver] | None = None
 
     async def go(self) -> None:
         world, start = self.world, asyncio.get_running_loop().create_task
-        if self.has_webhook:
-            self.hook = await open_webhook(world)
-        operations = GROUPWORK if self.about_groups else PEOPLE
+        if self.plan.has_webhook:
+            self.hook = deliver(world)
+        acts = GROUPWORK if self.plan.is_about_groups else PEOPLE
         following = [start(each.run()) for each in self.followers]
-        names = [f"c{number}" for number in range(CLIENTS)]
-        clients = [start(Client(world, name, self.attempts, operations).run(OPERATIONS)) for name in names]
+        clients = [
+            start(Client(world, f"c{number}", self.attempts, acts).run(self.plan.operations))
+            for number in range(self.plan.clients)
+        ]
         for each in clients:
             await each
         if self.hook is not None:
@@ -67,25 +94,20 @@ class Run:
             process.die()
 
     def broken(self) -> Iterator[str]:
-        tables = self.world.database._tables
+        tables = self.world.tables
         yield from broken(tables, self.attempts, self.followers)
         if self.hook is not None:
             yield from broken_delivery(*self.hook, tables.changes)
 
 
-def has_webhook(seed: int) -> bool:
-    return seed // (2 * len(FAULT_RATES)) % WEBHOOKS_IN == 0
-
-
 def simulate(seed: int, process: type[Process] = Process, tell: Callable[[str], None] | None = None) -> Failure | None:
     """One run. Returns what it broke, or None."""
-    random = Random(seed)
+    plan, random = Plan.of(seed), Random(seed)
     loop = simulated_loop(random)
-    world = World(random, FAULT_RATES[seed % len(FAULT_RATES)], process, tell)
-    run = Run(world, about_groups=seed // len(FAULT_RATES) % 2 == 1, has_webhook=has_webhook(seed))
-    if run.about_groups:
-        begin_with_groups(world)
-    run.followers.append(Follower(world, ALL_USERS if seed % 3 else None))
+    tables = tables_at_first(groups=plan.is_about_groups, webhook=plan.has_webhook).copy()
+    world = World(random, plan.fault_rate, process, tables, tell)
+    follower = Follower(world, ALL_USERS if seed % 3 else None, tables.last_change)
+    run = Run(plan, world, [follower] if plan.has_follower else [])
     try:
         loop.run(run.go())
     except Deadlock:

@@ -81,7 +81,7 @@ class Unlocked(asyncio.Lock):
 
 def no_lock_around_a_unit(patch: pytest.MonkeyPatch) -> None:
     def begin(self: World) -> None:
-        self.database._write_lock = Unlocked()
+        self.write_lock = Unlocked()
         post_init(self)
 
     post_init = World.__post_init__

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
-from tests.simulation.run import has_webhook
+from tests.simulation.run import Plan
 from tests.simulation.test_twins import SEEDS, Fault, found
 
 import repositories.memory.nestings
@@ -149,4 +149,4 @@ def test_finds_a_planted_fault(fault: Fault) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS_OF_DELIVERY, ids=lambda fault: str(fault.__name__))
 def test_finds_a_planted_fault_of_delivery(fault: Fault) -> None:
-    assert found(fault, filter(has_webhook, range(SEEDS))) is not None
+    assert found(fault, (seed for seed in range(SEEDS) if Plan.of(seed).has_webhook)) is not None
