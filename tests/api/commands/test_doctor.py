@@ -154,8 +154,8 @@ def test_the_extras_are_those_of_the_package_with_all_that_they_bring() -> None:
 
 def test_postgres_is_looked_at(postgres_url: str) -> None:
     code, found = doctor("--database-url", postgres_url)
-    assert code == 1  # the tests' server has fsync off
-    assert {what for what, each in found.items() if each["level"] == "fail"} == {"fsync"}
+    assert code == 1  # the server of the tests has both off
+    assert {what for what, each in found.items() if each["level"] == "fail"} == {"fsync", "full_page_writes"}
     assert {"server", "role", "backup", "synchronous_commit", "connections", "clock", "schema"} <= found.keys()
 
 
