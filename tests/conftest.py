@@ -33,7 +33,7 @@ async def started(url: str) -> AsyncIterator[Database]:
     await database.stop()
 
 
-LONGEST: Final = ("simulation/test_simulation", "docs/test_adding_an_entity", "api/web/test_schema", "e2e/")
+LONGEST: Final = ("docs/test_adding_an_entity", "simulation/", "api/web/test_schema", "browser/", "e2e/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

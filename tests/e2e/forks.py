@@ -20,7 +20,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-LOADED: Final = ("api.process.server", "api.commands.database", "api.commands.keys", "api.commands.serve")
+COMMANDS: Final = Path(__file__).parents[2] / "src/api/commands"
+LOADED: Final = (
+    *(f"api.commands.{file.stem}" for file in COMMANDS.glob("*.py") if file.stem not in {"__init__", "main"}),
+    "api.process.server",
+    "api.console.app",
+    "api.scim.app",
+    "alembic.command",
+    "alembic.config",
+    "sqlalchemy.dialects.sqlite",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.uvloop",
+    "uvicorn.protocols.http.httptools_impl",
+)
+"""What servers and commands load, now or later. `main` itself is run."""
 MAX_MESSAGE: Final = 1 << 20
 
 
