@@ -13,8 +13,8 @@ from domain.nestings import NewNesting, Reached
 from domain.stores import Hidden
 from domain.values import JsonObject
 from domain.versions import NOT_THERE, Expected, require_version
-from domain.work import RequestContext, UnitsOfWork
-from services.lists import pages_of
+from domain.work import ReadingUnit, RequestContext, UnitsOfWork
+from services.lists import in_pages
 from services.operations import contended, operation, retry, streaming
 
 
@@ -58,7 +58,7 @@ class GroupService:
             )
 
     @streaming(Scope.GROUPS_READ)
-    async def export(
+    def export(
         self,
         *,
         filter: Filter | None = None,
@@ -66,10 +66,12 @@ class GroupService:
         hidden: Hidden = Hidden.NO,
         only: Collection[str] | None = None,
     ) -> AsyncGenerator[Page[Group]]:
-        """The whole list as it was at one moment, in pages, of which there is at least one."""
-        async with self.units.snapshot(self.context) as work:
-            async for page in pages_of(work.groups, filter=filter, sort=sort, hidden=hidden, only=only):
-                yield page
+        """The whole list as it was at one moment (see `in_pages`), in pages, of which there is at least one."""
+
+        async def read(work: ReadingUnit, after: Position | None, limit: int) -> Page[Group]:
+            return await work.groups.page(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit, only=only)
+
+        return in_pages(self, read, sort.position)
 
     @operation(Scope.GROUPS_READ)
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:

@@ -1,23 +1,48 @@
 """Whole lists of any kind of entity."""
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
-from domain.entities import Entity
-from domain.lists.filters import Filter
-from domain.lists.pages import MAX_LIMIT, Page, Sort
-from domain.stores import Hidden, ReadStore
+from domain.errors import Contended
+from domain.lists.pages import MAX_LIMIT, Page
+from domain.work import ReadingUnit
+from services.operations import ATTEMPTS, ForRequest
 
-E = TypeVar("E", bound=Entity)
+T = TypeVar("T")
+K = TypeVar("K")
 
 
-async def pages_of(
-    store: ReadStore[E], *, filter: Filter | None, sort: Sort, hidden: Hidden, only: Collection[str] | None = None
-) -> AsyncGenerator[Page[E]]:
-    """The whole list in pages, of which there is at least one. In a snapshot all pages show the same state."""
-    after, more = None, True
+async def in_pages(
+    service: ForRequest, read: Callable[[ReadingUnit, K | None, int], Awaitable[Page[T]]], key_of: Callable[[T], K]
+) -> AsyncGenerator[Page[T]]:
+    """A whole list in pages, of which there is at least one. `read` gets the key of the last item before its page,
+    and the most items that it may have.
+
+    All pages show the same state. But if the server that they come from is lost after the first page, the rest comes
+    from another one and shows a later state. Then too, an entity whose place in the list does not change is there once.
+
+    Raises `Contended` if no server goes on, or only one that has less than the first page has shown. Raises `Busy`
+    while there are too many snapshots.
+    """
+    after: K | None = None
+    more, seq, failures = True, 0, 0
     while more:
-        page = await store.page(filter=filter, sort=sort, hidden=hidden, after=after, limit=MAX_LIMIT, only=only)
-        yield page
-        more = page.more
-        after = sort.position(page.items[-1]) if more else None
+        try:
+            async with service.units.snapshot(service.context) as work:
+                while more:
+                    page = await read(work, after, MAX_LIMIT)
+                    require_no_less(page, seq)
+                    yield page
+                    seq, more = page.seq or seq, page.more
+                    after = key_of(page.items[-1]) if more else after
+        except Contended:
+            failures += 1
+            if after is None or failures == ATTEMPTS:
+                raise
+            await service.units.pause(failures)
+
+
+def require_no_less(page: Page[T], seq: int) -> None:
+    """A server that took the place of a lost one may lack its last changes."""
+    if (page.seq or seq) < seq:
+        raise Contended("This server lacks changes that were shown before.")

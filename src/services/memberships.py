@@ -10,13 +10,13 @@ from domain.idempotency import Committed
 from domain.journal import differ
 from domain.keys import Scope
 from domain.lists.filters import Filter, equal, every
-from domain.lists.pages import MAX_LIMIT, Page, Position, Sort
+from domain.lists.pages import Page, Position, Sort
 from domain.memberships import BY_USER, FIELDS, MembersChanged, Membership, NewMembership
 from domain.nestings import Member
 from domain.stores import Hidden
 from domain.values import JsonObject
-from domain.work import RequestContext, UnitsOfWork
-from services.lists import pages_of
+from domain.work import ReadingUnit, RequestContext, UnitsOfWork
+from services.lists import in_pages
 from services.operations import contended, operation, streaming
 
 BOTH: Final = "Cannot be added and removed at once."
@@ -59,7 +59,7 @@ class MembershipService:
             )
 
     @streaming(Scope.GROUPS_READ)
-    async def export(
+    def export(
         self,
         group_id: int,
         *,
@@ -67,12 +67,16 @@ class MembershipService:
         sort: Sort = BY_USER,
         only: Collection[str] | None = None,
     ) -> AsyncGenerator[Page[Membership]]:
-        """All members as they were at one moment, in pages, of which there is at least one."""
-        async with self.units.snapshot(self.context) as work:
+        """All members as they were at one moment (see `in_pages`), in pages, of which there is at least one."""
+
+        async def read(work: ReadingUnit, after: Position | None, limit: int) -> Page[Membership]:
             await work.groups.get(group_id)
             its = of_group(group_id, filter)
-            async for page in pages_of(work.memberships, filter=its, sort=sort, hidden=Hidden.NO, only=only):
-                yield page
+            return await work.memberships.page(
+                filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit, only=only
+            )
+
+        return in_pages(self, read, sort.position)
 
     @operation(Scope.GROUPS_READ)
     async def count(self, group_id: int, filter: Filter | None = None, *, most: int | None = None) -> int:
@@ -89,16 +93,17 @@ class MembershipService:
             return Page.of(await work.nestings.members(group_id, after=after, limit=limit + 1), limit, seq)
 
     @streaming(Scope.GROUPS_READ)
-    async def export_nested(self, group_id: int) -> AsyncGenerator[Page[Member]]:
-        """The same for all members, as they were at one moment, in pages, of which there is at least one."""
-        async with self.units.snapshot(self.context) as work:
+    def export_nested(self, group_id: int) -> AsyncGenerator[Page[Member]]:
+        """The same for all members, as they were at one moment (see `in_pages`), in pages, of which there is at least
+        one."""
+
+        async def read(work: ReadingUnit, after: int | None, limit: int) -> Page[Member]:
             await work.groups.get(group_id)
-            seq, after, more = await work.changes.last(), 0, True
-            while more:
-                page = Page.of(await work.nestings.members(group_id, after=after, limit=MAX_LIMIT + 1), MAX_LIMIT, seq)
-                yield page
-                more = page.more
-                after = page.items[-1].user_id if more else 0
+            seq = await work.changes.last()
+            found = await work.nestings.members(group_id, after=after or 0, limit=limit + 1)
+            return Page.of(found, limit, seq)
+
+        return in_pages(self, read, lambda member: member.user_id)
 
     @operation(Scope.GROUPS_WRITE)
     async def put(self, group_id: int, user_id: int, given: JsonObject | None = None) -> Committed[Membership]:

@@ -14,8 +14,8 @@ from domain.stores import Hidden, Identifier, Who
 from domain.users import NewUser, ReadUsers, Status, User, Users
 from domain.values import JsonObject
 from domain.versions import NOT_THERE, Expected, require_version
-from domain.work import RequestContext, UnitsOfWork
-from services.lists import pages_of
+from domain.work import ReadingUnit, RequestContext, UnitsOfWork
+from services.lists import in_pages
 from services.operations import Service, operation, retry, streaming
 
 
@@ -93,7 +93,7 @@ class UserService(WritesUsers):
             )
 
     @streaming(Scope.USERS_READ)
-    async def export(
+    def export(
         self,
         *,
         filter: Filter | None = None,
@@ -101,10 +101,12 @@ class UserService(WritesUsers):
         hidden: Hidden = Hidden.NO,
         only: Collection[str] | None = None,
     ) -> AsyncGenerator[Page[User]]:
-        """The whole list as it was at one moment, in pages, of which there is at least one."""
-        async with self.units.snapshot(self.context) as work:
-            async for page in pages_of(work.users, filter=filter, sort=sort, hidden=hidden, only=only):
-                yield page
+        """The whole list as it was at one moment (see `in_pages`), in pages, of which there is at least one."""
+
+        async def read(work: ReadingUnit, after: Position | None, limit: int) -> Page[User]:
+            return await work.users.page(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit, only=only)
+
+        return in_pages(self, read, sort.position)
 
     @operation(Scope.USERS_READ)
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:

@@ -12,6 +12,7 @@ from tests.replicas.conftest import IS_REPLICA, Pair, opened, reader, reads_from
 
 from domain.errors import Contended, Malformed, NotFound
 from domain.findings import Level
+from domain.lists.pages import MAX_LIMIT
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
@@ -190,6 +191,37 @@ async def test_a_stream_that_a_replica_does_not_begin_comes_from_the_primary(
     context = reader()
     pages = [page async for page in UserService(units, context).export()]
     assert [user.name for page in pages for user in page.items] == ["Alice"]
+    assert context.min_seq is None
+
+
+@pytest.fixture
+async def people(pair: Pair, units: SqlUnitsOfWork) -> list[str]:
+    """More than two pages of users, which the replica has."""
+    names = [f"user {number}" for number in range(2 * MAX_LIMIT + 1)]
+    async with units.writing(WRITER) as work:
+        await work.users.add_many([NewUser(name=name) for name in names])
+        await work.commit(None)
+    await pair.caught_up()
+    return names
+
+
+async def test_a_stream_whose_replica_dies_goes_on_from_the_primary(
+    pair: Pair, units: SqlUnitsOfWork, people: list[str]
+) -> None:
+    last = await pair.on_primary("SELECT max(seq) FROM changes")
+    context = reader(last)
+    await until(lambda: reads_from_replica(units, reader(last)))
+    stream = UserService(units, context).export()
+    pages = [await anext(stream)]
+    assert context.min_seq == last  # so it came from the replica
+    pair.replica.kill()
+    try:
+        later = await create(units, "later")
+        pages += [page async for page in stream]
+    finally:
+        pair.replica.start()
+    assert [user.name for page in pages for user in page.items] == [*people, "later"]
+    assert (pages[0].seq, pages[-1].seq) == (last, later)
     assert context.min_seq is None
 
 

@@ -41,6 +41,7 @@ from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
 from services.exports import PersonPart
 from services.keys import KeyService
+from services.lists import in_pages
 from services.operations import ATTEMPTS, SCOPES, Service, operation, scopes_of
 from services.users import any_text
 
@@ -405,7 +406,7 @@ def begins(node: ast.AST) -> bool:
 def test_services_and_their_methods_are_found() -> None:
     assert {"UserService", "KeyService", "ChangeService", "Authenticator"} <= CLASSES.keys()
     assert {"UserService.create", "UserService.export", "KeyService.seed"} <= OPERATIONS.keys()
-    assert {"UserService._put", "UserService.export", "Authenticator._note_use"} <= openers()
+    assert {"UserService._put", "ExportService.person", "Authenticator._note_use"} <= openers()
     assert "UserService.put" not in openers()
 
 
@@ -429,7 +430,7 @@ async def test_every_unit_of_work_is_begun_by_a_call_from_here() -> None:
         units.openers.clear()
         await call(made(class_of(method), units, RequestContext(actor="tester", request_id="r2")))
         begun |= units.openers
-    assert begun == openers()
+    assert begun == openers() | {in_pages.__name__}  # which reads the lists of several services
 
 
 @pytest.mark.parametrize(
@@ -455,7 +456,7 @@ async def test_a_caller_with_no_more_than_its_scopes_is_served(method: str) -> N
     assert served == await outcome(class_of(method), CALLS[method], await directory_for(method))
 
 
-STREAMED: Final = {name for name, each in OPERATIONS.items() if inspect.isasyncgenfunction(inspect.unwrap(each))}
+STREAMED: Final = {name for name, each in OPERATIONS.items() if not inspect.iscoroutinefunction(inspect.unwrap(each))}
 """Methods that do not run a contended unit again: some pieces may have been sent already."""
 
 RUN_AGAIN: Final = sorted(CALLS.keys() - STREAMED)

@@ -1,0 +1,67 @@
+"""Whole lists, when the server is lost from which they are read."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from domain.errors import Contended
+from domain.lists.pages import Page
+from domain.work import ReadingUnit, RequestContext
+from repositories.fake import MemoryUnitsOfWork
+from repositories.stores import MemoryReadStores
+from services.lists import in_pages
+from services.operations import ATTEMPTS, Service
+
+SEQ = 7
+ITEMS = 5
+
+
+class Servers(MemoryUnitsOfWork):
+    """Each snapshot is of another server. Each has a number of pages before it is lost, and the last change it has."""
+
+    def __init__(self, *servers: tuple[int, int]) -> None:
+        super().__init__()
+        self.servers = iter(servers)
+
+    @asynccontextmanager
+    async def snapshot(self, context: RequestContext) -> AsyncIterator[MemoryReadStores]:
+        self.pages, self.seq = next(self.servers)
+        async with super().snapshot(context) as work:
+            yield work
+
+    async def read(self, _: ReadingUnit, after: int | None, limit: int) -> Page[int]:
+        if not self.pages:
+            raise Contended("The connection was lost.")
+        self.pages -= 1
+        first = after or 0
+        return Page([first + 1], more=first + 1 < ITEMS, seq=self.seq)
+
+    async def all(self) -> list[Page[int]]:
+        service = Service(self, RequestContext(actor="reader", request_id="r1"))
+        return [page async for page in in_pages(service, self.read, lambda item: item)]
+
+
+async def test_a_list_goes_on_where_it_was_cut() -> None:
+    pages = await Servers((2, SEQ), (0, SEQ), (1, SEQ + 1), (9, SEQ + 2)).all()
+    assert [item for page in pages for item in page] == [*range(1, ITEMS + 1)]
+    assert [page.seq for page in pages] == [SEQ, SEQ, SEQ + 1, SEQ + 2, SEQ + 2]
+
+
+async def test_a_list_that_did_not_begin_is_not_read_elsewhere() -> None:
+    servers = Servers((0, SEQ), (9, SEQ))
+    with pytest.raises(Contended):
+        await servers.all()
+    assert next(servers.servers) == (9, SEQ)
+
+
+async def test_a_list_does_not_go_on_in_a_state_that_lacks_what_was_shown() -> None:
+    with pytest.raises(Contended, match="lacks"):
+        await Servers((2, SEQ), *[(9, SEQ - 1)] * ATTEMPTS).all()
+
+
+async def test_a_list_ends_when_no_server_goes_on() -> None:
+    servers = Servers((2, SEQ), *[(0, SEQ)] * (ATTEMPTS - 1), (9, SEQ))
+    with pytest.raises(Contended):
+        await servers.all()
+    assert next(servers.servers) == (9, SEQ)
