@@ -245,6 +245,8 @@ class PostgresDatabase:
             raise NotReady(f"{self.name} cannot be reached: {first_line(error)}.") from error
         except sa.exc.DBAPIError as error:
             raise NotReady(f"{self.name} refused: {first_line(error.orig)}.") from error
+        except asyncpg.InterfaceError as error:  # a parameter of the URL that the driver does not take
+            raise NotReady(f"{self.name} refused: {first_line(error)}.") from error
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
