@@ -11,6 +11,7 @@ from domain.lists.fields import Field, field_of
 from domain.lists.filters import Filter, matches
 from domain.lists.pages import BY_ID, Keys, Page, Position, Sort
 from domain.stores import Hidden
+from domain.values import copied
 from repositories.memory.relations import MemoryRelations
 from repositories.memory.units import MemoryReading, MemoryWriting, Tables
 from repositories.tables.writes import write
@@ -262,13 +263,6 @@ def own(value: T) -> T:
 @cache
 def names_in(kind: Any) -> tuple[str, ...]:
     return tuple(each.name for each in fields(kind))
-
-
-def copied(json: Any) -> Any:
-    """A copy of a JSON value. Takes a tenth of the time of `deepcopy`, which must expect anything."""
-    if type(json) is dict:
-        return {name: copied(member) for name, member in json.items()}
-    return [copied(item) for item in json] if type(json) is list else json
 
 
 def in_order_of(sort: Sort) -> Callable[[tuple[Keys, object]], Any]:
