@@ -28,7 +28,7 @@ class Plan:
     """What a seed decides about its run before anything is drawn: the seeds take turns.
 
     Most runs are short, because they find most faults in the least time. Other faults need many steps, or deliveries.
-    So one of 16 runs is long, one of 64 has a webhook, and one of 4 has a reader of the feed, which takes a third of
+    So one of 32 runs is long, one of 64 has a webhook, and one of 8 has a reader of the feed, which takes a third of
     its time.
     """
 
@@ -42,8 +42,8 @@ class Plan:
     def of(cls, seed: int) -> "Plan":
         rest, rate = divmod(seed, len(FAULT_RATES))
         rest, about_groups = divmod(rest, 2)
-        rest, follower = divmod(rest, 4)
-        return cls(FAULT_RATES[rate], about_groups == 1, follower == 1, rest % 16 == 1, rest % 64 == 0)
+        rest, follower = divmod(rest, 8)
+        return cls(FAULT_RATES[rate], about_groups == 1, follower == 1, rest % 32 == 1, rest % 64 == 0)
 
     @property
     def clients(self) -> int:

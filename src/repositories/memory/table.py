@@ -256,7 +256,8 @@ def own(value: T) -> T:
     kind: Any = type(value)
     copy = object.__new__(kind)
     for name in names_in(kind):
-        object.__setattr__(copy, name, copied(getattr(value, name)))
+        part = getattr(value, name)
+        object.__setattr__(copy, name, copied(part) if isinstance(part, dict | list) else part)
     return cast("T", copy)
 
 
