@@ -41,6 +41,7 @@ class ExportService:
 
         The first part has no changes. Raises `NotFound` if there was never such a user, or if it was erased.
         """
+        self.context.min_seq = None  # a replica may be lost on the way, and no other server has the same moment
         async with self.units.snapshot(self.context) as work:
             user = await work.users.get(id, hidden=True)
             memberships = await memberships_of(work.memberships, id)

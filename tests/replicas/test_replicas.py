@@ -20,6 +20,7 @@ from repositories.engines.meter import NoMeter
 from repositories.engines.postgres.replicas import ANSWER_WITHIN_S, LOOK_EVERY_S, Heads, PostgresReplicas
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.changes import ChangeService
+from services.exports import ExportService
 from services.users import UserService
 
 pytestmark = pytest.mark.heavy
@@ -222,6 +223,23 @@ async def test_a_stream_whose_replica_dies_goes_on_from_the_primary(
         pair.replica.start()
     assert [user.name for page in pages for user in page.items] == [*people, "later"]
     assert (pages[0].seq, pages[-1].seq) == (last, later)
+    assert context.min_seq is None
+
+
+async def test_the_export_of_a_person_comes_from_the_primary(pair: Pair, units: SqlUnitsOfWork) -> None:
+    """It shows one moment, so it could not go on from another server."""
+    seq = await create(units, "Alice")
+    await pair.caught_up()
+    await until(lambda: reads_from_replica(units, reader(seq)))
+    context = reader(seq)
+    stream = ExportService(units, context).person(1)
+    parts = [await anext(stream)]
+    pair.replica.kill()
+    try:
+        parts += [part async for part in stream]
+    finally:
+        pair.replica.start()
+    assert [change.seq for part in parts for change in part.changes] == [seq]
     assert context.min_seq is None
 
 
