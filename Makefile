@@ -38,10 +38,10 @@ $(RUNTIME): pyproject.toml requirements.lock
 run: $(RUNTIME) ## Serve the directory on http://127.0.0.1:8000 from roster.db
 	$(BIN)/roster serve
 
-test: $(STAMP) ## Run the tests, on memory, SQLite and PostgreSQL, but for the heavy ones
+test: $(STAMP) ## Run the tests that need one process, on memory, SQLite and PostgreSQL
 	$(BIN)/pytest -n auto -m "not heavy"
 
-proofs: $(STAMP) ## Run the heavy tests: kills, replicas, the audit of the console, the API on both databases, the docs
+proofs: $(STAMP) ## Run the heavy tests: servers, kills, replicas, the console in a browser, the whole API, the docs
 	ROSTER_TEST_EXAMPLES=4 $(BIN)/pytest -n auto -m "heavy or generated"
 
 check: $(STAMP) ## Check formatting, types, layers, and that openapi.json is current

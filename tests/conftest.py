@@ -36,8 +36,16 @@ async def started(url: str) -> AsyncIterator[Database]:
 LONGEST: Final = ("docs/test_adding_an_entity", "simulation/", "api/web/test_schema", "browser/", "e2e/")
 
 
+HEAVY: Final = ("tests/browser/", "tests/e2e/", "tests/replicas/")
+"""Tests here drive a browser, or start servers as processes of their own, which they stop, kill or freeze."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that no process is left alone with one of them at the end."""
+    for item in items:
+        if item.nodeid.startswith(HEAVY):
+            item.add_marker("heavy")
 
     def place(item: pytest.Item) -> int:
         return next((n for n, part in enumerate(LONGEST) if f"tests/{part}" in item.nodeid), len(LONGEST))

@@ -51,7 +51,6 @@ async def pages(site: Site) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.heavy  # axe-core reads every page, light and dark
 async def test_no_page_shuts_anybody_out_on_any_screen_whatever_people_are_called(
     pages: list[str], visit: Visit
 ) -> None:
@@ -61,7 +60,6 @@ async def test_no_page_shuts_anybody_out_on_any_screen_whatever_people_are_calle
     assert {path: wrong for path, wrong in found.items() if wrong} == {}
 
 
-@pytest.mark.heavy  # axe-core reads every page, light and dark
 async def test_pages_on_the_way_shut_nobody_out_either(site: Site, visit: Visit) -> None:
     """Those that no address shows: a question before many are changed, an import as it goes on, a link to sign in."""
     await site.user(HOSTILE[0])
@@ -151,7 +149,6 @@ async def tab_to(page: Page, text: str, id: str = "") -> None:
     pytest.fail(f"The key Tab does not lead to {text or id}.")
 
 
-@pytest.mark.heavy  # axe-core reads every page, light and dark
 async def test_the_page_that_refuses_too_many_at_once_shuts_nobody_out(
     site: Site, visit: Visit, tmp_path: Path
 ) -> None:

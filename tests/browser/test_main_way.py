@@ -15,9 +15,7 @@ async def site(database_url: str, tmp_path: Path, environment: Mapping[str, str]
         yield site
 
 
-@pytest.mark.parametrize(
-    "database_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.heavy)], indirect=True
-)  # two windows of a browser
+@pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)  # two windows of a browser
 async def test_a_mess_is_found_mended_and_taken_back(site: Site, visit: Visit) -> None:
     person, group = await site.user("Margaret Hamilton", email="wrong@x.org"), await site.group("Apollo")
     crowd = [{"op": "create", "body": {"name": f"Somebody {number}"}} for number in range(60)]

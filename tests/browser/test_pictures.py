@@ -22,9 +22,6 @@ from domain.nestings import NewNesting
 from domain.users import NewUser, Status
 from domain.work import RequestContext
 
-pytestmark = pytest.mark.heavy
-"""A month of a directory is made up, and photographed."""
-
 PICTURES: Final = Path(__file__).parents[2] / "docs/pictures"
 MOST_BYTES: Final = 200 * 1024
 DAYS: Final = 30

@@ -4,14 +4,11 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pytest
 from httpx2 import AsyncClient
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = pytest.mark.heavy
-"""5,000 people move twice, and each copy is killed on its way."""
 
 PEOPLE: Final = 5_000
 DYING: Final = str(Path(__file__).with_name("dying_copy.py"))

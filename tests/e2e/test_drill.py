@@ -5,15 +5,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from httpx2 import AsyncClient
 from tests.clusters import postgres_binaries
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
-
-pytestmark = pytest.mark.heavy
-"""A database is dumped, dropped and restored by the programs of PostgreSQL."""
 
 
 async def do(run: "Run", url: str, *arguments: str, code: int = 0) -> str:

@@ -16,8 +16,6 @@ from tests.e2e.history import History, Operation, Outcome, violations
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = pytest.mark.heavy
-"""Servers are killed and started again."""
 
 CLIENTS: Final = 8
 USERS: Final = 2

@@ -11,8 +11,6 @@ from httpx2 import AsyncClient
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = pytest.mark.heavy
-"""Imports of 10,000 rows are killed with their servers."""
 
 ROWS = 10_000
 CONTENT = b"".join(b'{"name":"User %d"}\n' % number for number in range(ROWS))

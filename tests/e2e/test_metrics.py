@@ -89,7 +89,6 @@ async def workers(roster: "Roster") -> Workers:
     return Workers(roster, await roster.url())
 
 
-@pytest.mark.heavy  # three processes that each load Roster anew, of which one is killed
 async def test_whichever_worker_is_asked_tells_of_all_requests(workers: Workers, roster: "Roster") -> None:
     first, second = await workers.are_both_there()
 
@@ -110,7 +109,6 @@ async def test_whichever_worker_is_asked_tells_of_all_requests(workers: Workers,
     assert workers.folders == []
 
 
-@pytest.mark.heavy  # three processes that each load Roster anew, of which one is killed
 async def test_what_a_dead_worker_had_answered_stays_and_what_it_had_in_flight_does_not(
     workers: Workers, roster: "Roster"
 ) -> None:

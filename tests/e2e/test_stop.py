@@ -9,7 +9,6 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from httpx2 import AsyncClient
 
 from domain.keys import FIRST_ID, write_secret
@@ -152,7 +151,6 @@ async def test_a_stopped_server_leaves_its_file_unlocked_and_whole(
     assert not (tmp_path / "roster.db-wal").exists()
 
 
-@pytest.mark.heavy  # three processes that each load Roster anew
 async def test_workers_on_postgres_serve_and_stop(serve: "Run", http: AsyncClient, postgres_url: str) -> None:
     roster = await serve(postgres_url, "--workers", "2", pool_size=3)
     url = await roster.url()
@@ -193,7 +191,6 @@ async def test_the_life_of_a_server_is_in_its_log(serve: "Run", http: AsyncClien
     assert wrong not in "".join(roster.said)
 
 
-@pytest.mark.heavy  # three processes that each load Roster anew
 async def test_a_worker_that_dies_is_told_of_and_replaced(serve: "Run", http: AsyncClient, postgres_url: str) -> None:
     roster = await serve(postgres_url, "--workers", "2")
     url = await roster.url()

@@ -7,14 +7,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from httpx2 import AsyncClient, TransportError
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = pytest.mark.heavy
-"""Servers are killed and started again."""
 
 HASTY = str(Path(__file__).with_name("hasty_server.py"))
 CLIENTS = 8

@@ -12,15 +12,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
 from httpx2 import AsyncClient, TransportError
 from tests.api.delivery.conftest import Receiver, receiving
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = pytest.mark.heavy
-"""Servers are killed and started again."""
 
 KILLS: Final = int(os.environ.get("ROSTER_TEST_KILLS", "2"))
 SERVER: Final = (str(Path(__file__).with_name("quick_lease_server.py")),)

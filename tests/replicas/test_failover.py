@@ -27,9 +27,6 @@ from domain.work import RequestContext
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
-pytestmark = pytest.mark.heavy
-"""A second PostgreSQL server is made, which follows the first, and is frozen, killed or promoted."""
-
 log = logging.getLogger("failover")
 
 KILLS: Final = int(os.environ.get("ROSTER_TEST_FAILOVERS", "2"))

@@ -11,9 +11,6 @@ from tests.replicas.conftest import Pair, until
 from api.container import Container
 from api.settings import Settings
 
-pytestmark = pytest.mark.heavy
-"""A second PostgreSQL server is made, which follows the first, and is frozen, killed or promoted."""
-
 
 @pytest.fixture
 async def client(pair: Pair) -> AsyncIterator[AsyncClient]:

@@ -23,9 +23,6 @@ from services.changes import ChangeService
 from services.exports import ExportService
 from services.users import UserService
 
-pytestmark = pytest.mark.heavy
-"""A second PostgreSQL server is made, which follows the first, and is frozen, killed or promoted."""
-
 WRITER = RequestContext(actor="writer", request_id="r1")
 
 

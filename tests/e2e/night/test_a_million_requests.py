@@ -15,7 +15,7 @@ from tests.e2e.night.load import Load, create, get, send
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("at_night")]
+pytestmark = pytest.mark.usefixtures("at_night")
 
 REQUESTS: Final = int(os.environ.get("ROSTER_TEST_REQUESTS", "1000000"))
 FIRST: Final = 10_000

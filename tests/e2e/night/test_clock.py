@@ -28,7 +28,7 @@ from domain.keys import FIRST_ID, write_secret
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("at_night")]
+pytestmark = pytest.mark.usefixtures("at_night")
 
 HOUR: Final = 3600
 DAY: Final = 24 * HOUR

@@ -16,7 +16,7 @@ from tests.e2e.night.load import LOST, Answer, Load, mixed
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("at_night")]
+pytestmark = pytest.mark.usefixtures("at_night")
 
 POOL: Final = 5
 AWAY_S: Final = 10

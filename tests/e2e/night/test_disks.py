@@ -22,7 +22,7 @@ from tests.e2e.night.load import Load, get, mixed, send
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("at_night")]
+pytestmark = pytest.mark.usefixtures("at_night")
 
 SHUTDOWN: Final = 0x8004587D
 """EXT4_IOC_SHUTDOWN: from then on the file system answers every write, and most reads, with an error."""

@@ -15,7 +15,7 @@ from tests.e2e.night.load import Load, create, get, quantile, send
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("at_night")]
+pytestmark = pytest.mark.usefixtures("at_night")
 
 SECONDS: Final = 5
 CLIENTS: Final = 500

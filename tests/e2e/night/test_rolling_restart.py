@@ -19,8 +19,6 @@ from repositories.engines.revisions import head
 if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
-pytestmark = pytest.mark.heavy
-"""Servers and workers take over from one another under load."""
 
 RESTARTS: Final = 20
 BETWEEN: Final = 400
