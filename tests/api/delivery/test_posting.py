@@ -16,6 +16,9 @@ from api import extras
 from api.delivery import posting
 from api.delivery.posting import NO_PROCESS, NOT_INSTALLED, Posting
 
+pytestmark = pytest.mark.heavy
+"""Each test starts a sending process, which most of them kill or freeze."""
+
 BOUND_S: Final = 60
 
 
