@@ -23,7 +23,7 @@ log = structlog.get_logger("roster")
 
 KEEP_ALIVE_S: Final = 5
 BACKLOG: Final = 2048
-ACCEPTED_IN_A_TURN: Final = 16
+ACCEPTED_IN_A_TURN: Final = 64
 
 
 async def require_key_unless_local(container: Container) -> None:
