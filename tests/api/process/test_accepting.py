@@ -22,7 +22,7 @@ async def turns_to_accept(listeners: Sequence[socket.socket]) -> int:
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             accepted.append(transport)
 
-    servers = [await loop.create_server(Counting, sock=listener) for listener in listeners]
+    servers = [await loop.create_server(Counting, sock=listener, backlog=CLIENTS) for listener in listeners]
     with ExitStack() as clients:
         for _ in range(CLIENTS):
             clients.enter_context(socket.create_connection(listeners[0].getsockname()))
