@@ -17,7 +17,8 @@ from tests.contracts.sample import SampleUnits
 
 from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.postgres.database import PostgresDatabase
-from repositories.engines.sqlite.database import DURABLE, SqliteDatabase
+from repositories.engines.sqlite.connection import DURABLE
+from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.upgrades import SchemaFile
 from repositories.fake import MemoryUnitsOfWork
 from repositories.work.units_of_work import SqlUnitsOfWork

@@ -22,7 +22,8 @@ from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines import revisions
 from repositories.engines.sqlite import files
-from repositories.engines.sqlite.database import DURABLE, SqliteDatabase
+from repositories.engines.sqlite.connection import DURABLE
+from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.upgrades import SchemaFile
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.changes import ChangeService

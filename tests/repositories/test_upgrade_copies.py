@@ -15,7 +15,7 @@ from domain.errors import NotReady
 from repositories.engines import revisions
 from repositories.engines.database import database_at
 from repositories.engines.sqlite import files
-from repositories.engines.sqlite.database import DURABLE
+from repositories.engines.sqlite.connection import DURABLE
 from repositories.engines.sqlite.upgrades import SchemaFile
 
 

@@ -1,7 +1,7 @@
 """Which old changes are removed, and which are kept for a webhook."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -15,34 +15,22 @@ from services.retention import GRACE, Retention
 from services.users import UserService
 from services.webhooks import WebhookService
 
+if TYPE_CHECKING:
+    from tests.conftest import MovedTime
+
 DAY: Final = timedelta(days=1)
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Days:
-    """A clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Days:
-    return Days()
+def units(time: "MovedTime") -> MemoryUnitsOfWork:
+    return MemoryUnitsOfWork(time.clock)
 
 
-@pytest.fixture
-def units(clock: Days) -> MemoryUnitsOfWork:
-    return MemoryUnitsOfWork(clock)
-
-
-async def a_change_a_day(users: UserService, clock: Days, days: int) -> None:
-    """Changes 1, 2, 3, … of day 0, 1, 2, …; the clock stands at the day of the last one."""
+async def a_change_a_day(users: UserService, time: "MovedTime", days: int) -> None:
+    """Changes 1, 2, 3, … of day 0, 1, 2, …; the time stands at the day of the last one."""
     for day in range(days):
-        clock.now = START + day * DAY
+        time.now = START + day * DAY
         await users.create(NewUser(name=f"User {day}"))
 
 
@@ -51,53 +39,57 @@ async def kept(changes: ChangeService, *, since: int) -> list[int]:
 
 
 async def test_changes_older_than_the_time_are_removed_and_counted(
-    units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, clock: Days
+    units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, time: "MovedTime"
 ) -> None:
-    await a_change_a_day(users, clock, 6)
+    await a_change_a_day(users, time, 6)
     assert await Retention(units).trim(3 * DAY) == 2
     assert await kept(changes, since=2) == [3, 4, 5, 6]
     assert await Retention(units).trim(3 * DAY) == 0
 
 
 async def test_the_last_change_is_kept_however_old_it_is(
-    units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, clock: Days
+    units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, time: "MovedTime"
 ) -> None:
-    await a_change_a_day(users, clock, 3)
-    clock.now += 3 * GRACE
+    await a_change_a_day(users, time, 3)
+    time.now += 3 * GRACE
     assert await Retention(units).trim(DAY) == 2
     assert await kept(changes, since=2) == [3]
 
 
 async def test_what_a_webhook_has_not_delivered_is_kept_for_a_while_longer(
-    units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, clock: Days, context: RequestContext
+    units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, time: "MovedTime", context: RequestContext
 ) -> None:
-    await a_change_a_day(users, clock, 6)
+    await a_change_a_day(users, time, 6)
     await WebhookService(units, bytes, False, context).create(NewWebhook(url="https://example.org/"), since=3)
-    clock.now += GRACE - DAY
+    time.now += GRACE - DAY
     assert await Retention(units).trim(DAY) == 3
     assert await kept(changes, since=3) == [4, 5, 6, 7]
 
-    clock.now = START + 4 * DAY + DAY + GRACE
+    time.now = START + 4 * DAY + DAY + GRACE
     assert await Retention(units).trim(DAY) == 1
     assert await kept(changes, since=4) == [5, 6, 7]
 
 
 async def test_a_webhook_that_has_everything_keeps_nothing(
-    units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, clock: Days, context: RequestContext
+    units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, time: "MovedTime", context: RequestContext
 ) -> None:
-    await a_change_a_day(users, clock, 3)
+    await a_change_a_day(users, time, 3)
     await WebhookService(units, bytes, False, context).create(NewWebhook(url="https://example.org/"))
-    clock.now += 2 * DAY
+    time.now += 2 * DAY
     assert await Retention(units).trim(DAY) == 3
     assert await kept(changes, since=3) == [4]
 
 
 async def test_one_transaction_removes_no_more_than_its_bound(
-    units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, clock: Days, monkeypatch: pytest.MonkeyPatch
+    units: MemoryUnitsOfWork,
+    users: UserService,
+    changes: ChangeService,
+    time: "MovedTime",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(retention, "AT_ONCE", 4)
-    await a_change_a_day(users, clock, 10)
-    clock.now = START + 2 * DAY + timedelta(hours=1) + DAY + GRACE
+    await a_change_a_day(users, time, 10)
+    time.now = START + 2 * DAY + timedelta(hours=1) + DAY + GRACE
     assert await Retention(units).trim(DAY) == 4
     assert await Retention(units).trim(DAY) == 4
     assert await Retention(units).trim(DAY) == 1

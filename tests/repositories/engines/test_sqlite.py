@@ -33,8 +33,8 @@ from domain.limits import LIMITS, Limits
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.database import database_at
-from repositories.engines.sqlite.connection import Connection, open_file
-from repositories.engines.sqlite.database import DURABLE, SqliteDatabase
+from repositories.engines.sqlite.connection import DURABLE, Connection, open_file
+from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.errors import refusal_of
 from repositories.engines.sqlite.examination import warning_about
 from repositories.work.units_of_work import SqlUnitsOfWork

@@ -1,8 +1,8 @@
 """PostgreSQL through asyncpg, with three pools: for writing, for reading in autocommit, and for snapshots."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter, Pool
 from repositories.engines.postgres.commits import GroupCommits
 from repositories.engines.postgres.copies import copied, copied_into
-from repositories.engines.postgres.errors import DRIVER_ERRORS, first_line
+from repositories.engines.postgres.errors import asking, reaching
 from repositories.engines.postgres.examination import examine
 from repositories.engines.postgres.executors import ConnectionExecutor, PooledExecutor, PostgresTransaction, snapshot_on
 from repositories.engines.postgres.pools import Connections
@@ -132,7 +132,7 @@ class PostgresDatabase:
         """Open the pools. Raises `NotReady` if the schema is old: on PostgreSQL, upgrading is a separate step."""
         if self._reading is not None:
             return
-        with self._reached():
+        with reaching(self.name):
             reading = await self._pool("read", READ_ONLY, min_size=1, max_size=self._pool_size)
             try:
                 async with reading.one() as connection:
@@ -211,7 +211,7 @@ class PostgresDatabase:
             return await connection.run_sync(begin_epoch, now, beyond)
 
     async def status(self) -> SchemaStatus:
-        with self._reached():
+        with reaching(self.name):
             connection = await self._server.connect()
         try:
             return await self._status_on(connection)
@@ -220,7 +220,7 @@ class PostgresDatabase:
 
     async def _status_on(self, connection: "PoolConnection | asyncpg.Connection[asyncpg.Record]") -> SchemaStatus:
         """Not through SQLAlchemy's engine, which would take a quarter of the time of a start."""
-        with self._understood():
+        with asking(self.name):
             columns = revisions.by_table(map(tuple, await connection.fetch(revisions.COLUMNS["postgresql"])))
             query = revisions.revision_query(columns)
             status = revisions.status_in(map(tuple, await connection.fetch(query) if query else ()))
@@ -233,27 +233,9 @@ class PostgresDatabase:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
         """A transaction on a connection of SQLAlchemy, which Alembic needs."""
-        with self._reached():
+        with reaching(self.name):
             async with self.engine.begin() as connection:
                 yield connection
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, asyncpg.PostgresError) as error:
-            raise NotReady(f"{self.name} cannot be reached: {first_line(error)}.") from error
-        except sa.exc.DBAPIError as error:
-            raise NotReady(f"{self.name} refused: {first_line(error.orig)}.") from error
-        except asyncpg.InterfaceError as error:  # a parameter of the URL that the driver does not take
-            raise NotReady(f"{self.name} refused: {first_line(error)}.") from error
-
-    @contextmanager
-    def _understood(self) -> Iterator[None]:
-        try:
-            yield
-        except DRIVER_ERRORS as error:
-            raise NotReady(f"{self.name} refused: {first_line(error)}.") from error
 
     async def claim(self, executor: Executor, name: str) -> bool:
         ((held,),) = await executor.fetch(CLAIM, {"name": name})

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
+import sqlalchemy as sa
 
 from domain.errors import (
     BrokenReference,
@@ -14,6 +15,7 @@ from domain.errors import (
     Contended,
     Damaged,
     NoSpace,
+    NotReady,
     Refusal,
     Uncertain,
     Unreachable,
@@ -102,6 +104,28 @@ def translating_errors(refusal: Callable[[Exception], Refusal | None] = refusal_
         yield
     except DRIVER_ERRORS as error:
         raise (refusal(error) or error) from error
+
+
+@contextmanager
+def reaching(database: str) -> Iterator[None]:
+    """Translates errors of connecting, at a start or in a command, into `NotReady`."""
+    try:
+        yield
+    except (OSError, asyncpg.PostgresError) as error:
+        raise NotReady(f"{database} cannot be reached: {first_line(error)}.") from error
+    except sa.exc.DBAPIError as error:
+        raise NotReady(f"{database} refused: {first_line(error.orig)}.") from error
+    except asyncpg.InterfaceError as error:  # a parameter of the URL that the driver does not take
+        raise NotReady(f"{database} refused: {first_line(error)}.") from error
+
+
+@contextmanager
+def asking(database: str) -> Iterator[None]:
+    """Translates errors of a statement, at a start or in a command, into `NotReady`."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise NotReady(f"{database} refused: {first_line(error)}.") from error
 
 
 def first_line(error: BaseException | None) -> str:

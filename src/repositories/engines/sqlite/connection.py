@@ -16,6 +16,16 @@ from repositories.engines.sqlite.writers import OpenFiles, WriterLock, WritingCo
 
 T = TypeVar("T")
 
+DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
+"""With NORMAL instead of FULL, a power cut loses every write since the last checkpoint."""
+
+ERASING: Final = ("PRAGMA secure_delete=ON",)
+"""Deleted rows are overwritten with zeros, so that data of erased people does not stay in the file."""
+
+EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
+NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
+READING: Final = (*EVERYWHERE, *NO_CHECKPOINTS, "PRAGMA query_only=ON")
+
 UPGRADE_TIMEOUT_MS: Final = 60_000
 """How long an upgrade waits for another upgrade. It is the same as on PostgreSQL."""
 

@@ -30,7 +30,7 @@ from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.backups import back_up, restore
 from repositories.engines.sqlite.commits import GroupCommit
-from repositories.engines.sqlite.connection import Connection
+from repositories.engines.sqlite.connection import DURABLE, ERASING, EVERYWHERE, NO_CHECKPOINTS, READING, Connection
 from repositories.engines.sqlite.copies import copied, copied_into
 from repositories.engines.sqlite.examination import examine, warning_about
 from repositories.engines.sqlite.executors import (
@@ -55,16 +55,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
-
-DURABLE: Final = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
-"""With NORMAL instead of FULL, a power cut loses every write since the last checkpoint."""
-
-ERASING: Final = ("PRAGMA secure_delete=ON",)
-"""Deleted rows are overwritten with zeros, so that data of erased people does not stay in the file."""
-
-EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
-NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
-READING: Final = (*EVERYWHERE, *NO_CHECKPOINTS, "PRAGMA query_only=ON")
 
 GIVES_WAY_S: Final = 0.03
 """If another writer has waited so long, a rewrite of the file is stopped, and tried again later."""
