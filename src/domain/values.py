@@ -134,8 +134,6 @@ class OneOf:
     values: type[StrEnum]
 
     def clean(self, value: Any) -> Any:
-        if isinstance(value, self.values):
-            return value
         return self.values(value) if isinstance(value, str) and value in list(self.values) else value
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:

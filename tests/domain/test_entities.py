@@ -140,22 +140,24 @@ def values() -> Iterator[type]:
                 yield kind
 
 
-VALUES: Final = {kind.__name__: kind for kind in values()}
+VALUES: Final = {f"{kind.__module__.removeprefix('domain.')}.{kind.__name__}": kind for kind in values()}
 
-ALTERED: Final = {"RequestContext": "A route adds the idempotency key, which it knows later than the rest."}
+ALTERED: Final = {"work.RequestContext": "A route adds the idempotency key, which it knows later than the rest."}
 """What is not frozen, and why."""
 
 BY_NAME: Final = {
-    "Answer", "Change", "Counts", "Delivery", "Group", "GroupProfile", "Key", "KeyProfile", "Limits", "Membership",
-    "MembershipProfile", "Nesting", "NestingProfile", "NewChange", "NewGroup", "NewKey", "NewMembership",
-    "NewNesting", "NewUser", "NewWebhook", "OperationDone", "Options", "Outcome", "UserOperation",
-    "RequestContext", "User", "UserProfile", "Webhook", "WebhookProfile",
+    "batches.OperationDone", "batches.UserOperation", "changes.Change", "changes.NewChange", "deliveries.Answer",
+    "deliveries.Delivery", "groups.Group", "groups.GroupProfile", "groups.NewGroup", "imports.Counts",
+    "imports.Options", "imports.Outcome", "keys.Key", "keys.KeyProfile", "keys.NewKey", "limits.Limits",
+    "memberships.Membership", "memberships.MembershipProfile", "memberships.NewMembership", "nestings.Nesting",
+    "nestings.NestingProfile", "nestings.NewNesting", "users.NewUser", "users.User", "users.UserProfile",
+    "webhooks.NewWebhook", "webhooks.Webhook", "webhooks.WebhookProfile", "work.RequestContext",
 }  # fmt: skip
 """What has many fields, so that each is given by its name."""
 
 
 def test_the_values_of_the_domain_are_found() -> None:
-    assert {"User", "Fault", "Comparison", "Digest", "Sort"} <= VALUES.keys()
+    assert {"users.User", "errors.Fault", "copies.Comparison", "lists.filters.Comparison"} <= VALUES.keys()
 
 
 def test_values_are_frozen() -> None:

@@ -1,6 +1,7 @@
 """The ways a request can be refused."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -24,6 +25,11 @@ def test_each_refusal_has_a_code_of_its_own() -> None:
 
 def test_a_refusal_says_what_is_so() -> None:
     assert (str(Stale("It changed.")), Stale("It changed.").detail) == ("It changed.", "It changed.")
+
+
+@pytest.mark.parametrize("kind", [each for each in refusals() if not inspect.signature(each).parameters])
+def test_a_refusal_that_is_told_nothing_has_words_of_its_own(kind: Callable[[], Refusal]) -> None:
+    assert kind().detail.endswith(".")
 
 
 def test_a_conflict_names_the_field() -> None:

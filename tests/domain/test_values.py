@@ -152,6 +152,11 @@ def test_names_every_flaw_of_attributes() -> None:
     assert [fault.pointer for fault in faults] == ["/attributes/a", "/attributes/b/0"]
 
 
+@pytest.mark.parametrize("value", ["a", 1, None, [float("nan"), "\x00"], ["a" * 100]])
+def test_attributes_that_are_no_object_have_no_other_fault(value: object) -> None:
+    assert [fault.code for fault in Attributes(max_bytes=63).faults("", value)] == ["wrong_type"]
+
+
 @pytest.mark.parametrize("number", [1, 2, MAX_ID])
 def test_is_an_id(number: int) -> None:
     assert is_id(number)
@@ -359,7 +364,9 @@ def test_the_short_cut_of_attributes_finds_what_the_whole_way_finds(value: objec
 
 def test_the_short_cut_of_attributes_counts_no_byte_too_few() -> None:
     """At most so many characters, each of six bytes, and keys beside numbers of seventeen."""
-    for document in ({"\x01" * 40: "\x01" * 40}, {f"\x01{n}": -MAX_INTEGER for n in range(9)}, {"": ""}, {}):
+    texts = {"\x01" * 40: "\x01" * 40}
+    integers = {f"\x01{n}": -MAX_INTEGER for n in range(9)}
+    for document in (texts, integers, {"": -MAX_INTEGER}, {"": -MAX_INTEGER, "a": -MAX_INTEGER}, {"": ""}, {}):
         size = len(COMPACT.encode(document).encode())
         assert not [*Attributes(max_bytes=size).faults("/a", document)]
         assert [each.code for each in Attributes(max_bytes=size - 1).faults("/a", document)] == ["too_long"]

@@ -228,15 +228,19 @@ class MemoryStore(MemoryReadStore[N, E]):
         return kept
 
     def _require_unique(self, entity: E) -> None:
-        others = [other for other in self._shown() if other.id != entity.id]
-        found: list[tuple[tuple[str, ...], int]] = []
-        for names in self._entity.unique:
-            keys = [self._key(entity, name) for name in names]
-            same = [other.id for other in others if keys == [self._key(other, name) for name in names]]
-            if None not in keys and same:
-                found.append((names, same[0]))
+        taken = [(names, self._other_with(names, entity)) for names in self._entity.unique]
+        found = [(names, id) for names, id in taken if id is not None]
         if found:
             raise Conflict(*found[0][0], kind=self._kind, taken=dict(taken_by(names, id) for names, id in found))
+
+    def _other_with(self, names: Sequence[str], entity: E) -> int | None:
+        """The id of another entity with the same values in these fields. One that is deleted does not count, and None
+        is equal to nothing."""
+        keys = [self._key(entity, name) for name in names]
+        if None in keys:
+            return None
+        shown = (other for other in self._shown() if other.id != entity.id)
+        return next((other.id for other in shown if keys == [self._key(other, name) for name in names]), None)
 
 
 @cache
