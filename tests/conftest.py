@@ -33,6 +33,9 @@ async def started(url: str) -> AsyncIterator[Database]:
     await database.stop()
 
 
+gc.disable()
+"""Until all tests are collected: nearly all that is made until then stays. See `pytest_collection_finish`."""
+
 LONGEST: Final = ("docs/test_adding_an_entity", "simulation/", "api/web/test_schema", "browser/", "e2e/")
 
 
@@ -56,6 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """All that is loaded by now stays: to look for garbage in it took a twelfth of the time of the tests."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import is_dataclass
 from functools import cache
@@ -161,7 +161,7 @@ def is_named_self(node: ast.expr) -> bool:
 
 def imported_by(tree: ast.AST) -> Iterator[str]:
     """The full names of what is imported and begins, in any part, with an underscore, or has no documentation."""
-    for node in ast.walk(tree):
+    for node in nodes_in(tree):
         if isinstance(node, ast.Import):
             names = [each.name for each in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
@@ -173,9 +173,15 @@ def imported_by(tree: ast.AST) -> Iterator[str]:
                 yield name
 
 
+@cache
+def nodes_in(tree: ast.AST) -> Sequence[ast.AST]:
+    """A tree and all that is below it. Each is asked for several times, and to walk it takes most of the time."""
+    return tuple(ast.walk(tree))
+
+
 def attributes_in(tree: ast.AST, *, of_self: bool) -> Iterator[str]:
     """The attributes that are named, by `x.name` or by `getattr(x, "name")`: of self, or of anything else."""
-    for node in ast.walk(tree):
+    for node in nodes_in(tree):
         match node:
             case ast.Attribute(value=owner, attr=name) if is_named_self(owner) is of_self:
                 yield name
@@ -189,7 +195,7 @@ def attributes_in(tree: ast.AST, *, of_self: bool) -> Iterator[str]:
 def defined_in(tree: ast.AST) -> Iterator[str]:
     """The names that a module defines anywhere."""
     yield from set_by(tree)
-    for node in ast.walk(tree):
+    for node in nodes_in(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
@@ -199,7 +205,7 @@ def defined_in(tree: ast.AST) -> Iterator[str]:
 
 def set_by(body: ast.AST) -> Iterator[str]:
     """The attributes that methods set on self."""
-    for node in ast.walk(body):
+    for node in nodes_in(body):
         match node:
             case ast.Attribute(value=owner, attr=name, ctx=ast.Store()) if is_named_self(owner):
                 yield name
@@ -235,7 +241,7 @@ def names_of(kind: type) -> frozenset[str]:
 def classes_in(file: str) -> Mapping[str, list[ast.ClassDef]]:
     """The classes that a file defines anywhere, by their names."""
     classes: dict[str, list[ast.ClassDef]] = {}
-    for node in ast.walk(ast.parse(Path(file).read_text())):
+    for node in nodes_in(ast.parse(Path(file).read_text())):
         if isinstance(node, ast.ClassDef):
             classes.setdefault(node.name, []).append(node)
     return classes
@@ -255,7 +261,7 @@ def found_in(text: str, module: Any) -> Iterator[str]:
     """What a module uses of other libraries that they do not promise. A private name of no known class is `?.name`."""
     tree = ast.parse(text)
     yield from imported_by(tree)
-    for node in ast.walk(tree):
+    for node in nodes_in(tree):
         if isinstance(node, ast.keyword) and is_private(node.arg or ""):
             yield f"?.{node.arg}"
     known = set(defined_in(tree))
@@ -297,7 +303,7 @@ def test_everything_that_is_named_with_a_place_is_used_there(symbol: str) -> Non
     place, _ = NAMED[symbol]
     tree = ast.parse((SOURCE / place).read_text())
     named = {name for of_self in (True, False) for name in attributes_in(tree, of_self=of_self)}
-    given = {each.arg for each in ast.walk(tree) if isinstance(each, ast.keyword)}
+    given = {each.arg for each in nodes_in(tree) if isinstance(each, ast.keyword)}
 
     assert symbol.rpartition(".")[2] in {*named, *given, *defined_in(tree)}
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,13 @@ def own_settings_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("ROSTER_")]:
         monkeypatch.delenv(name)
+
+
+@cache
+def settings_with(**values: Any) -> Settings:
+    """Settings that a test names, and the defaults of all others. Equal ones are the same: to make them takes longer
+    than most requests."""
+    return Settings(**values)
 
 
 @asynccontextmanager
@@ -76,7 +84,7 @@ async def served_at_a_port(container: Container) -> AsyncIterator[Served]:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        server = uvicorn.Server(config_of(Settings(), create_app(container, open_locally=True)))
+        server = uvicorn.Server(config_of(settings_with(), create_app(container, open_locally=True)))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             async with AsyncClient(timeout=DEADLINE_S) as http:
@@ -96,14 +104,14 @@ def served() -> Callable[[Container], AbstractAsyncContextManager[Served]]:
 @pytest.fixture
 def container_at() -> Callable[[str], Container]:
     """The container of a server with a database at some URL."""
-    return lambda url: Container(settings=providers.Object(Settings(database_url=url, pool_size=4)))
+    return lambda url: Container(settings=providers.Object(settings_with(database_url=url, pool_size=4)))
 
 
 @pytest.fixture
 def in_memory() -> Container:
     """The container of a server without a database."""
     return Container(
-        settings=providers.Object(Settings()),
+        settings=providers.Object(settings_with()),
         units=providers.Object(MemoryUnitsOfWork()),
     )
 
@@ -137,7 +145,7 @@ class Directory:
         units = MemoryUnitsOfWork(time.clock)
         self.time = time
         self.container = Container(
-            settings=providers.Object(Settings(**settings)),
+            settings=providers.Object(settings_with(**settings)),
             units=providers.Object(units),
             authenticator=providers.Singleton(Authenticator, units, time.monotonic, time.clock),
         )

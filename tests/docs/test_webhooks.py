@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
 from dependency_injector import providers
 from httpx2 import ASGITransport, AsyncClient
 
@@ -55,6 +56,7 @@ def free_port() -> int:
         return port
 
 
+@pytest.mark.heavy  # starts the receiver as a process of its own
 async def test_the_receiver_of_the_page_verifies_and_is_idempotent(tmp_path: Path) -> None:
     port = free_port()
     container = Container(

@@ -304,6 +304,7 @@ sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
+@pytest.mark.heavy  # starts five processes
 async def test_four_processes_may_upgrade_at_once(fresh: Database, fresh_url: str) -> None:
     processes = await asyncio.create_subprocess_exec(
         sys.executable, "-c", UPGRADE_FOUR_TIMES, fresh_url,

@@ -21,9 +21,7 @@ SCIM2: Final = str(Path(sys.executable).parent / "scim2")
 OUTCOME: Final = re.compile(r"^(SUCCESS|COMPLIANT|ACCEPTABLE|DEVIATION|ERROR|CRITICAL|SKIPPED) ", re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "database_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.heavy)], indirect=True
-)  # 135 checks, each of which makes its own users
+@pytest.mark.heavy  # 135 checks, each of which makes its own users
 async def test_the_public_checker_finds_nothing(
     database_url: str,
     container_at: Callable[[str], Container],

@@ -46,6 +46,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
             del sys.modules[name]
 
 
+@pytest.mark.heavy  # runs the generator as a program of its own
 async def test_a_generated_client_creates_lists_and_patches_a_user(
     generated: Call,
     database_url: str,

@@ -109,13 +109,10 @@ async def key_for_everything(container: Container) -> str:
     return secret
 
 
+@pytest.mark.heavy  # thousands of requests
 @pytest.mark.parametrize(
     ("database_url", "phases"),
-    [
-        ("sqlite", PHASES),
-        pytest.param("sqlite", ONCE, marks=pytest.mark.heavy),  # thousands of requests
-        pytest.param("postgres", PHASES, marks=pytest.mark.heavy),
-    ],
+    [("sqlite", PHASES), ("sqlite", ONCE), ("postgres", PHASES)],
     indirect=["database_url"],
     ids=["sqlite", "sqlite_once", "postgres"],
 )
