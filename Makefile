@@ -88,8 +88,8 @@ image: ## Build the container image (podman, docker or buildah)
 	$(BUILDER) build $(if $(filter %docker,$(BUILDER)),,--format docker) -t roster -f Containerfile .
 
 lock: $(STAMP) ## Write the lock files, with hashes and without addresses
-	$(BIN)/uv pip compile $(LOCK) --upgrade --extra dev --extra console --extra webhooks pyproject.toml -o requirements-dev.lock
-	$(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock --extra console --extra webhooks pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile $(LOCK) --upgrade --extra dev --extra console pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock --extra console pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile $(LOCK) --upgrade bench/requirements.in -o bench/requirements.lock
 
 pictures: $(STAMP) ## Take the pictures of README.md and docs/console.md, with Chromium

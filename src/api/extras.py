@@ -16,7 +16,8 @@ class Extra:
     """What is missing without it."""
 
     is_wanted: Callable[[Settings], bool]
-    fix: str = ""
+    fix: str
+    """What else to do than to install it."""
 
     def is_installed(self) -> bool:
         return all(map(find_spec, self.packages))
@@ -29,5 +30,4 @@ CONSOLE: Final = Extra(
     lambda settings: settings.console,
     fix=", or set ROSTER_CONSOLE=false",
 )
-WEBHOOKS: Final = Extra("webhooks", ("httpcore2",), "nothing is sent to webhooks", lambda _: True)
-EXTRAS: Final = (CONSOLE, WEBHOOKS)
+EXTRAS: Final = (CONSOLE,)

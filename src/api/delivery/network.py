@@ -6,21 +6,25 @@ later change of the name has no effect (DNS rebinding). TLS and the Host header 
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final
-
-import httpcore2
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 from domain.addresses import is_public
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Looks up the addresses of a host, or parses an address in any notation. Raises `OSError`."""
 
+Connected = TypeVar("Connected", bound=asyncio.Protocol)
+
 TRIED: Final = 3
 """How many addresses of a host are tried, one after the other."""
 
+CONNECTED_WITHIN_S: Final = 4.0
+"""Seconds for each of these, TLS included. So all of them are tried within the time of an attempt."""
 
-class NotPublic(httpcore2.ConnectError):
+
+class NotPublic(ConnectionError):
     def __init__(self) -> None:
         super().__init__("The host has an address that is not public.")
 
@@ -30,29 +34,38 @@ async def look_up(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-class PublicNetwork(httpcore2.AsyncNetworkBackend):
+class PublicNetwork:
     """Connects to public addresses only. With `allow_private` every address is allowed."""
 
     def __init__(self, *, allow_private: bool, resolve: Resolve = look_up) -> None:
         self._allow_private = allow_private
         self._resolve = resolve
-        self._network = httpcore2.AnyIOBackend()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  # the library defines this signature
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        failure: Exception = httpcore2.ConnectError("The host has no address.")
+    async def connect(
+        self, protocol: Callable[[], Connected], host: str, port: int, tls: ssl.SSLContext | None
+    ) -> Connected:
+        """Connect to a host, with TLS in its name if there is a context. Raises `OSError`, also for wrong certificates
+        and after the time for connecting."""
+        failure: OSError = ConnectionError("The host has no address.")
         for address in await self._addresses(host, port):
             try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                async with asyncio.timeout(CONNECTED_WITHIN_S):
+                    return await self.connect_to(address, port, protocol, tls, host)
+            except TimeoutError:
+                failure = ConnectionError(f"There was no connection within {CONNECTED_WITHIN_S:g} seconds.")
+            except OSError as error:
                 failure = error
         raise failure
+
+    async def connect_to(
+        self, address: str, port: int, protocol: Callable[[], Connected], tls: ssl.SSLContext | None, name: str
+    ) -> Connected:
+        """Connect to an address that was checked, with TLS in this name."""
+        loop = asyncio.get_running_loop()
+        _, connected = await loop.create_connection(
+            protocol, address, port, ssl=tls, server_hostname=name if tls else None
+        )
+        return connected
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
         """The addresses of a host. Raises `NotPublic` if one of them is not public, because such a host cannot be
@@ -60,10 +73,7 @@ class PublicNetwork(httpcore2.AsyncNetworkBackend):
         try:
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError):
-            raise httpcore2.ConnectError("The name of the host cannot be looked up.") from None
+            raise ConnectionError("The name of the host cannot be looked up.") from None
         if not self._allow_private and not all(map(is_public, addresses)):
             raise NotPublic
         return addresses[:TRIED]
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)

@@ -12,13 +12,11 @@ from typing import Any, Final, cast
 
 import structlog
 
-from api.delivery.frames import ALLOW_PRIVATE, Frames, frame
-from api.extras import WEBHOOKS
+from api.delivery.frames import ALLOW_PRIVATE, Frames, Writer
 from domain.deliveries import Answer
 
 log = structlog.get_logger("roster")
 
-NOT_INSTALLED: Final = "Roster was installed without the extra webhooks, so it has no HTTP client."
 NO_PROCESS: Final = "The process that sends messages keeps ending."
 
 PROCESSES: Final = 3
@@ -55,6 +53,7 @@ class Process(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.SubprocessTransport", transport)
         self._input = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
+        self._messages = Writer(self._input)
         self.pid = self._transport.get_pid()
 
     def send(self, message: Message) -> None:
@@ -64,7 +63,7 @@ class Process(asyncio.SubprocessProtocol):
         message.sent_at = self._loop.time()
         self._owed[number] = message
         message.answer.add_done_callback(partial(self._is_over, number))
-        self._input.write(frame(number, *message.content))
+        self._messages.put(number, *message.content)
         if self._check is None:
             self._check = self._loop.call_later(ANSWERS_WITHIN_S, self._check_oldest)
 
@@ -78,7 +77,7 @@ class Process(asyncio.SubprocessProtocol):
 
     def _is_over(self, number: int, answer: asyncio.Future[Answer]) -> None:
         if self._owed.pop(number, None) is not None and answer.cancelled():
-            self._input.write(frame(number))
+            self._messages.put(number)
         if not self._owed and self._check is not None:
             self._check.cancel()
             self._check = None
@@ -131,10 +130,7 @@ class Posting:
 
     def __call__(self, url: str, headers: Mapping[str, str], body: bytes) -> Awaitable[Answer]:
         message = Message((url, headers, body.decode()), asyncio.get_running_loop().create_future())
-        if self._process is None and not WEBHOOKS.is_installed():
-            message.answer.set_result(Answer(milliseconds=0, error=NOT_INSTALLED))
-        else:
-            self._send([message])
+        self._send([message])
         return message.answer
 
     def _send(self, messages: Sequence[Message]) -> None:

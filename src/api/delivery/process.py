@@ -15,7 +15,7 @@ from typing import Final
 
 import uvloop
 
-from api.delivery.frames import ALLOW_PRIVATE, Frames, frame
+from api.delivery.frames import ALLOW_PRIVATE, Frames, Writer
 from api.delivery.network import PublicNetwork
 from api.delivery.poster import Poster
 
@@ -26,9 +26,9 @@ NICENESS: Final = 10
 class Messages:
     """The messages that are being sent, by number."""
 
-    def __init__(self, poster: Poster, output: asyncio.WriteTransport) -> None:
+    def __init__(self, poster: Poster, answers: Writer) -> None:
         self._poster = poster
-        self._output = output
+        self._answers = answers
         self._under_way: dict[int, asyncio.Task[None]] = {}
 
     def begin(self, number: int, url: str, headers: Mapping[str, str], body: str) -> None:
@@ -43,7 +43,7 @@ class Messages:
     async def _send(self, number: int, url: str, headers: Mapping[str, str], body: bytes) -> None:
         answer = await self._poster(url, headers, body)
         kept = (answer.milliseconds, answer.status, answer.beginning or "", answer.retry_after, answer.error)
-        self._output.write(frame(number, *kept))
+        self._answers.put(number, *kept)
 
 
 class Input(asyncio.Protocol):
@@ -67,7 +67,8 @@ class Input(asyncio.Protocol):
 async def send_all(*, allow_private: bool) -> None:
     loop = asyncio.get_running_loop()
     output, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, sys.stdout)
-    messages = Messages(Poster(PublicNetwork(allow_private=allow_private), allow_http=allow_private), output)
+    poster = Poster(PublicNetwork(allow_private=allow_private), allow_http=allow_private)
+    messages = Messages(poster, Writer(output))
     await loop.connect_read_pipe(lambda: Input(messages), sys.stdin)
     await loop.create_future()
 

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -82,12 +82,23 @@ class Receiver:
 
 @asynccontextmanager
 async def receiving(handle: Handle, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A server on loopback with this handler, and its port."""
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+    """A server on loopback with this handler, and its port. At the end all connections are closed."""
+    running: set[asyncio.Task[Any]] = set()
+
+    async def handle_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(handle(reader, writer))
+        running.add(task)
+        await asyncio.wait([task])
+        writer.close()
+
+    server = await asyncio.start_server(handle_and_close, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 @pytest.fixture
@@ -111,4 +122,4 @@ async def posting(
     try:
         yield poster
     finally:
-        await poster.close()
+        poster.close()

@@ -1,14 +1,16 @@
 """Webhooks attack nobody: whatever a URL says, nothing connects to an address that is not public."""
 
+import asyncio
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final, NoReturn
 
-import httpcore2
 import pytest
 from tests.api.delivery.conftest import Listener, posting
 
-from api.delivery.network import PublicNetwork
+from api.delivery import network
+from api.delivery.network import PublicNetwork, Resolve, look_up
+from api.delivery.poster import TIMEOUT_S
 
 OF_THIS_MACHINE: Final = [
     "127.0.0.1", "127.1", "127.0.1", "127.8.9.10", "0177.0.0.1", "0x7f.0.0.1", "0x7f.1", "0x7f000001", "2130706433",
@@ -40,21 +42,39 @@ async def test_nothing_connects_to_this_machine_in_any_notation(listener: Listen
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "2130706433", "localhost", "[::ffff:127.0.0.1]"])
 async def test_the_listener_would_hear_it(listener: Listener, host: str) -> None:
     """The twin of the test above: without the check each of these connects."""
+    lost = asyncio.Event()
     network = PublicNetwork(allow_private=True)
-    stream = await network.connect_tcp(host.strip("[]"), listener.port, timeout=5)
-    await stream.aclose()
+    await network.connect(lambda: Closing(lost), host.strip("[]"), listener.port, None)
+    await lost.wait()
     assert not listener.is_silent()
 
 
-class Recorded(httpcore2.AsyncNetworkBackend):
-    """Notes where it is to connect to, and does not."""
+class Closing(asyncio.Protocol):
+    """Closes its connection at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: asyncio.Event) -> None:
+        self._lost = lost
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # the library defines this signature
+        self._lost.set()
+
+
+class Recorded(PublicNetwork):
+    """Notes where it is to connect to. It is refused there, or never answered."""
+
+    def __init__(self, resolve: Resolve, *, hangs: bool = False) -> None:
+        super().__init__(allow_private=False, resolve=resolve)
         self.tried: list[tuple[str, int]] = []
+        self._hangs = hangs
 
-    async def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore2.AsyncNetworkStream:
-        self.tried.append((host, port))
-        raise httpcore2.ConnectError("not here")
+    async def connect_to(self, address: str, port: int, *_: object) -> NoReturn:
+        self.tried.append((address, port))
+        if self._hangs:
+            await asyncio.Future()
+        raise ConnectionRefusedError
 
 
 class Names:
@@ -69,11 +89,10 @@ class Names:
         return self.answers[min(self.asked, len(self.answers)) - 1]
 
 
-async def tried(names: Names, host: str = "hooks.example") -> list[tuple[str, int]]:
-    network = PublicNetwork(allow_private=False, resolve=names)
-    network._network = recorded = Recorded()  # type: ignore[assignment]
-    with pytest.raises(httpcore2.ConnectError):
-        await network.connect_tcp(host, 443, timeout=5)
+async def tried(resolve: Resolve, host: str = "hooks.example", *, hangs: bool = False) -> list[tuple[str, int]]:
+    recorded = Recorded(resolve, hangs=hangs)
+    with pytest.raises(ConnectionError):
+        await recorded.connect(asyncio.Protocol, host, 443, None)
     return recorded.tried
 
 
@@ -95,10 +114,12 @@ async def test_the_first_addresses_are_tried_in_turn() -> None:
     assert await tried(Names([])) == []
 
 
+async def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert network.TRIED * network.CONNECTED_WITHIN_S < TIMEOUT_S
+    monkeypatch.setattr(network, "CONNECTED_WITHIN_S", 0.01)
+    assert await tried(Names(["1.1.1.1", "8.8.8.8"]), hangs=True) == [("1.1.1.1", 443), ("8.8.8.8", 443)]
+
+
 @pytest.mark.parametrize("host", ELSEWHERE)
 async def test_no_other_address_that_is_not_public_is_tried(host: str) -> None:
-    network = PublicNetwork(allow_private=False)
-    network._network = recorded = Recorded()  # type: ignore[assignment]
-    with pytest.raises(httpcore2.ConnectError):
-        await network.connect_tcp(host.strip("[]"), 80, timeout=5)
-    assert recorded.tried == []
+    assert await tried(look_up, host.strip("[]")) == []

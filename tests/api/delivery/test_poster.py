@@ -3,13 +3,16 @@
 import asyncio
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, cast
 
 import pytest
 import trustme
-from tests.api.delivery.conftest import Receiver, posting, receiving
+from tests.api.delivery.conftest import NO_CONTENT, Receiver, posting, receiving
 
 from api.delivery import poster
-from domain.deliveries import Verdict
+from api.delivery.connection import MAX_READ
+from domain.deliveries import Answer, Verdict
 
 
 async def here(host: str, port: int) -> Sequence[str]:
@@ -74,25 +77,87 @@ async def test_reads_the_beginning_of_an_answer_and_retry_after(receiver: Receiv
     assert (answer.status, answer.retry_after, answer.text) == (503, "7", "no\ufffd")
 
 
-async def test_an_endless_answer_is_read_up_to_64_kib(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = 0
+class Endless:
+    """Begins an answer and goes on with it for ever."""
 
-    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal written
+    def __init__(self, begin: bytes, more: bytes) -> None:
+        self._begin = begin
+        self._more = more
+        self.written = 0
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        try:
+        writer.write(self._begin)
+        with suppress(ConnectionError):
             while True:
-                writer.write(b"1000\r\n" + b"a" * 4096 + b"\r\n")
+                writer.write(self._more)
                 await writer.drain()
-                written += 4096
-        except ConnectionError:
-            writer.close()
+                self.written += len(self._more)
 
-    async with receiving(endless) as port, posting() as post:
-        answer = await post(f"http://127.0.0.1:{port}/", {}, b"{}")
-    assert (answer.status, len(answer.text)) == (200, poster.MAX_READ)
-    assert written < 16 * 1024 * 1024  # what the sockets between them hold
+    async def answer(self) -> Answer:
+        async with receiving(self.handle) as port, posting() as post:
+            answer = await post(f"http://127.0.0.1:{port}/", {}, b"{}")
+        assert self.written < 16 * 1024 * 1024  # what the sockets between them hold
+        return answer
+
+
+CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"a" * 4096),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b"a" * 4096),
+        (CHUNKED, b"1000\r\n" + b"a" * 4096 + b"\r\n"),
+    ],
+)
+async def test_an_endless_body_is_read_up_to_64_kib(begin: bytes, more: bytes) -> None:
+    answer = await Endless(begin, more).answer()
+    assert (answer.status, len(answer.text)) == (200, MAX_READ)
+
+
+async def test_an_endless_body_with_more_around_it_than_in_it_is_read_up_to_a_bound() -> None:
+    answer = await Endless(CHUNKED, b"1;" + b"x" * 4096 + b"\r\na\r\n").answer()
+    assert (answer.status, set(answer.text)) == (200, {"a"})
+    assert len(answer.text) < 100
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X: " + b"a" * 4096 + b"\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"a" * 4096),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nX: " + b"a" * 4096 + b"\r\n\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+async def test_an_endless_head_is_no_answer(begin: bytes, more: bytes) -> None:
+    answer = await Endless(begin, more).answer()
+    assert answer.status is None
+    assert "too long" in (answer.error or "")
+
+
+async def test_interim_answers_are_passed_over(receiver: Receiver) -> None:
+    receiver.answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" + NO_CONTENT
+    async with posting() as post:
+        assert [(await post(receiver.url, {}, b"{}")).status for _ in range(2)] == [204, 204]
+    assert receiver.connections == 1
+
+
+async def test_a_receiver_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poster, "TIMEOUT_S", 0.2)
+    closed = asyncio.Event()
+
+    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        transport = cast("asyncio.Transport", writer.transport)
+        transport.pause_reading()
+        await closed.wait()
+
+    async with receiving(ignore) as port, posting() as post:
+        answer = await post(f"http://127.0.0.1:{port}/", {}, b"a" * 32 * 1024 * 1024)
+        closed.set()
+    assert answer.error == "There was no answer within 0.2 seconds."
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", b"HTTP/1.1 200 OK\r\nX: "])
@@ -113,7 +178,19 @@ async def test_a_receiver_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch
     assert answer.milliseconds >= 150
 
 
-@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"HTTP/1.1 99999 X\r\n\r\n", b"\x00" * 50, b""])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 99999 X\r\n\r\n",
+        b"\x00" * 50,
+        b"",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nabc",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+    ],
+)
 async def test_what_is_no_answer_is_an_error(sent: bytes) -> None:
     async def answer_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -12,9 +12,8 @@ from typing import Final
 import pytest
 from tests.api.delivery.conftest import NO_CONTENT, Receiver, receiving
 
-from api import extras
 from api.delivery import posting
-from api.delivery.posting import NO_PROCESS, NOT_INSTALLED, Posting
+from api.delivery.posting import NO_PROCESS, Posting
 
 pytestmark = pytest.mark.heavy
 """Each test starts a sending process, which most of them kill or freeze."""
@@ -186,11 +185,3 @@ async def test_one_that_cannot_be_started_is_an_answer(post: Posting, monkeypatc
     monkeypatch.setattr(sys, "executable", "/no/such/file")
     answer = await post("http://127.0.0.1:1/", {}, b"{}")
     assert (answer.status, answer.error) == (None, NO_PROCESS)
-
-
-async def test_without_the_extra_each_attempt_says_what_to_install(
-    post: Posting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
-    answer = await post("http://127.0.0.1:1/", {}, b"{}")
-    assert (answer.status, answer.error) == (None, NOT_INSTALLED)
