@@ -1,8 +1,17 @@
-"""The cost of deliveries to webhooks: `python -m bench.webhooks`, on SQLite, in four minutes.
+"""The cost of deliveries to webhooks: `python -m bench.webhooks [PART ...]`, on SQLite, in five minutes.
 
 Rounds with and without webhooks alternate on one server, so their ratio is meaningful on a busy machine too. Server,
-deliveries, receiver and clients are four processes, so on two cores they compete for CPU. In the part `apart`, Roster
-has one core, and the receiver and the clients have another, as if they were on another machine (only on Linux).
+deliveries, receiver and clients are four processes, so on two cores they compete for CPU.
+
+- `steady`: users are created at fixed times, whether or not the earlier requests were answered (an open loop). Each of
+  three webhooks gets each of them: more than 500 deliveries a second. A request counts from its planned time, so a
+  pause of the server counts for all requests that had to wait.
+- `one`, `two`: five clients create users as fast as they are answered, with a pause of 4 ms (a closed loop). So there
+  are as many creates as this machine can do, and with one webhook as many deliveries.
+- `apart`: the same with one webhook, while Roster has one core, and the receiver and the clients have another, as if
+  they were on another machine (only on Linux).
+- `backlog`: how fast 4,000 changes are delivered, and the CPU of each.
+- `idle`: a thousand webhooks that match nothing.
 """
 
 import asyncio
@@ -19,8 +28,15 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.request import Request, urlopen
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    Load = Callable[[int], Awaitable[list[float]]]
+    """Creates users through a port for `SECONDS`. Returns how long each took."""
+
+STEADY: Final = 170
+"""Creates per second of the part `steady`."""
+
+STEADY_WEBHOOKS: Final = 3
 ROUNDS: Final = 8
 SECONDS: Final = 3.0
 CLIENTS: Final = 5
@@ -86,26 +102,61 @@ def cpu_s(pid: int) -> float:
 class Rounds:
     """For each round: creates per second, their 99th percentile in ms, and deliveries per second."""
 
+    load: "Load"
     each: list[tuple[float, float, float]] = field(default_factory=list)
+    all_took: list[float] = field(default_factory=list)
 
     async def run(self, server: Server, receiver: Receiver) -> None:
-        took: list[float] = []
-        before, until = receiver.taken(), time.perf_counter() + SECONDS
-        await asyncio.gather(*[client(server.port, until, took) for _ in range(CLIENTS)])
+        before = receiver.taken()
+        took = await self.load(server.port)
         delivered = receiver.taken() - before
-        took.sort()
-        self.each.append((len(took) / SECONDS, took[int(len(took) * 0.99)] * 1000, delivered / SECONDS))
+        self.each.append((len(took) / SECONDS, p99_ms(took), delivered / SECONDS))
+        self.all_took += took
+
+
+def p99_ms(took: "Sequence[float]") -> float:
+    return sorted(took)[int(len(took) * 0.99)] * 1000
+
+
+async def closed_loop(port: int) -> list[float]:
+    """Seconds that each create took, of clients that wait for each answer."""
+    took: list[float] = []
+    until = time.perf_counter() + SECONDS
+    await asyncio.gather(*[client(port, until, took) for _ in range(CLIENTS)])
+    return took
 
 
 async def client(port: int, until: float, took: list[float], pause_s: float = PAUSE_S) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    connection = await asyncio.open_connection("127.0.0.1", port)
     while (began := time.perf_counter()) < until:
-        writer.write(CREATE)
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+        await create(*connection)
         took.append(time.perf_counter() - began)
         await asyncio.sleep(pause_s)
-    writer.close()
+    connection[1].close()
+
+
+async def create(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(CREATE)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+
+
+async def open_loop(port: int) -> list[float]:
+    """Seconds from the planned time of each create to its answer."""
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CLIENTS)]
+    began = time.perf_counter()
+
+    async def one(planned: float) -> float:
+        await asyncio.sleep(planned - time.perf_counter())
+        connection = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+        await create(*connection)
+        idle.append(connection)
+        return time.perf_counter() - planned
+
+    took = await asyncio.gather(*[one(began + number / STEADY) for number in range(int(SECONDS * STEADY))])
+    for _, writer in idle:
+        writer.close()
+    return took
 
 
 def tell(what: str, without: Rounds, active: Rounds) -> None:
@@ -114,13 +165,15 @@ def tell(what: str, without: Rounds, active: Rounds) -> None:
     ratio = median(b[1] / a[1] for a, b in zip(without.each, active.each, strict=True))
     print(
         f"{what}: creates {rate:.0f}/s to {rate_with:.0f}/s, p99 {p99:.1f} ms to {p99_with:.1f} ms "
-        f"(median of the ratios {ratio:.2f}), {delivered:.0f} deliveries/s"
+        f"(median of the ratios {ratio:.2f}, of all rounds together "
+        f"{p99_ms(active.all_took) / p99_ms(without.all_took):.2f}), {delivered:.0f} deliveries/s",
+        flush=True,
     )
 
 
-async def measure_active(server: Server, receiver: Receiver, number: int) -> None:
+async def measure_active(server: Server, receiver: Receiver, number: int, load: "Load" = closed_loop) -> None:
     """Measure with `number` webhooks. Each change goes to all of them."""
-    without, active = Rounds(), Rounds()
+    without, active = Rounds(load), Rounds(load)
     for _ in range(ROUNDS):
         await without.run(server, receiver)
         ids = [await server.subscribe(receiver.url) for _ in range(number)]
@@ -172,7 +225,7 @@ async def until_taken(receiver: Receiver, number: int) -> None:
 
 async def measure_idle(server: Server, receiver: Receiver) -> None:
     """Measure with idle webhooks, which match nothing. They are paused in every second round."""
-    without, idle = Rounds(), Rounds()
+    without, idle = Rounds(closed_loop), Rounds(closed_loop)
     ids = [await server.subscribe(receiver.url, f'kind eq "key" and entity_id eq {n % 10}') for n in range(IDLE)]
     for _ in range(ROUNDS):
         await toggle(server, ids, "pause")
@@ -190,6 +243,7 @@ async def toggle(server: Server, ids: list[int], action: str) -> None:
 
 async def measure(server: Server, receiver: Receiver, wanted: list[str]) -> None:
     parts: dict[str, Callable[[], Awaitable[None]]] = {
+        "steady": lambda: measure_active(server, receiver, STEADY_WEBHOOKS, open_loop),
         "one": lambda: measure_active(server, receiver, 1),
         "apart": lambda: measure_apart(server, receiver),
         "two": lambda: measure_active(server, receiver, 2),
