@@ -91,9 +91,9 @@ def named(each: "Field[Any]") -> Named:
 def check(profile: "DataclassInstance") -> None:
     """Check a profile by the rules of its fields, and normalise its values. Raises `Invalid` with every fault."""
     faults: list[Fault] = []
-    for name, (rule, optional) in rules_of(type(profile)):
+    for name, rule, optional in rules_of(type(profile)):
         value = getattr(profile, name)
-        if value is None and optional:
+        if (value is None and optional) or rule.accepts(value):
             continue
         if (clean := rule.clean(value)) is not value:
             object.__setattr__(profile, name, clean)
@@ -103,8 +103,8 @@ def check(profile: "DataclassInstance") -> None:
 
 
 @cache
-def rules_of(new: type) -> tuple[tuple[str, tuple[Rule, bool]], ...]:
-    return tuple((name, (each.rule, each.optional)) for name, each in profile_of(new).items())
+def rules_of(new: type) -> tuple[tuple[str, Rule, bool], ...]:
+    return tuple((name, each.rule, each.optional) for name, each in profile_of(new).items())
 
 
 class Checked:

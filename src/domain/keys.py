@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Protocol
 from domain.entities import Checked, Entity
 from domain.errors import Fault, Invalid, Refusal
 from domain.stores import ReadStore, Store
-from domain.values import Text, is_id
+from domain.values import Rule, Text, is_id
 
 NAME: Final = Text(max=200)
 
@@ -88,7 +88,7 @@ def require_grantable(granted: Iterable[Scope], held: Collection[Scope] | None) 
         raise Forbidden(f"A key cannot grant a scope that it does not hold: {', '.join(missing)}.")
 
 
-class Scopes:
+class Scopes(Rule):
     """At least one scope. Scopes are stored sorted and without duplicates."""
 
     def clean(self, value: Any) -> Any:
@@ -102,11 +102,8 @@ class Scopes:
             yield Fault(pointer, "not_allowed", f"{len(unknown)} of these are unknown. Scopes are {known}.")
 
 
-class Time:
+class Time(Rule):
     """A time. It has no bounds of its own: they depend on the present time."""
-
-    def clean(self, value: Any) -> Any:
-        return value
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:  # noqa: ARG002
         return iter(())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Protocol
+from typing import Annotated, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
 from domain import changes
@@ -20,7 +20,7 @@ from domain.errors import Fault, Invalid, Malformed
 from domain.lists.filters import Filter
 from domain.lists.terms import parse_filter
 from domain.stores import ReadStore, Store
-from domain.values import MAX_ID, OneOf
+from domain.values import MAX_ID, OneOf, Rule
 
 MAX_URL: Final = 2000
 """The most characters of a URL."""
@@ -44,13 +44,10 @@ class State(StrEnum):
     """The receiver has answered 410, so it wants no more messages. An administrator can resume the webhook."""
 
 
-class Url:
+class Url(Rule):
     """An absolute http or https URL with a host, in ASCII, without credentials and without a fragment."""
 
     FORM: Final = re.compile(r"[\x21-\x5b\x5d-\x7e]+")  # no blanks, no backslash
-
-    def clean(self, value: Any) -> Any:
-        return value
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:
         if not isinstance(value, str):
@@ -78,11 +75,8 @@ class Url:
         return "Must not have a fragment." if "#" in value else ""
 
 
-class ChangeFilter:
+class ChangeFilter(Rule):
     """A filter over changes, in the language of all lists."""
-
-    def clean(self, value: Any) -> Any:
-        return value
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:
         if not isinstance(value, str):
@@ -95,11 +89,8 @@ class ChangeFilter:
             yield Fault(pointer, "invalid", f"{malformed.detail}{where}")
 
 
-class SequenceNumber:
+class SequenceNumber(Rule):
     """The number of a change, or 0."""
-
-    def clean(self, value: Any) -> Any:
-        return value
 
     def faults(self, pointer: str, value: object) -> Iterator[Fault]:
         if not isinstance(value, int) or isinstance(value, bool):
