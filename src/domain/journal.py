@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from functools import cache
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from domain.changes import Action, NewChange, plain
@@ -16,13 +17,23 @@ class Line(NamedTuple):
     """The first and the last state of an entity in a unit of work. The state before an addition and after a removal is
     None.
 
-    A removal has a version too, which is one higher than the version of the entity.
+    A removal has a version too, which is one higher than the version of the entity. `by_row` says that the row of the
+    entity has all that its change needs.
     """
 
     before: Entity | None
     after: Entity | None
     version: int
-    has_ended: bool
+    has_ended: bool = False
+    by_row: bool = False
+
+
+class Additions(NamedTuple):
+    """Entities of one kind that were added together, and not changed since. The database can write their changes from
+    their rows."""
+
+    kind: str
+    ids: Sequence[int]
 
 
 class Mark(NamedTuple):
@@ -43,6 +54,10 @@ class Journal:
 
     def added(self, entity: Entity) -> None:
         self._note(None, entity)
+
+    def added_many(self, entities: Sequence[Entity]) -> None:
+        """They were added, and the database can write their changes."""
+        self._lines.update({(each.kind, each.id): Line(None, each, each.version, by_row=True) for each in entities})
 
     def saved(self, before: Entity, after: Entity) -> None:
         self._note(before, after)
@@ -87,6 +102,17 @@ class Journal:
     def changes(self, *, actor: str, request_id: str, at: datetime) -> Sequence[NewChange]:
         """One change for each entity. An entity that was added and removed in the same unit has no change."""
         return [change_of(line, actor, request_id, at) for line in self._lines.values() if line.before or line.after]
+
+    def parts(self, *, actor: str, request_id: str, at: datetime) -> Sequence[Sequence[NewChange] | Additions]:
+        """The same in their order, in parts: the database writes the changes of some additions itself."""
+        lines = [line for line in self._lines.values() if line.before or line.after]
+        parts: list[Sequence[NewChange] | Additions] = []
+        for kind, some in groupby(lines, lambda line: line.after.kind if line.by_row and line.after else None):
+            if kind is None:
+                parts.append([change_of(line, actor, request_id, at) for line in some])
+            else:
+                parts.append(Additions(kind, [line.after.id for line in some if line.after]))
+        return parts
 
 
 def change_of(line: Line, actor: str, request_id: str, at: datetime) -> NewChange:

@@ -27,19 +27,16 @@ REDACT_ITS_OWN: Final = EMPTY.where(*IS_OF)
 REDACT_ABOUT_IT: Final = EMPTY.where(changes.c.seq.in_(SEQS_ABOUT))
 
 
-async def append(
-    executor: Transaction, new: Sequence[NewChange], order: sa.Select[Any] | None, *, last: bool
-) -> int | None:
-    """Number and store these changes in one statement. Returns the number of the last one, if there are any.
+async def append(executor: Transaction, new: Sequence[NewChange], order: sa.Select[Any] | None, *, last: bool) -> int:
+    """Number and store these changes, of which there is at least one, in one statement. Returns the number of the last
+    one.
 
     `order` runs before the numbers are drawn, on a database whose commits could otherwise overtake each other. With
-    `last` the statement also commits the transaction, if there are any changes.
+    `last` the statement also commits the transaction.
     """
     if len(new) == 1 and len(new[0].subjects) == 1:
         ((seq,),) = await executor.fetch(inserting_one(order), row_of(new[0]), last=last)
         return int(seq)
-    if not new:
-        return None
     await asyncio.sleep(0)  # let requests run in between
     rows = [list(row_of(change).values()) for change in new]
     seqs = [row[0] for row in await executor.fetch(inserting_many(order), {ROWS: as_parameter(rows)})]

@@ -188,6 +188,36 @@ async def test_of_many_one_that_was_changed_meanwhile_refuses_all(units: Any, mi
         assert await everything(units) == before
 
 
+async def test_what_is_added_with_others_and_written_again_in_the_unit_has_one_change(units: Any) -> None:
+    async with units.writing(CONTEXT) as work:
+        names = ["Alice", "Bob", "Carol", "Dora"]
+        alice, bob, carol, _ = await work.users.add_many([NewUser(name=each, attributes={"a": 1}) for each in names])
+        await work.users.save(bob.revised(name="Robert"))
+        await work.users.remove(carol)
+        alice.attributes["a"] = 2
+        await work.commit(None)
+
+    told = [(each.entity_id, each.version, (each.after or {})["name"]) for each in await changes(units)]
+    assert told == [(1, 1, "Alice"), (2, 2, "Robert"), (4, 1, "Dora")]
+    assert {(each.action, each.before) for each in await changes(units)} == {(Action.CREATED, None)}
+    assert [(each.after or {})["attributes"] for each in await changes(units)] == [{"a": 1}] * 3
+
+
+async def test_what_refers_to_others_names_them_also_if_it_is_added_with_others(units: Any) -> None:
+    alice, bob = await added(units, NewUser(name="Alice"), NewUser(name="Bob"))
+    async with units.writing(CONTEXT) as work:
+        group = await work.groups.add(NewGroup(name="Engineers"))
+        new = [NewMembership(group_id=group.id, user_id=id, role="'\"") for id in (alice.id, bob.id)]
+        await work.memberships.add_many(new)
+        await work.commit(None)
+
+    for user in (alice, bob):
+        async with units.reading() as work:
+            _, joined = await work.changes.list(since=0, subject=("user", user.id), limit=9)
+        assert set(joined.subjects) == {("membership", joined.entity_id), ("group", group.id), ("user", user.id)}
+        assert joined.after == {"group_id": group.id, "user_id": user.id, "role": "'\""}
+
+
 async def test_of_many_each_broken_reference_is_named_by_its_number(units: Any) -> None:
     (alice,) = await added(units, NewUser(name="Alice"))
     async with units.writing(CONTEXT) as work:

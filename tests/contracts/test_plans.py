@@ -22,7 +22,8 @@ from repositories.engines.sqlite.executors import DIALECT as SQLITE
 from repositories.engines.statements import Parameters, Result, Rows, compiled_written, prepare
 from repositories.journal import REDACT_ABOUT_IT, REDACT_ITS_OWN
 from repositories.lists.pages import Query, page
-from repositories.tables.set_wise import Referring, deleting, naming_subjects, recording
+from repositories.tables.recording import naming_subjects, recording_additions
+from repositories.tables.set_wise import Referring, deleting, recording_ends
 from repositories.tables.store import SqlReadStore
 from repositories.units import Reading
 from repositories.users import USERS
@@ -299,19 +300,21 @@ BY_THEIR_NUMBERS: Final = "SEARCH changes USING INTEGER PRIMARY KEY (rowid>? AND
 AMONG_ROWS: Final = ["LIST SUBQUERY 1", "SCAN item VIRTUAL TABLE INDEX 1:"]
 SORTED: Final = "USE TEMP B-TREE FOR ORDER BY"
 OF_ONE: Final = Referring("user_id", hidden=True, to_one=True)
+BY_ITS_ID: Final = "SEARCH sample_participations USING INTEGER PRIMARY KEY (rowid=?)"
 OF_SOME: Final = Referring("user_id", hidden=True, to_one=False)
 
-ENDING: Final[dict[str, tuple[sa.Executable, list[str]]]] = {
-    "record": (recording(PARTICIPATIONS, OF_ONE, None), [ITS_PARTICIPATIONS]),
+AT_ONCE: Final[dict[str, tuple[sa.Executable, list[str]]]] = {
+    "record": (recording_ends(PARTICIPATIONS, OF_ONE, None), [ITS_PARTICIPATIONS]),
+    "record new ones": (recording_additions(PARTICIPATIONS, None), [BY_ITS_ID, *AMONG_ROWS]),
     "name the projects": (
         naming_subjects(PARTICIPATIONS, "project_id", "project"),
-        [BY_THEIR_NUMBERS, "SEARCH sample_participations USING INTEGER PRIMARY KEY (rowid=?)"],
+        [BY_THEIR_NUMBERS, BY_ITS_ID],
     ),
     "delete": (
         deleting(PARTICIPATIONS, OF_ONE),
         [BY_THE_INDEX_ALONE],
     ),
-    "record those of some": (recording(PARTICIPATIONS, OF_SOME, None), [ITS_PARTICIPATIONS, *AMONG_ROWS, SORTED]),
+    "record those of some": (recording_ends(PARTICIPATIONS, OF_SOME, None), [ITS_PARTICIPATIONS, *AMONG_ROWS, SORTED]),
     "delete those of some": (
         deleting(PARTICIPATIONS, OF_SOME),
         [
@@ -322,12 +325,12 @@ ENDING: Final[dict[str, tuple[sa.Executable, list[str]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENDING)
-async def test_what_ends_at_once_is_found_without_reading_other_rows_on_sqlite(
+@pytest.mark.parametrize("name", AT_ONCE)
+async def test_what_is_written_at_once_is_found_without_reading_other_rows_on_sqlite(
     sample_sqlite: SampleUnits, name: str
 ) -> None:
-    statement, plan = ENDING[name]
-    parameters = dict.fromkeys(("referred_id", "rows", "first", "last", "actor", "request_id", "ended_at"))
+    statement, plan = AT_ONCE[name]
+    parameters = dict.fromkeys(("referred_id", "rows", "first", "last", "actor", "request_id", "recorded_at"))
     prepared = prepare(statement, SQLITE, parameters)
     reading = sample_sqlite._database.reader._connection  # type: ignore[attr-defined]
     rows = await reading.execute_fetchall("EXPLAIN QUERY PLAN " + prepared.sql, prepared.arguments(parameters))

@@ -8,7 +8,7 @@ import pytest
 
 from domain.changes import Action, Change, ChangePage, NewChange
 from domain.entities import Entity
-from domain.journal import Journal, differ
+from domain.journal import Additions, Journal, differ
 from domain.keys import Key, Scope
 from domain.references import Reference
 from domain.users import Status, User
@@ -48,6 +48,19 @@ def revised(user: User, **fields: Any) -> User:
 
 def test_an_empty_journal_has_no_changes() -> None:
     assert changes_of(Journal()) == []
+
+
+def test_additions_that_are_known_by_their_rows_are_parts_by_themselves() -> None:
+    journal = Journal()
+    bob, carol, dora = (replace(ALICE, id=id) for id in (2, 3, 4))
+    journal.added(ALICE)
+    journal.added_many([bob, carol, dora])
+    journal.added_many([SEAT])
+    journal.saved(carol, revised(carol, name="Carola"))
+    told = journal.parts(actor="tester", request_id="r1", at=NOW)
+    changes = changes_of(journal)
+    assert told == [[changes[0]], Additions("user", [2]), [changes[2]], Additions("user", [4]), Additions("seat", [1])]
+    assert (changes[2].action, changes[2].version) == (Action.CREATED, 2)
 
 
 def test_tells_who_when_and_in_which_request() -> None:

@@ -3,10 +3,12 @@
 All rows are one parameter (see `repositories.engines.json_rows`), so that each of these statements is compiled once.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import datetime
 from functools import cache
-from typing import Any, Protocol, TypeVar, cast
+from operator import itemgetter
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -17,29 +19,12 @@ from repositories.engines.executors import Executor
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
 from repositories.engines.statements import Parameters
 from repositories.locks import Locking
+from repositories.tables.table import EntityTable
 from repositories.units import Writing
 
 E = TypeVar("E", bound=Entity)
 
-
-class Table(Protocol[E]):
-    """The part of `repositories.tables.table.EntityTable` that this module uses. That module imports this one."""
-
-    entity: type[E]
-    table: sa.Table
-    rows: sa.Select[Any]
-    shown: sa.ColumnElement[bool]
-    unsaved: Sequence[str]
-
-    def __hash__(self) -> int: ...
-    @property
-    def make(self) -> Callable[..., E]: ...
-    def key(self, name: str) -> sa.Column[Any]: ...
-    def key_of(self, name: str, value: str) -> str: ...
-    def values_of(self, entity: E) -> dict[str, Any]: ...
-    def with_keys(self, values: dict[str, Any]) -> dict[str, Any]: ...
-    def meet(self, unit: Writing, entity: E) -> E: ...
-    def know(self, unit: Writing, entity: E) -> E: ...
+Table: TypeAlias = EntityTable[Any, E]
 
 
 def ids_as_rows(ids: Iterable[int]) -> Parameters:
@@ -74,20 +59,55 @@ async def add_many(unit: Writing, table: Table[E], new: Sequence[Any]) -> Sequen
     if not new:
         return []
     await unit.relations.require_many(unit, table.entity, [(each, None) for each in new])
-    profile = tuple(each.name for each in fields(new[0]))
-    stamps = {"created_at": unit.now, "updated_at": unit.now, "version": 1}
-    values = [{**{name: getattr(each, name) for name in profile}, **stamps} for each in new]
-    columns = [table.with_keys(dict(each)) for each in values]
-    names, rows = tuple(columns[0]), [tuple(each.values()) for each in columns]
-    ids = sorted(row[0] for row in await unit.executor.fetch(inserting(table, names), {ROWS: as_parameter(rows)}))
-    entity: Any = table.entity
-    added = [entity(id=id, **each) for id, each in zip(ids, values, strict=True)]  # ids are in the order of rows
-    for each in added:
-        unit.journal.added(table.know(unit, each))
+    kind: Any = type(new[0])
+    addition = addition_to(table, kind)
+    rows = [addition.row(each) for each in new]
+    parameters = {ROWS: as_parameter(rows), "now": unit.now}
+    ids = sorted(row[0] for row in await unit.executor.fetch(addition.insert, parameters))  # in the order of rows
+    added = [addition.entity(row, id, unit.now) for row, id in zip(rows, ids, strict=True)]
+    if table.can_record:
+        unit.journal.added_many(added)
+    else:
+        for each in added:
+            unit.journal.added(table.know(unit, each))
     return added
 
 
+class Addition(Generic[E]):
+    """Turns new entities into rows of a table, and these rows into entities.
+
+    A field of the entity that is neither in the profile nor set by every store has its default.
+    """
+
+    def __init__(self, table: Table[E], new: type) -> None:
+        entity = {each.name: each.default for each in fields(cast("Any", table.entity))}
+        self._profile = [each.name for each in fields(new)]
+        self._forms = [(place, table.forms[name]) for place, name in enumerate(self._profile) if name in table.forms]
+        columns = [*self._profile, *[f"{self._profile[place]}_key" for place, _ in self._forms]]
+        stored = [*columns, "id", "created_at", "updated_at"]
+        others = [name for name in entity if name not in stored and name != "version"]
+        self._others = [1, *[entity[name] for name in others]]
+        self._in_order = itemgetter(*map([*stored, "version", *others].index, entity))
+        self._make = table.make
+        self.insert = inserting(table, columns)
+
+    def row(self, new: object) -> Sequence[Any]:
+        values = [getattr(new, name) for name in self._profile]
+        keys = [None if (value := values[place]) is None else form(value) for place, form in self._forms]
+        return [*values, *keys]
+
+    def entity(self, row: Sequence[Any], id: int, now: datetime) -> E:
+        return self._make(*self._in_order([*row, id, now, now, *self._others]))
+
+
+@cache
+def addition_to(table: Table[E], new: Any) -> Addition[E]:
+    return Addition(table, new)
+
+
 async def save_many(unit: Writing, table: Table[E], entities: Sequence[E]) -> Sequence[E]:
+    if not entities:
+        return []
     befores = await require_versions(unit, table, entities)
     saved = [next_version(unit, table, each, before) for each, before in zip(entities, befores, strict=True)]
     pairs = list(zip(saved, befores, strict=True))
@@ -96,8 +116,7 @@ async def save_many(unit: Writing, table: Table[E], entities: Sequence[E]) -> Se
     await unit.relations.release(unit, hidden, erased=False)
     values = [{"id": each.id, **table.values_of(each)} for each in saved]
     rows = [tuple(each.values()) for each in values]
-    if rows:
-        await unit.executor.fetch(updating(table, tuple(values[0])), {ROWS: as_parameter(rows)})
+    await unit.executor.fetch(updating(table, tuple(values[0])), {ROWS: as_parameter(rows)})
     for each, before in pairs:
         unit.journal.saved(before, table.know(unit, each))
     shown = [before for each, before in pairs if before.is_hidden and not each.is_hidden]
@@ -112,6 +131,8 @@ def next_version(unit: Writing, table: Table[E], entity: E, before: E) -> E:
 
 
 async def end_many(unit: Writing, table: Table[E], entities: Sequence[E]) -> None:
+    if not entities:
+        return
     befores = await require_versions(unit, table, entities)
     await unit.relations.release(unit, befores, erased=True)
     await unit.executor.fetch(deleting(table), ids_as_rows(each.id for each in befores))
@@ -151,10 +172,15 @@ def sharing(table: Table[Any]) -> Locking:
     return Locking.of(sa.select(id).where(table.shown, id.in_(rows_of(id))).order_by(id), shared=True)
 
 
-@cache
-def inserting(table: Table[Any], names: tuple[str, ...]) -> sa.Insert:
-    columns = [table.table.c[name] for name in names]
-    return sa.insert(table.table).from_select(names, rows_of(*columns)).returning(table.table.c.id)
+def inserting(table: Table[Any], names: Sequence[str]) -> sa.Insert:
+    """An INSERT of rows with these columns, for entities that are new `now`."""
+    now = sa.bindparam("now", type_=table.table.c.created_at.type)
+    rows = rows_of(*[table.table.c[name] for name in names]).add_columns(now, now, sa.literal_column("1"))
+    return (
+        sa.insert(table.table)
+        .from_select([*names, "created_at", "updated_at", "version"], rows)
+        .returning(table.table.c.id)
+    )
 
 
 @cache

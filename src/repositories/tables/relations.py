@@ -15,7 +15,7 @@ from domain.references import Reference, ReferentialAction
 from repositories.engines.executors import Executor
 from repositories.locks import Locking, Ranks
 from repositories.tables.many import ids_as_rows, sharing
-from repositories.tables.set_wise import Referring, can_end, end_all, referred
+from repositories.tables.set_wise import Referring, end_all, referred
 from repositories.tables.table import EntityTable
 from repositories.units import Writing
 
@@ -41,6 +41,9 @@ class Relations:
     @cached_property
     def ranks(self) -> Ranks:
         return Ranks(table.entity for table in self._tables.values())
+
+    def table_of(self, kind: str) -> AnyTable:
+        return self._tables[kind]
 
     def referrers_of(self, kind: str) -> Sequence[Referrers]:
         return [
@@ -79,6 +82,8 @@ class Relations:
     ) -> None:
         """The same for many entities, given as pairs of new and old state. Pointers begin with the index of the entity,
         from 0."""
+        if not entity.references:
+            return
         named: defaultdict[str, set[int]] = defaultdict(set)
         wanted = [(number, *each) for number, pair in enumerate(pairs) for each in changed(entity, *pair)]
         for _, reference, id in wanted:
@@ -161,7 +166,7 @@ class Relations:
     async def _end_all(self, unit: Writing, table: AnyTable, those: Referring, ids: Sequence[int]) -> int:
         await lock_all(unit, table, those, ids)
         kind = table.entity.kind
-        if can_end(table) and not unit.journal.has(kind) and not self.referrers_of(kind):
+        if table.can_record and not unit.journal.has(kind) and not self.referrers_of(kind):
             unit.known = {subject: each for subject, each in unit.known.items() if subject[0] != kind}
             return await end_all(unit, table, those, ids)
         rows = await unit.executor.fetch(found(table, those), referred(ids))

@@ -12,11 +12,12 @@ from typing import Any, Final, Generic, TypeVar, cast
 import sqlalchemy as sa
 
 from domain.entities import Entity
+from domain.journal import recorded_fields
 from domain.lists.fields import Fields
 from domain.stores import Hidden
 from domain.values import copied, fold
 from repositories.changes import LAST_CHANGE
-from repositories.engines.schema import JOURNALLED
+from repositories.engines.schema import JOURNALLED, Choice
 from repositories.lists.filters import NONE_RELATED, Relationships
 from repositories.lists.pages import Listing, composed
 from repositories.locks import Locking
@@ -40,6 +41,20 @@ class Projection(Generic[E]):
     make: Callable[..., E]
     by_id: sa.Select[Any]
     listings: Mapping[Hidden, Listing]
+
+
+WRITTEN_ALIKE: Final = (sa.Text, sa.Integer, Choice)
+"""Types whose values are the same JSON in Python and in both databases. Times and JSON are converted
+(`repositories.tables.recording`)."""
+
+
+def can_record(entity: type[Entity], columns: sa.ColumnCollection[str, sa.Column[Any]]) -> bool:
+    """Whether the database can write the changes of these entities itself: with the same JSON as Python, and with no
+    subject twice."""
+    types = [columns[name].type for name in recorded_fields(cast("Any", entity))]
+    are_alike = all(isinstance(each, (*WRITTEN_ALIKE, sa.DateTime, sa.JSON)) for each in types)
+    are_distinct = len({each.to.kind for each in entity.references}) == len(entity.references)
+    return are_alike and are_distinct and not any(columns[each.field].nullable for each in entity.references)
 
 
 class EntityTable(Generic[N, E]):
@@ -66,8 +81,11 @@ class EntityTable(Generic[N, E]):
         self.entity = entity
         self.table = table
         self.unsaved = unsaved
+        self.can_record = can_record(entity, table.c)
         self.json_fields = [each.name for each in fields_.values() if each.is_json]
-        self._forms = {n: fields_[n].form if n in fields_ else fold for n in names if f"{n}_key" in table.c}
+        self.forms: Mapping[str, Callable[[Any], Any]] = {
+            n: fields_[n].form if n in fields_ else fold for n in names if f"{n}_key" in table.c
+        }
         self._values = attrgetter(*names)
         self._documents = [place for place, name in enumerate(names) if isinstance(table.c[name].type, sa.JSON)]
         self._names = [name for name in names if name != "id" and name not in unsaved]
@@ -144,7 +162,7 @@ class EntityTable(Generic[N, E]):
 
     def with_keys(self, values: dict[str, Any]) -> dict[str, Any]:
         """The values of columns by name, with the folded forms added."""
-        for name, form in self._forms.items():
+        for name, form in self.forms.items():
             if name in values:
                 typed = values[name]
                 values[f"{name}_key"] = None if typed is None else form(typed)

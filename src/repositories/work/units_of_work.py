@@ -7,10 +7,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from domain.changes import Change
+from domain.changes import Change, NewChange
 from domain.entities import Entity
 from domain.errors import Contended, Damaged, NoSpace
 from domain.idempotency import IN_FLIGHT, Committed, IdempotencyKey, InFlight, InFlightKeys, shown_by
+from domain.journal import Additions
 from domain.limits import LIMITS, Limits
 from domain.lists.filters import Filter
 from domain.stores import Store
@@ -23,6 +24,7 @@ from repositories.engines.replicas import Replica
 from repositories.journal import append, redact
 from repositories.locks import LockOrder
 from repositories.stores import TABLES, SqlReadStores, SqlStores
+from repositories.tables.recording import record_additions
 from repositories.tables.relations import Relations
 from repositories.tables.table import EntityTable
 from repositories.units import Reading, Writing
@@ -87,10 +89,15 @@ class SqlUnitOfWork(SqlStores):
         self.unit.executor.require_open()  # a dry run without changes runs no statement that would check this
         await self.unit.settle()
         who, executor, journal = self._context, self.unit.executor, self.unit.journal
-        changes = journal.changes(actor=who.actor, request_id=who.request_id, at=self.now)
-        ends = bool(changes) and not (who.dry_run or who.idempotency_key or journal.erased)
-        seq = await append(executor, changes, self._database.commit_order, last=ends) or journal.seq
-        await self._erase()  # after the changes of this unit are written, because they may have values too
+        parts = journal.parts(actor=who.actor, request_id=who.request_id, at=self.now)
+        erased = journal.erased
+        ends = (
+            bool(parts) and not isinstance(parts[-1], Additions) and not (who.dry_run or who.idempotency_key or erased)
+        )
+        seq = journal.seq
+        for part in parts:
+            seq = await self._record(part, last=ends and part is parts[-1])
+        await self._erase(erased)  # after the changes of this unit are written, because they may have values too
         if who.dry_run:
             await executor.rollback()
             return Committed(result)
@@ -100,7 +107,7 @@ class SqlUnitOfWork(SqlStores):
         if not ends:
             await executor.commit()
         self.seq = seq
-        self.has_erased = bool(journal.erased)
+        self.has_erased = bool(erased)
         return committed
 
     async def commit_new(self, store: Store[N, E], new: N) -> Committed[E]:
@@ -115,10 +122,15 @@ class SqlUnitOfWork(SqlStores):
         actor, shown, answer = self._context.actor, shown_by(committed), key.answer(committed)
         await keep_answer(self.unit.executor, actor, key, answer=answer, shows=shown, now=self.now)
 
-    async def _erase(self) -> None:
-        if self.unit.journal.erased:
+    async def _record(self, part: Sequence[NewChange] | Additions, *, last: bool) -> int:
+        if isinstance(part, Additions):
+            return await record_additions(self.unit, self._relations.table_of(part.kind), part.ids)
+        return await append(self.unit.executor, part, self._database.commit_order, last=last)
+
+    async def _erase(self, erased: Sequence[Entity]) -> None:
+        if erased:
             await self._database.note_erasure(self.unit.executor)
-        for entity in self.unit.journal.erased:
+        for entity in erased:
             about = self._relations.kinds_about(entity.kind)
             await forget_answers(self.unit.executor, entity, about)
             await redact(self.unit.executor, entity, about)
