@@ -7,6 +7,7 @@ latency of other reads and writes during the import. On a shared machine, compar
 """
 
 import asyncio
+import gc
 import io
 import resource
 import sys
@@ -88,6 +89,7 @@ async def started(url: str) -> SqlUnitsOfWork:
     await database.upgrade()
     units = SqlUnitsOfWork(database)
     await units.start()
+    gc.freeze()  # as the server and the command do
     return units
 
 

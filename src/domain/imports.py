@@ -140,7 +140,7 @@ class Outcome:
         """The fields that differ, before and after, in the form of a change."""
         if self.was is None and self.now is None:
             return None, None
-        return difference(Line(self.was, self.now, version=0, has_ended=False))
+        return difference(Line(self.was, self.now, version=0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ class Counts:
 
     def plus(self, outcomes: Sequence[Outcome], *, again: bool = False) -> "Counts":
         read = sum(outcome.line is not None for outcome in outcomes)
-        ends = Counter(str(outcome.done) for outcome in outcomes)
+        ends: Counter[str] = Counter(outcome.done for outcome in outcomes)
         new = {"rows": read, "again": read if again else 0, **ends}
         return Counts(**{name: number + new.get(name, 0) for name, number in self.as_json().items()})
 

@@ -1,5 +1,6 @@
 """`roster import`."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ def import_file(
 
 async def run(one: Import, service: ImportService, tell: Teller, *, dry_run: bool) -> Counts:
     service.context.dry_run = dry_run
+    gc.freeze()  # a full collection during the import does not look at what the start has loaded
     async with aclosing(one.steps()) as steps:
         async for step in steps:
             tell(step, one.counts)

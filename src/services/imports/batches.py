@@ -51,7 +51,7 @@ class SeenKeys:
         return (known := self.keys.get((kind, name))) is not None and folded(name, value) in known
 
     def add(self, keys: Iterable[Key]) -> None:
-        for kind, name, value in keys:
+        for kind, name, value in keys if self.fields else ():
             if name in self.fields.get(kind, ()):
                 self.keys[kind, name].add(value)
 
@@ -100,9 +100,11 @@ class Batch:
     def may(self, kind: Kind, row: Row) -> bool:
         """Whether the caller has the scopes that this row needs. If not, the row is rejected. `users:write` was checked
         before."""
+        if self._scopes is None:
+            return True
         asked = {Scope.GROUPS_WRITE: kind is not Kind.USER or "groups" in row.values, Scope.SCIM: "scim" in row.values}
         for scope, is_asked in asked.items():
-            if is_asked and self._scopes is not None and scope not in self._scopes:
+            if is_asked and scope not in self._scopes:
                 self.reject(row, [Fault("", "forbidden", f"This needs the scope {scope}.")])
                 return False
         return True
@@ -147,12 +149,18 @@ class Batch:
         return [draft for draft in drafts if self._is_free(kind, draft, taken)]
 
     def _is_free(self, kind: str, draft: Draft, taken: Mapping[str, Mapping[str, Entity]]) -> bool:
-        values = {name: value for name in IDENTIFIERS[kind] if (value := getattr(draft.after, name)) is not None}
-        keys = {(kind, name, folded(name, value)): taken.get(name, {}).get(value) for name, value in values.items()}
-        if faults := [fault for key, holder in keys.items() if (fault := self._fault_at(key, draft, holder))]:
+        keys, faults = [], []
+        for name in IDENTIFIERS[kind]:
+            if (value := getattr(draft.after, name)) is not None:
+                keys.append(key := (kind, name, folded(name, value)))
+                holder = taken[name].get(value) if taken else None
+                if fault := self._fault_at(key, draft, holder):
+                    faults.append(fault)
+        if faults:
             self.reject(draft.row, faults)
             return False
-        self.lines.update(dict.fromkeys(keys, draft.row.line))
+        for key in keys:
+            self.lines[key] = draft.row.line
         return True
 
     def _fault_at(self, key: Key, draft: Draft, holder: Entity | None) -> Fault | None:
@@ -224,7 +232,8 @@ def texts(rows: Iterable[Row], name: str) -> list[str]:
 
 def values_of(row: Row, known: Iterable[str] = ()) -> dict[str, Any]:
     """The values of a row. Raises `Invalid` for an unknown field."""
-    values = {name: value for name, value in row.values.items() if name != "kind"}
+    values = dict(row.values)
+    values.pop("kind", None)
     if known and (unknown := values.keys() - set(known)):
         raise Invalid([Fault(f"/{name}", "unknown", "There is no such field.") for name in sorted(unknown)])
     return values
@@ -242,13 +251,17 @@ def made(new: type, before: Any, values: dict[str, Any], *, is_patch: bool) -> A
     """A new entity with these values, or the existing one, changed as by a merge patch. Raises `Invalid`."""
     if before is not None:
         return before.patched(values)
-    if unknown := values.keys() - profile_of(new).keys():
-        raise Invalid([Fault(f"/{name}", "unknown", "There is no such field.") for name in sorted(unknown)])
+    known = profile_of(new).keys()
+    if not values.keys() <= known:
+        unknown = sorted(values.keys() - known)
+        raise Invalid([Fault(f"/{name}", "unknown", "There is no such field.") for name in unknown])
     if values.get("name") is None:
         raise Invalid([Fault("/name", "missing", "Is required.")])
     if is_patch and isinstance(values.get("attributes"), dict):
         values["attributes"] = merge_patch({}, values["attributes"])
-    return new(**{name: value for name, value in values.items() if value is not None})
+    if None in values.values():
+        values = {name: value for name, value in values.items() if value is not None}
+    return new(**values)
 
 
 def folded(name: str, value: str) -> str:

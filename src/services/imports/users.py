@@ -85,6 +85,8 @@ def faults_in(pointer: str, item: object, given: dict[str, JsonObject]) -> Itera
 async def join(batch: Batch, stored: Sequence[tuple[Draft, User]], groups: Mapping[str, Group]) -> None:
     """Change the memberships of these users, so that they are in exactly the groups that their rows name."""
     wanted = [(draft, user) for draft, user in stored if draft.groups is not None]
+    if not wanted:
+        return
     kept = by_user(await kept_of(batch.work, {user.id for draft, user in wanted if draft.before is not None}))
     names = {group.id: name for name, group in groups.items()}
     add: list[NewMembership] = []
