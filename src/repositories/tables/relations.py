@@ -66,7 +66,7 @@ class Relations:
         in_order = sorted(changed(entity, new, before), key=lambda each: unit.locks.place(each[0].to.kind, each[1]))
         faults = [fault for reference, id in in_order for fault in await self._faults_at(unit, reference, id)]
         if faults and not getattr(new, "is_hidden", False):
-            raise Invalid(faults)
+            raise Invalid(sorted(faults, key=lambda fault: fault.pointer))
 
     async def _faults_at(self, unit: Writing, reference: Reference, id: int) -> Sequence[Fault]:
         kind = reference.to.kind
