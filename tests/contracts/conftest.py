@@ -27,7 +27,7 @@ from services.users import UserService
 
 @pytest.fixture(scope="module")
 async def kept_postgres(empty_postgres_url: str) -> AsyncIterator[PostgresDatabase]:
-    """Started once for all tests of a file: to connect takes longer than what most of them do."""
+    """Started once for all tests of a file: connecting takes longer than most tests."""
     async with started(empty_postgres_url) as database:
         assert isinstance(database, PostgresDatabase)
         yield database
@@ -41,7 +41,7 @@ async def shared_postgres(kept_postgres: PostgresDatabase) -> AsyncIterator[Post
 
 @asynccontextmanager
 async def emptied(database: PostgresDatabase, *extensions: sa.MetaData) -> AsyncIterator[PostgresDatabase]:
-    """A test leaves none of the connections in use. What it has cancelled may need a moment to give its own back."""
+    """A test leaves no connection in use. A cancelled call may need a moment to return its connection."""
     await database.start()  # if a test has stopped it
     pools = [each for each in (database._writing, database._reading, database._streaming) if each]
     async with pools[0].one() as connection:
@@ -66,7 +66,7 @@ def context() -> RequestContext:
 
 @pytest.fixture
 def users(units: UnitsOfWork, context: RequestContext) -> UserService:
-    """The short way to a unit of work of its own, for what a test needs around its point."""
+    """A service whose every call is a unit of work of its own, to prepare and check what a test needs."""
     return UserService(units, context)
 
 

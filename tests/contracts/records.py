@@ -81,7 +81,7 @@ class BookRecord(Sample):
 
 
 class PlaceRecord(Sample):
-    """Some of its values are the database's."""
+    """The database generates some of its values."""
 
     __tablename__ = "places"
     __entity__ = Place
@@ -94,7 +94,7 @@ class PlaceRecord(Sample):
 
 
 class ShelfRecord(Sample):
-    """No entity, so no change rows; a key that the database does not draw."""
+    """No entity, so no change rows. The database does not generate its key."""
 
     __tablename__ = "shelves"
 

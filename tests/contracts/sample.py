@@ -1,7 +1,7 @@
 """A directory with more nouns than Roster's own, as a product that extends Roster would have them.
 
 A project belongs to a user, and stands in the way of its deletion. A participation ends with its user and its project.
-A task goes on without its user. A substitution has two users, which may be the same one, and ends with either.
+A task stays without its user. A substitution has two users, which may be the same one, and ends with either.
 """
 
 from dataclasses import dataclass

@@ -30,10 +30,10 @@ FIELDS: Final = st.fixed_dictionaries(
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a store. `whom` counts through the users there are, `fields` are for those calls that take some."""
+    """One call of a store. `which` counts through the users there are, `fields` are for those calls that take some."""
 
     verb: str
-    whom: int
+    which: int
     fields: dict[str, Any]
 
 
@@ -46,7 +46,7 @@ class Unit:
 STEPS: Final = st.builds(
     Step,
     verb=st.sampled_from(["add", "add", "save", "save", "delete", "restore", "get", "list", "changes", "history"]),
-    whom=st.integers(0, 5),
+    which=st.integers(0, 5),
     fields=FIELDS,
 )
 UNITS: Final = st.builds(
@@ -55,7 +55,7 @@ UNITS: Final = st.builds(
 
 
 def ticking() -> Clock:
-    """A clock that goes on by a second for every unit."""
+    """A clock that moves one second for each unit."""
     seconds = count()
     return lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=next(seconds))
 
@@ -69,14 +69,14 @@ class Storyteller:
         self._held: dict[int, User] = {}  # as last handed out, committed or not
         self.story: list[object] = []
 
-    async def tell(self, units: Sequence[Unit]) -> str:
+    async def run(self, units: Sequence[Unit]) -> str:
         for unit in units:
             await self._unit(unit)
         async with self._units.reading() as work:
             self.story += [self._user(user) for user in await work.users.list(limit=1000)]
-            told = await work.changes.list(limit=1000)
-        assert [change.seq for change in told] == sorted({change.seq for change in told})
-        self.story += [self._change(change) for change in told]
+            recorded = await work.changes.list(limit=1000)
+        assert [change.seq for change in recorded] == sorted({change.seq for change in recorded})
+        self.story += [self._change(change) for change in recorded]
         return "\n".join(map(repr, self.story))  # in words, since Python takes 1, 1.0 and True for one another
 
     async def _unit(self, unit: Unit) -> None:
@@ -95,7 +95,7 @@ class Storyteller:
             self._ids = ids
 
     async def _step(self, work: UnitOfWork, step: Step) -> None:
-        id = self._ids[step.whom % len(self._ids)] if self._ids else 2**53 - 1
+        id = self._ids[step.which % len(self._ids)] if self._ids else 2**53 - 1
         match step.verb:
             case "add":
                 added = await work.users.add(NewUser(**step.fields))
@@ -104,13 +104,13 @@ class Storyteller:
             case "get":
                 self._hold(await work.users.get(id))
             case "list":
-                listed = await work.users.list(after=(id - 1,), limit=step.whom)
+                listed = await work.users.list(after=(id - 1,), limit=step.which)
                 self.story.append([self._user(user) for user in listed])
             case "changes":
-                self.story.append([self._change(change) for change in await work.changes.list(limit=step.whom)])
+                self.story.append([self._change(change) for change in await work.changes.list(limit=step.which)])
             case "history":
-                told = await work.changes.list(subject=("user", id), limit=step.whom)
-                self.story.append([self._change(change) for change in told])
+                recorded = await work.changes.list(subject=("user", id), limit=step.which)
+                self.story.append([self._change(change) for change in recorded])
             case _ if id in self._held:
                 self._hold(await work.users.save(self._altered(self._held[id], work, step)))
 
@@ -149,6 +149,6 @@ def database(request: pytest.FixtureRequest) -> Database:
 @given(units=st.lists(UNITS, max_size=8))
 async def test_the_fake_answers_as_a_database_does(database: Database, units: list[Unit]) -> None:
     await emptied(database)
-    on_memory = await Storyteller(MemoryUnitsOfWork(ticking())).tell(units)
-    on_disk = await Storyteller(SqlUnitsOfWork(database, ticking())).tell(units)
+    on_memory = await Storyteller(MemoryUnitsOfWork(ticking())).run(units)
+    on_disk = await Storyteller(SqlUnitsOfWork(database, ticking())).run(units)
     assert on_memory == on_disk

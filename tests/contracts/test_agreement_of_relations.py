@@ -49,11 +49,11 @@ STORE_OF: Final = {"user": "users", "project": "projects", "participation": "par
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a store. `whom` and `others` count through the entities that were added to a store."""
+    """One call of a store. `which` and `others` count through the entities that were added to a store."""
 
     verb: str
     store: str
-    whom: int
+    which: int
     others: tuple[int, int]
     text: str
 
@@ -62,7 +62,7 @@ STEPS: Final = st.builds(
     Step,
     verb=st.sampled_from(["add", "add", "add", "save", "move", "delete", "restore", "end", "remove", "end_all"]),
     store=st.sampled_from(list(NEW)),
-    whom=st.integers(0, 2),
+    which=st.integers(0, 2),
     others=st.tuples(st.integers(0, 2), st.integers(0, 2)),
     text=st.sampled_from(["a", "A", "b"]),
 )
@@ -84,17 +84,17 @@ class Storyteller:
         self._ids: dict[str, list[int]] = {store: [] for store in NEW}
         self.story: list[object] = []
 
-    async def tell(self, units: Sequence[Sequence[Step]]) -> str:
+    async def run(self, units: Sequence[Sequence[Step]]) -> str:
         for steps in [*([step] for step in START), *units]:
             await self._unit(steps)
         async with self._units.reading() as work:
             for store in NEW:
                 self.story += [self._entity(store, each) for each in await getattr(work, store).list(limit=1000)]
-            self.story += self._told(await work.changes.list(limit=1000))
+            self.story += self._recorded(await work.changes.list(limit=1000))
             for store, ids in self._ids.items():
                 kind = next(kind for kind, other in STORE_OF.items() if other == store)
                 histories = [await work.changes.list(subject=(kind, id), limit=1000) for id in ids]
-                self.story += map(self._told, histories)
+                self.story += map(self._recorded, histories)
         return "\n".join(map(repr, self.story))
 
     async def _unit(self, steps: Sequence[Step]) -> None:
@@ -125,7 +125,7 @@ class Storyteller:
                 for field in references[:1]:
                     self.story.append(await store.end_all(field, named[field]))
             case _:
-                entity = await store.get(self._id(step.store, step.whom), hidden=True)
+                entity = await store.get(self._id(step.store, step.which), hidden=True)
                 await self._alter(store, entity, step.verb, {"save": text, "move": named}.get(step.verb), work.now)
 
     async def _alter(self, store: Any, entity: Any, verb: str, profile: Any, now: datetime) -> None:
@@ -150,8 +150,8 @@ class Storyteller:
         other: Any = entity
         return astuple(replace(other, **changed))
 
-    def _told(self, changes: Sequence[Change]) -> list[object]:
-        """Those of one unit have no order: a database writes what ends at once before the rest."""
+    def _recorded(self, changes: Sequence[Change]) -> list[object]:
+        """Changes of one unit have no order here: a database writes those of set-wise ends before the others."""
         return [
             self._change(change) for change in sorted(changes, key=lambda each: (each.at, each.kind, each.entity_id))
         ]
@@ -192,7 +192,7 @@ async def test_the_fake_treats_references_as_a_database_does(
 ) -> None:
     database = sample_units._database
     await emptied(database)
-    on_memory = await Storyteller(MemorySampleUnits(ticking())).tell(units)
+    on_memory = await Storyteller(MemorySampleUnits(ticking())).run(units)
     sample_units._clock = ticking()
-    on_disk = await Storyteller(sample_units).tell(units)
+    on_disk = await Storyteller(sample_units).run(units)
     assert on_memory == on_disk

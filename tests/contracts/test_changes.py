@@ -19,7 +19,7 @@ from domain.work import RequestContext, UnitsOfWork
 from services.users import UserService
 
 
-async def test_tells_each_write_with_who_and_when_before_and_after(units: UnitsOfWork) -> None:
+async def test_each_change_has_its_actor_its_time_and_the_values_before_and_after(units: UnitsOfWork) -> None:
     async with units.writing(RequestContext(actor="alice", request_id="r1")) as creation:
         user = await creation.users.add(NewUser(name="Bob", email="Bob@x.org", attributes={"a": 1, "b": [True]}))
         await creation.commit(None)
@@ -30,29 +30,29 @@ async def test_tells_each_write_with_who_and_when_before_and_after(units: UnitsO
         await deletion.users.save(user.deleted(deletion.now))
         await deletion.commit(None)
     deleted_at = deletion.now.isoformat().replace("+00:00", "Z")
-    told = await feed(units)
-    assert told == [
+    recorded = await feed(units)
+    assert recorded == [
         Change(
-            seq=told[0].seq, kind="user", entity_id=user.id, version=1, action=Action.CREATED,
+            seq=recorded[0].seq, kind="user", entity_id=user.id, version=1, action=Action.CREATED,
             actor="alice", request_id="r1", at=creation.now, before=None,
             after={"name": "Bob", "email": "Bob@x.org", "status": "active", "attributes": {"a": 1, "b": [True]}},
             subjects=(("user", user.id),),
         ),
         Change(
-            seq=told[1].seq, kind="user", entity_id=user.id, version=2, action=Action.UPDATED,
+            seq=recorded[1].seq, kind="user", entity_id=user.id, version=2, action=Action.UPDATED,
             actor="carol", request_id="r2", at=update.now,
             before={"name": "Bob", "email": "Bob@x.org", "attributes": {"a": 1, "b": [True]}},
             after={"name": "Robert", "email": None, "attributes": {"a": 1.0}}, subjects=(("user", user.id),),
         ),
         Change(
-            seq=told[2].seq, kind="user", entity_id=user.id, version=3, action=Action.DELETED,
+            seq=recorded[2].seq, kind="user", entity_id=user.id, version=3, action=Action.DELETED,
             actor="dora", request_id="r3", at=deletion.now,
             before={"deleted_at": None}, after={"deleted_at": deleted_at}, subjects=(("user", user.id),),
         ),
     ]  # fmt: skip
-    assert told[0].seq < told[1].seq < told[2].seq
-    assert {change.at.tzinfo for change in told} == {UTC}
-    assert {type(change.action) for change in told} == {Action}
+    assert recorded[0].seq < recorded[1].seq < recorded[2].seq
+    assert {change.at.tzinfo for change in recorded} == {UTC}
+    assert {type(change.action) for change in recorded} == {Action}
 
 
 async def test_several_writes_of_one_user_in_a_unit_are_one_change(
@@ -70,7 +70,9 @@ async def test_several_writes_of_one_user_in_a_unit_are_one_change(
     assert change.after == {"name": "Ally", "status": "suspended"}
 
 
-async def test_who_is_added_and_changed_in_a_unit_was_created_so(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_user_that_is_added_and_changed_in_one_unit_has_one_change_created(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice", email="key"))
         await work.users.save(alice.revised(email=None))
@@ -80,7 +82,7 @@ async def test_who_is_added_and_changed_in_a_unit_was_created_so(units: UnitsOfW
     assert change.after == {"name": "Alice", "status": "active", "attributes": {}}
 
 
-async def test_each_entity_of_a_unit_has_its_change_in_the_order_of_writing(
+async def test_each_entity_of_a_unit_has_one_change_in_the_order_of_writing(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -105,7 +107,7 @@ VALUES: Final[list[JsonObject]] = [
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["a unit each", "one unit"])
-async def test_values_come_back_exactly_from_changes(units: UnitsOfWork, context: RequestContext, many: bool) -> None:
+async def test_changes_return_the_values_exactly(units: UnitsOfWork, context: RequestContext, many: bool) -> None:
     """Several changes of one unit are one statement, with all rows in one parameter."""
     news = [
         NewUser(name=f"'{number}\"\\ é😀", username=f"u\u2028{number}", attributes=each)
@@ -116,62 +118,64 @@ async def test_values_come_back_exactly_from_changes(units: UnitsOfWork, context
             for new in batch:
                 await work.users.add(new)
             await work.commit(None)
-    told = await feed(units)
-    assert [in_order(change.after) for change in told] == [
+    recorded = await feed(units)
+    assert [in_order(change.after) for change in recorded] == [
         in_order({"name": new.name, "username": new.username, "status": "active", "attributes": new.attributes})
         for new in news
     ]
-    assert [change.before for change in told] == [None] * len(news)
+    assert [change.before for change in recorded] == [None] * len(news)
 
 
 def in_order(values: JsonObject | None) -> dict[str, str]:
-    """Each value as text, so that 1, 1.0 and True differ, and members in another order too."""
+    """Each value as text, so that 1, 1.0 and True differ, and another order of members differs too."""
     return {name: json.dumps(value) for name, value in (values or {}).items()}
 
 
-async def test_a_unit_of_thousands_of_changes_has_them_in_the_order_of_writing(
+async def test_thousands_of_changes_of_one_unit_are_in_the_order_of_writing(
     units: UnitsOfWork, context: RequestContext
 ) -> None:
     async with units.writing(context) as work:
         ids = [(await work.users.add(NewUser(name=f"User {number}"))).id for number in range(2000)]
         committed = await work.commit(None)
     async with units.reading() as work:
-        told = await work.changes.list(limit=5000)
-    assert [change.entity_id for change in told] == ids
-    assert [change.after["name"] for change in told if change.after] == [f"User {number}" for number in range(2000)]
-    assert [change.seq for change in told] == list(range(told[0].seq, told[0].seq + 2000))
-    assert committed.seq == told[-1].seq
+        recorded = await work.changes.list(limit=5000)
+    assert [change.entity_id for change in recorded] == ids
+    assert [change.after["name"] for change in recorded if change.after] == [f"User {number}" for number in range(2000)]
+    assert [change.seq for change in recorded] == list(range(recorded[0].seq, recorded[0].seq + 2000))
+    assert committed.seq == recorded[-1].seq
 
 
-async def test_lists_what_comes_after_a_number_up_to_a_limit(units: UnitsOfWork, users: UserService) -> None:
+async def test_lists_the_changes_after_a_number_up_to_a_limit(units: UnitsOfWork, users: UserService) -> None:
     for number in range(4):
         await users.create(NewUser(name=f"User {number}"))
-    told = await feed(units)
+    recorded = await feed(units)
     async with units.reading() as work:
-        assert await work.changes.list(limit=2) == told[:2]
-        assert await work.changes.list(since=told[1].seq, limit=10) == told[2:]
-        assert await work.changes.list(since=told[0].seq, limit=2) == told[1:3]
-        assert await work.changes.list(since=told[3].seq, limit=10) == []
+        assert await work.changes.list(limit=2) == recorded[:2]
+        assert await work.changes.list(since=recorded[1].seq, limit=10) == recorded[2:]
+        assert await work.changes.list(since=recorded[0].seq, limit=2) == recorded[1:3]
+        assert await work.changes.list(since=recorded[3].seq, limit=10) == []
         assert await work.changes.list(limit=0) == []
 
 
-async def test_lists_those_about_one_entity(units: UnitsOfWork, users: UserService) -> None:
+async def test_lists_the_changes_about_one_entity(units: UnitsOfWork, users: UserService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     bob = (await users.create(NewUser(name="Bob"))).result
     await users.patch(alice.id, {"name": "Alicia"})
     await users.delete(alice.id)
     async with units.reading() as work:
-        told = await work.changes.list(subject=("user", alice.id), limit=10)
-        assert [change.version for change in told] == [1, 2, 3]
-        assert {change.entity_id for change in told} == {alice.id}
-        assert await work.changes.list(since=told[0].seq, subject=("user", alice.id), limit=1) == told[1:2]
+        recorded = await work.changes.list(subject=("user", alice.id), limit=10)
+        assert [change.version for change in recorded] == [1, 2, 3]
+        assert {change.entity_id for change in recorded} == {alice.id}
+        assert await work.changes.list(since=recorded[0].seq, subject=("user", alice.id), limit=1) == recorded[1:2]
         assert len(await work.changes.list(subject=("user", bob.id), limit=10)) == 1
         assert await work.changes.list(subject=("group", alice.id), limit=10) == []
         assert await work.changes.list(subject=("user", 7), limit=10) == []
 
 
 @pytest.mark.parametrize("number", [2**53, 2**63, 2**70])
-async def test_there_is_nothing_beyond_the_largest_numbers(units: UnitsOfWork, users: UserService, number: int) -> None:
+async def test_no_change_is_found_beyond_the_largest_numbers(
+    units: UnitsOfWork, users: UserService, number: int
+) -> None:
     await users.create(NewUser(name="Alice"))
     async with units.reading() as work:
         assert await work.changes.list(since=number, limit=10) == []
@@ -180,7 +184,7 @@ async def test_there_is_nothing_beyond_the_largest_numbers(units: UnitsOfWork, u
         assert len(await work.changes.list(since=-number, limit=10)) == 1
 
 
-async def test_there_is_no_change_without_a_commit(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_unit_without_a_commit_writes_no_change(units: UnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         await work.users.add(NewUser(name="Alice"))
     assert await feed(units) == []
@@ -204,20 +208,18 @@ async def test_a_unit_sees_the_changes_of_the_units_before_it(
         assert [change.entity_id for change in await work.changes.list(limit=10)] == [alice.id]
 
 
-async def test_a_refusal_leaves_the_record_as_it_was(
-    units: UnitsOfWork, users: UserService, context: RequestContext
-) -> None:
+async def test_a_refused_write_adds_no_change(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
     await users.create(NewUser(name="Alice", email="key"))
-    told = await feed(units)
+    recorded = await feed(units)
     with pytest.raises(Conflict):
         await add_two(units, context)
     for refused in (users.patch(7, {"name": "X"}), users.delete(7), users.create(NewUser(name="X", email="KEY"))):
         with pytest.raises(Refusal):
             await refused
-    assert await feed(units) == told
+    assert await feed(units) == recorded
 
 
-async def test_an_erasure_keeps_of_every_change_of_a_user_only_that_it_was(
+async def test_an_erasure_removes_the_values_from_every_change_of_the_user(
     units: UnitsOfWork, users: UserService
 ) -> None:
     alice = (await users.create(NewUser(name="Alice", email="a@b.c"))).result
@@ -225,13 +227,13 @@ async def test_an_erasure_keeps_of_every_change_of_a_user_only_that_it_was(
     await users.patch(alice.id, {"name": "Alicia"})
     await users.delete(alice.id)
     await users.restore(alice.id)
-    told = await feed(units)
+    recorded = await feed(units)
     async with units.writing(RequestContext(actor="eraser", request_id="r9")) as work:
         await work.users.remove(await work.users.get(alice.id))
         await work.commit(None)
     *old, last = await feed(units)
     assert old == [
-        replace(change, before=None, after=None) if change.entity_id == alice.id else change for change in told
+        replace(change, before=None, after=None) if change.entity_id == alice.id else change for change in recorded
     ]
     assert [change.action for change in old] == ["created", "created", "updated", "deleted", "restored"]
     assert last == Change(
@@ -244,24 +246,26 @@ async def test_an_erasure_that_is_not_committed_erases_nothing(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
-    told = await feed(units)
+    recorded = await feed(units)
     async with units.writing(context) as work:
         await work.users.remove(alice)
     async with units.writing(replace(context, dry_run=True)) as tried:
         await tried.users.remove(alice)
         await tried.commit(None)
-    assert await feed(units) == told
+    assert await feed(units) == recorded
     assert await users.get(alice.id) == alice
 
 
-async def test_who_is_added_and_erased_in_a_unit_leaves_no_change(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_user_that_is_added_and_erased_in_one_unit_leaves_no_change(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     async with units.writing(context) as work:
         await work.users.remove(await work.users.add(NewUser(name="Alice")))
         assert (await work.commit("nothing")) == Committed("nothing", None)
     assert await feed(units) == []
 
 
-async def test_a_commit_tells_the_number_of_the_last_change_that_it_wrote(
+async def test_a_commit_returns_the_number_of_its_last_change(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     async with units.writing(context) as work:
@@ -272,7 +276,7 @@ async def test_a_commit_tells_the_number_of_the_last_change_that_it_wrote(
     assert await users.patch(alice.id, {"name": "Alice"}) == Committed(alice, None)
 
 
-async def test_the_last_number_is_that_of_the_last_change(units: UnitsOfWork, users: UserService) -> None:
+async def test_last_returns_the_number_of_the_last_change(units: UnitsOfWork, users: UserService) -> None:
     async with units.reading() as work:
         assert await work.changes.last() == 0
         for name in ("Alice", "Bob"):
@@ -297,7 +301,7 @@ FILTERS: Final = [
 ]
 
 
-async def test_lists_what_matches_a_filter(units: UnitsOfWork, users: UserService) -> None:
+async def test_lists_the_changes_that_match_a_filter(units: UnitsOfWork, users: UserService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     bob = (await UserService(units, RequestContext(actor="ZZ", request_id="s1")).create(NewUser(name="Bob"))).result
     await users.patch(alice.id, {"name": "Alicia"})
@@ -305,16 +309,16 @@ async def test_lists_what_matches_a_filter(units: UnitsOfWork, users: UserServic
     somebody = UserService(units, RequestContext(actor="somebody", request_id="r2"))
     carol = (await somebody.create(NewUser(name="Carol"))).result
     await somebody.patch(carol.id, {"name": "Carola"})
-    told = await feed(units)
-    at = told[4].at.isoformat()
+    recorded = await feed(units)
+    at = recorded[4].at.isoformat()
     for expression, matching in FILTERS:
-        filter = parse_filter(expression.format(bob=bob.id, seq=told[2].seq, at=at), FIELDS)
-        expected = [told[number] for number in matching]
+        filter = parse_filter(expression.format(bob=bob.id, seq=recorded[2].seq, at=at), FIELDS)
+        expected = [recorded[number] for number in matching]
         async with units.reading() as work:
             assert await work.changes.list(filter=filter, limit=10) == expected
             assert await work.changes.list(filter=filter, limit=1) == expected[:1]
             assert await work.changes.list(filter=filter, limit=0) == []
-            for since in (told[0].seq, told[3].seq, 2**53, 2**70, -1):
+            for since in (recorded[0].seq, recorded[3].seq, 2**53, 2**70, -1):
                 later = [change for change in expected if change.seq > since]
                 assert await work.changes.list(filter=filter, since=since, limit=10) == later
 
@@ -332,7 +336,7 @@ async def feed(units: UnitsOfWork) -> list[Change]:
         return list(await work.changes.list(limit=1000))
 
 
-async def test_gives_the_newest_changes_first_below_a_number_and_those_that_match(
+async def test_lists_the_newest_changes_first_below_a_number_and_by_filter(
     units: UnitsOfWork, users: UserService
 ) -> None:
     for name in ("Ann", "Bob", "Eve"):
@@ -354,7 +358,7 @@ async def test_gives_the_newest_changes_first_below_a_number_and_those_that_matc
     assert await latest("entity_id eq 2") == [seqs[3], seqs[1]]
 
 
-async def test_the_newest_changes_about_an_entity_come_in_pages_those_of_others_included(
+async def test_pages_of_the_newest_changes_about_a_user_include_its_memberships(
     units: UnitsOfWork, context: RequestContext
 ) -> None:
     async with units.writing(context) as work:
@@ -376,7 +380,7 @@ async def test_the_newest_changes_about_an_entity_come_in_pages_those_of_others_
     assert {change.kind for change in older} == {"user", "membership"}
 
 
-async def test_a_tally_says_what_happened_on_each_day_and_stops_where_it_is_told(
+async def test_a_tally_counts_the_changes_of_each_day_up_to_a_limit(
     units: UnitsOfWork, context: RequestContext
 ) -> None:
     async with units.writing(context) as work:

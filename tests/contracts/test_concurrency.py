@@ -20,7 +20,7 @@ WRITERS: Final = 8
 STEPS: Final = 8
 
 
-async def test_of_many_who_want_one_key_exactly_one_gets_it(units: UnitsOfWork, users: UserService) -> None:
+async def test_of_many_creations_with_the_same_email_one_succeeds(units: UnitsOfWork, users: UserService) -> None:
     spellings = ["alice@example.org", "ALICE@example.org"]
     attempts = (users.create(NewUser(name=f"User {number}", email=spellings[number % 2])) for number in range(CREATORS))
     async with asyncio.timeout(60):
@@ -34,7 +34,7 @@ async def test_of_many_who_want_one_key_exactly_one_gets_it(units: UnitsOfWork, 
         assert [change.entity_id for change in await work.changes.list(limit=100)] == [winners[0].id]
 
 
-async def test_of_many_patches_of_one_user_none_is_lost(users: UserService) -> None:
+async def test_concurrent_patches_of_one_user_are_all_kept(users: UserService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     patches = (users.patch(alice.id, {"attributes": {str(number): number}}) for number in range(CREATORS))
     async with asyncio.timeout(60):
@@ -44,7 +44,7 @@ async def test_of_many_patches_of_one_user_none_is_lost(users: UserService) -> N
     assert kept.version == 1 + CREATORS
 
 
-async def test_many_deletions_of_one_user_are_one(units: UnitsOfWork, users: UserService) -> None:
+async def test_of_many_deletions_of_one_user_one_succeeds(units: UnitsOfWork, users: UserService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     async with asyncio.timeout(60):
         results = await asyncio.gather(*(users.delete(alice.id) for _ in range(8)), return_exceptions=True)
@@ -73,7 +73,7 @@ async def test_a_follower_sees_every_change_once_and_in_order(
 
 
 async def write(units: UnitsOfWork, context: RequestContext, seed: str) -> int:
-    """Creates, patches and deletes as a seeded die falls. Tells how many changes that made."""
+    """Creates, patches and deletes at random, with a seed. Returns the number of changes."""
     users, dice, mine, made = UserService(units, context), random.Random(seed), list[int](), 0
     for step in range(STEPS):
         act = dice.choice(["create", "patch", "patch", "delete", "refused"]) if mine else "create"
@@ -92,7 +92,7 @@ async def write(units: UnitsOfWork, context: RequestContext, seed: str) -> int:
 
 
 async def follow(units: UnitsOfWork, writers: Sequence["asyncio.Task[int]"]) -> list[Change]:
-    """Reads on from the last number seen until nobody writes any more and nothing is left."""
+    """Reads from the last number that it saw, until nobody writes and nothing is left."""
     seen: list[Change] = []
     while True:
         over = all(writer.done() for writer in writers)

@@ -67,7 +67,7 @@ def done(change: int, state: DeliveryState = DeliveryState.DELIVERED) -> Deliver
     return replace(BARE, change=change, state=state)
 
 
-async def test_gives_back_what_was_put_and_puts_it_in_place_of_what_was(
+async def test_put_stores_a_delivery_and_replaces_an_older_one(
     units: UnitsOfWork, context: RequestContext, hook: int
 ) -> None:
     await put(units, context, WHOLE, BARE)
@@ -83,7 +83,7 @@ async def test_gives_back_what_was_put_and_puts_it_in_place_of_what_was(
 
 
 @pytest.mark.parametrize(("webhook", "change"), [(1, 8), (2, 7), (0, 0), (-1, -1), (2**70, 2**70)])
-async def test_what_is_not_there_is_not_found(
+async def test_a_missing_delivery_is_not_found(
     units: UnitsOfWork, context: RequestContext, hook: int, webhook: int, change: int
 ) -> None:
     await put(units, context, WHOLE)
@@ -92,7 +92,7 @@ async def test_what_is_not_there_is_not_found(
             await work.deliveries.get(webhook, change)
 
 
-async def test_those_of_a_webhook_that_is_gone_are_skipped_and_end_with_it(
+async def test_deliveries_end_with_their_webhook_and_are_not_stored_without_one(
     units: UnitsOfWork, context: RequestContext, hook: int
 ) -> None:
     await put(units, context, WHOLE, replace(BARE, webhook_id=99))
@@ -113,7 +113,7 @@ async def test_lists_the_newest_first_in_pages(units: UnitsOfWork, context: Requ
         await listed(units, hook, after=("3",))
 
 
-async def test_tells_which_are_to_be_tried_again_and_which_are_asked_for(
+async def test_lists_deliveries_that_are_still_to_be_sent_and_those_sent_on_request(
     units: UnitsOfWork, context: RequestContext, hook: int
 ) -> None:
     asked = done(5).asked(NOON)
@@ -124,7 +124,9 @@ async def test_tells_which_are_to_be_tried_again_and_which_are_asked_for(
         assert await work.deliveries.open(99) == []
 
 
-async def test_trims_to_the_newest_and_forgets_the_old(units: UnitsOfWork, context: RequestContext, hook: int) -> None:
+async def test_trim_keeps_the_newest_deliveries_and_forget_removes_old_ones(
+    units: UnitsOfWork, context: RequestContext, hook: int
+) -> None:
     aside = [done(number, DeliveryState.SET_ASIDE) for number in (21, 22, 23)]
     await put(units, context, *[done(number) for number in range(1, 6)], *aside, WHOLE)
     await do(units, context, lambda work: work.deliveries.trim(hook, keep=2))
@@ -136,7 +138,7 @@ async def test_trims_to_the_newest_and_forgets_the_old(units: UnitsOfWork, conte
     assert await listed(units, hook) == [7]
 
 
-async def test_what_receivers_have_answered_about_an_erased_person_is_erased(
+async def test_an_erasure_removes_the_answers_of_receivers_about_the_user(
     units: UnitsOfWork, context: RequestContext, hook: int
 ) -> None:
     users = UserService(units, context)
@@ -150,7 +152,9 @@ async def test_what_receivers_have_answered_about_an_erased_person_is_erased(
         assert [(await work.deliveries.get(hook, number)).answer for number in (1, 2)] == [None, "about them"]
 
 
-async def test_a_lease_is_taken_as_it_was_seen_and_by_nobody_else(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_lease_is_taken_only_by_a_caller_that_saw_its_current_state(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     async def take(holder: str, seen: Lease | None) -> bool:
         taken: bool = await do(units, context, lambda work: work.leases.take("w", holder, seen))
         return taken
@@ -176,7 +180,9 @@ async def test_a_lease_is_taken_as_it_was_seen_and_by_nobody_else(units: UnitsOf
     assert await found() is None
 
 
-async def test_of_many_who_take_a_lease_at_once_one_has_it(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_of_many_callers_that_take_a_lease_at_once_one_gets_it(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     async def take(holder: str, seen: Lease) -> bool:
         taken: bool = await do(units, context, lambda work: work.leases.take("w", holder, seen))
         return taken
@@ -186,7 +192,9 @@ async def test_of_many_who_take_a_lease_at_once_one_has_it(units: UnitsOfWork, c
     assert sum(taken) == 1
 
 
-async def test_what_is_put_is_undone_with_its_unit(units: UnitsOfWork, context: RequestContext, hook: int) -> None:
+async def test_a_unit_without_a_commit_stores_no_delivery_and_no_lease(
+    units: UnitsOfWork, context: RequestContext, hook: int
+) -> None:
     async with units.writing(context) as work:
         await work.deliveries.put([WHOLE])
         await work.leases.take("w", "a", None)

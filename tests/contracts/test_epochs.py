@@ -1,4 +1,4 @@
-"""After a restore no number is given out twice, and the feed tells readers who have seen what is not there any more."""
+"""After a restore no number is used twice, and readers who saw changes that are lost get a refusal."""
 
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ def changes(units: UnitsOfWork, context: RequestContext) -> ChangeService:
     return ChangeService(units, context)
 
 
-async def test_ids_and_changes_are_counted_on_beyond_what_may_have_been_given_out(
+async def test_ids_and_changes_continue_beyond_all_numbers_of_the_epoch_before(
     units: UnitsOfWork, users: UserService, changes: ChangeService
 ) -> None:
     before = (await users.create(NewUser(name="before"))).result
@@ -33,7 +33,7 @@ async def test_ids_and_changes_are_counted_on_beyond_what_may_have_been_given_ou
     assert await users.get(before.id) == before
 
 
-async def test_a_number_that_is_known_is_not_given_out_again(units: UnitsOfWork, users: UserService) -> None:
+async def test_an_epoch_begins_beyond_a_known_number(units: UnitsOfWork, users: UserService) -> None:
     known = 10**12
 
     assert await units.begin_epoch(beyond=known) == known + MARGIN
@@ -41,7 +41,7 @@ async def test_a_number_that_is_known_is_not_given_out_again(units: UnitsOfWork,
     assert await units.begin_epoch() > known + 2 * MARGIN
 
 
-async def test_readers_who_have_seen_more_than_there_is_are_told(
+async def test_a_reader_ahead_of_a_restored_record_gets_position_expired(
     units: UnitsOfWork, users: UserService, changes: ChangeService
 ) -> None:
     for name in ("Alice", "Bob"):
@@ -62,7 +62,7 @@ async def test_readers_who_have_seen_more_than_there_is_are_told(
     assert (await changes.list(since=new.seq, limit=9)).changes == []
 
 
-async def test_several_epochs_each_have_their_positions(
+async def test_a_position_between_two_epochs_is_expired(
     units: UnitsOfWork, users: UserService, changes: ChangeService
 ) -> None:
     first = await units.begin_epoch()
@@ -78,7 +78,7 @@ async def test_several_epochs_each_have_their_positions(
         await changes.list(since=position, limit=9)
 
 
-def test_an_epoch_starts_beyond_all_that_is_known_whatever_the_clock_says() -> None:
+def test_an_epoch_starts_beyond_the_known_numbers_even_if_the_clock_is_wrong() -> None:
     wrong, right = datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
 
     assert start_of_epoch(7, wrong) == 7 + MARGIN

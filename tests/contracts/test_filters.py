@@ -366,7 +366,7 @@ async def test_a_filter_means_what_is_documented_in_every_store(
 
 @examples(12)
 @given(users=directories(), texts=st.lists(sorts(), min_size=2, max_size=4), limit=st.integers(1, 3))
-async def test_pages_of_any_sort_put_together_are_the_whole_list_in_every_store(
+async def test_the_pages_of_any_sort_add_up_to_the_whole_list_in_every_store(
     sqlite: SqliteDatabase, postgres: PostgresDatabase, users: Sequence[User], texts: Sequence[str], limit: int
 ) -> None:
     stores = await stores_of(users, sqlite, postgres)
@@ -382,7 +382,7 @@ CONTEXT = RequestContext(actor="tester", request_id="r1")
 
 
 @pytest.mark.parametrize("text", ["id", "name", "-name", "email", "-email", "status,-name", "-created_at"])
-async def test_writes_between_pages_neither_skip_nor_double_the_other_users(units: UnitsOfWork, text: str) -> None:
+async def test_writes_between_pages_make_no_page_skip_or_repeat_other_users(units: UnitsOfWork, text: str) -> None:
     sort = parse_sort(text, FIELDS)
     for number in range(6):
         await add(units, f"m{number}", f"m{number}")
@@ -415,7 +415,7 @@ async def remove(units: UnitsOfWork, id: int) -> None:
         await work.commit(None)
 
 
-async def test_a_writing_unit_filters_and_sorts_what_it_wrote_itself(units: UnitsOfWork) -> None:
+async def test_filters_and_sorts_include_uncommitted_writes_of_the_same_unit(units: UnitsOfWork) -> None:
     async with units.writing(CONTEXT) as work:
         for name in ("b", "C", "a"):
             await work.users.add(NewUser(name=name, attributes={"n": [1, 2.5]}))

@@ -81,7 +81,7 @@ async def test_a_change_runs_the_same_statements_in_a_large_group_as_in_a_small_
     assert 0 < len(small) < 15
 
 
-async def test_many_people_are_deleted_and_restored_by_as_many_statements_as_a_few(
+async def test_deleting_and_restoring_users_takes_the_same_statements_for_many_as_for_a_few(
     units: SqlUnitsOfWork, ran: list[Prepared]
 ) -> None:
     await fill(units)

@@ -22,7 +22,7 @@ from services.users import UserService
 
 
 class MovingClock:
-    """Stands still until it is moved."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,7 +33,7 @@ class MovingClock:
 
 @pytest.fixture(autouse=True)
 async def bound() -> AsyncIterator[None]:
-    """An end for a unit that would wait for another one of its own test."""
+    """A bound, so that a unit cannot wait for another one of its own test for ever."""
     async with asyncio.timeout(30):
         yield
 
@@ -74,13 +74,13 @@ async def names(units: UnitsOfWork) -> list[str]:
         return [user.name for user in await work.users.list(limit=100)]
 
 
-async def test_what_was_done_is_answered_with_what_was_written_down(units: UnitsOfWork) -> None:
+async def test_a_repeated_request_gets_the_stored_answer(units: UnitsOfWork) -> None:
     committed = await UserService(units, keyed()).create(NewUser(name="Alice"))
     assert await answer_to(units, keyed()) == f"Alice at version 1 by change {committed.seq}"
     assert await names(units) == ["Alice"]
 
 
-async def test_of_several_writes_the_one_that_was_committed_with_is_written_down(units: UnitsOfWork) -> None:
+async def test_the_stored_answer_shows_the_entity_that_was_passed_to_commit(units: UnitsOfWork) -> None:
     async with units.writing(keyed()) as work:
         alice = await work.users.add(NewUser(name="Alice"))
         await work.users.add(NewUser(name="Bob"))
@@ -107,20 +107,22 @@ async def test_another_request_with_the_same_key_is_refused(units: UnitsOfWork) 
 
 
 @pytest.mark.parametrize("other", [keyed("other"), keyed("KEY"), keyed(actor="somebody"), keyed(actor="tester key")])
-async def test_each_key_of_each_actor_stands_for_itself(units: UnitsOfWork, other: RequestContext) -> None:
+async def test_keys_of_different_actors_and_different_keys_are_independent(
+    units: UnitsOfWork, other: RequestContext
+) -> None:
     await UserService(units, keyed()).create(NewUser(name="Alice"))
     await UserService(units, other).create(NewUser(name="Bob"))
     assert await names(units) == ["Alice", "Bob"]
 
 
-async def test_what_was_not_committed_was_not_done(units: UnitsOfWork) -> None:
+async def test_a_unit_without_a_commit_stores_no_answer(units: UnitsOfWork) -> None:
     async with units.writing(keyed()) as work:
         await work.users.add(NewUser(name="Nobody"))
     await UserService(units, keyed()).create(NewUser(name="Alice"))
     assert await names(units) == ["Alice"]
 
 
-async def test_what_was_refused_was_not_done(units: UnitsOfWork) -> None:
+async def test_a_refused_request_stores_no_answer(units: UnitsOfWork) -> None:
     bob = (await UserService(units, keyed("bob")).create(NewUser(name="Bob", email="key"))).result
     with pytest.raises(Conflict):
         await UserService(units, keyed()).create(NewUser(name="Alice", email="KEY"))
@@ -129,14 +131,14 @@ async def test_what_was_refused_was_not_done(units: UnitsOfWork) -> None:
     assert await names(units) == ["Bob", "Alice"]
 
 
-async def test_what_wrote_nothing_is_not_remembered(units: UnitsOfWork) -> None:
+async def test_a_request_that_wrote_nothing_stores_no_answer(units: UnitsOfWork) -> None:
     alice = (await UserService(units, keyed("alice")).create(NewUser(name="Alice"))).result
     await UserService(units, keyed()).patch(alice.id, {"name": "Alice"})
     await UserService(units, keyed()).patch(alice.id, {"name": "Alicia"})
     assert await names(units) == ["Alicia"]
 
 
-async def test_a_dry_run_neither_remembers_nor_answers_again(units: UnitsOfWork) -> None:
+async def test_a_dry_run_neither_stores_nor_replays_an_answer(units: UnitsOfWork) -> None:
     await UserService(units, keyed(dry_run=True)).create(NewUser(name="Nobody"))
     await UserService(units, keyed()).create(NewUser(name="Alice"))
     tried = (await UserService(units, keyed(dry_run=True)).create(NewUser(name="Nobody"))).result
@@ -156,7 +158,9 @@ async def test_a_key_is_free_again_after_24_hours_and_no_sooner(units: UnitsOfWo
 
 
 @pytest.mark.parametrize("fingerprint", ["same", "other"])
-async def test_while_one_is_under_way_another_with_its_key_is_refused(units: UnitsOfWork, fingerprint: str) -> None:
+async def test_a_second_request_is_refused_while_the_first_one_with_its_key_runs(
+    units: UnitsOfWork, fingerprint: str
+) -> None:
     async with units.writing(keyed()) as work:
         alice = await work.users.add(NewUser(name="Alice"))
         with pytest.raises(InFlight):
@@ -168,7 +172,7 @@ async def test_while_one_is_under_way_another_with_its_key_is_refused(units: Uni
     assert await names(units) == ["Alice"]
 
 
-async def test_a_unit_that_failed_is_under_way_no_longer(units: UnitsOfWork) -> None:
+async def test_a_key_is_free_again_after_its_unit_failed(units: UnitsOfWork) -> None:
     async def fail() -> None:
         async with units.writing(keyed()):
             raise KeyError("a defect")
@@ -179,7 +183,7 @@ async def test_a_unit_that_failed_is_under_way_no_longer(units: UnitsOfWork) -> 
     assert await names(units) == ["Alice"]
 
 
-async def test_an_erased_user_is_in_no_answer(units: UnitsOfWork) -> None:
+async def test_an_erasure_removes_stored_answers_that_show_the_user(units: UnitsOfWork) -> None:
     alice = (await UserService(units, keyed("alice")).create(NewUser(name="Alice"))).result
     await UserService(units, keyed("bob")).create(NewUser(name="Bob"))
     await UserService(units, keyed("patch")).patch(alice.id, {"name": "Alicia"})
@@ -220,7 +224,7 @@ async def is_answered(directory: Any, key: str) -> bool:
 
 
 @pytest.mark.parametrize("ended", [False, True])
-async def test_an_answer_that_shows_what_is_personal_to_an_erased_user_is_forgotten(
+async def test_an_erasure_removes_stored_answers_that_show_personal_values_of_the_user(
     directory: Any, ended: bool
 ) -> None:
     """A participation is about its user, but not about its project: so Bob's answers stay."""
@@ -256,14 +260,14 @@ async def test_an_answer_that_shows_what_is_personal_to_an_erased_user_is_forgot
 
 @pytest.fixture
 async def there(postgres_url: str, clock: MovingClock) -> AsyncIterator[UnitsOfWork]:
-    """The same PostgreSQL database, as another process has it."""
+    """The same PostgreSQL database, in another process."""
     units = SqlUnitsOfWork(database_at(postgres_url, serving=True, pool_size=2, pool_timeout_s=5), clock)
     await units.start()
     yield units
     await units.stop()
 
 
-async def test_on_postgres_what_another_process_did_or_does_is_known(
+async def test_on_postgres_processes_share_stored_answers_and_keys_in_use(
     postgres: PostgresDatabase, there: UnitsOfWork, clock: MovingClock
 ) -> None:
     here = SqlUnitsOfWork(postgres, clock)
@@ -303,7 +307,7 @@ async def test_on_postgres_the_lock_that_orders_commits_is_held_only_to_store_th
     assert [query.partition("(")[0].strip() for query in sent[locked + 1 :]] == ["INSERT INTO answers", "COMMIT"]
 
 
-async def test_an_answer_that_cannot_be_written_down_undoes_the_work(units: UnitsOfWork) -> None:
+async def test_the_unit_is_rolled_back_if_its_answer_cannot_be_stored(units: UnitsOfWork) -> None:
     def fail(committed: Committed[Any]) -> str:
         raise KeyError("a defect")
 

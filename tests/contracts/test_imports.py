@@ -1,4 +1,4 @@
-"""Imports on every store: the same rows come to the same ends."""
+"""Imports on every store: the same rows have the same results."""
 
 import pytest
 
@@ -39,7 +39,7 @@ async def run(units: UnitsOfWork, options: Options) -> list[Done]:
 
 
 @pytest.mark.parametrize("batch", [3, 250])
-async def test_rows_come_to_the_same_ends_on_every_store(
+async def test_rows_have_the_same_results_on_every_store(
     units: UnitsOfWork, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "BATCH", batch)

@@ -21,7 +21,7 @@ OUT_OF_RANGE = [0, -1, 2**53, 2**63, 2**70]
 
 @pytest.fixture
 def keys(units: UnitsOfWork, context: RequestContext) -> KeyService:
-    """With secrets that are known beforehand."""
+    """With secrets that the tests know beforehand."""
     return KeyService(units, randomness=lambda: "r" * 32, forget=lambda: None, context=context)
 
 
@@ -56,7 +56,7 @@ async def feed(units: UnitsOfWork) -> list[Change]:
         return list(await work.changes.list(limit=100))
 
 
-async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_key_is_stored_with_all_its_fields(units: UnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         added = await work.keys.add(READER)
         assert await work.keys.get(added.id) == added
@@ -74,7 +74,7 @@ async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestCon
     assert {type(scope) for scope in (await kept(units, added.id)).scopes} == {Scope}
 
 
-async def test_what_is_not_committed_is_not_kept(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_unit_without_a_commit_stores_nothing_of_a_key(units: UnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         added = await work.keys.add(ADMIN)
     with pytest.raises(NotFound):
@@ -85,9 +85,7 @@ async def test_what_is_not_committed_is_not_kept(units: UnitsOfWork, context: Re
 
 
 @pytest.mark.parametrize("id", [1, 7, *OUT_OF_RANGE])
-async def test_an_id_that_was_never_given_out_is_not_found(
-    units: UnitsOfWork, context: RequestContext, id: int
-) -> None:
+async def test_an_unknown_id_is_not_found(units: UnitsOfWork, context: RequestContext, id: int) -> None:
     assert await digests(units, id) == []
     with pytest.raises(NotFound):
         await kept(units, id)
@@ -99,16 +97,14 @@ async def test_an_id_that_was_never_given_out_is_not_found(
             await work.keys.save(made(id))
 
 
-async def test_ids_rise_and_are_never_given_out_twice(
-    units: UnitsOfWork, context: RequestContext, keys: KeyService
-) -> None:
+async def test_ids_rise_and_are_never_used_twice(units: UnitsOfWork, context: RequestContext, keys: KeyService) -> None:
     one, two = await add(units, context), await add(units, context)
     await keys.revoke(two.id)
     three = await add(units, context)
     assert one.id < two.id < three.id
 
 
-async def test_the_list_is_of_keys_that_are_not_revoked_by_id(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_keys_that_are_not_revoked_are_listed_by_id(units: UnitsOfWork, context: RequestContext) -> None:
     ids = [(await add(units, context, new)).id for new in (ADMIN, READER, ADMIN, READER)]
     async with units.writing(context) as work:
         await work.keys.save((await work.keys.get(ids[1])).revoked(work.now))
@@ -125,7 +121,9 @@ async def test_the_list_is_of_keys_that_are_not_revoked_by_id(units: UnitsOfWork
     assert (await kept(units, ids[1])).revoked_at == work.now
 
 
-async def test_a_saved_key_is_one_version_on_and_updated_now(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_save_raises_the_version_of_a_key_and_sets_updated_at(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     key = await add(units, context)
     async with units.writing(context) as work:
         saved = await work.keys.save(replace(key, name="other", scopes=(Scope.SCIM,), expires_at=NOON))
@@ -152,7 +150,9 @@ async def test_a_new_key_has_no_secret(units: UnitsOfWork, context: RequestConte
     assert await digests(units, key.id) == []
 
 
-async def test_digests_replace_those_before_the_newer_first(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_new_digests_replace_the_old_ones_and_keep_their_order(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     key, other = await add(units, context), await add(units, context)
     one, two = Digest(b"\x00\xff" * 16), Digest(b"\x01" * 32, NOON)
     for new in ([one], [one, two], [Digest(b"\x02" * 32)]):
@@ -165,7 +165,7 @@ async def test_digests_replace_those_before_the_newer_first(units: UnitsOfWork, 
     assert await digests(units, other.id) == []
 
 
-async def test_there_is_any_key_once_there_was_one(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_any_is_true_even_if_the_only_key_is_revoked(units: UnitsOfWork, context: RequestContext) -> None:
     async with units.reading() as reading:
         assert not await reading.keys.any()
     key = await add(units, context)
@@ -177,18 +177,18 @@ async def test_there_is_any_key_once_there_was_one(units: UnitsOfWork, context: 
         assert await reading.keys.any()
 
 
-async def test_a_touch_is_no_change(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_touch_writes_no_change(units: UnitsOfWork, context: RequestContext) -> None:
     key, other = await add(units, context), await add(units, context)
-    told = await feed(units)
+    recorded = await feed(units)
     async with units.writing(context) as work:
         await work.keys.touch(key.id, NOON)
         await work.commit(None)
     assert await kept(units, key.id) == replace(key, last_used_at=NOON)
     assert await kept(units, other.id) == other
-    assert await feed(units) == told
+    assert await feed(units) == recorded
 
 
-async def test_a_touch_is_not_undone_by_who_saves_what_was_read_before_it(
+async def test_saving_a_key_that_was_read_before_a_touch_keeps_the_touch(
     units: UnitsOfWork, context: RequestContext
 ) -> None:
     key = await add(units, context)
@@ -215,7 +215,7 @@ MINUTE = timedelta(minutes=1)
         (None, False),
     ],
 )
-async def test_another_admin_is_a_valid_key_that_may_administer_keys(
+async def test_only_a_valid_key_that_may_administer_keys_counts_as_another_admin(
     units: UnitsOfWork, context: RequestContext, other: NewKey | None, counts: bool
 ) -> None:
     key = await add(units, context)
@@ -225,7 +225,7 @@ async def test_another_admin_is_a_valid_key_that_may_administer_keys(
         assert await work.keys.has_other_admin(than=key.id, at=NOON) is counts
 
 
-async def test_a_revoked_admin_is_no_other_admin(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_revoked_key_does_not_count_as_another_admin(units: UnitsOfWork, context: RequestContext) -> None:
     key, other = await add(units, context), await add(units, context)
     async with units.writing(context) as work:
         assert await work.keys.has_other_admin(than=key.id, at=work.now)
@@ -233,7 +233,7 @@ async def test_a_revoked_admin_is_no_other_admin(units: UnitsOfWork, context: Re
         assert not await work.keys.has_other_admin(than=key.id, at=work.now)
 
 
-async def test_the_first_key_has_the_first_id_whatever_was_drawn_before(
+async def test_the_first_key_has_the_first_id_even_after_a_unit_that_was_rolled_back(
     units: UnitsOfWork, context: RequestContext
 ) -> None:
     async with units.writing(context) as undone:
@@ -247,7 +247,7 @@ async def test_the_first_key_has_the_first_id_whatever_was_drawn_before(
     assert (await add(units, context)).id > FIRST_ID
 
 
-async def test_there_is_no_second_first_key(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_adding_a_second_first_key_is_a_conflict(units: UnitsOfWork, context: RequestContext) -> None:
     first = await add(units, context)
     assert first.id == FIRST_ID
     async with units.writing(context) as work:
@@ -257,7 +257,7 @@ async def test_there_is_no_second_first_key(units: UnitsOfWork, context: Request
     assert await kept(units, FIRST_ID) == first
 
 
-async def test_each_write_is_a_change_without_any_secret(
+async def test_each_write_is_a_change_without_a_secret(
     units: UnitsOfWork, keys: KeyService, context: RequestContext
 ) -> None:
     await keys.create(ADMIN)
@@ -269,16 +269,16 @@ async def test_each_write_is_a_change_without_any_secret(
     await keys.revoke(key.id)
 
     revoked = await kept(units, key.id)
-    told = [change for change in await feed(units) if change.entity_id == key.id]
-    assert [(change.kind, change.action, change.version, change.actor) for change in told] == [
+    recorded = [change for change in await feed(units) if change.entity_id == key.id]
+    assert [(change.kind, change.action, change.version, change.actor) for change in recorded] == [
         ("key", Action.CREATED, 1, "tester"),
         ("key", Action.UPDATED, 2, "tester"),
         ("key", Action.DELETED, 3, "tester"),
     ]
-    assert (told[0].before, told[0].after) == (None, {"name": "importer", "scopes": ["users:write"]})
-    assert (told[1].before, told[1].after) == ({"rotated_at": None}, {"rotated_at": z(rotated.rotated_at)})
-    assert (told[2].before, told[2].after) == ({"revoked_at": None}, {"revoked_at": z(revoked.revoked_at)})
-    text = json.dumps([asdict(change) for change in told], default=str)
+    assert (recorded[0].before, recorded[0].after) == (None, {"name": "importer", "scopes": ["users:write"]})
+    assert (recorded[1].before, recorded[1].after) == ({"rotated_at": None}, {"rotated_at": z(rotated.rotated_at)})
+    assert (recorded[2].before, recorded[2].after) == ({"revoked_at": None}, {"revoked_at": z(revoked.revoked_at)})
+    text = json.dumps([asdict(change) for change in recorded], default=str)
     assert "rrrr" in secret
     for private in ("rrrr", "rk_", digest_of(secret).hex(), "hash", "digest", "last_used_at"):
         assert private not in text
@@ -289,7 +289,7 @@ def z(time: datetime | None) -> str:
     return time.isoformat().replace("+00:00", "Z")
 
 
-async def test_a_dry_run_leaves_no_key_and_no_other_secret(units: UnitsOfWork, keys: KeyService) -> None:
+async def test_a_dry_run_stores_no_key_and_no_new_secret(units: UnitsOfWork, keys: KeyService) -> None:
     key, _ = (await keys.create(ADMIN)).result
     before = await digests(units, key.id)
     dry = KeyService(
@@ -310,7 +310,9 @@ async def test_a_dry_run_leaves_no_key_and_no_other_secret(units: UnitsOfWork, k
 READER_TO_COME = NewKey(name="later", scopes=(Scope.USERS_READ,), expires_at=datetime(9999, 1, 1, tzinfo=UTC))
 
 
-async def test_of_the_last_two_admins_revoked_at_once_one_stays(units: UnitsOfWork, keys: KeyService) -> None:
+async def test_one_of_the_last_two_admins_stays_when_both_are_revoked_at_once(
+    units: UnitsOfWork, keys: KeyService
+) -> None:
     for _ in range(3):
         ids = [((await keys.create(ADMIN)).result)[0].id for _ in range(2)]
         async with asyncio.timeout(60):
@@ -320,7 +322,7 @@ async def test_of_the_last_two_admins_revoked_at_once_one_stays(units: UnitsOfWo
         await keys.revoke(left.id, force=True)
 
 
-async def test_many_rotations_at_once_leave_one_newest_and_one_before(
+async def test_many_rotations_at_once_leave_the_newest_secret_and_the_one_before(
     units: UnitsOfWork, context: RequestContext
 ) -> None:
     letters = iter("abcdefgh")
@@ -333,8 +335,10 @@ async def test_many_rotations_at_once_leave_one_newest_and_one_before(
     assert [each.hash for each in await digests(units, key.id)] == [digest_of(newest), digest_of(before)]
 
 
-async def test_of_many_who_seed_at_once_one_does(units: UnitsOfWork, context: RequestContext) -> None:
-    """Each in the name of another process: they know nothing of each other."""
+async def test_of_many_processes_that_seed_the_first_key_at_once_one_succeeds(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
+    """One service for each process: they know nothing of each other."""
     secret = write_secret(FIRST_ID, "s" * 32)
     services = [KeyService(units, lambda: "r" * 32, lambda: None, replace(context)) for _ in range(8)]
     async with asyncio.timeout(60):

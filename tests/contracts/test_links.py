@@ -45,13 +45,17 @@ async def test_a_link_can_be_for_a_directory_without_keys(units: UnitsOfWork, co
     assert await found(units, b"n" * 32) == link
 
 
-async def test_of_many_who_take_it_at_once_one_gets_it(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_of_many_callers_that_take_a_link_at_once_one_gets_it(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     link = await keep(units, context, b"a" * 32)
     took = await asyncio.gather(*(take(units, context, b"a" * 32) for _ in range(20)))
     assert sorted(map(str, took)) == sorted([str(link), *["None"] * 19])
 
 
-async def test_what_is_not_committed_is_neither_kept_nor_taken(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_unit_without_a_commit_neither_stores_nor_takes_a_link(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     link = await keep(units, context, b"a" * 32)
     async with units.writing(context) as work:
         await work.links.take(b"a" * 32)
@@ -60,7 +64,7 @@ async def test_what_is_not_committed_is_neither_kept_nor_taken(units: UnitsOfWor
     assert await found(units, b"b" * 32) is None
 
 
-async def test_links_that_are_over_go_when_another_is_added(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_adding_a_link_removes_expired_links(units: UnitsOfWork, context: RequestContext) -> None:
     await keep(units, context, b"a" * 32, minutes=0)
     lasting = await keep(units, context, b"b" * 32)
     assert await found(units, b"a" * 32) is None

@@ -22,12 +22,12 @@ def order() -> LockOrder:
     return LockOrder(Ranks(ENTITIES), are_needed=True)
 
 
-def test_entities_that_others_refer_to_come_first() -> None:
+def test_entities_are_locked_before_those_that_refer_to_them() -> None:
     ranks = Ranks(ENTITIES)
     assert [ranks.of(each.kind) for each in (User, Project, Task, Participation)] == [0, 1, 1, 2]
 
 
-def test_a_unit_waits_for_rows_behind_those_that_it_has_locked_and_for_no_other() -> None:
+def test_a_unit_waits_only_for_rows_that_come_after_its_locked_rows() -> None:
     locks = order()
     assert locks.may_wait("user", 7)
     locks.locked("user", 7)
@@ -43,7 +43,7 @@ def test_a_unit_waits_for_rows_behind_those_that_it_has_locked_and_for_no_other(
     assert not locks.may_wait_for_any("project")
 
 
-def test_where_one_unit_writes_at_a_time_it_may_wait_for_every_row() -> None:
+def test_a_unit_may_wait_for_every_row_if_only_one_unit_writes_at_a_time() -> None:
     locks = LockOrder(Ranks(ENTITIES), are_needed=False)
     locks.locked("project", 3)
     assert locks.may_wait("user", 1)
@@ -85,7 +85,7 @@ def sqlstate_of(outcome: BaseException | None) -> str | None:
     return getattr(getattr(outcome, "__cause__", None), "sqlstate", None)
 
 
-async def test_a_lock_out_of_order_is_not_waited_for(sample_postgres: SampleUnits) -> None:
+async def test_a_unit_does_not_wait_for_a_lock_that_is_out_of_order(sample_postgres: SampleUnits) -> None:
     outcomes = await cross(sample_postgres, *await prepared(sample_postgres))
 
     assert outcomes[0] is None
@@ -93,10 +93,10 @@ async def test_a_lock_out_of_order_is_not_waited_for(sample_postgres: SampleUnit
     assert sqlstate_of(outcomes[1]) is None
 
 
-async def test_without_the_order_it_is_a_deadlock(
+async def test_two_units_deadlock_without_the_lock_order(
     sample_postgres: SampleUnits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The twin that shows that the test above can fail. PostgreSQL sees the circle after a second and ends one unit."""
+    """The twin of the test above. PostgreSQL detects the deadlock after a second and ends one unit."""
     monkeypatch.setattr(LockOrder, "may_wait", lambda *_: True)
 
     outcomes = await cross(sample_postgres, *await prepared(sample_postgres))
@@ -105,8 +105,8 @@ async def test_without_the_order_it_is_a_deadlock(
     assert {sqlstate_of(each) for each in outcomes} == {None, "40P01"}
 
 
-async def test_a_reference_and_a_deletion_do_not_pass_each_other(sample_postgres: Any) -> None:
-    """Whoever comes second sees what the first one did: no task refers to a deleted user."""
+async def test_a_concurrent_deletion_leaves_no_reference_to_the_deleted_user(sample_postgres: Any) -> None:
+    """The second unit sees what the first one did, so no task refers to a deleted user."""
     for _ in range(10):
         async with sample_postgres.writing(CONTEXT) as work:
             bob = await work.users.add(NewUser(name="Bob"))

@@ -1,4 +1,4 @@
-"""Many entities at once, on every store: as one by one, in a few statements."""
+"""Many entities at once, on every store: the same result as one by one, in a few statements."""
 
 import json
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def odd_users() -> list[NewUser]:
     ]  # fmt: skip
 
 
-async def test_many_are_added_as_one_by_one(units: Any) -> None:
+async def test_add_many_stores_what_single_adds_store(units: Any) -> None:
     new = odd_users()
     at_once = await added(units, *new)
     async with units.writing(CONTEXT) as work:
@@ -70,18 +70,20 @@ async def test_many_are_added_as_one_by_one(units: Any) -> None:
     async with units.reading() as work:
         assert await work.users.list(limit=100) == [*at_once, *one_by_one]
         assert await work.users.find("email", "3@example.ORG") == at_once[3]
-    told = await changes(units)
-    assert [each.entity_id for each in told] == [each.id for each in (*at_once, *one_by_one)]
-    assert [(each.action, each.version) for each in told] == [(Action.CREATED, 1)] * 2 * len(new)
-    assert [without_keys(each) for each in told[: len(new)]] == [without_keys(each) for each in told[len(new) :]]
+    recorded = await changes(units)
+    assert [each.entity_id for each in recorded] == [each.id for each in (*at_once, *one_by_one)]
+    assert [(each.action, each.version) for each in recorded] == [(Action.CREATED, 1)] * 2 * len(new)
+    assert [without_keys(each) for each in recorded[: len(new)]] == [
+        without_keys(each) for each in recorded[len(new) :]
+    ]
 
 
 def without_keys(change: Change) -> Any:
     return {name: value for name, value in (change.after or {}).items() if name not in {"email", "external_id"}}
 
 
-async def test_documents_of_many_are_stored_as_they_are(units: Any) -> None:
-    """With the order of their members, numbers as they were written, and letters that JSON may escape."""
+async def test_json_documents_of_many_entities_are_stored_exactly(units: Any) -> None:
+    """The order of members, the spelling of numbers and letters that JSON may escape are kept."""
     odd: Any = {"b": 1.0, "a": [1e300, -0.0, 2**53 - 1], "é\u2028😀": {"z": "\\u0041", "y": {}}, "": [[], '"']}
     user, other = await added(units, NewUser(name="A", attributes=odd), NewUser(name="B", scim={"x": odd}))
     async with units.writing(CONTEXT) as work:
@@ -90,12 +92,12 @@ async def test_documents_of_many_are_stored_as_they_are(units: Any) -> None:
     async with units.reading() as work:
         first, second = await work.users.list(limit=9)
     stored = [first.attributes, first.scim, second.scim]
-    told = [(each.after or {}).get("attributes") for each in await changes(units)]
+    recorded = [(each.after or {}).get("attributes") for each in await changes(units)]
     assert [json.dumps(each) for each in stored] == [json.dumps(each) for each in (odd, {"y": odd}, {"y": odd})]
-    assert json.dumps(told[0]) == json.dumps(odd)
+    assert json.dumps(recorded[0]) == json.dumps(odd)
 
 
-async def test_adding_none_does_nothing(units: Any) -> None:
+async def test_writing_an_empty_list_does_nothing(units: Any) -> None:
     async with units.writing(CONTEXT) as work:
         assert await work.users.add_many([]) == []
         assert await work.users.save_many([]) == []
@@ -103,7 +105,7 @@ async def test_adding_none_does_nothing(units: Any) -> None:
         assert (await work.commit(None)).seq is None
 
 
-async def test_of_many_one_that_is_taken_refuses_all(units: Any) -> None:
+async def test_one_conflict_refuses_all_of_add_many(units: Any) -> None:
     await added(units, NewUser(name="Alice", email="alice@example.org"))
     before = await everything(units)
     for taken in (
@@ -119,7 +121,7 @@ async def test_of_many_one_that_is_taken_refuses_all(units: Any) -> None:
         assert await everything(units) == before
 
 
-async def test_many_are_got_by_their_ids_and_the_missing_are_left_out(units: Any) -> None:
+async def test_get_many_returns_users_by_id_and_leaves_out_missing_ones(units: Any) -> None:
     alice, bob, carol = await added(units, NewUser(name="Alice"), NewUser(name="Bob"), NewUser(name="Carol"))
     async with units.writing(CONTEXT) as work:
         gone = await work.users.save((await work.users.get(bob.id)).deleted(work.now))
@@ -132,7 +134,7 @@ async def test_many_are_got_by_their_ids_and_the_missing_are_left_out(units: Any
             assert await work.users.get_many([]) == []
 
 
-async def test_many_are_found_by_the_values_that_they_were_asked_for_by(units: Any) -> None:
+async def test_find_many_returns_each_user_by_the_spelling_that_was_asked(units: Any) -> None:
     alice, bob, gone = await added(
         units,
         NewUser(name="Alice", email="Alice@example.org", external_id="A"),
@@ -153,7 +155,7 @@ async def test_many_are_found_by_the_values_that_they_were_asked_for_by(units: A
             assert await work.users.find_many("external_id", []) == {}
 
 
-async def test_many_are_saved_as_one_by_one(units: Any) -> None:
+async def test_save_many_stores_what_single_saves_store(units: Any) -> None:
     alice, bob, carol = await added(units, *odd_users()[:3])
     head = len(await changes(units))
     async with units.writing(CONTEXT) as work:
@@ -166,8 +168,10 @@ async def test_many_are_saved_as_one_by_one(units: Any) -> None:
     async with units.reading() as work:
         assert await work.users.list(limit=10) == [saved[0], bob, saved[1]]
         assert await work.users.find("username", "CAROL") == saved[1]
-    told = [(each.entity_id, each.action, each.version, each.before, each.after) for each in await changes(units, head)]
-    assert told == [
+    recorded = [
+        (each.entity_id, each.action, each.version, each.before, each.after) for each in await changes(units, head)
+    ]
+    assert recorded == [
         (alice.id, Action.UPDATED, 2, {"name": alice.name, "email": alice.email}, {"name": "'Alicia'", "email": None}),
         (carol.id, Action.UPDATED, 2, {"attributes": carol.attributes, "username": None},
          {"attributes": {"\\": "\n"}, "username": "carol"}),
@@ -175,7 +179,7 @@ async def test_many_are_saved_as_one_by_one(units: Any) -> None:
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["stale", "not there"])
-async def test_of_many_one_that_was_changed_meanwhile_refuses_all(units: Any, missing: bool) -> None:
+async def test_one_stale_or_missing_entity_refuses_all_of_save_many_and_end_many(units: Any, missing: bool) -> None:
     alice, bob = await added(units, NewUser(name="Alice"), NewUser(name="Bob"))
     before = await everything(units)
     wrong = replace(bob, id=4711) if missing else replace(bob, version=7)
@@ -188,7 +192,7 @@ async def test_of_many_one_that_was_changed_meanwhile_refuses_all(units: Any, mi
         assert await everything(units) == before
 
 
-async def test_what_is_added_with_others_and_written_again_in_the_unit_has_one_change(units: Any) -> None:
+async def test_an_entity_of_add_many_that_is_saved_in_the_same_unit_has_one_change(units: Any) -> None:
     async with units.writing(CONTEXT) as work:
         names = ["Alice", "Bob", "Carol", "Dora"]
         alice, bob, carol, _ = await work.users.add_many([NewUser(name=each, attributes={"a": 1}) for each in names])
@@ -197,13 +201,13 @@ async def test_what_is_added_with_others_and_written_again_in_the_unit_has_one_c
         alice.attributes["a"] = 2
         await work.commit(None)
 
-    told = [(each.entity_id, each.version, (each.after or {})["name"]) for each in await changes(units)]
-    assert told == [(1, 1, "Alice"), (2, 2, "Robert"), (4, 1, "Dora")]
+    recorded = [(each.entity_id, each.version, (each.after or {})["name"]) for each in await changes(units)]
+    assert recorded == [(1, 1, "Alice"), (2, 2, "Robert"), (4, 1, "Dora")]
     assert {(each.action, each.before) for each in await changes(units)} == {(Action.CREATED, None)}
     assert [(each.after or {})["attributes"] for each in await changes(units)] == [{"a": 1}] * 3
 
 
-async def test_what_refers_to_others_names_them_also_if_it_is_added_with_others(units: Any) -> None:
+async def test_the_changes_of_add_many_have_the_references_as_subjects(units: Any) -> None:
     alice, bob = await added(units, NewUser(name="Alice"), NewUser(name="Bob"))
     async with units.writing(CONTEXT) as work:
         group = await work.groups.add(NewGroup(name="Engineers"))
@@ -218,7 +222,7 @@ async def test_what_refers_to_others_names_them_also_if_it_is_added_with_others(
         assert joined.after == {"group_id": group.id, "user_id": user.id, "role": "'\""}
 
 
-async def test_of_many_each_broken_reference_is_named_by_its_number(units: Any) -> None:
+async def test_add_many_names_each_broken_reference_with_the_index_of_its_entity(units: Any) -> None:
     (alice,) = await added(units, NewUser(name="Alice"))
     async with units.writing(CONTEXT) as work:
         apollo = await work.projects.add(NewProject(name="Apollo", owner_id=alice.id))
@@ -240,7 +244,7 @@ async def test_of_many_each_broken_reference_is_named_by_its_number(units: Any) 
     assert await everything(units) == before
 
 
-async def test_many_that_change_a_reference_or_do_not(units: Any) -> None:
+async def test_save_many_checks_only_the_references_that_changed(units: Any) -> None:
     alice, bob = await added(units, NewUser(name="Alice"), NewUser(name="Bob"))
     async with units.writing(CONTEXT) as work:
         tasks = await work.tasks.add_many([NewTask(title=f"t{n}", assignee_id=alice.id) for n in range(3)])
@@ -256,7 +260,7 @@ async def test_many_that_change_a_reference_or_do_not(units: Any) -> None:
     assert [fault.pointer for fault in refused.value.faults] == ["/1/assignee_id"]
 
 
-async def test_many_that_become_hidden_or_come_back_take_along_what_refers_to_them(units: Any) -> None:
+async def test_deleting_and_restoring_many_users_changes_what_refers_to_them(units: Any) -> None:
     alice, bob = await added(units, NewUser(name="Alice"), NewUser(name="Bob"))
     async with units.writing(CONTEXT) as work:
         await work.tasks.add(NewTask(title="t", assignee_id=alice.id))
@@ -276,7 +280,7 @@ async def test_many_that_become_hidden_or_come_back_take_along_what_refers_to_th
     assert actions == [Action.CREATED] * 2 + [Action.DELETED] * 2 + [Action.RESTORED] * 2
 
 
-async def test_each_of_many_takes_along_what_refers_to_it_and_nothing_else(units: Any) -> None:
+async def test_deleting_many_users_changes_only_what_refers_to_each_of_them(units: Any) -> None:
     """Tasks are cleared, participations end, and memberships are hidden as of the time of their own user."""
     people = await added(units, *[NewUser(name=name) for name in ("Alice", "Bob", "Carol")])
     async with units.writing(CONTEXT) as work:
@@ -300,22 +304,24 @@ async def test_each_of_many_takes_along_what_refers_to_it_and_nothing_else(units
         assert [(each.user_id, each.deleted_at) for each in hidden] == [
             (each.id, at) for each, at in zip(people, [*times, None], strict=True)
         ]
-    told = await changes(units, head)
-    assert {(each.before or {})["assignee_id"] for each in told if each.kind == "task"} == {1, 2}
-    assert sorted((each.action, (each.before or {})["user_id"]) for each in told if each.kind == "participation") == [
+    recorded = await changes(units, head)
+    assert {(each.before or {})["assignee_id"] for each in recorded if each.kind == "task"} == {1, 2}
+    assert sorted(
+        (each.action, (each.before or {})["user_id"]) for each in recorded if each.kind == "participation"
+    ) == [
         (Action.ENDED, 1),
         (Action.ENDED, 2),
     ]
     async with units.writing(CONTEXT) as work:
         await work.users.save_many([each.restored() for each in gone])
         await work.commit(None)
-    back = [each for each in await changes(units, head + len(told)) if each.kind == "membership"]
+    back = [each for each in await changes(units, head + len(recorded)) if each.kind == "membership"]
     assert sorted(str((each.before or {})["deleted_at"])[:10] for each in back) == ["2026-01-01", "2026-01-02"]
     async with units.reading() as work:
         assert [each.user_id for each in await work.memberships.list(limit=9)] == [each.id for each in people]
 
 
-async def test_many_end_as_one_by_one(units: Any) -> None:
+async def test_end_many_stores_what_single_ends_store(units: Any) -> None:
     alice, bob, carol = await added(units, *odd_users()[:3])
     async with units.writing(CONTEXT) as work:
         tasks = await work.tasks.add_many([NewTask(title=title, assignee_id=alice.id) for title in ODD])
@@ -329,11 +335,11 @@ async def test_many_end_as_one_by_one(units: Any) -> None:
 
     async with units.reading() as work:
         assert await work.tasks.list(limit=99) == tasks[8:]
-    told = await changes(units, head)
-    assert [(each.action, each.version, each.subjects) for each in told] == [
+    recorded = await changes(units, head)
+    assert [(each.action, each.version, each.subjects) for each in recorded] == [
         (Action.ENDED, 2, (("task", task.id), ("user", alice.id))) for task in tasks[:8]
     ]
-    assert [(each.before or {})["title"] for each in told] == ODD[:8]
+    assert [(each.before or {})["title"] for each in recorded] == ODD[:8]
     async with units.writing(CONTEXT) as work:
         await work.users.end_many([alice, carol])
         await work.commit(None)
@@ -342,19 +348,19 @@ async def test_many_end_as_one_by_one(units: Any) -> None:
         assert {each.assignee_id for each in await work.tasks.list(limit=99)} == {None}
 
 
-async def test_what_was_written_in_the_same_unit_is_known(units: Any) -> None:
+async def test_save_many_and_end_many_take_entities_that_the_same_unit_added(units: Any) -> None:
     async with units.writing(CONTEXT) as work:
         users = await work.users.add_many([NewUser(name="Alice"), NewUser(name="Bob")])
         saved = await work.users.save_many([each.revised(name=f"{each.name}2") for each in users])
         await work.users.end_many(saved[1:])
         await work.commit(None)
-    told = await changes(units)
-    assert [(each.entity_id, each.action, (each.after or {})["name"]) for each in told] == [
+    recorded = await changes(units)
+    assert [(each.entity_id, each.action, (each.after or {})["name"]) for each in recorded] == [
         (users[0].id, Action.CREATED, "Alice2")
     ]
 
 
-async def test_who_holds_an_entity_keeps_it_as_it_is(units: Any) -> None:
+async def test_hold_returns_an_entity_that_exists_and_refuses_others(units: Any) -> None:
     (alice,) = await added(units, NewUser(name="Alice"))
     async with units.writing(CONTEXT) as work:
         assert await work.users.hold(alice.id) == alice

@@ -49,7 +49,7 @@ async def members(memberships: MembershipService, group: Group) -> list[int]:
     return [each.user_id for each in (await memberships.list(group.id, limit=1000)).items]
 
 
-async def told(units: UnitsOfWork, about: tuple[str, int] | None = None, since: int = 0) -> Sequence[Change]:
+async def changes_about(units: UnitsOfWork, about: tuple[str, int] | None = None, since: int = 0) -> Sequence[Change]:
     async with units.reading() as work:
         return await work.changes.list(subject=about, since=since, limit=1000)
 
@@ -66,18 +66,18 @@ async def groups_with(units: UnitsOfWork, expression: str) -> list[int]:
         return [each.id for each in found]
 
 
-async def test_a_group_is_kept_as_it_was_given(units: UnitsOfWork, groups: GroupService) -> None:
+async def test_a_group_is_stored_and_found_with_all_its_fields(units: UnitsOfWork, groups: GroupService) -> None:
     new = NewGroup(name=" Engineers ", external_id="e", description="Who builds it", attributes={"floor": [1, None]})
     made = (await groups.create(new)).result
     assert (made.name, made.external_id, made.description) == ("Engineers", "e", "Who builds it")
     assert await groups.get(made.id) == made
     assert await groups.find("name", "ENGINEERS") == made
     assert await groups.find("external_id", "e") == made
-    (change,) = await told(units, ("group", made.id))
+    (change,) = await changes_about(units, ("group", made.id))
     assert (change.kind, change.action, change.entity_id) == ("group", Action.CREATED, made.id)
 
 
-async def test_no_two_groups_that_are_not_deleted_have_one_name(groups: GroupService) -> None:
+async def test_groups_that_are_not_deleted_have_different_names(groups: GroupService) -> None:
     made = (await groups.create(NewGroup(name="Straße"))).result
     for spelling in ("strasse", " STRASSE ", "Straße"):
         with pytest.raises(Conflict) as refused:
@@ -91,7 +91,7 @@ async def test_no_two_groups_that_are_not_deleted_have_one_name(groups: GroupSer
     assert (await groups.restore(made.id)).result.name == "Straße"
 
 
-async def test_lists_of_groups_are_sorted_by_what_sorts(groups: GroupService) -> None:
+async def test_lists_of_groups_sort_by_each_field_that_can_sort(groups: GroupService) -> None:
     a, b, c = await teams(groups, "b", "A", "c")
     await groups.patch(a.id, {"external_id": "x"})
     for text, expected in {
@@ -102,7 +102,7 @@ async def test_lists_of_groups_are_sorted_by_what_sorts(groups: GroupService) ->
         assert [each.id for each in page.items] == [each.id for each in expected], text
 
 
-async def test_a_membership_is_of_both_its_group_and_its_user(
+async def test_a_membership_is_in_the_changes_of_its_group_and_of_its_user(
     units: UnitsOfWork, users: UserService, groups: GroupService, memberships: MembershipService
 ) -> None:
     (alice,), (engineers,) = await people(users, "Alice"), await teams(groups, "Engineers")
@@ -111,14 +111,16 @@ async def test_a_membership_is_of_both_its_group_and_its_user(
 
     assert await memberships.get(engineers.id, alice.id) == made
     for about in (("group", engineers.id), ("user", alice.id), ("membership", made.id)):
-        change = (await told(units, about))[-1]
+        change = (await changes_about(units, about))[-1]
         assert (change.kind, change.action) == ("membership", Action.CREATED)
         assert change.after == {"group_id": engineers.id, "user_id": alice.id, "role": "lead"}
         assert change.subjects == (("membership", made.id), ("group", engineers.id), ("user", alice.id))
     assert (await groups.get(engineers.id)).version == 1  # of its own fields
 
 
-async def test_a_user_is_a_member_once(units: UnitsOfWork, users: UserService, groups: GroupService) -> None:
+async def test_adding_the_same_member_twice_is_a_conflict(
+    units: UnitsOfWork, users: UserService, groups: GroupService
+) -> None:
     (alice,), (engineers,) = await people(users, "Alice"), await teams(groups, "Engineers")
     new = NewMembership(group_id=engineers.id, user_id=alice.id)
     async with units.writing(RequestContext(actor="t", request_id="r")) as work:
@@ -128,7 +130,7 @@ async def test_a_user_is_a_member_once(units: UnitsOfWork, users: UserService, g
 
 
 @pytest.mark.parametrize("missing", ["group", "user", "deleted user", "deleted group"])
-async def test_a_member_and_its_group_have_to_be_there(
+async def test_a_membership_needs_a_user_and_a_group_that_exist(
     units: UnitsOfWork, users: UserService, groups: GroupService, memberships: MembershipService, missing: str
 ) -> None:
     (alice,), (engineers,) = await people(users, "Alice"), await teams(groups, "Engineers")
@@ -138,14 +140,14 @@ async def test_a_member_and_its_group_have_to_be_there(
         await users.delete(alice.id)
     if missing == "deleted group":
         await groups.delete(engineers.id)
-    head = len(await told(units))
+    head = len(await changes_about(units))
 
     with pytest.raises(Gone if "deleted" in missing else NotFound) as refused:
         await memberships.put(group_id, user_id)
     assert missing.removeprefix("deleted ") in refused.value.detail
     with pytest.raises((Invalid, Gone, NotFound)):
         await memberships.change(group_id, add={user_id: {}})
-    assert len(await told(units)) == head
+    assert len(await changes_about(units)) == head
 
 
 async def test_memberships_are_found_by_group_and_users(
@@ -189,14 +191,14 @@ async def test_members_are_listed_by_user_in_pages_and_filtered(
     assert [each.user_id for each in streamed] == [alice.id, bob.id, dora.id]
 
 
-async def test_a_deleted_user_is_in_no_group_and_comes_back_with_its_memberships(
+async def test_a_deleted_user_is_in_no_group_and_restoring_it_brings_back_its_memberships(
     units: UnitsOfWork, users: UserService, groups: GroupService, memberships: MembershipService
 ) -> None:
     alice, bob = await people(users, "Alice", "Bob")
     engineers, others = await teams(groups, "Engineers", "Others")
     made = [(await memberships.put(each.id, alice.id, {"role": "lead"})).result for each in (engineers, others)]
     await memberships.put(engineers.id, bob.id)
-    head = (await told(units))[-1].seq
+    head = (await changes_about(units))[-1].seq
 
     await users.delete(alice.id)
     assert await members(memberships, engineers) == [bob.id]
@@ -204,7 +206,7 @@ async def test_a_deleted_user_is_in_no_group_and_comes_back_with_its_memberships
     assert await groups_with(units, f"members eq {alice.id}") == []
     with pytest.raises(NotFound):
         await memberships.get(engineers.id, alice.id)
-    *hidden, user = await told(units, since=head)
+    *hidden, user = await changes_about(units, since=head)
     assert (user.kind, user.action) == ("user", Action.DELETED)
     assert [(each.kind, each.action, each.entity_id, each.version) for each in hidden] == [
         ("membership", Action.DELETED, each.id, 2) for each in made
@@ -212,13 +214,13 @@ async def test_a_deleted_user_is_in_no_group_and_comes_back_with_its_memberships
     deleted_at = (user.after or {})["deleted_at"]
     assert [each.before for each in hidden] == [{"deleted_at": None}] * 2
     assert [(each.after or {})["deleted_at"] for each in hidden] == [deleted_at] * 2
-    assert [each.seq for each in await told(units, ("group", others.id), since=head)] == [hidden[1].seq]
+    assert [each.seq for each in await changes_about(units, ("group", others.id), since=head)] == [hidden[1].seq]
 
     await users.restore(alice.id)
     assert await members(memberships, engineers) == [alice.id, bob.id]
     back = await memberships.get(others.id, alice.id)
     assert back == replace(made[1], version=3, updated_at=back.updated_at)
-    user, *shown = await told(units, since=hidden[-1].seq + 1)
+    user, *shown = await changes_about(units, since=hidden[-1].seq + 1)
     assert (user.kind, user.action) == ("user", Action.RESTORED)
     assert [(each.action, each.entity_id, each.version) for each in shown] == [
         (Action.RESTORED, each.id, 3) for each in made
@@ -226,7 +228,7 @@ async def test_a_deleted_user_is_in_no_group_and_comes_back_with_its_memberships
     assert [(each.before or {})["deleted_at"] for each in shown] == [deleted_at] * 2
 
 
-async def test_a_membership_that_ended_does_not_come_back(
+async def test_restoring_a_user_does_not_bring_back_an_ended_membership(
     users: UserService, groups: GroupService, memberships: MembershipService
 ) -> None:
     (alice,), (engineers, others) = await people(users, "Alice"), await teams(groups, "Engineers", "Others")
@@ -239,16 +241,16 @@ async def test_a_membership_that_ended_does_not_come_back(
     assert await members(memberships, engineers) == await members(memberships, others) == []
 
 
-async def test_a_deleted_group_costs_one_change_and_comes_back_with_its_members(
+async def test_deleting_a_group_writes_one_change_and_restoring_it_brings_back_its_members(
     units: UnitsOfWork, users: UserService, groups: GroupService, memberships: MembershipService
 ) -> None:
     alice, bob = await people(users, "Alice", "Bob")
     (engineers,) = await teams(groups, "Engineers")
     await memberships.change(engineers.id, add={alice.id: {}, bob.id: {}})
-    head = (await told(units))[-1].seq
+    head = (await changes_about(units))[-1].seq
     await groups.delete(engineers.id)
 
-    assert [(each.kind, each.action) for each in await told(units, since=head)] == [("group", Action.DELETED)]
+    assert [(each.kind, each.action) for each in await changes_about(units, since=head)] == [("group", Action.DELETED)]
     assert await users_in(units, f"groups eq {engineers.id}") == []
     assert await users_in(units, "groups pr") == []
     assert (await groups.list_of_user(alice.id, limit=9)).items == []
@@ -266,7 +268,7 @@ async def test_a_deleted_group_costs_one_change_and_comes_back_with_its_members(
     assert await members(memberships, engineers) == [alice.id, bob.id]
 
 
-async def test_a_user_comes_back_while_its_group_is_deleted(
+async def test_a_user_that_is_restored_before_its_group_keeps_its_membership(
     users: UserService, groups: GroupService, memberships: MembershipService
 ) -> None:
     (alice,), (engineers,) = await people(users, "Alice"), await teams(groups, "Engineers")
@@ -294,12 +296,12 @@ async def test_an_erased_user_leaves_no_trace_in_its_groups(
     assert await members(memberships, engineers) == [bob.id]
     async with units.reading() as work:
         assert [each.user_id for each in await work.memberships.list(limit=9)] == [bob.id]
-    about = [each for each in await told(units, ("user", alice.id)) if each.kind == "membership"]
+    about = [each for each in await changes_about(units, ("user", alice.id)) if each.kind == "membership"]
     assert [each.action for each in about][:1] == [Action.CREATED]
     assert about[-1].action is Action.ENDED
     assert all(each.before is None and each.after is None for each in about)
-    assert "secret" not in repr(await told(units))
-    assert [each.after for each in await told(units, ("user", bob.id))][-1] is not None
+    assert "secret" not in repr(await changes_about(units))
+    assert [each.after for each in await changes_about(units, ("user", bob.id))][-1] is not None
 
 
 async def test_an_erased_group_ends_its_memberships_and_those_of_deleted_users(
@@ -315,13 +317,13 @@ async def test_an_erased_group_ends_its_memberships_and_those_of_deleted_users(
     async with units.reading() as work:
         left = await work.memberships.list(limit=9)
     assert [(each.group_id, each.user_id) for each in left] == [(others.id, alice.id), (others.id, bob.id)]
-    ended = [each for each in await told(units, ("group", engineers.id)) if each.action is Action.ENDED]
+    ended = [each for each in await changes_about(units, ("group", engineers.id)) if each.action is Action.ENDED]
     assert [(each.before or {})["user_id"] for each in ended] == [alice.id, bob.id]  # whose they still are
     with pytest.raises(NotFound):
         await groups.get(engineers.id)
 
 
-async def test_a_filter_may_ask_for_one_related_entity_by_its_own_fields(
+async def test_a_filter_can_test_several_fields_of_one_related_entity(
     units: UnitsOfWork, users: UserService, groups: GroupService, memberships: MembershipService
 ) -> None:
     alice, bob, carol = await people(users, "Alice", "Bob", "Carol")
@@ -386,7 +388,7 @@ async def at_once(*calls: Awaitable[Any]) -> list[Any]:
         return list(await asyncio.gather(*calls))
 
 
-async def test_of_many_who_add_members_at_once_nobody_loses_one(
+async def test_concurrent_additions_of_members_are_all_kept(
     units: UnitsOfWork, users: UserService, groups: GroupService, memberships: MembershipService
 ) -> None:
     all = await people(users, *[f"User {number}" for number in range(CLIENTS)])
@@ -395,11 +397,11 @@ async def test_of_many_who_add_members_at_once_nobody_loses_one(
     assert await members(memberships, engineers) == [each.id for each in all]
     seqs = [each.seq for each in written]
     assert len({*seqs}) == CLIENTS
-    about = await told(units, ("group", engineers.id))
+    about = await changes_about(units, ("group", engineers.id))
     assert sorted(each.seq for each in about if each.kind == "membership") == sorted(each for each in seqs if each)
 
 
-async def test_of_many_who_add_one_member_at_once_one_adds_it_and_the_others_find_it(
+async def test_concurrent_additions_of_one_member_write_one_change(
     units: UnitsOfWork, users: UserService, groups: GroupService, memberships: MembershipService
 ) -> None:
     (alice,), (engineers,) = await people(users, "Alice"), await teams(groups, "Engineers")
@@ -409,11 +411,11 @@ async def test_of_many_who_add_one_member_at_once_one_adds_it_and_the_others_fin
     ]
     await at_once(*[calls[number % 2]() for number in range(CLIENTS)])
     assert await members(memberships, engineers) == [alice.id]
-    about = [each for each in await told(units, ("user", alice.id)) if each.kind == "membership"]
+    about = [each for each in await changes_about(units, ("user", alice.id)) if each.kind == "membership"]
     assert [each.action for each in about] == [Action.CREATED]
 
 
-async def test_many_who_change_overlapping_members_at_once_do_it_one_after_the_other(
+async def test_concurrent_changes_of_overlapping_members_have_a_serial_order(
     units: UnitsOfWork, users: UserService, groups: GroupService, memberships: MembershipService
 ) -> None:
     all = [each.id for each in await people(users, *[f"User {number}" for number in range(8)])]
@@ -424,7 +426,7 @@ async def test_many_who_change_overlapping_members_at_once_do_it_one_after_the_o
         *[memberships.put(engineers.id, id) for id in all],
     )
     kept = await members(memberships, engineers)
-    changes = [each for each in await told(units, ("group", engineers.id)) if each.kind == "membership"]
+    changes = [each for each in await changes_about(units, ("group", engineers.id)) if each.kind == "membership"]
     replayed: set[Any] = set()
     for each in changes:
         if each.action is Action.CREATED:
@@ -434,7 +436,7 @@ async def test_many_who_change_overlapping_members_at_once_do_it_one_after_the_o
     assert kept == sorted(replayed)
 
 
-async def test_a_user_who_is_deleted_while_it_joins_is_in_no_group_after_it(
+async def test_a_user_deleted_while_it_is_added_to_a_group_is_not_a_member(
     units: UnitsOfWork, users: UserService, groups: GroupService, memberships: MembershipService
 ) -> None:
     all = await people(users, *[f"User {number}" for number in range(8)])
@@ -447,11 +449,11 @@ async def test_a_user_who_is_deleted_while_it_joins_is_in_no_group_after_it(
         assert await work.memberships.list(limit=99) == []
     for each in all:
         await users.restore(each.id)
-    joined = {each.entity_id for each in await told(units) if each.kind == "membership"}
+    joined = {each.entity_id for each in await changes_about(units) if each.kind == "membership"}
     async with units.reading() as work:
         assert {each.id for each in await work.memberships.list(limit=99)} == joined
 
 
-def test_a_membership_has_no_field_that_lists_sort_by_but_its_user() -> None:
+def test_lists_of_memberships_sort_by_user_only() -> None:
     assert [name for name, field in membership_fields.FIELDS.items() if field.sorts] == ["user_id"]
     assert Membership.identified_by == ("group_id", "user_id")

@@ -62,7 +62,7 @@ async def groups_of(groups: GroupService, user_id: int) -> list[tuple[int, tuple
     return [(each.group.id, each.via) for each in (await groups.list_reached(user_id, limit=99)).items]
 
 
-async def test_a_group_is_a_part_of_another_one_once(units: UnitsOfWork, groups: GroupService) -> None:
+async def test_nesting_a_group_twice_changes_nothing(units: UnitsOfWork, groups: GroupService) -> None:
     await fill(units, groups=3)
     first = await groups.nest(1, 2)
     assert (await groups.nest(1, 2)).seq is None
@@ -80,7 +80,7 @@ async def test_a_group_is_a_part_of_another_one_once(units: UnitsOfWork, groups:
     assert await children(groups, 1) == [3]
 
 
-async def test_both_groups_have_to_be_there(units: UnitsOfWork, groups: GroupService) -> None:
+async def test_a_nesting_needs_two_groups_that_exist(units: UnitsOfWork, groups: GroupService) -> None:
     await fill(units, groups=3)
     await groups.delete(3)
     for pair in ((1, 9), (9, 1)):
@@ -108,7 +108,9 @@ async def test_no_group_is_a_part_of_itself(units: UnitsOfWork, groups: GroupSer
         await groups.nest(4, 5)
 
 
-async def test_a_deleted_group_still_stands_in_the_way_of_a_cycle(units: UnitsOfWork, groups: GroupService) -> None:
+async def test_a_nesting_through_a_deleted_group_still_counts_as_a_cycle(
+    units: UnitsOfWork, groups: GroupService
+) -> None:
     await fill(units, groups=3)
     await nested(groups, (1, 2), (2, 3))
     await groups.delete(2)
@@ -121,7 +123,7 @@ async def test_a_deleted_group_still_stands_in_the_way_of_a_cycle(units: UnitsOf
     await groups.nest(3, 1)
 
 
-async def test_one_unit_closes_no_cycle_with_what_it_added_itself(units: UnitsOfWork) -> None:
+async def test_a_cycle_within_one_unit_is_refused(units: UnitsOfWork) -> None:
     await fill(units, groups=3)
     async with units.writing(CONTEXT) as work:
         with pytest.raises(Cycle):
@@ -136,9 +138,7 @@ async def at_once(*calls: Awaitable[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("size", [2, 3, 8])
-async def test_many_who_would_close_a_cycle_together_do_not(
-    units: UnitsOfWork, groups: GroupService, size: int
-) -> None:
+async def test_concurrent_nestings_never_close_a_cycle(units: UnitsOfWork, groups: GroupService, size: int) -> None:
     await fill(units, groups=size)
     for _ in range(3):
         results = await at_once(*[groups.nest(id, id % size + 1) for id in range(1, size + 1)])
@@ -148,14 +148,16 @@ async def test_many_who_would_close_a_cycle_together_do_not(
             await groups.unnest(id, id % size + 1)
 
 
-async def test_of_many_who_nest_the_same_at_once_one_does_it(units: UnitsOfWork, groups: GroupService) -> None:
+async def test_concurrent_nestings_of_the_same_groups_write_one_change(
+    units: UnitsOfWork, groups: GroupService
+) -> None:
     await fill(units, groups=2)
     results = await at_once(*[groups.nest(1, 2) for _ in range(8)])
     assert len([each for each in results if each.seq is not None]) == 1
     assert await children(groups, 1) == [2]
 
 
-async def test_members_and_groups_reach_through_nestings_and_tell_by_way_of_what(
+async def test_nested_members_and_groups_are_listed_with_the_groups_between(
     units: UnitsOfWork, groups: GroupService, memberships: MembershipService
 ) -> None:
     await fill(units, users=5, groups=5)
@@ -186,7 +188,7 @@ async def test_members_and_groups_reach_through_nestings_and_tell_by_way_of_what
             await gone
 
 
-async def test_what_reaches_through_nestings_comes_in_pages_and_whole(
+async def test_the_pages_of_nested_members_add_up_to_the_whole_list(
     units: UnitsOfWork, groups: GroupService, memberships: MembershipService
 ) -> None:
     await fill(units, users=7, groups=3)
@@ -213,7 +215,7 @@ async def test_what_reaches_through_nestings_comes_in_pages_and_whole(
     assert [each.group.id for each in (*first.items, *rest.items)] == [id for id, _ in await groups_of(groups, 4)]
 
 
-async def test_a_long_chain_of_groups_is_walked_to_its_end(
+async def test_a_long_chain_of_groups_is_followed_to_its_end(
     units: UnitsOfWork, groups: GroupService, memberships: MembershipService
 ) -> None:
     await fill(units, users=1, groups=60)
@@ -236,7 +238,7 @@ graphs = st.tuples(
 
 
 async def seen_in(units: UnitsOfWork, graph: Graph) -> object:
-    """What one directory shows after it was told to nest, to add members and to delete groups, refused or not."""
+    """What one directory shows after calls that nest groups, add members and delete groups, refused or not."""
     nestings, joined, deleted = graph
     groups, memberships = GroupService(units, CONTEXT), MembershipService(units, CONTEXT)
     async with units.reading() as work:

@@ -1,4 +1,4 @@
-"""Pages of lists: they say which state they show, and whether more follow. They have what was asked for."""
+"""Pages of lists: each says which state it shows and whether more follows, and has the requested fields."""
 
 from dataclasses import fields
 from typing import Any
@@ -35,7 +35,7 @@ async def test_a_page_has_the_number_of_the_last_change(units: UnitsOfWork, user
     assert ([each.name for each in found], found.more, found.seq) == (["Bob"], False, await last(units))
 
 
-async def test_so_has_an_empty_page(units: UnitsOfWork, users: UserService) -> None:
+async def test_an_empty_page_has_the_number_of_the_last_change(units: UnitsOfWork, users: UserService) -> None:
     async with units.reading() as work:
         assert ((await work.users.page(limit=2)).seq, (await work.groups.page(limit=2)).seq) == (0, 0)
     await users.create(NewUser(name="Alice"))
@@ -44,7 +44,7 @@ async def test_so_has_an_empty_page(units: UnitsOfWork, users: UserService) -> N
         assert (list(empty), empty.more, empty.seq) == ([], False, await last(units))
 
 
-async def test_a_page_in_a_unit_has_what_it_wrote_and_the_last_change_before(
+async def test_a_page_in_a_writing_unit_shows_its_writes_and_the_last_committed_change(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     await users.create(NewUser(name="Alice"))
@@ -89,7 +89,7 @@ async def test_a_page_takes_one_statement(sqlite: SqliteDatabase, text: str | No
 
 
 @pytest.mark.parametrize("sort", ["id", "name", "-created_at", "status,-name", "email,-id"])
-async def test_of_what_a_page_is_asked_for_it_has_no_more_than_that_and_what_the_next_page_needs(
+async def test_a_page_has_only_the_requested_fields_and_those_that_the_next_page_needs(
     units: UnitsOfWork, users: UserService, sort: str
 ) -> None:
     for name in ("Carol", "Alice", "Bob"):
@@ -108,7 +108,9 @@ async def test_of_what_a_page_is_asked_for_it_has_no_more_than_that_and_what_the
 
 
 @pytest.mark.parametrize("hidden", Hidden)
-async def test_so_has_a_page_of_what_a_filter_finds(units: UnitsOfWork, users: UserService, hidden: Hidden) -> None:
+async def test_a_filtered_page_has_only_the_requested_fields(
+    units: UnitsOfWork, users: UserService, hidden: Hidden
+) -> None:
     for name in ("Alice", "Bob"):
         await users.create(NewUser(name=name))
     await users.delete(2)
@@ -123,7 +125,7 @@ async def test_so_has_a_page_of_what_a_filter_finds(units: UnitsOfWork, users: U
 
 
 @pytest.mark.parametrize("sort", ["id", "name"])
-async def test_the_database_is_asked_for_no_more_than_that(sqlite: SqliteDatabase, sort: str) -> None:
+async def test_a_page_selects_only_the_columns_that_it_needs(sqlite: SqliteDatabase, sort: str) -> None:
     executor = Counting(sqlite)
     store = SqlReadStore(USERS, Reading(executor, executor, database=sqlite))  # type: ignore[arg-type]
 

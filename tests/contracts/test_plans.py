@@ -1,4 +1,4 @@
-"""How statements find their rows: which index serves, read off the plans of both databases, and which executor."""
+"""How statements find their rows: the index, read from the plans of both databases, and the executor."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -83,7 +83,7 @@ async def sqlite_plan(database: SqliteDatabase, query: Query) -> str:
 
 
 async def postgres_plan(database: PostgresDatabase, query: Query) -> str:
-    """Of a table with rows enough for a scan of it to be the worse plan."""
+    """A table with so many rows that a scan is the worse plan."""
     async with database.transaction() as executor:
         await executor.fetch(sa.text(FILL))
         await executor.fetch(sa.text("ANALYZE users"), last=True)
@@ -154,7 +154,7 @@ async def test_a_composed_statement_is_compiled_once_for_its_shape(sqlite: Sqlit
     assert filtered("attributes.a eq 1", "id").statement is not filtered('attributes.a eq "1"', "id").statement
 
 
-async def test_many_filters_displace_no_written_statement(sqlite: SqliteDatabase) -> None:
+async def test_many_filters_push_no_constant_statement_out_of_the_cache(sqlite: SqliteDatabase) -> None:
     before = compiled_written.cache_info()
     for number in range(20):
         await sqlite.reader.fetch(*filtered(f"attributes.a{number} pr", "id")[:2])
@@ -162,7 +162,7 @@ async def test_many_filters_displace_no_written_statement(sqlite: SqliteDatabase
 
 
 class Recorder:
-    """An executor that answers nothing, and counts."""
+    """An executor that returns nothing and counts its calls."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -189,7 +189,7 @@ class Recorder:
         ("attributes.a pr", "id", True),
     ],
 )
-async def test_what_may_read_the_whole_table_runs_on_the_executor_for_scans(
+async def test_a_list_that_may_read_the_whole_table_runs_on_the_executor_for_scans(
     sqlite: SqliteDatabase, text: str | None, sort: str, scans: bool
 ) -> None:
     executor, scanning = Recorder(), Recorder()
@@ -201,7 +201,7 @@ async def test_what_may_read_the_whole_table_runs_on_the_executor_for_scans(
 
 
 @pytest.mark.parametrize(("names", "scans"), [(["project_id", "user_id"], False), (["user_id"], True)])
-def test_a_group_of_fields_that_is_unique_finds_one_row_if_all_of_them_are_named(names: list[str], scans: bool) -> None:
+def test_a_filter_on_all_fields_of_a_unique_group_is_not_a_scan(names: list[str], scans: bool) -> None:
     fields = fields_of(Participation)
     pair = every(equal(fields[name], 1) for name in names)
     assert page(PARTICIPATIONS.whole.listings[Hidden.NO], pair, parse_sort("id", fields), None, 1).scans is scans
@@ -279,7 +279,7 @@ INDEXES_ON_POSTGRES: Final[dict[str, set[str]]] = {
 
 
 @pytest.mark.parametrize("name", BY_SUBJECT)
-async def test_what_is_about_an_entity_is_found_by_its_indexes_on_sqlite(sqlite: SqliteDatabase, name: str) -> None:
+async def test_changes_about_an_entity_are_found_by_index_on_sqlite(sqlite: SqliteDatabase, name: str) -> None:
     statement, parameters = BY_SUBJECT[name]
     prepared = prepare(statement, SQLITE, parameters)
     assert sqlite._reading is not None
@@ -326,9 +326,7 @@ AT_ONCE: Final[dict[str, tuple[sa.Executable, list[str]]]] = {
 
 
 @pytest.mark.parametrize("name", AT_ONCE)
-async def test_what_is_written_at_once_is_found_without_reading_other_rows_on_sqlite(
-    sample_sqlite: SampleUnits, name: str
-) -> None:
+async def test_set_wise_writes_read_no_other_rows_on_sqlite(sample_sqlite: SampleUnits, name: str) -> None:
     statement, plan = AT_ONCE[name]
     parameters = dict.fromkeys(("referred_id", "rows", "first", "last", "actor", "request_id", "recorded_at"))
     prepared = prepare(statement, SQLITE, parameters)
@@ -348,10 +346,10 @@ async def full_postgres(postgres: PostgresDatabase) -> PostgresDatabase:
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-async def test_what_is_about_an_entity_is_found_by_its_indexes_on_postgres(
+async def test_changes_about_an_entity_are_found_by_index_on_postgres(
     full_postgres: PostgresDatabase, mode: str
 ) -> None:
-    """With the plan for these parameters, and with the one that is made once for all."""
+    """With the plan for these parameters, and with the generic plan."""
     assert full_postgres._reading is not None
     async with full_postgres._reading.one() as connection:
         await connection.execute(f"SET plan_cache_mode = {mode}")

@@ -1,4 +1,4 @@
-"""Groups with their members as one thing, and what it asks of the stores: the same on memory, SQLite and PostgreSQL."""
+"""Groups together with their members, on memory, SQLite and PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -74,7 +74,9 @@ async def test_members_are_added_removed_and_replaced_by_the_difference(
         assert again.seq is None, "the same again changes nothing"
 
 
-async def test_a_change_is_whole_or_not_at_all(provisioning: ProvisioningService, people: list[int]) -> None:
+async def test_a_refused_change_of_a_group_changes_nothing(
+    provisioning: ProvisioningService, people: list[int]
+) -> None:
     group = (await provisioning.create(NewGroup(name="g"), of(people[0]))).result
     for patch, refusal in ((of(10**6), Invalid), (of(group.id, kind="group"), Cycle), (of(99, kind="group"), Invalid)):
         with pytest.raises(refusal):
@@ -89,7 +91,7 @@ async def test_a_change_is_whole_or_not_at_all(provisioning: ProvisioningService
         await provisioning.create(NewGroup(name="G"))
 
 
-async def test_the_revision_is_that_of_the_last_change_of_the_group_and_of_who_is_in_it(
+async def test_the_revision_is_the_last_change_of_the_group_or_of_its_members(
     provisioning: ProvisioningService,
     units: UnitsOfWork,
     context: RequestContext,
@@ -128,7 +130,7 @@ async def test_the_revision_is_that_of_the_last_change_of_the_group_and_of_who_i
     await provisioning.delete(group.id, expected=[(await provisioning.get(group.id)).revision])
 
 
-async def test_a_group_whose_changes_are_kept_no_longer_is_at_the_last_of_those_that_are_not(
+async def test_a_group_without_kept_changes_has_the_revision_of_the_last_removed_change(
     units: UnitsOfWork, context: RequestContext, provisioning: ProvisioningService, people: list[int]
 ) -> None:
     old = (await provisioning.create(NewGroup(name="old"), of(*people[:2]))).result
@@ -146,7 +148,7 @@ async def test_a_group_whose_changes_are_kept_no_longer_is_at_the_last_of_those_
     assert changed.seq == (await provisioning.get(old.id)).revision == last + 2
 
 
-async def test_the_groups_of_many_users_are_those_that_are_not_deleted(
+async def test_groups_of_returns_the_groups_of_many_users_without_deleted_ones(
     provisioning: ProvisioningService, people: list[int]
 ) -> None:
     a, b, c, *_ = people
@@ -158,7 +160,7 @@ async def test_the_groups_of_many_users_are_those_that_are_not_deleted(
     assert await provisioning.groups_of([]) == {}
 
 
-async def test_lists_pass_over_the_first_groups(provisioning: ProvisioningService) -> None:
+async def test_a_list_can_skip_the_first_groups(provisioning: ProvisioningService) -> None:
     for name in "abcd":
         await provisioning.create(NewGroup(name=name))
     page = await provisioning.list(skip=1, limit=2)

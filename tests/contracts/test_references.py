@@ -1,4 +1,4 @@
-"""References between entities, on every store: what they refer to is there, and what happens when it goes."""
+"""References between entities, on every store: the target has to exist, and a rule says what its deletion does."""
 
 from dataclasses import replace
 from typing import Any
@@ -78,7 +78,7 @@ async def everything(units: Any) -> Any:
         return [await getattr(work, name).list(limit=100) for name in names], await work.changes.list(limit=1000)
 
 
-async def test_an_entity_refers_to_one_that_is_there(units: Any) -> None:
+async def test_an_entity_can_refer_to_one_that_exists(units: Any) -> None:
     alice = await user(units)
     apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
 
@@ -92,7 +92,7 @@ PROJECTS_OWNER = fields_of(Project, without={"deleted_at"})["owner_id"]
 
 
 @pytest.mark.parametrize("deleted", [False, True], ids=["never there", "deleted"])
-async def test_a_reference_to_what_is_not_there_is_refused_at_its_pointer(units: Any, deleted: bool) -> None:
+async def test_a_reference_to_a_missing_entity_is_refused_with_its_pointer(units: Any, deleted: bool) -> None:
     alice = await user(units)
     if deleted:
         await delete(units, "users", alice.id)
@@ -113,7 +113,7 @@ async def test_each_broken_reference_is_named(units: Any) -> None:
     assert {fault.pointer for fault in refused.value.faults} == {"/project_id", "/user_id"}
 
 
-async def test_a_changed_reference_is_looked_at_and_one_that_stayed_is_not(units: Any) -> None:
+async def test_only_a_reference_that_changed_is_checked(units: Any) -> None:
     alice, bob = await user(units), await user(units, "Bob")
     task: Task = await add(units, "tasks", NewTask(title="t", assignee_id=alice.id))
 
@@ -132,7 +132,7 @@ async def test_a_changed_reference_is_looked_at_and_one_that_stayed_is_not(units
     assert (renamed.title, renamed.assignee_id) == ("u", bob.id)
 
 
-async def test_what_is_restored_needs_its_references(units: Any) -> None:
+async def test_an_entity_is_restored_only_if_its_references_exist(units: Any) -> None:
     alice = await user(units)
     apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
     await delete(units, "projects", apollo.id)
@@ -145,7 +145,7 @@ async def test_what_is_restored_needs_its_references(units: Any) -> None:
     assert refused.value.faults[0].pointer == "/owner_id"
 
 
-async def test_who_is_referred_to_cannot_be_deleted_and_the_refusal_names_what_stands_in_the_way(units: Any) -> None:
+async def test_deleting_a_referenced_user_is_refused_and_names_what_refers_to_it(units: Any) -> None:
     alice = await user(units)
     ids = [(await add(units, "projects", NewProject(name=f"p{i}", owner_id=alice.id))).id for i in range(4)]
     before = await everything(units)
@@ -192,7 +192,7 @@ async def test_participations_end_with_their_user_and_keep_their_history(units: 
 
 
 @pytest.mark.parametrize("go", [delete, purge], ids=["deleted", "erased"])
-async def test_a_task_goes_on_without_its_user(units: Any, go: Any) -> None:
+async def test_a_task_stays_without_its_deleted_user(units: Any, go: Any) -> None:
     alice = await user(units)
     task: Task = await add(units, "tasks", NewTask(title="t", assignee_id=alice.id))
 
@@ -207,7 +207,7 @@ async def test_a_task_goes_on_without_its_user(units: Any, go: Any) -> None:
     assert change.subjects == (("task", task.id), ("user", alice.id))
 
 
-async def test_a_deleted_task_is_cleared_by_an_erasure_only(units: Any) -> None:
+async def test_a_deleted_task_loses_its_reference_only_when_the_user_is_erased(units: Any) -> None:
     alice = await user(units)
     task: Task = await add(units, "tasks", NewTask(title="t", assignee_id=alice.id))
     await delete(units, "tasks", task.id)
@@ -221,7 +221,7 @@ async def test_a_deleted_task_is_cleared_by_an_erasure_only(units: Any) -> None:
         assert (await work.tasks.get(task.id, hidden=True)).assignee_id is None
 
 
-async def test_what_ends_takes_along_what_ends_with_it(units: Any) -> None:
+async def test_ending_a_project_ends_its_participations(units: Any) -> None:
     alice = await user(units)
     apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
     member: Participation = await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=alice.id))
@@ -279,7 +279,7 @@ async def test_everything_about_a_user_is_in_its_history(units: Any) -> None:
         assert list(await work.changes.list(subject=("user", alice.id), limit=2)) == about[:2]
 
 
-async def test_an_erasure_leaves_no_values_of_the_person_in_what_is_about_it(units: Any) -> None:
+async def test_an_erasure_removes_the_values_of_the_user_from_all_changes_about_it(units: Any) -> None:
     alice, bob = await user(units), await user(units, "Bob")
     apollo: Project = await add(units, "projects", NewProject(name="Apollo", owner_id=bob.id))
     await add(units, "participations", NewParticipation(project_id=apollo.id, user_id=alice.id, role="secret of Alice"))
@@ -321,8 +321,8 @@ async def test_all_participations_of_a_user_end_at_once(units: Any) -> None:
 ODD_ROLES = ["'", '"', "\\", "a\nb\t\x01\x7f", "\u2028 😀 e\u0301 ß", "%s :x ? $1", '{"a": [1]}', "null", "0", None]
 
 
-async def test_what_ends_at_once_is_told_as_what_ends_one_by_one(units: Any) -> None:
-    """The database writes these changes itself: the same JSON as Python, whatever is in it."""
+async def test_end_all_writes_the_same_changes_as_single_ends(units: Any) -> None:
+    """The database writes these changes itself. Its JSON is the same as Python's, whatever the values are."""
     alice, bob = await user(units), await user(units, "Bob")
     for number, role in enumerate(ODD_ROLES):
         project = await add(units, "projects", NewProject(name=f"p{number}", owner_id=bob.id))
@@ -354,7 +354,7 @@ def with_user(id: int, written: Any) -> Any:
 
 
 @pytest.mark.parametrize("go", [delete, purge], ids=["deleted", "erased"])
-async def test_what_refers_to_one_entity_twice_ends_with_it_once(units: Any, go: Any) -> None:
+async def test_an_entity_that_refers_to_a_user_twice_ends_once(units: Any, go: Any) -> None:
     alice, bob = await user(units), await user(units, "Bob")
     both = await add(units, "substitutions", NewSubstitution(absent_id=alice.id, present_id=alice.id))
     one = await add(units, "substitutions", NewSubstitution(absent_id=bob.id, present_id=alice.id))
@@ -375,7 +375,7 @@ async def test_what_refers_to_one_entity_twice_ends_with_it_once(units: Any, go:
 
 @pytest.mark.parametrize("refused", ["conflict", "stale", "reference", "in use", "not found"])
 async def test_a_refused_write_ends_the_unit(units: Any, refused: str) -> None:
-    """PostgreSQL would refuse the rest of the transaction. So no store goes on."""
+    """PostgreSQL would refuse the rest of the transaction, so all stores end the unit."""
     alice, bob = await user(units), await user(units, "Bob")
     await add(units, "projects", NewProject(name="Apollo", owner_id=alice.id))
     before = await everything(units)
@@ -397,7 +397,7 @@ async def test_a_refused_write_ends_the_unit(units: Any, refused: str) -> None:
 
 
 async def ended(work: Any, bob: User) -> None:
-    """Whatever the unit is asked, it has ended."""
+    """Every call of the unit raises, because it has ended."""
     uses = (
         lambda: work.users.get(bob.id),
         lambda: work.users.find("email", "bob@example.org"),
@@ -423,7 +423,7 @@ async def ended(work: Any, bob: User) -> None:
 
 @pytest.mark.parametrize("dry_run", [False, True], ids=["true run", "dry run"])
 async def test_a_unit_whose_only_write_was_refused_cannot_be_committed(units: Any, dry_run: bool) -> None:
-    """It has no changes, and a dry run of it has nothing to undo: it would pass for one that was carried out."""
+    """It has no changes, and its dry run has nothing to undo, so it would look like a unit that was committed."""
     bob = await user(units, "Bob")
     async with units.writing(replace(CONTEXT, dry_run=dry_run)) as work:
         with pytest.raises(Stale):
@@ -452,7 +452,7 @@ async def test_a_refused_read_does_not_end_the_unit(units: Any) -> None:
         assert (await work.users.get(alice.id)).name == "Alicia"
 
 
-async def test_a_unit_is_over_after_its_commit_and_after_its_block(units: Any) -> None:
+async def test_a_unit_cannot_be_used_after_its_commit_or_its_block(units: Any) -> None:
     async with units.writing(CONTEXT) as work:
         await work.users.add(NewUser(name="Alice"))
         await work.commit(None)
@@ -466,8 +466,8 @@ async def test_a_unit_is_over_after_its_commit_and_after_its_block(units: Any) -
         assert await work.users.count() == 1
 
 
-async def test_a_foreign_key_that_only_the_database_sees_is_a_refusal(databases: Any) -> None:
-    """Of a statement that is not a store's own."""
+async def test_a_foreign_key_that_only_the_database_checks_refuses_the_write(databases: Any) -> None:
+    """The refusal of a statement that no store runs."""
     broken = sa.insert(sample.tasks)
     async with databases.writing(CONTEXT) as work:
         now = work.now

@@ -1,4 +1,4 @@
-"""What every record of changes promises of old changes, and what readers are told who come too late."""
+"""What every record of changes promises about old changes, and what readers get who come too late."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ async def kept(units: UnitsOfWork) -> tuple[list[int], int, int]:
         return seqs, await first_position(work), await work.changes.last()
 
 
-async def test_the_oldest_are_removed_and_numbers_count_on(
+async def test_the_oldest_changes_are_removed_and_their_numbers_are_not_used_again(
     units: UnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     for _ in range(5):
@@ -54,7 +54,7 @@ async def test_the_oldest_are_removed_and_numbers_count_on(
     assert await kept(units) == ([5, 6], 4, 6)
 
 
-async def test_a_reader_that_is_too_late_is_told_where_to_begin(
+async def test_a_reader_that_is_too_late_gets_the_position_to_begin_at(
     units: UnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     for _ in range(4):
@@ -68,7 +68,7 @@ async def test_a_reader_that_is_too_late_is_told_where_to_begin(
     assert [each.seq for each in (await changes.list(since=2, limit=9)).changes] == [3, 4]
 
 
-async def test_the_history_of_a_user_has_what_is_kept(
+async def test_the_history_of_a_user_has_the_changes_that_are_kept(
     units: UnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     for _ in range(3):
@@ -82,7 +82,9 @@ async def test_the_history_of_a_user_has_what_is_kept(
         await changes.list_about(User, 9, since=0, limit=9)
 
 
-async def test_what_an_active_webhook_needs_is_known(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_needed_from_is_the_lowest_position_of_the_active_webhooks(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     async def needed() -> int | None:
         async with units.reading() as work:
             return await work.deliveries.needed_from()
@@ -107,7 +109,7 @@ async def test_what_an_active_webhook_needs_is_known(units: UnitsOfWork, context
     assert await needed() == 4
 
 
-async def test_changes_are_kept_for_as_long_as_is_set_and_the_last_one_always(
+async def test_changes_are_removed_after_their_time_and_the_last_one_is_always_kept(
     units: UnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     for _ in range(4):
@@ -118,7 +120,7 @@ async def test_changes_are_kept_for_as_long_as_is_set_and_the_last_one_always(
     assert await kept(units) == ([4], 3, 4)
 
 
-async def test_what_a_webhook_has_not_delivered_is_kept_for_a_while_longer(
+async def test_changes_that_a_webhook_has_not_delivered_are_kept_longer(
     units: UnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""What is exported and imported into an empty directory is exported alike: the same bytes, on every store."""
+"""An export that is imported into an empty directory is exported as the same bytes, on every store."""
 
 import io
 import shutil
@@ -63,7 +63,7 @@ PLACES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), MAYBE), max_si
 async def directory(
     units: UnitsOfWork, groups: list[JsonObject], users: list[JsonObject], places: list[tuple[int, int, str | None]]
 ) -> None:
-    """These people and groups, as far as they break no rule, of whom the last ones are deleted."""
+    """Creates these people and groups if they break no rule, and deletes the last ones."""
     await take(units, [Row(line, each) for line, each in enumerate([*groups, *users], 1)])
     async with units.writing(CONTEXT) as work:
         kept = await work.groups.list(limit=9)
@@ -151,8 +151,8 @@ async def test_an_export_that_is_imported_is_exported_as_the_same_bytes(
         assert await exported(units, format) == content
 
 
-async def test_everybody_and_every_group_is_in_it(fresh: Fresh) -> None:
-    """So that what is compared above is not nothing."""
+async def test_the_export_has_every_user_and_every_group(fresh: Fresh) -> None:
+    """So the comparison above does not compare empty exports."""
     async with fresh() as units:
         await directory(
             units,

@@ -54,7 +54,7 @@ def record(user: User) -> Any:
     return user.scim
 
 
-async def test_a_record_is_stored_without_loss(units: UnitsOfWork, users: UserService) -> None:
+async def test_a_scim_record_is_stored_without_loss(units: UnitsOfWork, users: UserService) -> None:
     created = (await users.create(NewUser(name="Bárbara", scim=RECORD))).result
     assert created.scim == RECORD
     assert (await users.get(created.id)).scim == RECORD
@@ -64,7 +64,7 @@ async def test_a_record_is_stored_without_loss(units: UnitsOfWork, users: UserSe
     assert change.after["scim"] == RECORD
 
 
-async def test_a_user_whom_scim_does_not_know_has_none_and_its_changes_do_not_tell_of_it(
+async def test_a_user_that_scim_did_not_create_has_no_scim_record_and_none_in_its_changes(
     units: UnitsOfWork, users: UserService
 ) -> None:
     created = (await users.create(NewUser(name="Alice"))).result
@@ -85,7 +85,7 @@ async def test_a_user_whom_scim_does_not_know_has_none_and_its_changes_do_not_te
         ({"email": None}, {"emails": EMAILS[1:]}),
     ],
 )
-async def test_the_record_follows_what_is_changed_elsewhere(
+async def test_the_scim_record_follows_changes_of_other_fields(
     users: UserService, patch: JsonObject, changed: JsonObject
 ) -> None:
     user = (await users.create(NewUser(name="Bárbara", email="A@x.org", scim=RECORD))).result
@@ -93,7 +93,7 @@ async def test_the_record_follows_what_is_changed_elsewhere(
     assert patched.scim == {**RECORD, **changed}
 
 
-async def test_an_email_that_was_cleared_stays_so_whatever_else_changes(users: UserService) -> None:
+async def test_a_cleared_email_stays_cleared_when_other_fields_change(users: UserService) -> None:
     user = (await users.create(NewUser(name="Bárbara", email="A@x.org", scim=RECORD))).result
     await users.patch(user.id, {"email": None})
     patched = (await users.patch(user.id, {"name": "B"})).result
@@ -101,14 +101,14 @@ async def test_an_email_that_was_cleared_stays_so_whatever_else_changes(users: U
     assert record(patched)["emails"] == [{"value": "b@x.org", "type": "home"}]
 
 
-async def test_an_email_comes_into_a_record_without_any_and_the_last_one_goes(users: UserService) -> None:
+async def test_the_scim_record_gets_an_email_that_is_set_and_loses_one_that_is_cleared(users: UserService) -> None:
     user = (await users.create(NewUser(name="B", scim={"title": "t"}))).result
     given_one = (await users.patch(user.id, {"email": "c@x.org"})).result
     assert given_one.scim == {"title": "t", "emails": [{"value": "c@x.org", "primary": True}]}
     assert (await users.patch(user.id, {"email": None})).result.scim == {"title": "t"}
 
 
-async def test_a_put_of_the_whole_profile_keeps_the_record(users: UserService) -> None:
+async def test_a_put_of_the_whole_profile_keeps_the_scim_record(users: UserService) -> None:
     user = (await users.create(NewUser(name="Bárbara", email="A@x.org", external_id="x", scim=RECORD))).result
     put, _ = (await users.put(NewUser(name="Other", external_id="x"))).result
     assert put.id == user.id
@@ -128,14 +128,14 @@ MEANS = {
 
 
 @pytest.mark.parametrize("text", MEANS)
-async def test_strings_in_a_record_compare_regardless_of_case_but_for_references(users: UserService, text: str) -> None:
+async def test_strings_in_a_scim_record_ignore_case_except_references(users: UserService, text: str) -> None:
     await users.create(NewUser(name="Bárbara", scim=RECORD))
     await users.create(NewUser(name="Bob"))
     found = await users.list(filter=parse_filter(text, ALL_FIELDS), limit=9)
     assert [user.name for user in found.items] == ["Bárbara"] * MEANS[text]
 
 
-async def test_nothing_finds_nobody(users: UserService) -> None:
+async def test_the_filter_nothing_finds_nobody(users: UserService) -> None:
     await users.create(NewUser(name="Alice"))
     assert (await users.list(filter=Nothing(), limit=9)).items == []
     assert await users.count(Or((Nothing(), Present(FIELDS["name"])))) == 1
@@ -145,8 +145,8 @@ WITHIN = [path.replace("attributes", "scim") for path in ("attributes.a", "attri
 
 
 @st.composite
-def recorded(draw: st.DrawFn) -> Sequence[User]:
-    """Users whose records are what the attributes of others are."""
+def users_with_records(draw: st.DrawFn) -> Sequence[User]:
+    """Users whose SCIM records are like the attributes of other users."""
     return [replace(user, scim=draw(st.sampled_from([None, user.attributes]))) for user in draw(directories())]
 
 
@@ -158,7 +158,7 @@ scim_filters = st.one_of(
 
 
 @examples(8)
-@given(users=recorded(), texts=st.lists(scim_filters, min_size=10, max_size=20))
+@given(users=users_with_records(), texts=st.lists(scim_filters, min_size=10, max_size=20))
 async def test_a_filter_on_records_finds_the_same_users_in_every_store(
     sqlite: SqliteDatabase, postgres: PostgresDatabase, users: Sequence[User], texts: Sequence[str]
 ) -> None:
@@ -202,7 +202,7 @@ async def test_lists_sort_by_a_string_in_the_record(
 
 
 @pytest.mark.parametrize("text", ["id", "name,-created_at", "-email", "email", "external_id", "-id"])
-async def test_a_list_passes_over_the_first(users: UserService, text: str) -> None:
+async def test_a_list_can_skip_the_first_users(users: UserService, text: str) -> None:
     for number in range(9):
         email = None if number % 3 == 0 else f"e{number}@x"
         await users.create(NewUser(name=f"n{number % 4}", email=email, external_id=f"x{number}"))
@@ -221,7 +221,7 @@ async def test_a_list_passes_over_the_first(users: UserService, text: str) -> No
 CONTEXT = RequestContext(actor="tester", request_id="r1")
 
 
-async def test_the_hidden_user_of_an_external_id_is_found_the_last_one_first(
+async def test_find_hidden_returns_the_last_deleted_user_with_an_external_id(
     units: UnitsOfWork, users: UserService
 ) -> None:
     for name in ("first", "second", "third"):

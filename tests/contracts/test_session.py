@@ -37,7 +37,7 @@ from repositories.work.units_of_work import SqlUnitOfWork, SqlUnitsOfWork
 from services.users import UserService
 
 AT_ONCE_S: Final = 2
-"""Less than any database here waits for a lock; a bound, hardly ever reached."""
+"""A bound below the time for which a database here waits for a lock. It is hardly ever reached."""
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -82,7 +82,7 @@ async def changes(units: SqlUnitsOfWork) -> list[Change]:
         return list(await work.changes.list(limit=1000))
 
 
-def told(change: Change) -> tuple[str, Action, int, Any, Any]:
+def summary(change: Change) -> tuple[str, Action, int, Any, Any]:
     return change.kind, change.action, change.version, change.before, change.after
 
 
@@ -103,7 +103,7 @@ class Watch:
 # --- the ORM
 
 
-async def test_keeps_what_is_added_with_what_belongs_to_it(units: SqlUnitsOfWork, ada: int) -> None:
+async def test_an_added_object_is_stored_with_its_related_objects(units: SqlUnitsOfWork, ada: int) -> None:
     async with units.reading() as work:
         author = await load(work.session, ada)
         assert (author.name, author.version, author.tags) == ("Ada", 1, [])
@@ -128,7 +128,9 @@ async def test_a_committed_object_is_still_readable(units: SqlUnitsOfWork, conte
     assert (author.name, author.version) == ("Ada", 1)
 
 
-async def test_an_id_that_the_database_draws_comes_back(units: SqlUnitsOfWork, context: RequestContext) -> None:
+async def test_an_id_that_the_database_generates_is_set_on_the_object(
+    units: SqlUnitsOfWork, context: RequestContext
+) -> None:
     async with units.writing(context) as work:
         note = NoteRecord(text="first")
         work.session.add(note)
@@ -137,7 +139,7 @@ async def test_an_id_that_the_database_draws_comes_back(units: SqlUnitsOfWork, c
         assert (note.id, inserted.inserted_primary_key) == (1, (2,))
 
 
-async def test_a_times_and_json_come_back_as_they_were(units: SqlUnitsOfWork, context: RequestContext) -> None:
+async def test_times_and_json_are_read_as_they_were_written(units: SqlUnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         author = AuthorRecord(name="Ada", born=work.now, tags=["a", "b"])
         work.session.add_all([author, ShelfRecord(place="left", note={"size": 2})])
@@ -157,7 +159,7 @@ async def test_a_relationship_that_was_not_loaded_raises(
             author.books  # noqa: B018
 
 
-async def test_adds_many_in_few_statements(
+async def test_adds_many_objects_in_few_statements(
     units: SqlUnitsOfWork, context: RequestContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with units.writing(context) as work:
@@ -168,7 +170,7 @@ async def test_adds_many_in_few_statements(
         assert await work.session.scalar(sa.select(sa.func.count()).select_from(ShelfRecord)) == 1000
 
 
-async def test_adds_many_whose_ids_the_database_draws(
+async def test_adds_many_objects_with_generated_ids(
     units: SqlUnitsOfWork, database: Database, context: RequestContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with units.writing(context) as work:
@@ -182,7 +184,7 @@ async def test_adds_many_whose_ids_the_database_draws(
             assert len(watch.statements) < 10
 
 
-async def test_changes_many(units: SqlUnitsOfWork, context: RequestContext) -> None:
+async def test_changes_many_objects(units: SqlUnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         authors = [AuthorRecord(name=f"Author {number}") for number in range(5)]
         work.session.add_all(authors)
@@ -198,7 +200,7 @@ async def test_changes_many(units: SqlUnitsOfWork, context: RequestContext) -> N
             await work.session.flush()
 
 
-async def test_deletes_many(units: SqlUnitsOfWork, context: RequestContext) -> None:
+async def test_deletes_many_objects(units: SqlUnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         shelves = [ShelfRecord(place=f"shelf {number}") for number in range(20)]
         work.session.add_all(shelves)
@@ -218,7 +220,9 @@ async def test_streams(units: SqlUnitsOfWork, ada: int) -> None:
 # --- refusals
 
 
-async def test_refuses_a_key_that_another_one_has(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+async def test_a_unique_value_that_is_taken_is_a_conflict(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
     async with units.writing(context) as work:
         work.session.add(AuthorRecord(name="Ada"))
         with pytest.raises(Conflict) as refused:
@@ -234,12 +238,12 @@ async def test_refuses_a_reference_to_nothing(units: SqlUnitsOfWork, context: Re
 
 
 async def change_beside(work: SqlUnitOfWork, id: int) -> None:
-    """As another unit would: the session does not learn of it."""
+    """As another unit would do it: the session does not see it."""
     await work.unit.executor.run(f"UPDATE authors SET version = 7 WHERE id = {id}", ())
 
 
 @pytest.mark.parametrize("way", ["flush", "autoflush", "store", "commit"])
-async def test_refuses_to_overwrite_what_it_has_not_seen(
+async def test_changing_an_object_that_was_changed_meanwhile_is_stale(
     units: SqlUnitsOfWork, context: RequestContext, ada: int, way: str
 ) -> None:
     async with units.writing(context) as work:
@@ -256,7 +260,7 @@ async def test_refuses_to_overwrite_what_it_has_not_seen(
             await ways[way]()
 
 
-async def test_refuses_to_overwrite_unseen_what_is_no_more(
+async def test_changing_an_expired_object_that_was_deleted_is_stale(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
     async with units.writing(context) as work:
@@ -268,7 +272,9 @@ async def test_refuses_to_overwrite_unseen_what_is_no_more(
             await work.session.flush()
 
 
-async def test_refuses_to_delete_what_it_has_not_seen(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+async def test_deleting_an_object_that_was_changed_meanwhile_is_stale(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
     async with units.writing(context) as work:
         author = await load(work.session, ada)
         await change_beside(work, ada)
@@ -293,7 +299,7 @@ async def test_a_unit_whose_flush_was_refused_cannot_commit(
 # --- savepoints
 
 
-async def test_what_fails_in_a_savepoint_leaves_the_rest(
+async def test_a_failure_in_a_savepoint_does_not_affect_the_rest(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
     before = await changes(units)
@@ -319,7 +325,7 @@ async def test_what_fails_in_a_savepoint_leaves_the_rest(
     ]
 
 
-async def test_a_stale_object_in_a_savepoint_leaves_the_rest(
+async def test_a_stale_object_in_a_savepoint_does_not_affect_the_rest(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
 
@@ -337,7 +343,7 @@ async def test_a_stale_object_in_a_savepoint_leaves_the_rest(
     assert await names(units) == ["Ada", "Bob"]
 
 
-async def test_what_a_store_wrote_in_a_savepoint_is_undone_with_it(
+async def test_a_savepoint_that_is_rolled_back_undoes_writes_of_stores(
     units: SqlUnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -354,12 +360,12 @@ async def test_what_a_store_wrote_in_a_savepoint_is_undone_with_it(
             await fail(work)
         await work.users.save(alice.revised(name="Alicia"))
         await work.commit(None)
-    assert [told(change) for change in (await changes(units))[len(before) :]] == [
+    assert [summary(change) for change in (await changes(units))[len(before) :]] == [
         ("user", Action.UPDATED, 2, {"name": "Alice"}, {"name": "Alicia"})
     ]
 
 
-async def test_a_store_that_was_refused_in_a_savepoint_leaves_the_rest(
+async def test_a_refused_store_in_a_savepoint_does_not_affect_the_rest(
     units: SqlUnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     before = await changes(units)
@@ -380,7 +386,7 @@ async def test_a_store_that_was_refused_in_a_savepoint_leaves_the_rest(
     assert [user.name for user in (await users.list(limit=10)).items] == ["Alicia"]
 
 
-async def test_a_savepoint_whose_flush_was_refused_has_to_be_left(
+async def test_a_savepoint_cannot_be_used_after_a_refused_flush(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
     async with units.writing(context) as work:
@@ -394,7 +400,7 @@ async def test_a_savepoint_whose_flush_was_refused_has_to_be_left(
             await work.commit(None)
 
 
-async def test_a_session_sees_that_what_a_store_wrote_was_undone(
+async def test_a_session_sees_that_a_write_of_a_store_was_rolled_back(
     units: SqlUnitsOfWork, context: RequestContext
 ) -> None:
 
@@ -449,81 +455,89 @@ async def test_a_unit_does_not_commit_in_a_savepoint(units: SqlUnitsOfWork, cont
 # --- the journal
 
 
-async def test_tells_of_each_object_that_is_added(units: SqlUnitsOfWork, ada: int) -> None:
-    author, *books = [told(change) for change in await changes(units)]
+async def test_each_added_object_writes_a_change(units: SqlUnitsOfWork, ada: int) -> None:
+    author, *books = [summary(change) for change in await changes(units)]
     assert author == ("author", Action.CREATED, 1, None, {"name": "Ada", "tags": []})
     assert sorted(books, key=str) == [
         ("book", Action.CREATED, 1, None, {"title": title, "author_id": ada}) for title in ("Letters", "Notes")
     ]
 
 
-async def tell(units: SqlUnitsOfWork, context: RequestContext, id: int, alter: Any) -> list[Any]:
+async def recorded_by(units: SqlUnitsOfWork, context: RequestContext, id: int, alter: Any) -> list[Any]:
     """The changes of a unit that alters an author."""
     before = await changes(units)
     async with units.writing(context) as work:
         await alter(work, await load(work.session, id))
         await work.commit(None)
-    return [told(change) for change in (await changes(units))[len(before) :]]
+    return [summary(change) for change in (await changes(units))[len(before) :]]
 
 
-async def test_tells_what_was_and_what_became(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+async def test_the_change_has_the_values_before_and_after(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
     async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
         author.name, author.born, author.tags = "Augusta", work.now, ["countess"]
 
-    (change,) = await tell(units, context, ada, alter)
+    (change,) = await recorded_by(units, context, ada, alter)
     kind, action, version, before, after = change
     assert (kind, action, version) == ("author", Action.UPDATED, 2)
     assert before == {"name": "Ada", "born": None, "tags": []}
     assert after == {"name": "Augusta", "born": after["born"], "tags": ["countess"]}
 
 
-async def test_tells_once_of_what_was_flushed_twice(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+async def test_an_object_that_is_flushed_twice_writes_one_change(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
     async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
         author.name = "Augusta"
         await work.session.flush()
         author.name = "A. King"
 
-    assert await tell(units, context, ada, alter) == [
+    assert await recorded_by(units, context, ada, alter) == [
         ("author", Action.UPDATED, 3, {"name": "Ada"}, {"name": "A. King"})
     ]
 
 
-async def test_tells_what_was_of_an_attribute_that_was_set_unseen(
+async def test_the_change_has_the_old_value_of_an_attribute_that_was_set_without_being_loaded(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
     async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
         work.session.expire(author, ["name"])
         author.name = "Augusta"
 
-    assert await tell(units, context, ada, alter) == [
+    assert await recorded_by(units, context, ada, alter) == [
         ("author", Action.UPDATED, 2, {"name": "Ada"}, {"name": "Augusta"})
     ]
 
 
-async def test_tells_what_was_of_an_attribute_that_changed_in_place(
+async def test_the_change_has_the_old_value_of_an_attribute_that_was_changed_in_place(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
     async def alter(_: SqlUnitOfWork, author: AuthorRecord) -> None:
         author.tags.append("countess")
         orm.attributes.flag_modified(author, "tags")
 
-    assert await tell(units, context, ada, alter) == [
+    assert await recorded_by(units, context, ada, alter) == [
         ("author", Action.UPDATED, 2, {"tags": []}, {"tags": ["countess"]})
     ]
 
 
-async def test_tells_of_the_state_that_was_flushed(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+async def test_the_change_has_the_state_that_was_flushed(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
     async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
         author.tags = ["countess"]
         await work.session.flush()
         author.tags.append("never flushed, as nobody said so")
 
-    assert await tell(units, context, ada, alter) == [
+    assert await recorded_by(units, context, ada, alter) == [
         ("author", Action.UPDATED, 2, {"tags": []}, {"tags": ["countess"]})
     ]
 
 
-async def test_tells_of_values_that_the_database_makes(units: SqlUnitsOfWork, context: RequestContext) -> None:
+async def test_the_change_has_values_that_the_database_generates(
+    units: SqlUnitsOfWork, context: RequestContext
+) -> None:
     async with units.writing(context) as work:
         place = PlaceRecord(name="London")
         work.session.add_all([place, PlaceRecord(name="Paris", country="FR")])
@@ -538,13 +552,15 @@ async def test_tells_of_values_that_the_database_makes(units: SqlUnitsOfWork, co
     ]
 
 
-async def test_tells_nothing_of_what_did_not_change(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+async def test_an_object_that_did_not_change_writes_no_change(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
     async def alter(_: SqlUnitOfWork, author: AuthorRecord) -> None:
         author.name = "Augusta"
         author.name = "Ada"
         author.books[0].author = author
 
-    assert await tell(units, context, ada, alter) == []
+    assert await recorded_by(units, context, ada, alter) == []
 
 
 async def test_a_store_reaches_the_session_of_its_unit(units: SqlUnitsOfWork, context: RequestContext) -> None:
@@ -554,40 +570,40 @@ async def test_a_store_reaches_the_session_of_its_unit(units: SqlUnitsOfWork, co
         assert reading.unit.session is reading.session
 
 
-async def test_tells_of_orphans_and_of_what_goes_with_what_is_deleted(
+async def test_orphans_and_cascaded_deletions_write_changes(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
     async def orphan(_: SqlUnitOfWork, author: AuthorRecord) -> None:
         author.books.pop()
 
-    ((*ended, before, after),) = await tell(units, context, ada, orphan)
+    ((*ended, before, after),) = await recorded_by(units, context, ada, orphan)
     assert (ended, after) == (["book", Action.ENDED, 2], {})
     assert before["author_id"] == ada
 
     async def delete(work: SqlUnitOfWork, author: AuthorRecord) -> None:
         await work.session.delete(author)
 
-    told = sorted(await tell(units, context, ada, delete), key=str)
-    assert [each[:3] for each in told] == [("author", Action.ENDED, 2), ("book", Action.ENDED, 2)]
-    assert [(each[3]["name" if each[0] == "author" else "author_id"], each[4]) for each in told] == [
+    recorded = sorted(await recorded_by(units, context, ada, delete), key=str)
+    assert [each[:3] for each in recorded] == [("author", Action.ENDED, 2), ("book", Action.ENDED, 2)]
+    assert [(each[3]["name" if each[0] == "author" else "author_id"], each[4]) for each in recorded] == [
         ("Ada", {}),
         (ada, {}),
     ]
     assert all(change.before or change.after for change in await changes(units))  # an end erases nothing
 
 
-async def test_tells_of_an_object_that_moved_to_another_one(
+async def test_an_object_that_moves_to_another_parent_writes_a_change(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
     async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
         author.books[0].author = AuthorRecord(name="Bob")
 
-    created, moved = await tell(units, context, ada, alter)
+    created, moved = await recorded_by(units, context, ada, alter)
     assert created[:2] == ("author", Action.CREATED)
     assert moved == ("book", Action.UPDATED, 2, {"author_id": ada}, {"author_id": ada + 1})
 
 
-async def test_deleting_what_was_never_loaded_whole_is_told_of(
+async def test_deleting_a_partly_loaded_object_writes_a_change(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
     async def alter(work: SqlUnitOfWork, author: AuthorRecord) -> None:
@@ -595,10 +611,12 @@ async def test_deleting_what_was_never_loaded_whole_is_told_of(
         await work.session.delete(await load(work.session, ada))
         work.session.expire(author, ["name"])
 
-    assert ("author", Action.ENDED, 2) in [each[:3] for each in await tell(units, context, ada, alter)]
+    assert ("author", Action.ENDED, 2) in [each[:3] for each in await recorded_by(units, context, ada, alter)]
 
 
-async def test_a_class_without_an_entity_is_not_told_of(units: SqlUnitsOfWork, context: RequestContext) -> None:
+async def test_a_record_class_without_an_entity_writes_no_change(
+    units: SqlUnitsOfWork, context: RequestContext
+) -> None:
     async with units.writing(context) as work:
         work.session.add(ShelfRecord(place="left"))
         await work.commit(None)
@@ -633,7 +651,9 @@ async def test_a_store_sees_what_a_session_has_pending(units: SqlUnitsOfWork, co
         assert await work.unit.executor.fetch(sa.select(ShelfRecord.place)) == [("left",)]
 
 
-async def test_both_are_kept_together(units: SqlUnitsOfWork, context: RequestContext) -> None:
+async def test_writes_of_stores_and_of_the_session_are_committed_together(
+    units: SqlUnitsOfWork, context: RequestContext
+) -> None:
     async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice"))
         work.session.add(AuthorRecord(name="Ada"))
@@ -657,7 +677,7 @@ async def fill(work: SqlUnitOfWork) -> None:
 
 
 async def require_empty(units: SqlUnitsOfWork, users: UserService) -> None:
-    """Nothing was stored, and the next writer need not wait."""
+    """Nothing was stored, and the next writer does not wait."""
     assert await names(units) == []
     assert await changes(units) == []
     async with asyncio.timeout(AT_ONCE_S):
@@ -665,7 +685,7 @@ async def require_empty(units: SqlUnitsOfWork, users: UserService) -> None:
     assert [user.name for user in (await users.list(limit=10)).items] == ["Next"]
 
 
-async def test_both_are_undone_without_a_commit(
+async def test_a_unit_without_a_commit_rolls_back_stores_and_session(
     units: SqlUnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     async with units.writing(context) as work:
@@ -673,7 +693,7 @@ async def test_both_are_undone_without_a_commit(
     await require_empty(units, users)
 
 
-async def test_both_are_undone_by_an_exception(
+async def test_an_exception_rolls_back_writes_of_stores_and_of_the_session(
     units: SqlUnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     async def fail() -> None:
@@ -686,7 +706,7 @@ async def test_both_are_undone_by_an_exception(
     await require_empty(units, users)
 
 
-async def test_both_are_undone_in_a_savepoint_that_stayed_open(
+async def test_an_open_savepoint_at_the_end_rolls_back_stores_and_session(
     units: SqlUnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     async with units.writing(context) as work:
@@ -705,7 +725,7 @@ async def test_a_dry_run_stores_nothing(units: SqlUnitsOfWork, context: RequestC
 
 
 @pytest.mark.parametrize("way", ["rollback", "close"])
-async def test_a_session_that_was_rolled_back_takes_the_unit_with_it(
+async def test_rolling_back_the_session_rolls_back_the_unit(
     units: SqlUnitsOfWork, context: RequestContext, users: UserService, way: str
 ) -> None:
     async with units.writing(context) as work:
@@ -778,7 +798,7 @@ async def test_a_statement_that_took_too_long_ends_the_unit(
     await require_empty(units, users)
 
 
-async def test_a_statement_that_took_too_long_in_a_savepoint_ends_the_unit_too(
+async def test_a_statement_that_took_too_long_in_a_savepoint_ends_the_whole_unit(
     units: SqlUnitsOfWork, database: Database, context: RequestContext, users: UserService
 ) -> None:
     async def wait_too_long(session: AsyncSession) -> None:
@@ -938,7 +958,7 @@ def test_a_record_with_an_entity_has_to_map_its_version() -> None:
     Sample.metadata.remove(Sample.metadata.tables["unversioned"])
 
 
-def test_a_record_of_such_a_table_has_to_name_its_entity() -> None:
+def test_a_record_class_of_an_entity_table_has_to_name_its_entity() -> None:
     with pytest.raises(TypeError, match="__entity__"):
 
         class UserRecord(Record):
@@ -988,7 +1008,7 @@ async def test_a_reading_session_sets_no_savepoint(units: SqlUnitsOfWork) -> Non
                 await work.session.scalar(sa.select(AuthorRecord))
 
 
-async def test_the_session_of_a_snapshot_stays_at_its_moment(
+async def test_the_session_of_a_snapshot_does_not_see_later_writes(
     units: SqlUnitsOfWork, context: RequestContext, ada: int
 ) -> None:
     async with units.snapshot(context) as work:
@@ -1000,7 +1020,7 @@ async def test_the_session_of_a_snapshot_stays_at_its_moment(
     assert await names(units) == ["Ada", "Bob"]
 
 
-# --- what it costs who does not use it
+# --- the cost for units that do not use it
 
 USING: Final = """
 import asyncio, sys
@@ -1031,7 +1051,9 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize(("engine", "before"), [("upgraded_sqlite", ""), ("postgres", "sqlalchemy.orm")])
-def test_nothing_of_it_is_loaded_before_it_is_used(request: pytest.FixtureRequest, engine: str, before: str) -> None:
+def test_the_orm_is_imported_only_when_a_session_is_used(
+    request: pytest.FixtureRequest, engine: str, before: str
+) -> None:
     url = request.getfixturevalue(f"{engine}_url")
     done = subprocess.run(
         [sys.executable, "-c", USING, url],

@@ -1,4 +1,4 @@
-"""A whole list is of one moment, whatever others write while it is read."""
+"""A whole list shows one moment, whatever others write while it is read."""
 
 from collections.abc import Sequence
 
@@ -21,11 +21,11 @@ async def create(users: UserService, *names: str) -> Sequence[User]:
     return [(await users.create(NewUser(name=name))).result for name in names]
 
 
-async def test_an_export_of_nobody_has_no_batch(users: UserService) -> None:
+async def test_an_export_of_an_empty_directory_has_no_batch(users: UserService) -> None:
     assert [list(batch) async for batch in users.export()] == [[]]
 
 
-async def test_an_export_is_everybody_once_in_batches(users: UserService) -> None:
+async def test_an_export_has_every_user_once_in_batches(users: UserService) -> None:
     everybody = await create(users, "Eve", "Dan", "Carol", "Bob", "Alice")
 
     by_id = [batch async for batch in users.export()]
@@ -36,7 +36,7 @@ async def test_an_export_is_everybody_once_in_batches(users: UserService) -> Non
     assert by_name == everybody[::-1]
 
 
-async def test_what_others_write_between_two_batches_is_not_in_the_export(users: UserService) -> None:
+async def test_writes_between_two_batches_are_not_in_the_export(users: UserService) -> None:
     before = await create(users, "Alice", "Bob", "Carol", "Dan", "Eve")
     export = users.export()
     seen = list(await anext(export))
@@ -53,7 +53,7 @@ async def test_what_others_write_between_two_batches_is_not_in_the_export(users:
     assert now == ["Alice", "Caroline", "Frank", "Grace"]
 
 
-async def test_without_a_snapshot_it_would_be(
+async def test_without_a_snapshot_writes_between_two_batches_are_in_the_export(
     units: UnitsOfWork, users: UserService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(units, "snapshot", lambda _: units.reading())

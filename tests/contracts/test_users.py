@@ -16,7 +16,7 @@ from services.users import UserService
 OUT_OF_RANGE: Final = [0, -1, 2**53, 2**63, 2**70]
 
 
-async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_user_is_stored_with_all_its_fields(units: UnitsOfWork, context: RequestContext) -> None:
     new = NewUser(
         name="Alice",
         email="Alice@Example.org",
@@ -45,12 +45,14 @@ async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestCon
     assert kept.status is Status.SUSPENDED
 
 
-async def test_a_user_of_nothing_but_a_name_has_nothing_else(users: UserService) -> None:
+async def test_a_user_created_with_only_a_name_has_no_other_values(users: UserService) -> None:
     alice = await users.get(((await users.create(NewUser(name="Alice"))).result).id)
     assert (alice.email, alice.username, alice.external_id, alice.attributes) == (None, None, None, {})
 
 
-async def test_the_times_of_a_user_are_those_of_its_units_in_utc(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_the_times_of_a_user_are_the_times_of_its_units_in_utc(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     async with units.writing(context) as work:
         created_at = work.now
         alice = await work.users.add(NewUser(name="Alice"))
@@ -67,7 +69,7 @@ async def test_the_times_of_a_user_are_those_of_its_units_in_utc(units: UnitsOfW
     assert {time.tzinfo for time in (created_at, alice.created_at, bob.created_at, bob.updated_at)} == {UTC}
 
 
-async def test_a_saved_user_is_one_version_on_and_updated_now(
+async def test_save_raises_the_version_of_a_user_and_sets_updated_at(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice", email="alice@example.org"))).result
@@ -78,7 +80,7 @@ async def test_a_saved_user_is_one_version_on_and_updated_now(
     assert await users.get(alice.id) == saved
 
 
-async def test_a_unit_sees_what_it_did_itself(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
+async def test_a_unit_sees_its_own_writes(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     async with units.writing(context) as work:
         alicia = await work.users.save(alice.revised(name="Alicia"))
@@ -92,7 +94,7 @@ async def test_a_unit_sees_what_it_did_itself(units: UnitsOfWork, users: UserSer
         assert await work.users.list(limit=10) == [alicia]
 
 
-async def test_nobody_sees_what_is_not_committed_yet(
+async def test_uncommitted_writes_are_visible_to_nobody_else(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -135,7 +137,7 @@ async def test_an_id_that_was_never_given_out_is_not_found(
             await writing.users.save(nobody)
 
 
-async def test_ids_rise_and_are_never_given_out_twice(users: UserService) -> None:
+async def test_ids_rise_and_are_never_used_twice(users: UserService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     last = (await users.create(NewUser(name="Bob"))).result
     await users.delete(last.id)
@@ -154,7 +156,7 @@ async def test_a_save_of_an_older_version_is_stale(
     assert await users.get(alice.id) == first
 
 
-async def test_a_save_of_a_version_that_never_was_is_stale(
+async def test_a_save_of_a_version_that_never_existed_is_stale(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -163,7 +165,7 @@ async def test_a_save_of_a_version_that_never_was_is_stale(
             await work.users.save(replace(alice, version=7))
 
 
-async def test_a_second_save_of_the_same_state_is_stale_within_one_unit_too(
+async def test_a_second_save_of_the_same_state_in_one_unit_is_stale(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -230,13 +232,13 @@ async def test_a_key_that_only_looks_alike_is_free(users: UserService, field: st
     assert getattr(await users.get(bob.id), field) == other
 
 
-async def test_a_key_of_one_kind_is_free_as_another(users: UserService) -> None:
+async def test_the_same_value_can_be_the_email_of_one_user_and_the_username_of_another(users: UserService) -> None:
     await users.create(NewUser(name="Alice", email="same", username="other", external_id="third"))
     await users.create(NewUser(name="Bob", email="third", username="same", external_id="other"))
     assert len((await users.list(limit=10)).items) == 2
 
 
-async def test_names_need_not_differ_and_missing_keys_do_not_meet(users: UserService) -> None:
+async def test_users_may_share_a_name_and_may_lack_keys(users: UserService) -> None:
     await users.create(NewUser(name="Alice"))
     await users.create(NewUser(name="ALICE"))
     assert len((await users.list(limit=10)).items) == 2
@@ -279,7 +281,7 @@ async def test_a_key_is_taken_within_the_unit_that_took_it(units: UnitsOfWork, c
             await work.users.add(NewUser(name="Bob", email="KEY"))
 
 
-async def test_lists_by_rising_id_above_a_given_one(units: UnitsOfWork, users: UserService) -> None:
+async def test_lists_users_by_id_after_a_given_id(units: UnitsOfWork, users: UserService) -> None:
     created = [(await users.create(NewUser(name=name))).result for name in ("Zoe", "Adam", "Mia", "Ben")]
     await users.delete(created[1].id)
     living = [created[0], created[2], created[3]]
@@ -292,7 +294,7 @@ async def test_lists_by_rising_id_above_a_given_one(units: UnitsOfWork, users: U
         assert await work.users.list(limit=0) == []
 
 
-async def test_gets_a_deleted_user_who_asks_for_such_too(
+async def test_returns_a_deleted_user_if_hidden_ones_are_requested(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice, bob = [(await users.create(NewUser(name=name))).result for name in ("Alice", "Bob")]
@@ -322,7 +324,7 @@ async def test_gets_a_deleted_user_who_asks_for_such_too(
         ("external_id", " x", " x", "x"),
     ],
 )
-async def test_finds_a_user_by_the_form_of_its_key(
+async def test_finds_a_user_by_the_folded_form_of_its_key(
     *, units: UnitsOfWork, users: UserService, context: RequestContext, key: str, kept: str, asked: str, other: str
 ) -> None:
     await users.create(NewUser(name="Bob"))
@@ -336,7 +338,7 @@ async def test_finds_a_user_by_the_form_of_its_key(
 
 
 @pytest.mark.parametrize("key", ["email", "username", "external_id"])
-async def test_finds_whoever_has_the_key_now(
+async def test_finds_the_user_that_has_the_key_now(
     units: UnitsOfWork, users: UserService, context: RequestContext, key: str
 ) -> None:
     alice = (await users.create(NewUser(**keyed("Alice", key, "key")))).result
@@ -354,7 +356,7 @@ async def test_finds_whoever_has_the_key_now(
     assert await users.find(key, "key") == bob
 
 
-async def test_a_deleted_user_is_saved_back_to_life_if_its_keys_are_free(
+async def test_a_deleted_user_can_be_restored_if_its_keys_are_free(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice", email="a", username="b", external_id="c"))).result
@@ -372,7 +374,7 @@ async def test_a_deleted_user_is_saved_back_to_life_if_its_keys_are_free(
     assert ((await users.restore(alice.id)).result).version == 5
 
 
-async def test_an_erased_user_was_never_there_and_its_id_is_not_given_out_again(
+async def test_an_erased_user_is_not_found_and_its_id_is_not_used_again(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice", email="key"))).result
@@ -477,7 +479,9 @@ RARE: Final = "".join(chr(0x20000 + step) for step in range(255))  # four bytes 
     ],
     ids=["rare", "wide", "expanding", "folding", "odd"],
 )
-async def test_the_longest_and_the_oddest_legal_texts_come_back(users: UserService, texts: dict[str, Any]) -> None:
+async def test_the_longest_and_strangest_valid_texts_are_stored_exactly(
+    users: UserService, texts: dict[str, Any]
+) -> None:
     alice = await users.get(((await users.create(NewUser(**texts))).result).id)
     assert {field: getattr(alice, field) for field in texts} == texts
     for field in ("email", "username", "external_id"):
@@ -485,7 +489,7 @@ async def test_the_longest_and_the_oddest_legal_texts_come_back(users: UserServi
             await users.create(NewUser(**keyed("Bob", field, texts[field])))
 
 
-async def test_what_was_handed_out_or_in_cannot_alter_the_store(
+async def test_changing_an_entity_in_place_does_not_change_the_store(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     given: dict[str, Any] = {"a": {"b": 1}}
@@ -508,7 +512,7 @@ async def test_what_was_handed_out_or_in_cannot_alter_the_store(
     assert (await users.get(added.id)).attributes == {"a": {"b": 1}}
 
 
-async def test_a_change_made_in_place_and_saved_is_told_as_it_was_and_is(
+async def test_a_change_made_in_place_has_the_values_before_and_after(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice", attributes={"a": {"b": 1}}))).result
@@ -528,6 +532,6 @@ def keyed(name: str, field: str, value: str) -> dict[str, Any]:
 
 
 def spoil(holder: Any) -> None:
-    """Alter, in place, the attributes of a user or of what a change tells of one."""
+    """Changes, in place, the attributes of a user or the values of a change."""
     attributes: Any = holder.attributes if isinstance(holder, User) else holder["attributes"]
     attributes["a"]["b"] = f"spoilt {attributes['a']['b']}"

@@ -1,4 +1,4 @@
-"""What every directory promises to whoever waits for changes. Whoever waits here without end fails by a bound."""
+"""What every directory promises to readers that wait for changes. A bound ends a wait that has no end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -48,7 +48,7 @@ def changes(units: UnitsOfWork, context: RequestContext) -> ChangeService:
     return ChangeService(units, context)
 
 
-async def test_who_has_not_seen_the_last_change_does_not_wait(
+async def test_a_reader_that_has_not_seen_the_last_change_does_not_wait(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     await users.create(NewUser(name="Alice"))
@@ -71,7 +71,7 @@ async def test_a_wait_ends_with_the_next_commit(
     assert 0 < await waits <= LONG_S
 
 
-async def test_a_wait_ends_without_news_when_its_time_is_over(
+async def test_a_wait_ends_without_a_change_when_its_time_is_over(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     await users.create(NewUser(name="Alice"))
@@ -79,7 +79,7 @@ async def test_a_wait_ends_without_news_when_its_time_is_over(
     assert await units.changed(2**53 - 1, 0, context) == 0
 
 
-async def test_who_waits_is_let_go_and_who_comes_later_does_not_wait(
+async def test_release_ends_all_waits_and_later_readers_do_not_wait(
     units: UnitsOfWork, context: RequestContext
 ) -> None:
     waits = [asyncio.ensure_future(units.changed(0, LONG_S, context)) for _ in range(3)]
@@ -89,14 +89,14 @@ async def test_who_waits_is_let_go_and_who_comes_later_does_not_wait(
     assert await units.changed(0, LONG_S, context) == 0
 
 
-async def test_a_feed_that_was_let_go_answers_with_nothing(units: UnitsOfWork, changes: ChangeService) -> None:
+async def test_a_released_feed_returns_no_changes(units: UnitsOfWork, changes: ChangeService) -> None:
     waits = asyncio.create_task(changes.wait(since=0, limit=10, within_s=LONG_S))
     await asyncio.sleep(0)
     units.release()
     assert (await waits).changes == []
 
 
-async def test_a_wait_that_is_cancelled_disturbs_no_other(
+async def test_a_cancelled_wait_does_not_disturb_others(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     one, other = (asyncio.ensure_future(units.changed(0, LONG_S, context)) for _ in range(2))
@@ -107,9 +107,7 @@ async def test_a_wait_that_is_cancelled_disturbs_no_other(
     assert await units.changed(0, LONG_S, context) > 0
 
 
-async def test_a_wait_for_what_a_filter_lets_through_passes_over_the_rest(
-    users: UserService, changes: ChangeService
-) -> None:
+async def test_a_wait_with_a_filter_skips_other_changes(users: UserService, changes: ChangeService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     deletions = parse_filter('action eq "deleted"', FIELDS)
     waits = asyncio.create_task(changes.wait(filter=deletions, since=0, limit=10, within_s=LONG_S))
@@ -122,7 +120,7 @@ async def test_a_wait_for_what_a_filter_lets_through_passes_over_the_rest(
     assert page.end == page.changes[-1].seq
 
 
-async def test_a_wait_for_what_a_filter_lets_through_is_not_woken_by_the_rest(
+async def test_a_wait_with_a_filter_is_not_woken_by_other_changes(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -139,7 +137,7 @@ async def test_a_wait_for_what_a_filter_lets_through_is_not_woken_by_the_rest(
     assert await deletion > 0
 
 
-async def test_who_comes_later_and_has_seen_less_does_not_wait_for_what_came_between(
+async def test_a_later_reader_that_has_seen_less_does_not_wait(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     await users.create(NewUser(name="Alice"))
@@ -150,7 +148,9 @@ async def test_who_comes_later_and_has_seen_less_does_not_wait_for_what_came_bet
     first.cancel()
 
 
-async def test_so_many_wait_in_all_and_so_many_with_one_key(crowded: UnitsOfWork, context: RequestContext) -> None:
+async def test_waiting_readers_are_bounded_in_all_and_for_each_key(
+    crowded: UnitsOfWork, context: RequestContext
+) -> None:
     other, third = (replace(context, actor=actor) for actor in ("other", "third"))
     waits = [asyncio.ensure_future(crowded.changed(0, LONG_S, who)) for who in (context, context, other)]
     await asyncio.sleep(0)
@@ -164,7 +164,7 @@ async def test_so_many_wait_in_all_and_so_many_with_one_key(crowded: UnitsOfWork
     assert await asyncio.gather(*waits[1:]) == [0, 0, 0]
 
 
-async def test_so_many_snapshots_are_open_in_all_and_so_many_with_one_key(
+async def test_open_snapshots_are_bounded_in_all_and_for_each_key(
     crowded: UnitsOfWork, context: RequestContext
 ) -> None:
     other, third = (replace(context, actor=actor) for actor in ("other", "third"))
@@ -180,7 +180,7 @@ async def test_so_many_snapshots_are_open_in_all_and_so_many_with_one_key(
         await held.enter_async_context(crowded.snapshot(third))
 
 
-async def test_a_look_out_that_fails_goes_on_when_the_database_answers_again(
+async def test_a_feed_that_failed_to_read_continues_when_the_database_answers_again(
     units: UnitsOfWork, users: UserService, context: RequestContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed: Feed = units._feed  # type: ignore[attr-defined]

@@ -51,7 +51,7 @@ async def note(units: UnitsOfWork, context: RequestContext, *progress: Progress)
         await work.commit(None)
 
 
-async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_a_webhook_is_stored_with_all_its_fields(units: UnitsOfWork, context: RequestContext) -> None:
     new = NewWebhook(url=URL, filter='kind eq "user"', state=State.PAUSED, position=7)
     webhook = await add(units, context, new)
 
@@ -60,7 +60,7 @@ async def test_gives_back_what_was_added(units: UnitsOfWork, context: RequestCon
     assert (webhook.rotated_at, webhook.failing_since) == (None, None)
 
 
-async def test_keeps_secrets_beside_a_webhook_and_in_no_change(
+async def test_secrets_are_stored_beside_the_webhook_and_appear_in_no_change(
     units: UnitsOfWork, context: RequestContext, webhooks: WebhookService
 ) -> None:
     webhook = await add(units, context)
@@ -81,11 +81,13 @@ async def test_keeps_secrets_beside_a_webhook_and_in_no_change(
 
 
 @pytest.mark.parametrize("id", [0, -1, 9, 2**53, 2**70])
-async def test_what_is_not_there_has_no_secrets(units: UnitsOfWork, id: int) -> None:
+async def test_a_missing_webhook_has_no_secrets(units: UnitsOfWork, id: int) -> None:
     assert await secrets(units, id) == []
 
 
-async def test_notes_progress_of_many_at_once_and_as_no_change(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_note_progress_updates_many_webhooks_and_writes_no_change(
+    units: UnitsOfWork, context: RequestContext
+) -> None:
     one, other, third = [await add(units, context) for _ in range(3)]
     written = len(await feed(units))
 
@@ -116,7 +118,7 @@ async def test_saving_keeps_the_progress(units: UnitsOfWork, context: RequestCon
     assert (await feed(units))[-1].after == {"state": "paused"}
 
 
-async def test_one_that_was_removed_is_gone_with_its_secrets(
+async def test_a_deleted_webhook_is_gone_with_its_secrets(
     units: UnitsOfWork, context: RequestContext, webhooks: WebhookService
 ) -> None:
     webhook = await add(units, context)

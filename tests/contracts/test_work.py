@@ -33,7 +33,7 @@ async def test_forgets_what_is_not_committed(units: UnitsOfWork, users: UserServ
         await users.get(bob.id)
 
 
-async def test_forgets_what_an_exception_left_behind(
+async def test_an_exception_rolls_back_the_unit(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -50,7 +50,7 @@ async def test_forgets_what_an_exception_left_behind(
     assert await everything(units) == before
 
 
-async def test_a_unit_that_failed_does_not_keep_the_next_one_waiting(
+async def test_a_failed_unit_does_not_block_the_next_one(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     async with units.writing(context) as work:
@@ -58,7 +58,9 @@ async def test_a_unit_that_failed_does_not_keep_the_next_one_waiting(
     assert ((await users.create(NewUser(name="Bob", email="key"))).result).version == 1
 
 
-async def test_nothing_comes_after_the_commit(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
+async def test_a_unit_takes_no_write_after_its_commit(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
     async with units.writing(context) as work:
         alice = await work.users.add(NewUser(name="Alice"))
         await work.commit(None)
@@ -71,12 +73,12 @@ async def test_keeps_all_of_a_unit_at_once(units: UnitsOfWork, users: UserServic
     async with units.writing(context) as work:
         added = [await work.users.add(NewUser(name=f"User {number}")) for number in range(3)]
         await work.commit(None)
-    kept, told = await everything(units)
+    kept, recorded = await everything(units)
     assert kept == added
-    assert [change.entity_id for change in told] == [user.id for user in added]
+    assert [change.entity_id for change in recorded] == [user.id for user in added]
 
 
-async def test_the_time_of_a_unit_stands_still_and_is_in_utc(units: UnitsOfWork, context: RequestContext) -> None:
+async def test_the_time_of_a_unit_does_not_change_and_is_in_utc(units: UnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         now = work.now
         alice = await work.users.add(NewUser(name="Alice"))
@@ -84,11 +86,11 @@ async def test_the_time_of_a_unit_stands_still_and_is_in_utc(units: UnitsOfWork,
         await work.commit(None)
         assert work.now == now == alice.created_at == bob.created_at
         assert now.tzinfo is UTC
-    _, told = await everything(units)
-    assert [change.at for change in told] == [now, now]
+    _, recorded = await everything(units)
+    assert [change.at for change in recorded] == [now, now]
 
 
-async def test_a_dry_run_sees_what_it_does_and_keeps_nothing(
+async def test_a_dry_run_sees_its_own_writes_and_stores_nothing(
     units: UnitsOfWork, users: UserService, dry: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -102,7 +104,7 @@ async def test_a_dry_run_sees_what_it_does_and_keeps_nothing(
     assert await everything(units) == before
 
 
-async def test_a_dry_run_is_refused_like_a_true_one(
+async def test_a_dry_run_is_refused_like_a_real_run(
     units: UnitsOfWork, users: UserService, dry: RequestContext
 ) -> None:
     alice = (await users.create(NewUser(name="Alice", email="key"))).result
@@ -126,7 +128,7 @@ async def test_a_dry_run_is_refused_like_a_true_one(
             await work.users.get(alice.id)
 
 
-async def test_a_dry_run_takes_no_unique_value_and_keeps_nobody_waiting(
+async def test_a_dry_run_takes_no_unique_value_and_blocks_nobody(
     units: UnitsOfWork, users: UserService, dry: RequestContext
 ) -> None:
     async with units.writing(dry) as work:
@@ -135,7 +137,7 @@ async def test_a_dry_run_takes_no_unique_value_and_keeps_nobody_waiting(
     assert ((await users.create(NewUser(name="Bob", email="key"))).result).email == "key"
 
 
-async def test_a_reading_unit_answers_with_what_is_committed_by_then(units: UnitsOfWork, users: UserService) -> None:
+async def test_a_reading_unit_sees_each_commit_at_once(units: UnitsOfWork, users: UserService) -> None:
     async with units.reading() as work:
         assert await work.users.list(limit=10) == []
         alice = (await users.create(NewUser(name="Alice"))).result
@@ -151,7 +153,7 @@ async def test_a_reading_unit_cannot_write(units: UnitsOfWork) -> None:
         assert not hasattr(work, "commit")
 
 
-async def test_a_snapshot_stays_at_the_moment_of_its_first_answer(
+async def test_a_snapshot_shows_the_state_at_its_first_read(
     units: UnitsOfWork, users: UserService, context: RequestContext
 ) -> None:
     alice, bob = [(await users.create(NewUser(name=name))).result for name in ("Alice", "Bob")]
