@@ -1,4 +1,4 @@
-"""What is particular to each engine: each one in turn."""
+"""Databases for tests that run on each engine."""
 
 import pytest
 

@@ -63,8 +63,8 @@ def names_in(file: Path) -> list[str]:
         return [name for (name,) in connection.execute("SELECT name FROM users ORDER BY id")]
 
 
-async def test_the_drill_a_disk_is_lost_and_the_directory_lives_on(path: Path, tmp_path: Path) -> None:
-    """Back up, lose what came after, restore: what was backed up is there, and no number comes twice."""
+async def test_after_a_lost_disk_the_directory_is_restored_from_a_backup(path: Path, tmp_path: Path) -> None:
+    """Back up, lose later writes, restore: everything in the backup is there, and no number is used twice."""
     copy = tmp_path / "backup.db"
     async with served(path) as units:
         await create(units, "Alice", "Bob")
@@ -88,7 +88,7 @@ async def test_the_drill_a_disk_is_lost_and_the_directory_lives_on(path: Path, t
         assert [each.entity_id for each in (await changes.list(since=2, limit=9)).changes] == [dora]
 
 
-async def test_a_backup_is_restored_twice_without_giving_a_number_out_twice(path: Path, tmp_path: Path) -> None:
+async def test_restoring_a_backup_several_times_never_uses_a_number_twice(path: Path, tmp_path: Path) -> None:
     async with served(path) as units:
         await create(units, "Alice")
         await database_in(path).backup(tmp_path / "backup.db")
@@ -103,7 +103,7 @@ async def test_a_backup_is_restored_twice_without_giving_a_number_out_twice(path
     assert names_in(tmp_path / "roster.db.before-restore-3") == ["Alice", "second"]
 
 
-async def test_what_was_there_is_kept_with_what_its_log_had(path: Path, tmp_path: Path) -> None:
+async def test_a_restore_keeps_the_replaced_file_with_the_content_of_its_log(path: Path, tmp_path: Path) -> None:
     async with served(path) as units:
         await database_in(path).backup(tmp_path / "backup.db")
         await create(units, "Alice")
@@ -120,7 +120,7 @@ async def test_what_was_there_is_kept_with_what_its_log_had(path: Path, tmp_path
     assert not Path(f"{dead}-wal").exists()
 
 
-async def test_the_log_of_a_file_that_is_gone_does_not_get_into_the_restored_one(path: Path, tmp_path: Path) -> None:
+async def test_the_log_of_a_missing_file_does_not_get_into_the_restored_one(path: Path, tmp_path: Path) -> None:
     async with served(path) as units:
         await database_in(path).backup(tmp_path / "backup.db")
         await create(units, "Alice")
@@ -146,7 +146,9 @@ async def test_a_damaged_file_is_replaced_and_kept(path: Path, tmp_path: Path) -
     assert not Path(f"{path}-wal").exists()
 
 
-async def test_says_which_erased_users_and_revoked_keys_are_there_again(path: Path, tmp_path: Path) -> None:
+async def test_a_restore_names_the_erased_users_and_revoked_keys_that_it_brings_back(
+    path: Path, tmp_path: Path
+) -> None:
     async with served(path) as units:
         await create(units, "Alice", "Bob")
         keys = KeyService(units, lambda: "r" * 40, lambda: None, CONTEXT)
@@ -166,7 +168,7 @@ async def test_says_which_erased_users_and_revoked_keys_are_there_again(path: Pa
     assert "/users/2?purge=true" in str(restored)
 
 
-async def test_refuses_under_a_running_server(path: Path, tmp_path: Path) -> None:
+async def test_a_restore_is_refused_while_a_server_runs(path: Path, tmp_path: Path) -> None:
     async with served(path) as units:
         await create(units, "Alice")
         await database_in(path).backup(tmp_path / "backup.db")
@@ -176,7 +178,7 @@ async def test_refuses_under_a_running_server(path: Path, tmp_path: Path) -> Non
     assert names_in(path) == ["Alice", "Bob"]
 
 
-async def test_refuses_while_another_program_has_the_file_open(path: Path, tmp_path: Path) -> None:
+async def test_a_restore_is_refused_while_another_program_has_the_file_open(path: Path, tmp_path: Path) -> None:
     await database_in(path).backup(tmp_path / "backup.db")
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA journal_mode=WAL")
@@ -242,7 +244,7 @@ async def test_a_backup_of_a_newer_schema_is_refused(path: Path, tmp_path: Path)
     assert (await database_in(path).status()).at_head
 
 
-async def test_a_backup_replaces_no_file_and_leaves_none_that_is_half_done(path: Path, tmp_path: Path) -> None:
+async def test_a_backup_replaces_no_file_and_leaves_no_half_written_one(path: Path, tmp_path: Path) -> None:
     there = tmp_path / "there.db"
     there.write_text("precious")
     with pytest.raises(NotReady, match="is there already"):
@@ -263,7 +265,7 @@ async def test_a_backup_is_for_its_owner_only(path: Path, tmp_path: Path) -> Non
 
 
 async def test_a_backup_ends_while_another_process_writes_all_the_time(path: Path, tmp_path: Path) -> None:
-    """Its copy is one state: of the row that is rewritten all along there is one, and its parts fit."""
+    """The backup shows one state: the row that is rewritten all the time is there once, and its parts match."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("CREATE TABLE busy (a, b)")
@@ -300,7 +302,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_the_commands_say_what_was_done(upgraded_sqlite_url: str, tmp_path: Path) -> None:
+def test_the_commands_report_what_they_did(upgraded_sqlite_url: str, tmp_path: Path) -> None:
     url = ("--database-url", upgraded_sqlite_url)
 
     code, said = run("backup", tmp_path / "b.db", *url)
@@ -316,7 +318,7 @@ def test_the_commands_say_what_was_done(upgraded_sqlite_url: str, tmp_path: Path
     assert (code, "continue from" in said) == (0, True)
 
 
-def test_backups_are_made_again_and_again_and_the_last_ones_kept(
+def test_periodic_backups_keep_the_last_ones(
     upgraded_sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "backups"

@@ -1,4 +1,4 @@
-"""Copies of a directory in another database: everything is in them, or they are not served."""
+"""Copies of a directory in another database: a copy is complete, or it is not served."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -114,7 +114,7 @@ def fill(path: Path, rows: int = ROWS) -> None:
 
 
 def stored(column: sa.Column[Any], number: int) -> Any:
-    """As SQLite stores it. Rows may refer to later ones."""
+    """A value as SQLite stores it. Rows may refer to later ones."""
     if column.nullable and number % 3 == 0:
         return None
     if column.foreign_keys:
@@ -153,7 +153,7 @@ def compared(steps: list[Step]) -> list[Comparison]:
     return [step for step in steps if isinstance(step, Comparison)]
 
 
-async def test_every_table_goes_to_postgres_and_back_as_it_is(
+async def test_every_table_is_copied_to_postgres_and_back_without_a_difference(
     planted: sa.Table, source: Database, path: Path, postgres_copy: Database, sqlite_copy: Database
 ) -> None:
     await source.upgrade()
@@ -168,7 +168,7 @@ async def test_every_table_goes_to_postgres_and_back_as_it_is(
     assert await schema_of(sqlite_copy) == await schema_of(source)
 
 
-async def test_values_are_of_the_types_of_postgres(
+async def test_values_have_the_types_of_postgres(
     planted: sa.Table, source: Database, path: Path, postgres_copy: Database, fresh_postgres_url: str
 ) -> None:
     await source.upgrade()
@@ -213,7 +213,7 @@ def target_url(target: Database, fresh_postgres_url: str, tmp_path: Path) -> str
     return fresh_postgres_url if "PostgreSQL" in target.name else f"sqlite:///{tmp_path / 'copy.db'}"
 
 
-async def test_ids_and_changes_are_counted_on_beyond_those_that_are_gone(
+async def test_ids_and_changes_continue_beyond_those_that_were_removed(
     source: Database, upgraded_sqlite_url: str, target: Database, target_url: str
 ) -> None:
     async with serving(upgraded_sqlite_url) as units:
@@ -247,7 +247,7 @@ async def test_a_target_with_anything_in_it_is_refused_and_stays_as_it_is(
 
 
 def watch(patch: pytest.MonkeyPatch, *, dies_at: int | None = None) -> list[str]:
-    """The tables of the batches that are written from now on. All ends before one of them."""
+    """The tables of the batches that are written from now on."""
     written: list[str] = []
     for kind in (SqliteTarget, PostgresTarget):
         write = kind.write
@@ -267,7 +267,7 @@ BEFORE_THE_END: Final = 4
 
 @pytest.fixture
 async def unfinished(source: Database, path: Path, target: Database) -> Database:
-    """A part of the source is in it."""
+    """A database that has a part of the source, since its copy was killed."""
     fill(path)
     with pytest.MonkeyPatch.context() as patch:
         watch(patch, dies_at=BEFORE_THE_END)
@@ -276,13 +276,13 @@ async def unfinished(source: Database, path: Path, target: Database) -> Database
     return target
 
 
-async def test_what_is_unfinished_is_not_served_and_not_upgraded(unfinished: Database) -> None:
+async def test_an_unfinished_copy_is_neither_served_nor_upgraded(unfinished: Database) -> None:
     for use in (unfinished.start, unfinished.upgrade):
         with pytest.raises(NotReady, match="Run roster copy again"):
             await use()
 
 
-async def test_an_unfinished_copy_is_gone_on_with(
+async def test_an_unfinished_copy_is_continued(
     source: Database, unfinished: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = watch(monkeypatch)
@@ -292,7 +292,7 @@ async def test_an_unfinished_copy_is_gone_on_with(
     assert (await unfinished.status()).at_head
 
 
-async def test_an_unfinished_copy_begins_anew_if_the_source_was_changed_meanwhile(
+async def test_an_unfinished_copy_starts_over_if_the_source_was_changed(
     source: Database, path: Path, unfinished: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = next(iter(metadata.sorted_tables)).name
@@ -316,7 +316,7 @@ async def test_an_unfinished_copy_of_another_directory_is_refused(
 
 
 @pytest.mark.parametrize("fault", ["lost", "altered"])
-async def test_a_target_that_differs_is_told_and_not_served(
+async def test_a_target_that_differs_is_reported_and_not_served(
     source: Database, path: Path, target: Database, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     fill(path)
@@ -341,7 +341,7 @@ async def test_a_target_that_differs_is_told_and_not_served(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_nothing_is_copied_from_under_a_server_unless_told_to(
+async def test_copying_from_a_running_server_is_refused_without_the_option_live(
     source: Database, upgraded_sqlite_url: str, postgres_copy: Database, fresh_postgres_url: str, sqlite_copy: Database
 ) -> None:
     async with serving(upgraded_sqlite_url) as units:
@@ -363,12 +363,12 @@ async def test_nothing_is_copied_from_under_a_server_unless_told_to(
         assert isinstance((await copied(postgres_copy, sqlite_copy, live=True))[-1], Finished)
 
 
-async def test_a_live_copy_is_of_one_moment(source: Database, upgraded_sqlite_url: str, target: Database) -> None:
+async def test_a_live_copy_shows_one_moment(source: Database, upgraded_sqlite_url: str, target: Database) -> None:
     async with serving(upgraded_sqlite_url) as units:
         await copy_while_others_write(units, source, target)
 
 
-async def test_a_live_copy_of_postgres_is_of_one_moment(
+async def test_a_live_copy_of_postgres_shows_one_moment(
     source: Database, postgres_copy: Database, fresh_postgres_url: str, sqlite_copy: Database
 ) -> None:
     await copied(source, postgres_copy)
@@ -377,19 +377,19 @@ async def test_a_live_copy_of_postgres_is_of_one_moment(
 
 
 async def copy_while_others_write(units: SqlUnitsOfWork, source: Database, target: Database) -> None:
-    """Of what is written while the copy is made there is nothing in it."""
+    """The copy has nothing that was written while it was made."""
     users = UserService(units, CONTEXT)
     for number in range(5):
         await users.create(NewUser(name=f"User {number}"))
     async with aclosing(Copy(source, target, live=True).steps()) as steps:
-        told: list[Step] = []
+        made: list[Step] = []
         async for step in steps:
-            await users.patch(5, {"name": f"{len(told)}"})
-            await users.create(NewUser(name=f"new {len(told)}"))
-            told.append(step)
-    rows = {one.table: one.target.rows for one in compared(told)}
+            await users.patch(5, {"name": f"{len(made)}"})
+            await users.create(NewUser(name=f"new {len(made)}"))
+            made.append(step)
+    rows = {one.table: one.target.rows for one in compared(made)}
     assert (rows["users"], rows["changes"]) == (5, 5)
-    assert isinstance(told[-1], Finished)
+    assert isinstance(made[-1], Finished)
 
 
 async def test_nobody_writes_to_the_source_while_it_is_copied(
@@ -413,7 +413,7 @@ async def test_nobody_writes_to_the_source_while_it_is_copied(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_two_copies_into_one_database_do_not_meet(source: Database, path: Path, target: Database) -> None:
+async def test_a_second_copy_into_the_same_database_is_refused(source: Database, path: Path, target: Database) -> None:
     fill(path)
     async with aclosing(Copy(source, target).steps()) as steps:
         await anext(steps)
@@ -433,14 +433,14 @@ async def test_rows_are_compared_in_the_order_of_their_keys_wherever_they_are_st
     assert isinstance((await copied(postgres_copy, sqlite_copy))[-1], Finished)
 
 
-async def test_progress_counts_each_row_twice_for_it_is_copied_and_compared(
+async def test_progress_counts_each_row_once_when_copied_and_once_when_compared(
     source: Database, path: Path, target: Database
 ) -> None:
     fill(path)
-    told = [step for step in await copied(source, target) if isinstance(step, Progress)]
+    steps = [step for step in await copied(source, target) if isinstance(step, Progress)]
     everything = 2 * ROWS * len(metadata.sorted_tables)
-    assert [each.done for each in told] == sorted(each.done for each in told)
-    assert (told[-1].done, {each.of for each in told}) == (everything, {everything})
+    assert [each.done for each in steps] == sorted(each.done for each in steps)
+    assert (steps[-1].done, {each.of for each in steps}) == (everything, {everything})
 
 
 async def test_an_empty_directory_is_copied_too(source: Database, target: Database) -> None:

@@ -1,4 +1,4 @@
-"""The schema's history on both engines: up, down and up with data, at once, half-way and ahead."""
+"""The schema's history on both engines: up, down and up with data, concurrently, half-way, and ahead of Roster."""
 
 import asyncio
 import os
@@ -81,7 +81,7 @@ async def step_down(database: Database) -> None:
 
 
 async def use(database: Database) -> None:
-    """Puts users, tombstones and changes into it, and lets go of it."""
+    """Puts users, tombstones and changes into the database, and closes it."""
     await database.start()
     users = UserService(SqlUnitsOfWork(database), CONTEXT)
     alice = (await users.create(NewUser(name="Alice", email="alice@example.org", attributes={"a": [1]}))).result
@@ -91,18 +91,18 @@ async def use(database: Database) -> None:
     await database.stop()
 
 
-def test_the_names_of_the_files_tell_the_history_that_alembic_knows() -> None:
+def test_the_names_of_the_files_match_the_history_of_alembic() -> None:
     scripts = ScriptDirectory(str(revisions.FOLDER))
     assert [script.revision for script in scripts.walk_revisions()] == [*reversed(revisions.revisions())]
     assert scripts.get_current_head() == revisions.head()
 
 
-async def test_a_fresh_database_is_known_and_behind(fresh: Database) -> None:
+async def test_a_new_database_has_a_status_and_is_behind_the_head(fresh: Database) -> None:
     status = await fresh.status()
     assert (status.current, status.known, status.at_head) == (None, True, False)
 
 
-async def test_goes_up_down_and_up_again_with_data(upgraded: Database) -> None:
+async def test_migrations_go_up_down_and_up_again_with_data(upgraded: Database) -> None:
     await use(upgraded)
     for _ in revisions.revisions():
         await step_down(upgraded)
@@ -112,7 +112,7 @@ async def test_goes_up_down_and_up_again_with_data(upgraded: Database) -> None:
     await use(upgraded)
 
 
-async def test_each_step_down_leaves_the_schema_of_the_revision_before_and_the_step_up_that_of_its_own(
+async def test_each_step_down_and_up_leaves_the_schema_of_its_revision(
     fresh: Database,
 ) -> None:
     schemas = []
@@ -142,7 +142,7 @@ async def schema_of(database: Database) -> set[str]:
         return await definitions_of(connection)
 
 
-async def test_going_all_the_way_down_leaves_nothing_but_the_place_in_the_history(upgraded: Database) -> None:
+async def test_going_all_the_way_down_leaves_only_the_table_of_alembic(upgraded: Database) -> None:
     await use(upgraded)
     async with connected(upgraded) as connection:
         await connection.run_sync(revisions.move, "base")
@@ -150,16 +150,16 @@ async def test_going_all_the_way_down_leaves_nothing_but_the_place_in_the_histor
     assert names == ["alembic_version"]
 
 
-async def test_the_subjects_of_changes_come_and_go_and_the_changes_stay(upgraded: Database) -> None:
+async def test_changes_survive_the_migration_of_their_subjects(upgraded: Database) -> None:
     await use(upgraded)
-    before = await told(upgraded)
+    before = await recorded(upgraded)
     assert len(before) == 4
     [renamed] = [change for change in before if change.action is Action.UPDATED]
     subjects = (("user", renamed.entity_id), ("project", 7))
     async with connected(upgraded) as connection:
         await connection.execute(sa.update(changes).where(changes.c.seq == renamed.seq).values(subjects=subjects))
         await connection.execute(sa.insert(change_subjects).values(kind="project", id=7, seq=renamed.seq))
-    about = await told(upgraded, about=("project", 7))
+    about = await recorded(upgraded, about=("project", 7))
     assert about == [replace(renamed, subjects=subjects)]
 
     while (await upgraded.status()).current != "0002":
@@ -170,12 +170,12 @@ async def test_the_subjects_of_changes_come_and_go_and_the_changes_stay(upgraded
         assert "change_subjects" not in await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
 
     await upgraded.upgrade()
-    assert await told(upgraded) == before
-    assert await told(upgraded, about=("project", 7)) == []
+    assert await recorded(upgraded) == before
+    assert await recorded(upgraded, about=("project", 7)) == []
     await use_again(upgraded, before[-1].seq)
 
 
-async def told(database: Database, *, about: tuple[str, int] | None = None) -> list[Change]:
+async def recorded(database: Database, *, about: tuple[str, int] | None = None) -> list[Change]:
     await database.start()
     async with SqlUnitsOfWork(database).reading() as work:
         found = list(await work.changes.list(subject=about, limit=100))
@@ -184,7 +184,7 @@ async def told(database: Database, *, about: tuple[str, int] | None = None) -> l
 
 
 async def use_again(database: Database, last: int) -> None:
-    """The numbers of changes go on where they were."""
+    """The numbers of changes continue where they were."""
     await database.start()
     committed = await UserService(SqlUnitsOfWork(database), CONTEXT).create(NewUser(name="Carol"))
     await database.stop()
@@ -192,7 +192,7 @@ async def use_again(database: Database, last: int) -> None:
     assert committed.seq > last
 
 
-async def test_an_upgrade_of_what_is_at_its_head_keeps_everything(upgraded: Database) -> None:
+async def test_an_upgrade_of_a_database_at_its_head_changes_nothing(upgraded: Database) -> None:
     await use(upgraded)
     await upgraded.upgrade()
     await upgraded.start()
@@ -200,13 +200,13 @@ async def test_an_upgrade_of_what_is_at_its_head_keeps_everything(upgraded: Data
     assert len((await users.list(limit=10)).items) == 1
 
 
-async def test_the_schema_is_what_the_tables_say(upgraded: Database) -> None:
+async def test_alembic_finds_no_difference_between_the_schema_and_the_tables(upgraded: Database) -> None:
     async with connected(upgraded) as connection:
         assert await connection.run_sync(differences_from, metadata) == []
 
 
 async def test_the_comparison_finds_a_missing_column(upgraded: Database) -> None:
-    """The twin that shows that the test above can fail."""
+    """The twin of the test above: a difference is found."""
     other = sa.MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.tables.values():
         table.to_metadata(other)
@@ -219,10 +219,10 @@ def differences_from(connection: sa.Connection, expected: sa.MetaData) -> list[A
     return list(compare_metadata(MigrationContext.configure(connection), expected))
 
 
-async def test_the_migrated_sqlite_file_is_the_one_that_the_tables_make(
+async def test_the_migrated_sqlite_file_equals_one_made_from_the_tables(
     sqlite: SqliteDatabase, sqlite_url: str, tmp_path: Path
 ) -> None:
-    """Alembic's comparison passes over the WHERE of an index, collations and AUTOINCREMENT."""
+    """Alembic's comparison ignores the WHERE of an index, collations and AUTOINCREMENT."""
     made = sa.create_engine(f"sqlite:///{tmp_path / 'made.db'}")
     metadata.create_all(made)
     made.dispose()
@@ -251,7 +251,7 @@ def tidy(sql: str) -> str:
     return f"{head}({','.join(lines)}){options}"
 
 
-async def test_the_migrated_postgres_database_is_the_one_that_the_tables_make(postgres: PostgresDatabase) -> None:
+async def test_the_migrated_postgres_database_equals_one_made_from_the_tables(postgres: PostgresDatabase) -> None:
     async with connected(postgres) as connection:
         migrated = await definitions_of(connection)
         await connection.execute(sa.text("CREATE SCHEMA made"))
@@ -305,7 +305,7 @@ sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 
 
 @pytest.mark.heavy  # starts five processes
-async def test_four_processes_may_upgrade_at_once(fresh: Database, fresh_url: str) -> None:
+async def test_concurrent_upgrades_in_four_processes_succeed(fresh: Database, fresh_url: str) -> None:
     processes = await asyncio.create_subprocess_exec(
         sys.executable, "-c", UPGRADE_FOUR_TIMES, fresh_url,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stderr=asyncio.subprocess.PIPE,
@@ -318,7 +318,7 @@ async def test_four_processes_may_upgrade_at_once(fresh: Database, fresh_url: st
         assert len((await connection.execute(sa.text("SELECT version_num FROM alembic_version"))).all()) == 1
 
 
-async def test_upgrades_of_one_process_may_be_at_once_as_well(fresh: Database, fresh_url: str) -> None:
+async def test_concurrent_upgrades_in_one_process_succeed(fresh: Database, fresh_url: str) -> None:
     others = [database_at(fresh_url, serving=False, pool_size=2, pool_timeout_s=5) for _ in range(3)]
     async with asyncio.timeout(60):
         await asyncio.gather(*(each.upgrade() for each in (fresh, *others)))
@@ -340,7 +340,7 @@ def downgrade():
 
 @pytest.fixture
 def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """What upgrades then has so many more revisions. What this Roster knows it knew before."""
+    """Adds revisions of a newer Roster. This Roster has read its own before, and does not know them."""
     last = int(revisions.head())
 
     def add(*additive: bool) -> None:
@@ -358,10 +358,10 @@ def after_the_head(steps: int) -> str:
 
 
 @pytest.mark.parametrize("goes_on", [True, False])
-async def test_what_additive_revisions_of_a_newer_roster_made_is_served(
+async def test_a_database_with_newer_additive_revisions_is_served(
     upgraded: Database, newer: Callable[..., None], goes_on: bool
 ) -> None:
-    """By a server that was there before the upgrade, and by one that is started after it."""
+    """It is served by a server that ran before the upgrade, and by one that starts after it."""
     await use(upgraded)
     if goes_on:
         await upgraded.start()
@@ -382,7 +382,7 @@ async def test_what_additive_revisions_of_a_newer_roster_made_is_served(
 
 
 @pytest.mark.parametrize("additive", [(False,), (False, True), (True, False)])
-async def test_what_another_revision_of_a_newer_roster_made_is_refused(
+async def test_a_database_with_a_newer_revision_that_is_not_additive_is_refused(
     upgraded: Database, newer: Callable[..., None], additive: tuple[bool, ...]
 ) -> None:
     await upgraded.start()
@@ -398,8 +398,8 @@ async def test_what_another_revision_of_a_newer_roster_made_is_refused(
             await ask()
 
 
-async def test_a_newer_revision_that_says_nothing_is_refused(upgraded: Database) -> None:
-    """As those of Rosters that do not note it."""
+async def test_a_newer_revision_without_a_note_of_compatibility_is_refused(upgraded: Database) -> None:
+    """As revisions of a Roster that does not write the note."""
     async with connected(upgraded) as connection:
         await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999', compatible_since = NULL"))
     with pytest.raises(NotReady, match=r"revision 9999.*Upgrade Roster"):
@@ -410,7 +410,7 @@ async def test_a_newer_revision_that_says_nothing_is_refused(upgraded: Database)
         await upgraded.start()
 
 
-def test_each_revision_says_whether_servers_of_the_one_before_can_go_on_with_it() -> None:
+def test_each_revision_says_whether_it_is_additive_and_why() -> None:
     for script in ScriptDirectory(str(revisions.FOLDER)).walk_revisions():
         assert script.module.additive in {True, False}, script.path
         [line] = [line for line in Path(script.path).read_text().splitlines() if line.startswith("additive = ")]
@@ -505,7 +505,7 @@ async def test_an_upgrade_that_copies_a_table_does_not_cascade(
 
 
 def test_alembics_own_command_line_finds_the_schema_at_its_head(sqlite_url: str) -> None:
-    """What a developer types: the settings are in pyproject.toml, the database is in the environment."""
+    """The command that a developer types: its settings are in pyproject.toml, the database is in the environment."""
     config = Config(toml_file=str(ROOT / "pyproject.toml"))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ROSTER_DATABASE_URL", sqlite_url)

@@ -1,4 +1,4 @@
-"""Before a SQLite file is upgraded it is copied, and the copy is what it was."""
+"""A SQLite file is copied before it is upgraded, and the copy has the old state."""
 
 import logging
 import sqlite3
@@ -48,7 +48,7 @@ def revision_in(file: Path) -> tuple[str, str]:
         return revision, name
 
 
-async def test_a_server_copies_the_file_upgrades_it_and_says_so(
+async def test_a_server_copies_the_file_upgrades_it_and_logs_both(
     behind: str, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "roster")
@@ -66,7 +66,7 @@ async def test_a_server_copies_the_file_upgrades_it_and_says_so(
     assert (record.__dict__["from"], record.__dict__["to"], record.__dict__["copy"]) == ("0001", head, str(copy))
 
 
-async def test_no_copy_is_replaced_and_none_is_made_without_need(behind: str, file: Path) -> None:
+async def test_an_upgrade_replaces_no_copy_and_makes_none_without_need(behind: str, file: Path) -> None:
     taken = file.with_name(f"roster.db.before-{revisions.head()}")
     taken.write_text("an earlier copy")
     for _ in range(2):
@@ -76,7 +76,9 @@ async def test_no_copy_is_replaced_and_none_is_made_without_need(behind: str, fi
     assert taken.read_text() == "an earlier copy"
 
 
-async def test_a_new_file_is_not_copied_and_is_told_of(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_new_file_is_not_copied_and_its_creation_is_logged(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "roster")
     for _ in range(2):
         database = database_for_tests(f"sqlite:///{file}")
@@ -87,7 +89,9 @@ async def test_a_new_file_is_not_copied_and_is_told_of(file: Path, caplog: pytes
     assert str(file) in caplog.records[0].__dict__["database"]
 
 
-async def test_without_a_copy_there_is_no_upgrade(behind: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upgrade_is_refused_if_no_copy_can_be_made(
+    behind: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(path: Path, suffix: str) -> Path:
         (path.parent / "full").mkdir()
         return path.parent / "full"

@@ -50,9 +50,7 @@ async def test_a_file_of_another_program_is_left_alone(file: Path, statements: S
     assert [each.name for each in file.parent.iterdir()] == ["other.db"]
 
 
-async def test_a_file_is_marked_as_ours_also_one_from_before_there_was_a_mark(
-    upgraded_sqlite_url: str, tmp_path: Path
-) -> None:
+async def test_a_file_without_the_mark_of_roster_gets_it(upgraded_sqlite_url: str, tmp_path: Path) -> None:
     file = tmp_path / "roster.db"
     assert mark_of(file) == APPLICATION_ID
     with closing(sqlite3.connect(file)) as connection:
@@ -93,7 +91,7 @@ async def test_a_postgres_database_of_another_program_is_left_alone(fresh_postgr
     await connection.close()
 
 
-async def test_a_postgres_database_may_have_other_tables_beside(fresh_postgres_url: str) -> None:
+async def test_a_postgres_database_may_have_other_tables(fresh_postgres_url: str) -> None:
     connection = await asyncpg.connect(fresh_postgres_url)
     await connection.execute("CREATE TABLE spatial_ref_sys (id int)")
     await connection.close()

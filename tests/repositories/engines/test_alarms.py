@@ -1,4 +1,4 @@
-"""What keeps a database from working is told once when it begins and once when it ends."""
+"""A failure that keeps a database from working is logged once when it begins and once when it ends."""
 
 import logging
 import sqlite3
@@ -25,7 +25,7 @@ CONTEXT = RequestContext(actor="tester", request_id="r1")
 
 
 class Noted:
-    """The alarms that a meter was told of; the rest is not of interest."""
+    """A meter that keeps the alarms and ignores the rest."""
 
     def __init__(self) -> None:
         self.on: dict[str, bool] = {}
@@ -43,7 +43,7 @@ def noted() -> Noted:
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str, str]]]:
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str, str]]]:
     """The lines of the log so far: level, event, code."""
     caplog.set_level(logging.INFO, "roster")
     return lambda: [
@@ -57,25 +57,25 @@ def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str, 
     ("alarm", "another", "its_end"),
     [(Unreachable(), "commit", "read"), (NoSpace(), "read", "commit")],
 )
-def test_an_alarm_is_told_twice_however_often_it_is_met(
-    noted: Noted, told: Any, alarm: Refusal, another: Any, its_end: Any
+def test_an_alarm_is_logged_once_when_it_begins_and_once_when_it_ends(
+    noted: Noted, logged: Any, alarm: Refusal, another: Any, its_end: Any
 ) -> None:
     alarms = Alarms(noted, "a database")
     assert noted.on == dict.fromkeys(WHAT_TO_DO, False)
     for _ in range(3):
         alarms.took("write", 0.1, alarm)
         alarms.took("read", 0.1, Busy("which is none"))
-    assert (noted.on[alarm.code], told()) == (True, [("ERROR", "alarm", alarm.code)])
+    assert (noted.on[alarm.code], logged()) == (True, [("ERROR", "alarm", alarm.code)])
 
     if isinstance(alarm, NoSpace):  # a read says nothing about the room
         alarms.took(another, 0.1)
         assert noted.on[alarm.code]
     alarms.took(its_end, 0.1)
     alarms.took(its_end, 0.1)
-    assert (noted.on[alarm.code], told()[1:]) == (False, [("WARNING", "alarm over", alarm.code)])
+    assert (noted.on[alarm.code], logged()[1:]) == (False, [("WARNING", "alarm over", alarm.code)])
 
 
-def test_damage_does_not_go_away(noted: Noted) -> None:
+def test_damage_is_reported_until_the_process_ends(noted: Noted) -> None:
     alarms = Alarms(noted, "a database")
     alarms.require_undamaged()
     alarms.took("read", 0.1, Damaged())
@@ -86,8 +86,8 @@ def test_damage_does_not_go_away(noted: Noted) -> None:
     assert noted.on["database_damaged"]
 
 
-async def test_a_damaged_page_is_told_and_the_server_is_not_ready(
-    upgraded_sqlite_url: str, tmp_path: Path, noted: Noted, told: Any
+async def test_a_damaged_page_is_logged_and_makes_the_server_not_ready(
+    upgraded_sqlite_url: str, tmp_path: Path, noted: Noted, logged: Any
 ) -> None:
     with closing(sqlite3.connect(tmp_path / "roster.db")) as connection:
         (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'users'").fetchone()
@@ -110,7 +110,7 @@ async def test_a_damaged_page_is_told_and_the_server_is_not_ready(
         await UserService(units, CONTEXT).create(NewUser(name="Alice"))
     await units.stop()
 
-    assert told() == [("ERROR", "alarm", "database_damaged")]
+    assert logged() == [("ERROR", "alarm", "database_damaged")]
 
 
 def remove(file: Path) -> None:
@@ -124,8 +124,8 @@ def replace_by_copy(file: Path) -> None:
 
 
 @pytest.mark.parametrize("happens", [(remove, "roster.db-wal"), (remove, "roster.db"), (replace_by_copy, "roster.db")])
-async def test_files_that_are_removed_beside_a_server_are_told_of_and_no_write_is_lost_with_them(
-    upgraded_sqlite_url: str, tmp_path: Path, noted: Noted, told: Any, happens: tuple[Callable[[Path], None], str]
+async def test_removed_files_of_a_running_server_are_logged_and_no_write_is_lost(
+    upgraded_sqlite_url: str, tmp_path: Path, noted: Noted, logged: Any, happens: tuple[Callable[[Path], None], str]
 ) -> None:
     act, name = happens
     database = database_at(upgraded_sqlite_url, serving=True, pool_size=1, pool_timeout_s=5, meter=noted)
@@ -148,10 +148,12 @@ async def test_files_that_are_removed_beside_a_server_are_told_of_and_no_write_i
             assert connection.execute("SELECT name FROM users").fetchall() == [("Alice",)]
     await units.stop()
 
-    assert told() == [("ERROR", "alarm", "files_removed")]
+    assert logged() == [("ERROR", "alarm", "files_removed")]
 
 
-async def test_a_full_disk_is_told_until_a_commit_succeeds(upgraded_sqlite_url: str, noted: Noted, told: Any) -> None:
+async def test_a_full_disk_is_reported_until_a_commit_succeeds(
+    upgraded_sqlite_url: str, noted: Noted, logged: Any
+) -> None:
     database: Any = database_at(upgraded_sqlite_url, serving=True, pool_size=1, pool_timeout_s=5, meter=noted)
     units = SqlUnitsOfWork(database)
     users = UserService(units, CONTEXT)
@@ -167,7 +169,7 @@ async def test_a_full_disk_is_told_until_a_commit_succeeds(upgraded_sqlite_url: 
     await users.create(NewUser(name="Bob"))
     await units.stop()
 
-    assert told() == [("ERROR", "alarm", "no_space"), ("WARNING", "alarm over", "no_space")]
+    assert logged() == [("ERROR", "alarm", "no_space"), ("WARNING", "alarm over", "no_space")]
 
 
 async def create_without_end(users: UserService) -> None:
@@ -175,7 +177,9 @@ async def create_without_end(users: UserService) -> None:
         await users.create(NewUser(name="Alice", attributes={"long": "x" * 16_000}))
 
 
-async def test_a_database_that_goes_and_comes_back_is_told_of(postgres_server: str, noted: Noted, told: Any) -> None:
+async def test_a_database_that_goes_away_and_comes_back_is_logged(
+    postgres_server: str, noted: Noted, logged: Any
+) -> None:
     name = "roster_comes_and_goes"
     await create_postgres_database(postgres_server, name)
     url = sa.make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
@@ -202,4 +206,4 @@ async def test_a_database_that_goes_and_comes_back_is_told_of(postgres_server: s
     await server.execute(f"DROP DATABASE {name}")
     await server.close()
 
-    assert told() == [("ERROR", "alarm", "database_unreachable"), ("WARNING", "alarm over", "database_unreachable")]
+    assert logged() == [("ERROR", "alarm", "database_unreachable"), ("WARNING", "alarm over", "database_unreachable")]

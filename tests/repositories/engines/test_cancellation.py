@@ -25,14 +25,14 @@ from services.users import UserService
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 AT_ONCE_S: Final = 2
-"""Less than any database here waits for a lock; a bound, hardly ever reached."""
+"""A bound below the time for which a database here waits for a lock. It is hardly ever reached."""
 
 ENDLESS: Final = "WITH RECURSIVE n(i) AS (SELECT halt() UNION ALL SELECT i + 1 FROM n) "
 FEW_ROWS: Final = "SELECT halt() UNION ALL SELECT 2 UNION ALL SELECT 3"
 
 
 class Halt:
-    """Tells the event loop that the driver's thread has come to a certain point, and may hold it there."""
+    """Signals the event loop when the driver's thread reaches a point, and can hold it there."""
 
     def __init__(self, *, holds: bool, at: str = "") -> None:
         self.reached = asyncio.Event()
@@ -53,7 +53,7 @@ class Halt:
 
 
 async def cancel(task: "asyncio.Task[Any]", halt: Halt) -> None:
-    """Cancels the task as soon as it has come to the point, and lets the thread go on."""
+    """Cancels the task as soon as the thread reaches the point, and lets the thread continue."""
     async with asyncio.timeout(10):
         await halt.reached.wait()
         task.cancel()
@@ -91,7 +91,7 @@ async def stock(sqlite_file: str) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """What only the garbage collector would free stays."""
+    """Switches the garbage collector off, so that nothing is freed by it."""
     gc.collect()
     gc.disable()
     yield
@@ -120,7 +120,7 @@ async def locked_by(sqlite: SqliteDatabase, file: str, statement: str, *, holds:
 
 @pytest.mark.usefixtures("no_collector")
 async def test_the_drivers_own_cursor_leaves_the_file_locked(stock: AsyncEngine, sqlite_file: str) -> None:
-    """The twin of the tests below: without our connection, what they look for is there."""
+    """The twin of the tests below: without Roster's connection the file stays locked."""
     halt = Halt(holds=True)
 
     async def work() -> None:
@@ -140,21 +140,21 @@ async def test_a_cancelled_read_unlocks_the_file(sqlite: SqliteDatabase, sqlite_
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_a_cancelled_read_without_end_is_ended(sqlite: SqliteDatabase, sqlite_file: str) -> None:
+async def test_a_cancelled_endless_read_is_stopped(sqlite: SqliteDatabase, sqlite_file: str) -> None:
     endless = f"{ENDLESS} SELECT max(i) FROM n"
     assert not await locked_by(sqlite, sqlite_file, endless, holds=False)
     await next_writer_proceeds(sqlite)
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_a_cancelled_write_without_end_is_ended_and_undone(sqlite: SqliteDatabase, sqlite_file: str) -> None:
+async def test_a_cancelled_endless_write_is_stopped_and_rolled_back(sqlite: SqliteDatabase, sqlite_file: str) -> None:
     endless = f"INSERT INTO changes (seq) {ENDLESS} SELECT i FROM n"
     assert not await locked_by(sqlite, sqlite_file, endless, holds=False)
     await next_writer_proceeds(sqlite)
 
 
 @pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE", "INSERT INTO users", "INSERT INTO changes", "COMMIT"])
-async def test_a_creation_cancelled_at_any_statement_is_whole_or_nothing(
+async def test_a_creation_cancelled_at_any_statement_is_stored_whole_or_not_at_all(
     sqlite: SqliteDatabase, sqlite_file: str, statement: str
 ) -> None:
     halt = Halt(holds=True, at=statement)
@@ -186,7 +186,7 @@ async def test_a_cancelled_read_does_not_stop_the_others_on_its_connection(sqlit
         assert await asyncio.gather(*others[1:]) == [alice, alice]
 
 
-async def test_writers_cancelled_while_they_wait_for_a_connection_keep_nobody_waiting(database: Database) -> None:
+async def test_writers_cancelled_while_they_wait_for_a_connection_block_nobody(database: Database) -> None:
     users = UserService(SqlUnitsOfWork(database), CONTEXT)
     async with AsyncExitStack() as held:
         for _ in range(1 if isinstance(database, SqliteDatabase) else 8):
@@ -248,7 +248,7 @@ async def sleepy_commit(postgres: PostgresDatabase) -> AsyncIterator[None]:
 
 
 @pytest.mark.usefixtures("sleepy_commit")
-async def test_a_commit_cancelled_under_way_is_whole_or_nothing(postgres: PostgresDatabase) -> None:
+async def test_a_commit_that_is_cancelled_is_stored_whole_or_not_at_all(postgres: PostgresDatabase) -> None:
     users = UserService(SqlUnitsOfWork(postgres), CONTEXT)
     task = asyncio.ensure_future(users.create(NewUser(name="Alice", email="key")))
     async with asyncio.timeout(10):

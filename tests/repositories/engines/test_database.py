@@ -1,4 +1,4 @@
-"""Which database a URL means, and what is said of those that mean none."""
+"""Which database a URL means, and the messages for invalid URLs."""
 
 import re
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_other_databases_are_refused(url: str) -> None:
         ("postgresql://roster:se?secret@localhost/roster", "%3F for ?"),
     ],
 )
-def test_what_is_no_url_is_refused_without_being_repeated(url: str, said: str) -> None:
+def test_an_invalid_url_is_refused_and_not_shown_in_the_message(url: str, said: str) -> None:
     with pytest.raises(NotReady, match=re.escape(said)) as refused:
         database(url)
     assert "secret" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that is frozen: it takes connections and statements, and answers nothing. No call may wait for
+"""A PostgreSQL server that is frozen: it accepts connections and statements, and answers nothing. No call may wait for
 ever, whether it is left alone, cancelled, or cut by the server's stop. With the server it thaws."""
 
 import asyncio
@@ -31,10 +31,10 @@ pytestmark = pytest.mark.skipif(
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 SHORT: Final = Limits(statement_s=0.2, end_s=0.1, stop_s=0.2)
 LONG: Final = Limits(statement_s=60, end_s=0.1, stop_s=0.2)
-"""What is cancelled or cut does not wait for its statement."""
+"""A call that is cancelled or cut does not wait for its statement."""
 
 HANGS_S: Final = 20
-"""A call that has not ended by then never would."""
+"""A call that has not ended by then hangs."""
 
 
 @asynccontextmanager
@@ -68,7 +68,7 @@ def frozen(postmaster: int) -> Iterator[None]:
 
 
 class Load:
-    """Clients of all sorts, more than there are connections, who call until they are refused."""
+    """More clients than connections, of all kinds, which call until they are refused."""
 
     def __init__(self, database: PostgresDatabase) -> None:
         self.users = UserService(SqlUnitsOfWork(database), CONTEXT)
@@ -101,7 +101,7 @@ class Load:
         return [asyncio.create_task(self.call_until_refused(call)) for _ in range(3) for call in self.kinds()]
 
 
-async def test_every_call_to_a_frozen_server_is_refused_and_it_thaws_with_nothing_half_done(
+async def test_calls_to_a_frozen_server_are_refused_and_leave_nothing_half_done(
     postgres_url: str, postmaster: int
 ) -> None:
     async with asyncio.timeout(HANGS_S), started(postgres_url, SHORT) as database:
@@ -142,7 +142,7 @@ async def test_a_server_stops_although_its_database_is_frozen(postgres_url: str,
             await asyncio.gather(*clients, return_exceptions=True)
 
 
-def test_an_idle_connection_over_a_network_finds_out_that_its_peer_is_gone() -> None:
+def test_an_idle_connection_over_a_network_has_keep_alive() -> None:
     with socket.socket() as far, socket.socket(socket.AF_UNIX) as near:
         keep_alive(far)
         keep_alive(near)

@@ -1,4 +1,4 @@
-"""Units that are one addition: on SQLite those that wait together are committed together, each whole or not at all."""
+"""Units that add one entity: on SQLite those that wait share a commit, and each is stored whole or not at all."""
 
 import asyncio
 import sqlite3
@@ -37,7 +37,7 @@ def users(sqlite: SqliteDatabase) -> UserService:
 
 
 async def what_is_there(database: Database) -> tuple[Sequence[str], Sequence[int]]:
-    """The names of all users, and whom each change created."""
+    """The names of all users, and the user that each change created."""
     async with SqlUnitsOfWork(database).reading() as work:
         users = await work.users.list(limit=1000)
         changes = await work.changes.list(limit=1000)
@@ -46,7 +46,7 @@ async def what_is_there(database: Database) -> tuple[Sequence[str], Sequence[int
 
 
 class Held:
-    """The first COMMIT waits until the test lets it go. Counts all of them."""
+    """Holds the first COMMIT until the test releases it, and counts all of them."""
 
     def __init__(self, sqlite: SqliteDatabase) -> None:
         self.commits = 0
@@ -78,7 +78,7 @@ def create(users: UserService, name: str, **fields: Any) -> Creation:
 
 
 async def create_behind(held: Held, users: UserService, *names: str) -> list[Creation]:
-    """The first is in its COMMIT, and the others wait, when this returns."""
+    """Returns when the first creation is in its COMMIT and the others wait."""
     first = create(users, names[0], email=names[0])
     await held.halt.reached.wait()
     others = [create(users, name, email=name) for name in names[1:]]
@@ -87,7 +87,7 @@ async def create_behind(held: Held, users: UserService, *names: str) -> list[Cre
     return [first, *others]
 
 
-async def test_those_who_come_while_a_commit_is_under_way_share_the_next(
+async def test_creations_that_arrive_during_a_commit_share_the_next_one(
     sqlite: SqliteDatabase, users: UserService, held: Held
 ) -> None:
     creations = await create_behind(held, users, "a", "b", "c", "d")
@@ -99,7 +99,7 @@ async def test_those_who_come_while_a_commit_is_under_way_share_the_next(
 
 
 async def write(sqlite: SqliteDatabase, *names: str, otherwise: Refusal | None = None) -> None:
-    """A unit that only writes; with `otherwise` its last statement finds nothing."""
+    """A unit that only writes. With `otherwise` its last statement finds no row."""
     async with sqlite.transaction() as executor:
         for name in names:
             await executor.write(sa.insert(leases), {"name": name, "holder": "a", "beats": 1})
@@ -112,7 +112,7 @@ async def lease_names(sqlite: SqliteDatabase) -> list[str]:
     return [name for (name,) in await sqlite.reader.fetch(sa.select(leases.c.name).order_by(leases.c.name))]
 
 
-async def test_a_unit_that_only_writes_is_one_job_and_shares_a_commit(
+async def test_a_unit_that_only_writes_shares_a_commit_with_others(
     sqlite: SqliteDatabase, users: UserService, held: Held
 ) -> None:
     creations = await create_behind(held, users, "a", "b")
@@ -124,7 +124,7 @@ async def test_a_unit_that_only_writes_is_one_job_and_shares_a_commit(
     assert await lease_names(sqlite) == ["one", "two"]
 
 
-async def test_a_write_that_finds_nothing_undoes_its_unit_alone(
+async def test_a_write_that_finds_no_row_rolls_back_only_its_own_unit(
     sqlite: SqliteDatabase, users: UserService, held: Held
 ) -> None:
     creations = await create_behind(held, users, "a", "b")
@@ -138,7 +138,7 @@ async def test_a_write_that_finds_nothing_undoes_its_unit_alone(
     assert (await what_is_there(sqlite))[0] == ["a", "b"]
 
 
-async def test_what_is_fetched_sees_what_was_written_before_it(sqlite: SqliteDatabase) -> None:
+async def test_a_fetch_sees_earlier_writes_of_its_unit(sqlite: SqliteDatabase) -> None:
     async with sqlite.transaction() as executor:
         await executor.write(sa.insert(leases), {"name": "one", "holder": "a", "beats": 1})
         assert await executor.fetch(sa.select(leases.c.name)) == [("one",)]
@@ -147,7 +147,7 @@ async def test_what_is_fetched_sees_what_was_written_before_it(sqlite: SqliteDat
     assert await lease_names(sqlite) == ["one", "two"]
 
 
-async def test_what_was_written_and_not_committed_is_not_there(sqlite: SqliteDatabase) -> None:
+async def test_a_write_without_a_commit_is_not_stored(sqlite: SqliteDatabase) -> None:
     async with sqlite.transaction() as executor:
         await executor.write(sa.insert(leases), {"name": "one", "holder": "a", "beats": 1})
     async with sqlite.transaction() as executor:
@@ -155,7 +155,7 @@ async def test_what_was_written_and_not_committed_is_not_there(sqlite: SqliteDat
     assert await lease_names(sqlite) == []
 
 
-async def test_one_that_is_refused_is_undone_alone(sqlite: SqliteDatabase, users: UserService, held: Held) -> None:
+async def test_a_refused_creation_is_rolled_back_alone(sqlite: SqliteDatabase, users: UserService, held: Held) -> None:
     creations = await create_behind(held, users, "a", "b", "a", "c")
     held.halt.go_on()
     outcomes = await asyncio.gather(*creations, return_exceptions=True)
@@ -164,7 +164,7 @@ async def test_one_that_is_refused_is_undone_alone(sqlite: SqliteDatabase, users
     assert (await what_is_there(sqlite))[0] == ["a", "b", "c"]
 
 
-async def test_one_that_is_cancelled_while_it_waits_is_not_begun(
+async def test_a_creation_cancelled_while_it_waits_is_not_begun(
     sqlite: SqliteDatabase, users: UserService, held: Held
 ) -> None:
     creations = await create_behind(held, users, "a", "b", "c")
@@ -175,7 +175,7 @@ async def test_one_that_is_cancelled_while_it_waits_is_not_begun(
     assert (await what_is_there(sqlite))[0] == ["a", "c"]
 
 
-async def test_one_that_is_cancelled_in_its_commit_does_not_disturb_the_others(
+async def test_a_creation_cancelled_in_its_commit_does_not_disturb_the_others(
     sqlite: SqliteDatabase, users: UserService, held: Held
 ) -> None:
     creations = await create_behind(held, users, "a", "b")
@@ -217,10 +217,10 @@ async def test_a_commit_that_fails_fails_all_of_its_group(
     await next_writer_proceeds(sqlite)
 
 
-async def test_what_undoes_the_whole_transaction_fails_all_of_its_group(
+async def test_an_error_that_rolls_back_the_transaction_fails_the_whole_group(
     sqlite: SqliteDatabase, users: UserService, held: Held
 ) -> None:
-    """As some errors of a disk do. Without the check, what follows would be committed without what came before."""
+    """As some errors of a disk do. Without the check, later statements would be committed without the earlier ones."""
     creations = await create_behind(held, users, "a", "b", "c", "d")
     assert sqlite._writing is not None
     trigger = sa.text("CREATE TEMP TRIGGER undoes AFTER INSERT ON users WHEN new.name = 'c' "
@@ -233,7 +233,7 @@ async def test_what_undoes_the_whole_transaction_fails_all_of_its_group(
     assert (await what_is_there(sqlite))[0] == ["a"]
 
 
-async def test_those_who_wait_too_long_for_their_turn_are_busy_and_not_stored(upgraded_sqlite_url: str) -> None:
+async def test_creations_that_wait_too_long_are_busy_and_not_stored(upgraded_sqlite_url: str) -> None:
     from tests.repositories.engines.test_sqlite import database  # noqa: PLC0415
 
     impatient = database(upgraded_sqlite_url, pool_timeout_s=0.01)
@@ -248,7 +248,7 @@ async def test_those_who_wait_too_long_for_their_turn_are_busy_and_not_stored(up
     await impatient.stop()
 
 
-async def test_a_stop_waits_for_the_group_that_is_under_way(
+async def test_a_stop_waits_for_the_group_that_is_being_committed(
     sqlite: SqliteDatabase, users: UserService, held: Held, upgraded_sqlite_url: str
 ) -> None:
     creations = await create_behind(held, users, "a", "b")
@@ -261,8 +261,8 @@ async def test_a_stop_waits_for_the_group_that_is_under_way(
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_of_many_creations_half_of_which_are_cancelled_none_is_half_done(database: Database, seed: int) -> None:
-    """At any moment: while they wait, in their statements, in the commit. Two of five have a value in common."""
+async def test_cancelling_half_of_many_creations_leaves_none_half_done(database: Database, seed: int) -> None:
+    """They are cancelled while they wait, in their statements or in the commit. Two of five share a unique value."""
     random = Random(seed)
     users = UserService(SqlUnitsOfWork(database), CONTEXT)
 
@@ -279,12 +279,12 @@ async def test_of_many_creations_half_of_which_are_cancelled_none_is_half_done(d
     for start in range(0, 240, 40):
         batch = [cancelled_at_random(number) for number in range(start, start + 40)]
         outcomes += await asyncio.gather(*batch, return_exceptions=True)
-    told = {outcome.result.id for outcome in outcomes if isinstance(outcome, Committed)}
+    acknowledged = {outcome.result.id for outcome in outcomes if isinstance(outcome, Committed)}
     others = [outcome for outcome in outcomes if not isinstance(outcome, Committed)]
     async with SqlUnitsOfWork(database).reading() as work:
         there = {user.id for user in await work.users.list(limit=1000)}
     await what_is_there(database)
-    assert told <= there
+    assert acknowledged <= there
     assert len(there) < len(outcomes)
     assert {type(outcome) for outcome in others} == {asyncio.CancelledError, Conflict}
     assert not [outcome for outcome in others if not isinstance(outcome, Refusal | asyncio.CancelledError)]

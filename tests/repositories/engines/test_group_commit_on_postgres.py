@@ -1,4 +1,4 @@
-"""Units that are one addition: on PostgreSQL those that gather while one is committed share the next statement."""
+"""Units that add one entity: on PostgreSQL those that arrive during a commit share the next statement."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -36,7 +36,7 @@ def users(postgres: PostgresDatabase) -> UserService:
 
 
 class Held:
-    """The lock that orders commits. The first creation waits for it, and others gather meanwhile."""
+    """Holds the lock that orders commits. The first creation waits for it, and others arrive meanwhile."""
 
     def __init__(self, postgres: PostgresDatabase) -> None:
         self._postgres = postgres
@@ -56,7 +56,7 @@ class Held:
         await held.wait()
 
     async def create_behind(self, users: UserService, *names: str) -> list[Creation]:
-        """The first is in its statement, and the others have gathered, when this returns. Names are e-mails too."""
+        """Returns when the first creation is in its statement and the others wait. Names are also the emails."""
         first = create(users, names[0], email=names[0])
         await seen_waiting_for_an_advisory_lock(self._postgres)
         others = [create(users, name, email=name) for name in names[1:]]
@@ -95,7 +95,7 @@ async def outcomes_of(creations: Sequence[Creation]) -> list[Any]:
     return await asyncio.gather(*creations, return_exceptions=True)
 
 
-async def test_those_who_come_while_one_is_committed_share_the_next_commit(
+async def test_creations_that_arrive_during_a_commit_share_the_next_one(
     postgres: PostgresDatabase, users: UserService, held: Held
 ) -> None:
     creations = await held.create_behind(users, "a", "b", "c", "d")
@@ -108,7 +108,7 @@ async def test_those_who_come_while_one_is_committed_share_the_next_commit(
         assert await users.get(each.result.id) == each.result
 
 
-async def test_what_is_created_in_a_group_is_what_is_created_alone(
+async def test_a_creation_in_a_group_stores_the_same_as_one_alone(
     postgres: PostgresDatabase, users: UserService, held: Held
 ) -> None:
     whole: dict[str, Any] = {
@@ -132,7 +132,7 @@ async def test_what_is_created_in_a_group_is_what_is_created_alone(
     assert len(await postgres.reader.fetch(changes)) == 1
 
 
-async def test_one_that_is_refused_is_left_out_alone_and_no_number_is_missing(
+async def test_a_refused_creation_is_left_out_alone_and_leaves_no_gap_in_the_numbers(
     postgres: PostgresDatabase, users: UserService, held: Held
 ) -> None:
     creations = await held.create_behind(users, "a", "b", "a", "c", "b", "d")
@@ -156,7 +156,7 @@ FAULTY: Final = (
 
 @pytest.fixture
 async def faulty(postgres_url: str) -> AsyncIterator[None]:
-    """A user of the name c fails in the database, in a way that nobody foresaw."""
+    """The database raises an unexpected error for a user with the name c."""
     connection = await asyncpg.connect(postgres_url)
     for statement in FAULTY:
         await connection.execute(statement)
@@ -166,7 +166,7 @@ async def faulty(postgres_url: str) -> AsyncIterator[None]:
 
 
 @pytest.mark.usefixtures("faulty")
-async def test_what_one_brings_upon_the_statement_befalls_that_one_only(
+async def test_a_creation_that_makes_the_statement_fail_fails_alone(
     postgres: PostgresDatabase, users: UserService, held: Held
 ) -> None:
     creations = await held.create_behind(users, "a", "b", "c", "d")
@@ -211,7 +211,7 @@ def fail_next(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, error
         (TimeoutError(), Uncertain),
     ],
 )
-async def test_what_befalls_the_database_befalls_all_of_a_group(
+async def test_an_error_of_the_database_fails_the_whole_group(
     *,
     postgres: PostgresDatabase,
     users: UserService,
@@ -252,7 +252,7 @@ async def test_a_group_that_gets_no_connection_is_refused_and_the_next_proceeds(
 @pytest.mark.parametrize(
     "error", [asyncpg.DeadlockDetectedError("planted"), asyncpg.InternalClientError("cannot switch to state 12")]
 )
-async def test_a_group_that_was_undone_or_never_sent_is_run_again(
+async def test_a_group_that_was_rolled_back_or_never_sent_is_retried(
     *, postgres: PostgresDatabase, users: UserService, held: Held, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     creations = await held.create_behind(users, "a", "b", "c")
@@ -262,7 +262,7 @@ async def test_a_group_that_was_undone_or_never_sent_is_run_again(
     assert sorted((await what_is_there(postgres))[0]) == ["a", "b", "c"]
 
 
-async def test_one_that_is_cancelled_while_it_waits_is_not_begun(
+async def test_a_creation_cancelled_while_it_waits_is_not_begun(
     postgres: PostgresDatabase, users: UserService, held: Held
 ) -> None:
     creations = await held.create_behind(users, "a", "b", "c")
@@ -273,7 +273,7 @@ async def test_one_that_is_cancelled_while_it_waits_is_not_begun(
     assert (await what_is_there(postgres))[0] == ["a", "c"]
 
 
-async def test_when_all_who_waited_are_gone_nothing_is_begun_and_the_next_proceeds(
+async def test_no_group_begins_when_all_waiting_creations_are_cancelled(
     postgres: PostgresDatabase, users: UserService, held: Held
 ) -> None:
     creations = await held.create_behind(users, "a", "b", "c")
@@ -287,7 +287,7 @@ async def test_when_all_who_waited_are_gone_nothing_is_begun_and_the_next_procee
 
 
 async def behind_two(postgres: PostgresDatabase, users: UserService, held: Held) -> tuple[list[Creation], Held]:
-    """A group of b and c is in its statement when this returns."""
+    """Returns when a group of b and c is in its statement."""
     creations = await held.create_behind(users, "a", "b", "c")
     again = Held(postgres)
     holding = asyncio.create_task(again.hold())  # comes behind a, and before the group
@@ -304,7 +304,7 @@ async def seen_waiting(postgres: PostgresDatabase, number: int) -> None:
         pass
 
 
-async def test_one_that_is_cancelled_in_its_group_does_not_disturb_the_others(
+async def test_a_creation_cancelled_in_its_group_does_not_disturb_the_others(
     postgres: PostgresDatabase, users: UserService, held: Held
 ) -> None:
     creations, again = await behind_two(postgres, users, held)
@@ -319,7 +319,7 @@ async def test_one_that_is_cancelled_in_its_group_does_not_disturb_the_others(
     assert (await what_is_there(postgres))[0] == ["a", "b", "c"]
 
 
-async def test_a_group_that_all_have_left_is_undone_and_the_next_proceeds(
+async def test_a_group_whose_callers_are_all_cancelled_is_rolled_back_and_the_next_proceeds(
     postgres: PostgresDatabase, users: UserService, held: Held
 ) -> None:
     creations, again = await behind_two(postgres, users, held)
@@ -331,7 +331,7 @@ async def test_a_group_that_all_have_left_is_undone_and_the_next_proceeds(
     assert (await what_is_there(postgres))[0] == ["a", "Next"]
 
 
-async def test_a_group_that_all_leave_when_it_begins_keeps_nobody_waiting(
+async def test_a_group_whose_callers_are_cancelled_as_it_begins_blocks_nobody(
     postgres: PostgresDatabase, users: UserService, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     creations = await held.create_behind(users, "a", "b", "c")
@@ -349,7 +349,7 @@ async def test_a_group_that_all_leave_when_it_begins_keeps_nobody_waiting(
     assert {"a", "Next"} <= {*(await what_is_there(postgres))[0]}
 
 
-async def test_those_who_gather_behind_a_group_that_all_have_left_are_the_next(
+async def test_creations_that_wait_behind_a_cancelled_group_are_committed_next(
     postgres: PostgresDatabase, users: UserService, held: Held
 ) -> None:
     creations, again = await behind_two(postgres, users, held)
@@ -364,7 +364,7 @@ async def test_those_who_gather_behind_a_group_that_all_have_left_are_the_next(
     assert await transactions(postgres) == [["a"], ["late", "later"]]
 
 
-async def test_those_who_wait_too_long_for_their_turn_are_busy_and_not_stored(
+async def test_creations_that_wait_too_long_are_busy_and_not_stored(
     postgres_url: str, postgres: PostgresDatabase
 ) -> None:
     impatient = database(postgres_url)
@@ -385,7 +385,7 @@ async def test_those_who_wait_too_long_for_their_turn_are_busy_and_not_stored(
 
 
 async def test_a_group_that_has_begun_is_not_refused_however_long_it_takes(users: UserService, held: Held) -> None:
-    """The time-out is for the wait before it."""
+    """The time-out applies to the wait before the group begins."""
     creations = await held.create_behind(users, "a", "b", "c")
     timer = held.gathered._timer
     await held.let_go()
@@ -394,7 +394,7 @@ async def test_a_group_that_has_begun_is_not_refused_however_long_it_takes(users
     assert timer.cancelled()
 
 
-async def test_a_stop_waits_for_the_group_that_is_under_way(
+async def test_a_stop_waits_for_the_group_that_is_being_committed(
     postgres: PostgresDatabase, users: UserService, held: Held
 ) -> None:
     creations, again = await behind_two(postgres, users, held)

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that break: a unit of work runs again, unless it was committing."""
+"""Connections to PostgreSQL that break: a unit of work is retried, unless it was committing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,7 +28,7 @@ WHO_AM_I: Final = sa.text("SELECT pg_backend_pid()")
 
 @pytest.fixture
 async def killer(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
-    """A way to the server that the test does not break."""
+    """A connection to the server that the test does not break."""
     database = database_at(postgres_url, serving=False, pool_size=1, pool_timeout_s=5)
     assert isinstance(database, PostgresDatabase)
     await database.start()
@@ -37,7 +37,7 @@ async def killer(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
 
 
 async def kill(killer: PostgresDatabase, *backends: int) -> None:
-    """Returns when they are gone."""
+    """Returns when these backends are gone."""
     async with asyncio.timeout(10):
         for backend in backends:
             await killer.reader.fetch(sa.select(sa.func.pg_terminate_backend(backend)))
@@ -47,7 +47,7 @@ async def kill(killer: PostgresDatabase, *backends: int) -> None:
 
 
 async def backends_of(postgres: PostgresDatabase) -> list[int]:
-    """Fills both pools of eight and tells which backends serve them."""
+    """Fills both pools of eight and returns their backends."""
     assert postgres._reading is not None
     async with AsyncExitStack() as held:
         writers = [await held.enter_async_context(postgres.transaction()) for _ in range(8)]
@@ -102,7 +102,7 @@ async def test_a_connection_lost_before_the_changes_are_written_is_contended(
 async def test_a_unit_on_a_server_that_became_a_standby_runs_again_on_another_connection(
     postgres: PostgresDatabase,
 ) -> None:
-    """After a failover every pooled connection may lead to what was the primary."""
+    """After a failover every pooled connection may lead to the former primary."""
     async with AsyncExitStack() as held:
         for writer in [await held.enter_async_context(postgres.transaction()) for _ in range(8)]:
             await writer.fetch(sa.text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"), last=True)

@@ -1,4 +1,4 @@
-"""What the databases tell of their reads: how long they took, what they waited for, what they hold."""
+"""What the databases measure: how long calls took, how long they waited, and how many connections are in use."""
 
 import asyncio
 from collections import Counter
@@ -19,7 +19,7 @@ BROKEN: Final[sa.Select[Any]] = sa.select(sa.column("nothing"))
 
 
 class Notes:
-    """A meter that remembers what it was told."""
+    """A meter that keeps each measurement."""
 
     def __init__(self) -> None:
         self.times: list[tuple[str, float]] = []
@@ -89,7 +89,7 @@ async def metered(url: str, notes: Notes) -> AsyncIterator[Database]:
     await database.stop()
 
 
-async def test_a_read_and_a_scan_are_told_apart(metered: Database, notes: Notes) -> None:
+async def test_reads_and_scans_are_measured_separately(metered: Database, notes: Notes) -> None:
     await metered.reader.fetch(ONE)
     await metered.scans.fetch(ONE)
 
@@ -99,7 +99,7 @@ async def test_a_read_and_a_scan_are_told_apart(metered: Database, notes: Notes)
     assert notes.held.total() == 0
 
 
-async def test_reads_under_way_are_in_use(metered: Database, notes: Notes) -> None:
+async def test_running_reads_count_as_in_use(metered: Database, notes: Notes) -> None:
     for _ in range(2):  # the connections are made the first time, one after the other perhaps
         await asyncio.gather(*(metered.reader.fetch(ONE) for _ in range(2)))
 
@@ -107,7 +107,7 @@ async def test_reads_under_way_are_in_use(metered: Database, notes: Notes) -> No
     assert notes.held["read"] == 0
 
 
-async def test_a_read_that_fails_is_told_of_too(metered: Database, notes: Notes) -> None:
+async def test_a_read_that_fails_is_measured_too(metered: Database, notes: Notes) -> None:
     for executor in (metered.reader, metered.scans):
         with pytest.raises(Exception, match="nothing"):
             await executor.fetch(BROKEN)
@@ -116,7 +116,7 @@ async def test_a_read_that_fails_is_told_of_too(metered: Database, notes: Notes)
     assert notes.held["read"] == 0
 
 
-async def test_a_read_that_is_cancelled_is_in_use_no_more(metered: Database, notes: Notes) -> None:
+async def test_a_cancelled_read_no_longer_counts_as_in_use(metered: Database, notes: Notes) -> None:
     reading = asyncio.create_task(metered.reader.fetch(ONE))
     await notes.holds("read", 1)
     reading.cancel()
@@ -126,7 +126,7 @@ async def test_a_read_that_is_cancelled_is_in_use_no_more(metered: Database, not
     assert notes.kinds == ["read"]
 
 
-async def test_a_snapshot_is_in_use_while_it_is_read(metered: Database, notes: Notes) -> None:
+async def test_a_snapshot_counts_as_in_use_while_it_is_read(metered: Database, notes: Notes) -> None:
     async with metered.snapshot() as executor:
         await executor.fetch(ONE)
         assert notes.held["stream"] == 1
@@ -135,7 +135,7 @@ async def test_a_snapshot_is_in_use_while_it_is_read(metered: Database, notes: N
     assert notes.kinds == ["scan"]
 
 
-async def test_as_many_snapshots_are_in_use_as_there_may_be(metered: Database, notes: Notes) -> None:
+async def test_the_number_of_snapshots_in_use_can_reach_the_limit(metered: Database, notes: Notes) -> None:
     async with AsyncExitStack() as streams:
         for _ in range(LIMITS.snapshots):
             await streams.enter_async_context(metered.snapshot())
@@ -144,7 +144,7 @@ async def test_as_many_snapshots_are_in_use_as_there_may_be(metered: Database, n
     assert notes.held["stream"] == 0
 
 
-async def test_a_transaction_is_in_use_while_it_is_open_and_its_commit_told_apart(
+async def test_a_transaction_counts_as_in_use_and_its_commit_is_measured_separately(
     metered: Database, notes: Notes
 ) -> None:
     async with metered.transaction() as executor:
@@ -157,7 +157,7 @@ async def test_a_transaction_is_in_use_while_it_is_open_and_its_commit_told_apar
     assert notes.held["write"] == 0
 
 
-async def test_a_transaction_that_is_undone_is_in_use_no_more(metered: Database, notes: Notes) -> None:
+async def test_a_transaction_that_was_rolled_back_no_longer_counts_as_in_use(metered: Database, notes: Notes) -> None:
     with pytest.raises(Exception, match="nothing"):
         async with metered.transaction() as executor:
             await executor.fetch(BROKEN)
@@ -176,7 +176,7 @@ async def small(postgres_url: str, notes: Notes) -> AsyncIterator[PostgresDataba
     await database.stop()
 
 
-async def test_postgres_tells_how_long_a_connection_was_waited_for(small: PostgresDatabase, notes: Notes) -> None:
+async def test_the_wait_for_a_connection_of_postgres_is_measured(small: PostgresDatabase, notes: Notes) -> None:
     await small.reader.fetch(ONE)
     async with small.snapshot():
         pass
@@ -185,7 +185,7 @@ async def test_postgres_tells_how_long_a_connection_was_waited_for(small: Postgr
     assert (notes.sizes["read"], notes.sizes["stream"]) == (2, LIMITS.snapshots)
 
 
-async def test_a_wait_in_vain_is_told_of_and_holds_nothing(
+async def test_a_wait_that_times_out_is_measured_and_holds_nothing(
     small: PostgresDatabase, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading: Any = small._reading

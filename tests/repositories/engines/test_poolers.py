@@ -1,4 +1,4 @@
-"""A pooler between: what prepared statements do not survive is noticed at the start, and not by a wrong answer."""
+"""A pooler in transaction mode breaks prepared statements. The start detects it, before any wrong answer."""
 
 import pytest
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from domain.errors import NotReady
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-async def test_a_pooler_that_lends_connections_to_transactions_is_refused(
+async def test_a_pooler_is_accepted_in_session_mode_only(
     mode: str, postgres_cluster: Cluster, postgres_url: str
 ) -> None:
     with pooled(postgres_cluster, mode) as folder:
@@ -21,6 +21,6 @@ async def test_a_pooler_that_lends_connections_to_transactions_is_refused(
                     await database.require_sessions()
 
 
-async def test_a_server_without_a_pooler_has_sessions(postgres_url: str) -> None:
+async def test_a_server_without_a_pooler_is_accepted(postgres_url: str) -> None:
     async with started(postgres_url) as database:
         await database.require_sessions()

@@ -46,7 +46,7 @@ def database(url: str, *, pool_size: int = 2, pool_timeout_s: float = 5) -> Post
 
 @pytest.fixture
 async def small(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
-    """Two connections to write, two to read, all of them open, and hardly any patience."""
+    """Two open connections to write, two to read, and a short time-out."""
     made = database(postgres_url)
     await made.start()
     for pool in filter(None, (made._reading, made._writing)):
@@ -92,7 +92,7 @@ async def test_a_reader_cannot_write(postgres: PostgresDatabase) -> None:
             await connection.execute("DELETE FROM users")
 
 
-async def test_a_reader_that_locks_is_a_defect_that_shows(postgres: PostgresDatabase) -> None:
+async def test_a_reader_that_locks_rows_raises_an_error(postgres: PostgresDatabase) -> None:
     with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
         await postgres.reader.fetch(sa.select(table.c.id).with_for_update())
 
@@ -119,8 +119,8 @@ async def test_readers_that_find_no_connection_are_busy(small: PostgresDatabase)
         await users.get(1)
 
 
-async def test_who_waits_for_a_connection_gets_it_before_those_who_come_later(small: PostgresDatabase) -> None:
-    """asyncpg's pool lets those who come take a connection that was released for one who waits, again and again."""
+async def test_waiting_callers_get_connections_in_the_order_of_arrival(small: PostgresDatabase) -> None:
+    """In asyncpg's own pool a new caller can take a connection that was released for a waiting one."""
     assert small._writing is not None
     pool, came, got = small._writing, [], []
     pool.timeout_s = 30
@@ -152,8 +152,8 @@ async def test_a_statement_that_takes_too_long_is_busy(postgres: PostgresDatabas
             await executor.fetch(sa.text("SELECT pg_sleep(60)"))
 
 
-async def test_writers_in_each_others_way_are_contended(postgres: PostgresDatabase) -> None:
-    """Two write the same row in serializable transactions: the second is told to run again."""
+async def test_concurrent_writers_of_the_same_row_are_contended(postgres: PostgresDatabase) -> None:
+    """Two write the same row in serializable transactions: the second has to be retried."""
     alice = (await UserService(SqlUnitsOfWork(postgres), CONTEXT).create(NewUser(name="Alice"))).result
     touch = sa.update(table).where(table.c.id == alice.id).values(name="Bob")
     async with postgres.transaction() as first, postgres.transaction() as second, asyncio.timeout(10):
@@ -181,7 +181,7 @@ async def test_a_statement_that_is_wrong_is_a_defect(postgres: PostgresDatabase)
 
 
 def as_raised(code: str) -> asyncpg.PostgresError:
-    """The driver's error of a code, as a server's message makes it."""
+    """The driver's error for a code, built from a message of the server."""
     error: asyncpg.PostgresError = asyncpg.PostgresError.new(
         {"S": "ERROR", "C": code, "M": "no matter", "n": "uq_users_email_key"}
     )
@@ -213,7 +213,7 @@ MEANINGS: Final[dict[str, type[Refusal] | None]] = {
 
 
 @pytest.mark.parametrize("code", MEANINGS)
-def test_a_code_of_the_server_means_a_refusal_or_a_defect(code: str) -> None:
+def test_each_error_code_of_the_server_is_a_refusal_or_a_defect(code: str) -> None:
     assert type(refusal_of(as_raised(code))) is (MEANINGS[code] or type(None))
 
 
@@ -229,12 +229,12 @@ def test_a_code_of_the_server_means_a_refusal_or_a_defect(code: str) -> None:
         (KeyError("a defect"), None),
     ],
 )
-def test_an_error_of_this_side_means_a_refusal_or_a_defect(error: Exception, meaning: type[Refusal] | None) -> None:
+def test_each_error_of_the_driver_is_a_refusal_or_a_defect(error: Exception, meaning: type[Refusal] | None) -> None:
     assert type(refusal_of(error)) is (meaning or type(None))
 
 
 @pytest.mark.parametrize("meaning", [refusal_of_write, refusal_of_commit])
-def test_a_server_that_became_read_only_is_contended_to_writers(meaning: Callable[[Exception], Refusal | None]) -> None:
+def test_a_write_to_a_server_that_became_read_only_is_contended(meaning: Callable[[Exception], Refusal | None]) -> None:
     assert type(meaning(as_raised("25006"))) is Contended
 
 
@@ -257,7 +257,7 @@ def test_an_error_while_connecting_means_that_the_database_is_away(error: Except
     ("code", "meaning"),
     [("08006", Uncertain), ("57P01", Uncertain), ("40003", Uncertain), ("40001", Contended), ("23505", Conflict)],
 )
-def test_a_code_means_another_thing_while_committing(code: str, meaning: type[Refusal]) -> None:
+def test_an_error_code_means_something_else_during_a_commit(code: str, meaning: type[Refusal]) -> None:
     assert type(refusal_of_commit(as_raised(code))) is meaning
 
 
@@ -272,7 +272,7 @@ async def test_a_conflict_names_the_field_of_each_unique_index(postgres: Postgre
     assert conflict.value.field == field
 
 
-async def test_a_connection_that_was_cancelled_while_it_undid_its_transaction_is_not_used_again(
+async def test_a_connection_that_was_cancelled_during_its_rollback_is_not_used_again(
     postgres: PostgresDatabase,
 ) -> None:
     async with AsyncExitStack() as held:  # all the others, so that it would be the one
@@ -286,7 +286,7 @@ async def test_a_connection_that_was_cancelled_while_it_undid_its_transaction_is
 
 
 async def begin(transaction: PostgresTransaction) -> ConnectionExecutor:
-    """It has a connection then."""
+    """Returns when the task has a connection."""
     await transaction.fetch(sa.text("SELECT 1"))
     assert transaction._executor is not None
     return transaction._executor
@@ -299,7 +299,7 @@ async def be_cancelled_in_a_rollback(postgres: PostgresDatabase) -> None:
 
 
 class Cancelled:
-    """A connection at which a task is cancelled when it gives a command."""
+    """A connection that cancels a task when the task gives a command."""
 
     def __init__(self, connection: Any) -> None:
         self.terminate = connection.terminate
@@ -308,8 +308,8 @@ class Cancelled:
         raise asyncio.CancelledError
 
 
-async def test_a_commit_after_a_statement_that_failed_is_not_taken_for_one(postgres: PostgresDatabase) -> None:
-    """The server rolls back then, and says so in its answer only."""
+async def test_a_commit_after_a_failed_statement_raises(postgres: PostgresDatabase) -> None:
+    """The server rolls back then, and only its answer says so."""
     async with postgres.transaction() as executor:
         with pytest.raises(asyncpg.UndefinedTableError):
             await executor.fetch(sa.text("SELECT nothing FROM nowhere"))
@@ -384,7 +384,7 @@ def connections_of(database: PostgresDatabase) -> Connections:
     return database._reading
 
 
-async def test_a_connection_goes_from_caller_to_caller_without_the_driver(
+async def test_a_released_connection_is_reused_without_the_pool_of_the_driver(
     small: PostgresDatabase, acquired: list[None]
 ) -> None:
     for _ in range(20):
@@ -414,7 +414,7 @@ async def test_connections_that_nobody_uses_go_back_to_the_driver(
     assert connections._pool.get_idle_size() == connections._pool.get_size()
 
 
-async def test_a_connection_that_was_lost_while_it_was_kept_is_not_given(small: PostgresDatabase) -> None:
+async def test_a_kept_connection_that_was_lost_is_not_used_again(small: PostgresDatabase) -> None:
     connections = connections_of(small)
     async with connections.one() as kept:
         pass

@@ -1,4 +1,4 @@
-"""Removing what was erased from SQLite's files: it gives way to writers, and goes on after a kill."""
+"""Removing erased data from SQLite's files: it gives way to writers, and continues after a kill."""
 
 import asyncio
 import sqlite3
@@ -60,7 +60,7 @@ def never(gives_way: Callable[[], bool], connection: sqlite3.Connection) -> None
     raise sqlite3.OperationalError("planted: this process never comes to it")
 
 
-async def test_a_writer_that_comes_meanwhile_goes_first_and_the_rewrite_is_done_later(
+async def test_a_writer_that_arrives_during_the_rewrite_goes_first(
     sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scrubbing, "STEPS_BETWEEN_LOOKS", 10)
@@ -89,7 +89,7 @@ async def test_a_writer_that_comes_meanwhile_goes_first_and_the_rewrite_is_done_
     assert left_in(file) is Left.NOTHING
 
 
-async def test_among_writers_that_never_pause_it_gives_way_no_longer_after_a_while(
+async def test_the_rewrite_stops_giving_way_to_writers_after_a_while(
     sqlite_url: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "AGAIN_AFTER_S", 0.01)
@@ -106,7 +106,7 @@ async def test_among_writers_that_never_pause_it_gives_way_no_longer_after_a_whi
 
 
 @pytest.mark.parametrize("job", ["rewrite", "empty_log"])
-async def test_what_a_process_that_was_killed_has_left_the_next_one_does(
+async def test_the_next_process_finishes_the_rewrite_of_a_killed_one(
     sqlite_url: str, file: Path, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
     monkeypatch.setattr(units_of_work, "SCRUBBED_WITHIN_S", 0.01)
@@ -125,7 +125,9 @@ async def test_what_a_process_that_was_killed_has_left_the_next_one_does(
     await second.stop()
 
 
-async def test_a_command_leaves_it_to_the_server(sqlite_url: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_leaves_the_rewrite_to_the_server(
+    sqlite_url: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(units_of_work, "SCRUBBED_WITHIN_S", 0.01)
     monkeypatch.setattr(units_of_work, "LEFT_EVERY_S", 0.02)
     server, command = SqlUnitsOfWork(database(sqlite_url)), SqlUnitsOfWork(database(sqlite_url, serving=False))
@@ -141,7 +143,7 @@ async def test_a_command_leaves_it_to_the_server(sqlite_url: str, file: Path, mo
     await server.stop()
 
 
-async def test_a_command_without_a_server_does_it_itself(sqlite_url: str, file: Path) -> None:
+async def test_a_command_without_a_server_rewrites_the_file_itself(sqlite_url: str, file: Path) -> None:
     before = SqlUnitsOfWork(database(sqlite_url))
     await before.start()
     await before.stop()
@@ -153,7 +155,7 @@ async def test_a_command_without_a_server_does_it_itself(sqlite_url: str, file: 
     await command.stop()
 
 
-async def test_an_erasure_that_is_undone_leaves_nothing_to_do(sqlite: SqliteDatabase, file: Path) -> None:
+async def test_an_erasure_that_is_rolled_back_needs_no_rewrite(sqlite: SqliteDatabase, file: Path) -> None:
     async with sqlite.transaction() as executor:
         await sqlite.note_erasure(executor)
     assert left_in(file) is Left.NOTHING

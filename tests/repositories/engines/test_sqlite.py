@@ -57,7 +57,7 @@ def file(sqlite_url: str) -> Path:
 
 @pytest.fixture
 async def beside(sqlite: SqliteDatabase, sqlite_url: str) -> AsyncIterator[SqliteDatabase]:
-    """A command's database on the file that is served."""
+    """The database of a command, on the file that a server uses."""
     made = database(sqlite_url, serving=False)
     await made.start()
     yield made
@@ -109,7 +109,7 @@ async def test_a_write_through_the_readers_connection_is_refused(sqlite: SqliteD
         await sqlite._reading.execute_fetchall("DELETE FROM users")
 
 
-async def test_a_second_server_of_one_file_is_refused_and_the_first_goes_on(
+async def test_a_second_server_of_one_file_is_refused_and_the_first_continues(
     sqlite: SqliteDatabase, sqlite_url: str
 ) -> None:
     second = database(sqlite_url)
@@ -133,7 +133,7 @@ def garbage(file: Path) -> Path:
     return file
 
 
-async def test_a_server_that_is_refused_its_start_lets_the_next_one_start(sqlite_url: str, garbage: Path) -> None:
+async def test_a_server_that_failed_to_start_lets_the_next_one_start(sqlite_url: str, garbage: Path) -> None:
     first, second = database(sqlite_url), database(sqlite_url)
     with pytest.raises(NotReady, match="cannot be opened as a SQLite database"):
         await first.start()
@@ -207,7 +207,7 @@ async def test_only_the_owner_reads_the_files(sqlite_url: str, file: Path) -> No
     assert modes == dict.fromkeys(names, "0o600")
 
 
-async def test_a_file_is_not_made_by_asking_for_its_status(sqlite_url: str, file: Path) -> None:
+async def test_asking_for_the_status_of_a_missing_file_does_not_create_it(sqlite_url: str, file: Path) -> None:
     made = database(sqlite_url, serving=False)
     for ask in (made.status, made.start):
         with pytest.raises(NotReady, match=f"There is no file {file}"):
@@ -220,7 +220,7 @@ def modes_beside(file: Path) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("garbage")
-async def test_a_file_that_is_no_database_is_not_ready(sqlite_url: str) -> None:
+async def test_a_file_that_is_not_a_database_is_not_ready(sqlite_url: str) -> None:
     made = database(sqlite_url, serving=False)
     for attempt in (made.start, made.upgrade, made.status):
         with pytest.raises(NotReady, match="cannot be opened as a SQLite database"):
@@ -229,12 +229,12 @@ async def test_a_file_that_is_no_database_is_not_ready(sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["missing/roster.db", "."])
-async def test_a_place_where_no_file_can_be_is_not_ready(tmp_path: Path, place: str) -> None:
+async def test_a_path_where_no_file_can_be_created_is_not_ready(tmp_path: Path, place: str) -> None:
     with pytest.raises(NotReady, match="cannot be opened"):
         await database(f"sqlite:///{tmp_path / place}").start()
 
 
-async def test_a_lock_that_cannot_be_made_is_not_ready(sqlite_url: str, file: Path) -> None:
+async def test_a_lock_file_that_cannot_be_created_is_not_ready(sqlite_url: str, file: Path) -> None:
     file.with_name("roster.db-lock").mkdir()
     with pytest.raises(NotReady, match="-lock cannot be opened"):
         await database(sqlite_url).start()
@@ -254,7 +254,7 @@ class Trips:
         self._sent.put_nowait(item)
 
 
-async def test_reads_of_one_turn_of_the_loop_share_a_trip(
+async def test_reads_of_one_turn_of_the_event_loop_share_a_round_trip(
     sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -265,7 +265,7 @@ async def test_reads_of_one_turn_of_the_loop_share_a_trip(
     assert jobs.count == 1
 
 
-async def test_a_read_is_answered_while_a_slow_one_of_its_batch_is_under_way(
+async def test_a_read_is_answered_while_a_slow_one_of_its_batch_runs(
     sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories.engines.sqlite.connection, "KEPT_BACK_S", 0)
@@ -283,7 +283,7 @@ async def test_a_read_is_answered_while_a_slow_one_of_its_batch_is_under_way(
     assert await slow == [(1,)]
 
 
-async def test_a_read_is_answered_before_one_of_many_rows_of_its_batch_begins(
+async def test_a_short_read_is_answered_before_a_long_one_of_its_batch_begins(
     sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories.engines.sqlite.connection, "KEPT_BACK_S", 1000)
@@ -310,7 +310,7 @@ async def test_a_read_that_fails_fails_alone(sqlite: SqliteDatabase) -> None:
     assert (found[0], type(found[1]), found[2]) == ([(1,)], sqlite3.OperationalError, [(3,)])
 
 
-async def test_a_creation_takes_one_trip_and_an_addition_among_others_two(
+async def test_a_creation_takes_one_round_trip_and_an_addition_with_a_commit_two(
     sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """BEGIN goes with its first statement, COMMIT with its last."""
@@ -324,7 +324,7 @@ async def test_a_creation_takes_one_trip_and_an_addition_among_others_two(
     assert jobs.count == 3
 
 
-async def test_a_unit_that_failed_leaves_nothing_open_for_the_next(sqlite: SqliteDatabase) -> None:
+async def test_a_failed_unit_leaves_no_transaction_open(sqlite: SqliteDatabase) -> None:
     assert sqlite._writing is not None
     async with sqlite.transaction() as executor:
         await executor.fetch(sa.text("DELETE FROM users"))
@@ -334,7 +334,7 @@ async def test_a_unit_that_failed_leaves_nothing_open_for_the_next(sqlite: Sqlit
     assert not sqlite._writing.in_transaction
 
 
-async def test_what_a_unit_could_not_undo_the_next_one_does(sqlite: SqliteDatabase) -> None:
+async def test_the_next_unit_rolls_back_what_a_failed_one_left(sqlite: SqliteDatabase) -> None:
     users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
     alice = (await users.create(NewUser(name="Alice"))).result
     assert sqlite._writing is not None
@@ -345,7 +345,7 @@ async def test_what_a_unit_could_not_undo_the_next_one_does(sqlite: SqliteDataba
     assert await users.get(alice.id) == alice
 
 
-async def test_writers_that_wait_too_long_for_their_turn_are_busy(sqlite: SqliteDatabase, sqlite_url: str) -> None:
+async def test_writers_that_wait_too_long_are_busy(sqlite: SqliteDatabase, sqlite_url: str) -> None:
     impatient = database(sqlite_url, serving=False, pool_timeout_s=0.01)
     await impatient.start()
     units = SqlUnitsOfWork(impatient)
@@ -361,7 +361,7 @@ async def test_writers_that_wait_too_long_for_their_turn_are_busy(sqlite: Sqlite
 ENDLESS: Final = sa.text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
 
 
-async def test_scans_that_wait_too_long_for_their_turn_are_busy(sqlite: SqliteDatabase, sqlite_url: str) -> None:
+async def test_scans_that_wait_too_long_are_busy(sqlite: SqliteDatabase, sqlite_url: str) -> None:
     impatient = database(sqlite_url, serving=False, pool_timeout_s=0.01)
     await impatient.start()
     async with asyncio.timeout(10):
@@ -381,7 +381,7 @@ async def grow_log(database: SqliteDatabase, beyond: int) -> None:
         await users.create(NewUser(name="Alice" * 40))
 
 
-async def test_a_snapshot_gives_way_when_the_log_grows_too_long(upgraded_sqlite_url: str) -> None:
+async def test_a_snapshot_is_ended_when_the_log_grows_too_long(upgraded_sqlite_url: str) -> None:
     grown = database(upgraded_sqlite_url, limits=Limits(log_bytes=200_000))
     await grown.start()
     async with grown.snapshot() as executor:
@@ -405,7 +405,7 @@ async def test_the_log_shrinks_once_the_snapshot_is_closed(upgraded_sqlite_url: 
     await grown.stop()
 
 
-async def test_a_writer_that_finds_another_process_writing_is_contended_and_then_busy(
+async def test_a_write_while_another_process_writes_is_contended_and_then_busy(
     sqlite: SqliteDatabase, file: Path
 ) -> None:
     units = SqlUnitsOfWork(sqlite)
@@ -421,7 +421,7 @@ async def test_a_writer_that_finds_another_process_writing_is_contended_and_then
     assert ((await UserService(units, CONTEXT).create(NewUser(name="Alice"))).result).version == 1
 
 
-async def test_a_disk_without_room_is_told_and_nothing_is_kept(sqlite: SqliteDatabase) -> None:
+async def test_a_full_disk_refuses_the_write_and_nothing_is_stored(sqlite: SqliteDatabase) -> None:
     users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
     pages = await on_writer(sqlite, "page_count")
     await on_writer(sqlite, f"max_page_count={pages}")
@@ -468,7 +468,7 @@ def as_raised(name: str) -> sqlite3.Error:
 
 
 @pytest.mark.parametrize("name", MEANINGS)
-def test_a_code_of_sqlite_means_a_refusal_or_a_defect(name: str) -> None:
+def test_each_error_code_of_sqlite_is_a_refusal_or_a_defect(name: str) -> None:
     assert type(refusal_of(as_raised(name))) is (MEANINGS[name] or type(None))
 
 
@@ -503,7 +503,7 @@ async def test_a_scan_that_takes_too_long_is_refused_and_the_next_one_is_answere
     await sqlite.stop()
 
 
-async def test_what_follows_a_transaction_that_sqlite_undid_is_not_committed_alone(sqlite: SqliteDatabase) -> None:
+async def test_a_write_after_sqlite_rolled_back_the_transaction_raises(sqlite: SqliteDatabase) -> None:
     async with sqlite.transaction() as executor:
         await executor.run("INSERT INTO alembic_version (version_num) VALUES ('first')", ())
         await executor.run("ROLLBACK", ())  # as SQLite does by itself when the disk is full
@@ -521,7 +521,7 @@ def written(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def test_two_first_openings_of_a_file_wait_for_each_other(
+def test_two_processes_that_open_a_new_file_wait_for_each_other(
     written: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite itself refuses to change the journal mode at once, whatever its busy timeout."""
@@ -536,7 +536,9 @@ def test_two_first_openings_of_a_file_wait_for_each_other(
 
 
 @pytest.mark.usefixtures("written")
-def test_a_file_that_stays_busy_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_a_file_that_stays_busy_fails_after_a_bounded_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(repositories.engines.sqlite.connection, "BUSY_TIMEOUT_MS", 0)
 
     with pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -544,7 +546,7 @@ def test_a_file_that_stays_busy_is_not_waited_for_without_end(tmp_path: Path, mo
 
 
 @pytest.mark.usefixtures("written")
-def test_an_upgrade_waits_for_another_one_longer_than_a_statement_waits(
+def test_an_upgrade_waits_longer_for_another_upgrade_than_a_statement_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories.engines.sqlite.connection, "BUSY_TIMEOUT_MS", 0)

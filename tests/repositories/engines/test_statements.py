@@ -1,4 +1,4 @@
-"""An executor refuses loudly what it cannot run as SQLAlchemy would, and names the way to go."""
+"""An executor refuses a statement that it cannot run as SQLAlchemy would, and says what to use instead."""
 
 import json
 import sqlite3
@@ -92,7 +92,7 @@ REFUSED: Final[dict[str, tuple[Callable[[], sa.Executable], dict[str, Any], str]
 
 @DIALECTS
 @pytest.mark.parametrize("refused", REFUSED)
-def test_what_needs_more_than_compiled_text_is_refused(dialect: sa.Dialect, refused: str) -> None:
+def test_a_statement_that_needs_more_than_compiled_text_is_refused(dialect: sa.Dialect, refused: str) -> None:
     statement, parameters, message = REFUSED[refused]
     with pytest.raises(Unsupported) as unsupported:
         prepare(statement(), dialect, parameters)
@@ -102,10 +102,10 @@ def test_what_needs_more_than_compiled_text_is_refused(dialect: sa.Dialect, refu
 @DIALECTS
 @TYPED
 @pytest.mark.parametrize("use", ["read", "written", "compared", "returned"])
-def test_a_type_that_the_drivers_do_not_treat_alike_is_refused(
+def test_a_type_that_the_drivers_treat_differently_is_refused(
     dialect: sa.Dialect, column: sa.Column[Any], use: str
 ) -> None:
-    """It names the column or the parameter, its type, and the way to go."""
+    """The message names the column or the parameter, its type, and what to use instead."""
     statements: dict[str, tuple[sa.Executable, dict[str, Any], str]] = {
         "read": (sa.select(column), {}, f"The column {column.name}"),
         "written": (sa.insert(typed), {column.name: None}, f"The parameter {column.name}"),
@@ -123,7 +123,7 @@ def test_a_type_that_the_drivers_do_not_treat_alike_is_refused(
     )
 
 
-def test_a_type_is_refused_on_the_dialect_for_which_it_has_such_a_variant() -> None:
+def test_a_type_is_refused_only_on_the_dialect_whose_variant_is_unsupported() -> None:
     column = sa.column("price", sa.Text().with_variant(sa.Numeric(), "postgresql"))
     with pytest.raises(Unsupported, match=r"The column price is of the type .*Numeric, which .* the unit's session"):
         prepare(sa.select(column), POSTGRES, None)
@@ -134,7 +134,7 @@ def test_a_type_is_refused_on_the_dialect_for_which_it_has_such_a_variant() -> N
 @pytest.mark.parametrize(
     "type_", [sa.String, sa.Text, Key, sa.Integer, BigId, sa.Boolean, Instant, Json, sa.LargeBinary, Choice(Status)]
 )
-def test_the_types_of_the_schema_are_taken(dialect: sa.Dialect, type_: Any) -> None:
+def test_the_types_of_the_schema_are_accepted(dialect: sa.Dialect, type_: Any) -> None:
     column = sa.column("it", type_)
     prepare(sa.select(column).where(column == sa.bindparam("value", type_=column.type)), dialect, None)
 
@@ -159,15 +159,15 @@ async def test_a_refused_statement_does_not_end_a_transaction(database: Database
 
 
 @DIALECTS
-def test_a_default_that_the_database_computes_is_taken(dialect: sa.Dialect) -> None:
+def test_a_default_that_the_database_computes_is_accepted(dialect: sa.Dialect) -> None:
     prepared = prepare(sa.insert(in_sql), dialect, {"b": "y"})
     assert "lower(" in prepared.sql
     assert prepared.arguments({"b": "y"}) == ["X", "y"]
 
 
 @DIALECTS
-def test_a_value_for_every_column_with_a_default_is_taken(dialect: sa.Dialect) -> None:
-    """The twin of the refusals: the same tables, and nothing left to Python."""
+def test_an_insert_with_a_value_for_every_default_is_accepted(dialect: sa.Dialect) -> None:
+    """The twin of the refusals: the same tables, and no default that Python computes."""
     assert prepare(sa.insert(defaults), dialect, {"a": "x", "b": "y"}).arguments({"a": "x", "b": "y"}) == ["x", "y"]
     prepare(sa.update(updated).where(updated.c.id == sa.bindparam("its_id")), dialect, {"a": "x", "its_id": 1})
 
@@ -225,7 +225,7 @@ TIMES: Final = [
 NUMBERS: Final = [0, -1, 2**31, 2**53 - 1, -(2**53) + 1, 2**53 + 1, 2**63 - 1, -(2**63)]
 
 
-async def test_many_rows_come_back_as_they_went_in(database: Database) -> None:
+async def test_many_rows_are_read_as_they_were_written(database: Database) -> None:
     texts = [*TEXTS, *TEXTS_LIKE_NUMBERS]
     values: list[tuple[Any, ...]] = [(1000 + number, text, text, NOON, None) for number, text in enumerate(texts)]
     values += [(2000 + number, None, None, None, document) for number, document in enumerate(DOCUMENTS)]
@@ -243,8 +243,8 @@ async def test_a_time_of_another_zone_is_kept_in_utc(database: Database) -> None
     assert (time, time.tzinfo) == (NOON, UTC)
 
 
-async def test_json_is_kept_to_the_letter_as_one_row_alone_would_be(database: Database) -> None:
-    """Only the blanks differ with which Python writes it."""
+async def test_json_of_many_rows_is_stored_exactly_as_that_of_one_row(database: Database) -> None:
+    """Only the blanks differ."""
     values = [(number, None, None, None, document) for number, document in enumerate(DOCUMENTS)]
     async with database.transaction() as executor:
         await executor.fetch(sa.text(creation(database)))
@@ -255,7 +255,7 @@ async def test_json_is_kept_to_the_letter_as_one_row_alone_would_be(database: Da
     ]
 
 
-async def test_what_is_none_is_null_in_the_database_too(database: Database) -> None:
+async def test_none_is_stored_as_null(database: Database) -> None:
     async with database.transaction() as executor:
         await executor.fetch(sa.text(creation(database)))
         await executor.fetch(WRITE, {ROWS: as_parameter([(1, None, None, None, None)])})
@@ -264,7 +264,7 @@ async def test_what_is_none_is_null_in_the_database_too(database: Database) -> N
 
 
 async def test_rows_are_written_in_their_order(database: Database) -> None:
-    """The numbers that a database draws for them rise."""
+    """The numbers that a database generates for them rise."""
     number = "BIGINT GENERATED BY DEFAULT AS IDENTITY" if database.locks_rows else "INTEGER PRIMARY KEY AUTOINCREMENT"
     texts = [f"text {each * 7919 % 5000}" for each in range(5000)]
     write = sa.insert(rows).from_select(["text"], rows_of(rows.c.text)).returning(rows.c.number)
@@ -283,8 +283,8 @@ def test_the_text_of_a_statement_is_the_same_for_any_number_of_rows(dialect: sa.
     assert [name for name, _ in prepare(WRITE, dialect, few).order] == [ROWS]
 
 
-async def test_rows_are_taken_in_their_order(database: Database) -> None:
-    """Changes are numbered in it. The rows are neither sorted nor numbered themselves."""
+async def test_rows_of_a_parameter_are_read_in_their_order(database: Database) -> None:
+    """Changes get their numbers in this order. The rows themselves are neither sorted nor numbered."""
     numbers = [(number * 7919) % 5000 for number in range(5000)]
     taken = rows_of(rows.c.number, rows.c.text)
     found = await database.reader.fetch(taken, {ROWS: as_parameter([(number, f"{number}") for number in numbers])})
@@ -306,7 +306,7 @@ async def test_any_number_of_rows_is_one_statement(database: Database, count: in
 
 
 @DIALECTS
-def test_what_is_not_json_is_refused(dialect: sa.Dialect) -> None:
+def test_a_value_that_is_not_json_is_refused(dialect: sa.Dialect) -> None:
     prepared = prepare(rows_of(rows.c.number), dialect, None)
     with pytest.raises(TypeError, match="not a JSON value"):
         prepared.arguments({ROWS: as_parameter([(object(),)])})
@@ -322,7 +322,7 @@ def test_an_enumeration_is_kept_as_its_text(dialect: sa.Dialect) -> None:
 documents = table("documents", sa.Column("document", Json))
 
 
-def test_rows_with_much_json_are_large() -> None:
+def test_rows_with_much_json_count_as_large() -> None:
     prepared = prepare(sa.select(documents.c.id, documents.c.document), SQLITE, None)
 
     assert prepared.is_large([(1, "x" * LARGE), (2, "y"), (3, None)])
@@ -343,12 +343,12 @@ def test_large_rows_get_their_values_on_the_drivers_thread(size: int) -> None:
     assert are_values is (size == LARGE)
 
 
-def test_a_number_by_itself_is_json_too() -> None:
-    """SQLite gives it as a number."""
+def test_a_bare_number_is_read_as_json() -> None:
+    """SQLite returns it as a number."""
     prepared = prepare(sa.select(documents.c.document), SQLITE, None)
     assert prepared.read([(5,), ("[5]",), ("{}",), (None,)]) == [(5,), ([5],), ({},), (None,)]
 
 
-def test_columns_of_nulls_stay_so() -> None:
+def test_columns_of_nulls_are_read_as_nulls() -> None:
     prepared = prepare(sa.select(documents.c.id, documents.c.document), SQLITE, None)
     assert prepared.read([(1, None), (2, None)]) == [(1, None), (2, None)]

@@ -1,4 +1,4 @@
-"""A command that writes beside the server never meets its checkpoint: both hold one lock until that is over."""
+"""A command and the server never write and checkpoint at the same time: both hold one lock."""
 
 import asyncio
 import sqlite3
@@ -58,7 +58,7 @@ def users_of(database: SqliteDatabase) -> UserService:
 
 
 @pytest.mark.parametrize("who", ["sqlite", "beside"])
-async def test_a_writer_has_the_lock_until_its_commit_and_checkpoint_are_over(
+async def test_a_writer_holds_the_lock_until_its_commit_and_checkpoint_end(
     file: Path, who: str, request: pytest.FixtureRequest, beside: SqliteDatabase
 ) -> None:
     writing = request.getfixturevalue(who)
@@ -76,7 +76,9 @@ async def test_a_writer_has_the_lock_until_its_commit_and_checkpoint_are_over(
     assert is_free(file)
 
 
-async def test_it_is_free_after_a_unit_that_was_refused_undone_or_cancelled(sqlite: SqliteDatabase, file: Path) -> None:
+async def test_the_lock_is_free_after_a_unit_was_refused_rolled_back_or_cancelled(
+    sqlite: SqliteDatabase, file: Path
+) -> None:
     users = users_of(sqlite)
     await users.create(NewUser(name="Alice", email="alice"))
     with pytest.raises(Conflict):
@@ -93,7 +95,7 @@ async def test_it_is_free_after_a_unit_that_was_refused_undone_or_cancelled(sqli
 
 
 @pytest.mark.parametrize("who", ["sqlite", "beside"])
-async def test_nobody_writes_or_checkpoints_while_another_process_has_it(
+async def test_nobody_writes_or_checkpoints_while_another_process_has_the_lock(
     sqlite: SqliteDatabase, file: Path, who: str, beside: SqliteDatabase, request: pytest.FixtureRequest
 ) -> None:
     async with sqlite.transaction() as executor:
@@ -112,7 +114,7 @@ async def test_nobody_writes_or_checkpoints_while_another_process_has_it(
     assert await scrub or await sqlite.scrub()  # it may have given way to the creation
 
 
-async def test_who_waits_too_long_for_it_is_refused(
+async def test_a_writer_that_waits_too_long_for_the_lock_is_refused(
     sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories.engines.sqlite.steps, "BUSY_TIMEOUT_MS", 10)

@@ -1,4 +1,4 @@
-"""Entities made from rows are what calling their class makes."""
+"""Entities made from rows equal those that calling their class makes."""
 
 from dataclasses import FrozenInstanceError, fields
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ ALICE = User(
 VALUES = tuple(getattr(ALICE, each.name) for each in fields(ALICE))
 
 
-def test_an_entity_from_a_row_is_that_of_its_class() -> None:
+def test_an_entity_from_a_row_equals_one_made_by_its_class() -> None:
     made = maker(User)(*VALUES)
 
     assert type(made) is User
@@ -36,7 +36,7 @@ def test_an_entity_from_a_row_is_frozen() -> None:
         maker(User)(*VALUES).name = "Bob"  # type: ignore[misc]
 
 
-def test_one_that_has_some_of_the_fields_has_no_others_and_is_frozen() -> None:
+def test_an_entity_from_some_fields_has_no_others_and_is_frozen() -> None:
     made = maker(User, {"name", "id"})("Alice", 7, "what the rows of lists have behind it")
     assert (type(made), made.id, made.name) == (User, 7, "Alice")
     with pytest.raises(AttributeError):
@@ -45,6 +45,6 @@ def test_one_that_has_some_of_the_fields_has_no_others_and_is_frozen() -> None:
         made.name = "Bob"  # type: ignore[misc]
 
 
-def test_a_row_that_is_too_short_makes_none() -> None:
+def test_a_row_that_is_too_short_raises() -> None:
     with pytest.raises(TypeError):
         maker(User)(*VALUES[:-1])

@@ -21,11 +21,11 @@ def test_a_save_writes_the_columns_of_the_fields_that_differ() -> None:
     }
 
 
-def test_a_field_that_is_cleared_is_written_with_its_key() -> None:
+def test_a_cleared_field_is_written_together_with_its_key_column() -> None:
     assert USERS.differing(ALICE, replace(ALICE, email=None)) == {"email": None, "email_key": None}
 
 
-def test_json_that_python_takes_for_the_same_is_written() -> None:
+def test_json_values_that_python_compares_as_equal_are_still_written() -> None:
     assert USERS.differing(ALICE, replace(ALICE, attributes={"floor": True})) == {"attributes": {"floor": True}}
 
 

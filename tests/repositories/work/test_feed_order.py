@@ -1,4 +1,4 @@
-"""On PostgreSQL transactions commit in any order. Their changes must not: a follower remembers one number."""
+"""On PostgreSQL transactions commit in any order. Changes have to appear in order: a follower keeps one number."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,14 +18,14 @@ CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 
 
 class Follower:
-    """Reads the feed on from the last number it saw."""
+    """Reads the feed from the last number that it saw."""
 
     def __init__(self, units: SqlUnitsOfWork) -> None:
         self._units = units
         self.seen: list[int] = []
 
     async def read(self) -> list[int]:
-        """The users that the news are about."""
+        """The users of the new changes."""
         async with self._units.reading() as work:
             news = await work.changes.list(since=self.seen[-1] if self.seen else 0, limit=100)
         self.seen += [change.seq for change in news]
@@ -49,7 +49,7 @@ class Numbered:
 
 @pytest.fixture
 async def bound() -> AsyncIterator[None]:
-    """An end for a test that would wait for ever."""
+    """A bound for a test that would wait for ever."""
     async with asyncio.timeout(20):
         yield
 
@@ -70,7 +70,7 @@ async def test_an_older_transaction_that_commits_later_is_not_missed(postgres: P
 
 @pytest.mark.parametrize("each", [1, 3])
 @pytest.mark.usefixtures("bound")
-async def test_who_comes_later_waits_until_an_older_one_with_lower_numbers_has_committed(
+async def test_a_newer_unit_waits_for_the_commit_of_an_older_one_with_lower_numbers(
     postgres: PostgresDatabase, each: int
 ) -> None:
     units = SqlUnitsOfWork(postgres)
@@ -92,10 +92,10 @@ async def test_who_comes_later_waits_until_an_older_one_with_lower_numbers_has_c
 
 @pytest.mark.parametrize("each", [1, 3])
 @pytest.mark.usefixtures("bound")
-async def test_without_the_order_of_commits_changes_are_missed(
+async def test_without_the_order_of_commits_a_follower_misses_changes(
     postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, each: int
 ) -> None:
-    """The twin: the same two units, the same follower, and the lock not taken."""
+    """The twin: the same two units and the same follower, without the lock."""
     monkeypatch.setattr(postgres, "commit_order", None)
     units = SqlUnitsOfWork(postgres)
     follower = Follower(units)
@@ -119,8 +119,8 @@ async def add(work: SqlUnitOfWork, users: int) -> list[int]:
 
 
 @pytest.mark.usefixtures("bound")
-async def test_many_units_of_several_changes_reach_a_follower_whole_and_in_order(postgres: PostgresDatabase) -> None:
-    """While all of them commit at once, the follower reads on and on."""
+async def test_a_follower_gets_the_changes_of_many_units_whole_and_in_order(postgres: PostgresDatabase) -> None:
+    """The follower reads all the time while the units commit at once."""
     units = SqlUnitsOfWork(postgres)
     follower = Follower(units)
     written: list[list[int]] = []
@@ -148,7 +148,7 @@ async def test_many_units_of_several_changes_reach_a_follower_whole_and_in_order
 
 
 @pytest.mark.usefixtures("bound")
-async def test_a_creation_in_one_statement_waits_until_an_older_unit_with_lower_numbers_has_committed(
+async def test_a_creation_in_one_statement_waits_for_the_commit_of_an_older_unit(
     postgres: PostgresDatabase,
 ) -> None:
     units = SqlUnitsOfWork(postgres)
@@ -168,10 +168,10 @@ async def test_a_creation_in_one_statement_waits_until_an_older_unit_with_lower_
 
 
 @pytest.mark.usefixtures("bound")
-async def test_creations_that_wait_for_a_value_of_another_unit_do_not_keep_it_from_committing(
+async def test_creations_that_wait_for_a_unique_value_do_not_block_the_commit_of_its_holder(
     postgres: PostgresDatabase,
 ) -> None:
-    """Alone and in a group. With the lock that orders commits in their hands, both would wait for each other."""
+    """Alone and in a group. If they held the lock that orders commits, both would wait for each other."""
     units = SqlUnitsOfWork(postgres)
 
     async def create(name: str) -> None:
@@ -191,7 +191,7 @@ async def test_creations_that_wait_for_a_value_of_another_unit_do_not_keep_it_fr
 
 
 @pytest.mark.usefixtures("bound")
-async def test_a_unit_that_rolls_back_after_numbering_leaves_a_gap_and_stops_nobody(
+async def test_a_unit_that_rolls_back_after_numbering_leaves_a_gap_and_blocks_nobody(
     postgres: PostgresDatabase,
 ) -> None:
     units = SqlUnitsOfWork(postgres)
@@ -225,7 +225,7 @@ async def seen_waiting_for_an_advisory_lock(postgres: PostgresDatabase) -> None:
 
 
 @pytest.mark.usefixtures("bound")
-async def test_a_user_that_was_read_to_be_written_waits_for_its_writer(postgres: PostgresDatabase) -> None:
+async def test_a_second_writer_of_a_user_waits_for_the_first(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
     users = UserService(units, CONTEXT)
     alice = (await users.create(NewUser(name="Alice"))).result
