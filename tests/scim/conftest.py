@@ -1,4 +1,4 @@
-"""Clients of SCIM: on the fake, and on each database. Every answer that they get is checked for its form."""
+"""Clients of SCIM, on the fake and on each database. They check the form of every answer."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -54,7 +54,7 @@ def is_in_form(answer: Response) -> Response:
 
 
 class Scim:
-    """A client of the mount, and of REST beside it."""
+    """A client of SCIM, and of REST on the same server."""
 
     def __init__(self, http: AsyncClient) -> None:
         self.http = http
@@ -106,7 +106,7 @@ async def scim(in_memory: Container, client_of: Opened) -> AsyncIterator[Scim]:
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def any_container(request: pytest.FixtureRequest, container_at: Callable[[str], Container]) -> Container:
-    """A server without a database, and with each."""
+    """A server on the fake, and on each database."""
     if request.param == "memory":
         container: Container = request.getfixturevalue("in_memory")
         return container
@@ -123,6 +123,6 @@ async def everywhere(any_container: Container, client_of: Opened) -> AsyncIterat
 
 @pytest.fixture
 async def strict(directory_with: Callable[..., Directory], client_of: Opened) -> AsyncIterator[Scim]:
-    """A directory in memory that is strict."""
+    """A directory in memory with a strict SCIM server."""
     async with client_of(directory_with(scim_strict=True).container) as http:
         yield Scim(http)

@@ -1,4 +1,4 @@
-"""Who may do what by SCIM, and that every answer under the mount is SCIM's (RFC 7644, sections 2 and 3.12)."""
+"""Who may do what by SCIM. Every answer under its path has the form of SCIM (RFC 7644, sections 2 and 3.12)."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def is_admitted(answer: Response) -> bool:
     return answer.status_code not in {401, 403, 429}
 
 
-async def test_2_without_a_valid_key_everything_is_a_401(directory: Directory) -> None:
+async def test_2_every_request_without_a_valid_key_is_a_401(directory: Directory) -> None:
     _, valid = await directory.key(Scope.SCIM)
     _, expired = await directory.key(Scope.SCIM, expires_at=directory.time.now + timedelta(seconds=1))
     gone, revoked = await directory.key(Scope.SCIM)
@@ -49,7 +49,9 @@ async def test_2_without_a_valid_key_everything_is_a_401(directory: Directory) -
 
 
 @pytest.mark.parametrize("scope", Scope)
-async def test_a_key_may_do_what_its_scope_is_for_and_scim_is_for_all_of_it(directory: Directory, scope: Scope) -> None:
+async def test_a_key_may_do_what_its_scope_allows_and_the_scope_scim_allows_everything(
+    directory: Directory, scope: Scope
+) -> None:
     _, secret = await directory.key(scope)
     for method, path, action in actions():
         answer = await ask(directory, method, path, key=secret)
@@ -59,19 +61,19 @@ async def test_a_key_may_do_what_its_scope_is_for_and_scim_is_for_all_of_it(dire
             assert missing[0] in answer.json()["detail"]
 
 
-def test_scim_needs_no_scope_that_its_own_does_not_give() -> None:
+def test_the_scope_of_scim_includes_every_scope_that_scim_needs() -> None:
     used = {scope for methods in ACTIONS.values() for action in methods.values() for scope in action.scopes}
     assert used <= GIVEN_BY_SCIM
 
 
-async def test_the_scope_of_scim_is_worth_nothing_elsewhere(directory: Directory) -> None:
+async def test_the_scope_of_scim_allows_nothing_outside_scim(directory: Directory) -> None:
     _, secret = await directory.key(Scope.SCIM)
     assert (await directory.ask("GET", "/users/", key=secret)).status_code == 403
     assert (await ask(directory, "GET", "/Users", key=secret)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ACTIONS)
-async def test_3_12_another_method_is_a_405_that_lists_those_there_are(scim: Scim, path: str) -> None:
+async def test_3_12_an_unsupported_method_is_a_405_that_lists_the_supported_ones(scim: Scim, path: str) -> None:
     there = set(ACTIONS[path])
     for method in {*METHODS, "OPTIONS", "FOO"} - there:
         answer = await scim.ask(method, path.replace("{id}", "1"))
@@ -80,11 +82,11 @@ async def test_3_12_another_method_is_a_405_that_lists_those_there_are(scim: Sci
 
 
 @pytest.mark.parametrize("path", ["/foo", "/Users/1/x", "/users", "//Users", "/Users//", "/Users/1//"])
-async def test_3_12_a_path_with_nothing_at_it_is_a_404(scim: Scim, path: str) -> None:
+async def test_3_12_an_unknown_path_is_a_404(scim: Scim, path: str) -> None:
     await scim.refused(404, None, "GET", path)
 
 
-async def test_a_path_may_have_a_slash_behind_it(scim: Scim) -> None:
+async def test_a_path_may_end_with_a_slash(scim: Scim) -> None:
     await scim.create(userName="b")
     for path in ("/Users", "/Users/1", "/Groups", "/Schemas", "/ServiceProviderConfig", ""):
         assert await scim.get(f"{path}/") == await scim.get(path), path
@@ -95,7 +97,7 @@ async def test_a_path_may_have_a_slash_behind_it(scim: Scim) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_3_11_there_is_no_me(scim: Scim, method: str) -> None:
+async def test_3_11_me_is_a_501(scim: Scim, method: str) -> None:
     await scim.refused(501, None, method, "/Me")
 
 
@@ -119,7 +121,7 @@ async def test_3_12_a_body_that_cannot_be_read_is_refused(scim: Scim, case: str,
     await scim.refused(status, scim_type, method, path, **options)
 
 
-async def test_3_12_a_defect_is_a_500_that_tells_nothing(
+async def test_3_12_a_defect_is_a_500_without_details(
     directory: Directory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def broken(*_: object, **__: object) -> None:
@@ -133,7 +135,7 @@ async def test_3_12_a_defect_is_a_500_that_tells_nothing(
     assert "ZeroDivisionError" in capsys.readouterr().out
 
 
-async def test_no_header_has_a_value_that_was_sent(directory: Directory) -> None:
+async def test_no_response_header_repeats_a_value_of_the_request(directory: Directory) -> None:
     sent = {"host": "evil.example.org", "x-forwarded-host": "evil.example.org", "forwarded": "host=evil.example.org"}
     _, secret = await directory.key(Scope.SCIM)
     body = {"userName": "b\r\nX-Evil: evil.example.org", "externalId": "evil.example.org"}
@@ -143,7 +145,7 @@ async def test_no_header_has_a_value_that_was_sent(directory: Directory) -> None
     assert answer.json()["meta"]["location"] == "/scim/v2/Users/1"
 
 
-async def test_an_answer_to_another_host_is_scims_too(directory_with: Callable[..., Directory]) -> None:
+async def test_a_refused_host_gets_an_answer_in_the_form_of_scim(directory_with: Callable[..., Directory]) -> None:
     transport = ASGITransport(app=directory_with(allowed_hosts="people.example.org").app)
     async with AsyncClient(transport=transport, base_url="http://localhost") as http:
         for path in ("", "/", "/Users", "/foo"):
@@ -152,7 +154,7 @@ async def test_an_answer_to_another_host_is_scims_too(directory_with: Callable[.
         assert (await http.get(f"{MOUNT}x")).headers["content-type"] == "application/problem+json"
 
 
-async def test_3_14_what_is_no_entity_tag_is_refused_without_a_keyword(scim: Scim) -> None:
+async def test_3_14_a_malformed_entity_tag_is_a_400_without_a_scim_type(scim: Scim) -> None:
     await scim.create(userName="b")
     await scim.refused(400, None, "GET", "/Users/1", headers={"If-None-Match": "1"})
     await scim.refused(400, None, "DELETE", "/Users/1", headers={"If-Match": "1"})
@@ -165,7 +167,7 @@ async def test_too_many_wrong_keys_are_a_429(directory: Directory) -> None:
     assert int(answers[-1].headers["retry-after"]) > 0
 
 
-async def test_without_the_setting_there_is_nothing(directory_with: Callable[..., Directory]) -> None:
+async def test_scim_is_a_404_if_it_is_not_enabled(directory_with: Callable[..., Directory]) -> None:
     transport = ASGITransport(app=directory_with(scim=False).app)
     async with AsyncClient(transport=transport, base_url="http://localhost") as http:
         answer = await http.get(f"{MOUNT}/Users")

@@ -29,7 +29,7 @@ def statuses(results: list[dict[str, Any]]) -> list[str]:
     return [each["status"] for each in results]
 
 
-async def test_3_7_each_operation_is_answered_as_if_it_were_alone(everywhere: Scim) -> None:
+async def test_3_7_each_operation_has_the_same_result_as_a_single_request(everywhere: Scim) -> None:
     await everywhere.create(userName="old")
     await everywhere.create(userName="gone")
     results = await bulk(
@@ -47,7 +47,7 @@ async def test_3_7_each_operation_is_answered_as_if_it_were_alone(everywhere: Sc
     ]
 
 
-async def test_3_7_2_an_operation_may_refer_to_one_before_it_and_to_one_after_it(everywhere: Scim) -> None:
+async def test_3_7_2_an_operation_may_refer_to_earlier_and_later_ones(everywhere: Scim) -> None:
     results = await bulk(everywhere, group("before", "a", "b"), user("a"), user("b"), group("after", "b"))
     assert statuses(results) == ["201"] * 4
     assert [each["bulkId"] for each in results] == ["before", "a", "b", "after"]
@@ -84,14 +84,14 @@ async def test_3_7_1_two_that_refer_to_each_other_are_resolved(everywhere: Scim)
     assert b[ENTERPRISE] == {"manager": {"value": a["id"]}}
 
 
-async def test_3_7_1_groups_in_each_other_are_a_conflict(everywhere: Scim) -> None:
+async def test_3_7_1_a_cycle_of_groups_is_a_conflict(everywhere: Scim) -> None:
     results = await bulk(everywhere, group("A", "B", kind="Group"), group("B", "A", kind="Group"))
     assert "409" in statuses(results)
     listed = (await everywhere.get("/Groups"))["Resources"]
     assert all(each["displayName"] != "A" for each in listed)
 
 
-async def test_3_7_3_an_error_ends_nothing_but_its_own_operation(everywhere: Scim) -> None:
+async def test_3_7_3_an_error_ends_only_its_own_operation(everywhere: Scim) -> None:
     results = await bulk(
         everywhere,
         user("a"),
@@ -114,7 +114,9 @@ async def test_3_7_3_an_error_ends_nothing_but_its_own_operation(everywhere: Sci
 @pytest.mark.parametrize(
     ("limit", "expected"), [(1, ["409"]), (2, ["409", "201", "409"]), (0, ["409", "201", "409", "201"])]
 )
-async def test_3_7_3_so_many_errors_end_the_request(scim: Scim, limit: int, expected: list[str]) -> None:
+async def test_3_7_3_the_request_ends_after_the_number_of_errors_in_fail_on_errors(
+    scim: Scim, limit: int, expected: list[str]
+) -> None:
     await scim.create(userName="a")
     results = await bulk(scim, user("a"), user("b"), user("a"), user("c"), failOnErrors=limit)
     assert statuses(results) == expected
@@ -135,7 +137,7 @@ async def test_3_7_4_more_than_the_server_takes_is_a_413(scim: Scim) -> None:
     await scim.refused(413, None, "POST", "/Bulk", body)
 
 
-async def test_3_7_a_bulk_id_that_is_referred_to_belongs_to_one_operation(scim: Scim, strict: Scim) -> None:
+async def test_3_7_a_bulk_id_that_is_referred_to_has_to_be_unique(scim: Scim, strict: Scim) -> None:
     operations = [user("a"), user("a", userName="b")]
     assert statuses(await bulk(scim, *operations)) == ["201", "201"]
     await scim.refused(400, "invalidSyntax", "POST", "/Bulk", {"Operations": [*operations, group("g", "a")]})
@@ -143,12 +145,12 @@ async def test_3_7_a_bulk_id_that_is_referred_to_belongs_to_one_operation(scim: 
     await strict.refused(400, "invalidSyntax", "POST", "/Bulk", {"schemas": schemas, "Operations": operations})
 
 
-async def test_3_7_3_each_result_but_that_of_a_failed_post_has_a_location(scim: Scim) -> None:
+async def test_3_7_3_each_result_except_that_of_a_failed_post_has_a_location(scim: Scim) -> None:
     (result,) = await bulk(scim, {"method": "DELETE", "path": "/Users/bulkId:nobody"})
     assert (result["status"], result["location"]) == ("400", f"{ADDRESS}/Users/bulkId:nobody")
 
 
-async def test_what_waits_for_what_fails_is_not_created(scim: Scim) -> None:
+async def test_an_operation_that_refers_to_a_failed_one_is_not_carried_out(scim: Scim) -> None:
     results = await bulk(scim, group("g", "late"), user("late", userName=""))
     assert statuses(results) == ["409", "400"]
     assert (await scim.get("/Groups"))["totalResults"] == 0

@@ -1,4 +1,4 @@
-"""What the server tells of itself (RFC 7643, sections 5 to 7; RFC 7644, section 4; RFC 9865, section 4)."""
+"""How the server describes itself (RFC 7643, sections 5 to 7; RFC 7644, section 4; RFC 9865, section 4)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from domain.keys import Scope
 CORE = "urn:ietf:params:scim:schemas:core:2.0:"
 
 
-async def test_5_the_configuration_tells_what_is_supported(scim: Scim) -> None:
+async def test_5_the_configuration_shows_what_is_supported(scim: Scim) -> None:
     config = await scim.get("/ServiceProviderConfig", filter="ignored")
     assert config["schemas"] == [f"{CORE}ServiceProviderConfig"]
     for feature in ("patch", "filter", "sort", "etag"):
@@ -49,7 +49,7 @@ async def test_7_each_schema_is_described_alone_and_in_the_list(scim: Scim) -> N
         assert (await scim.get(f"/Schemas/{id}"))["id"] == id
 
 
-async def test_7_what_is_described_is_described_whole(scim: Scim) -> None:
+async def test_7_each_attribute_is_described_with_all_its_properties(scim: Scim) -> None:
     def check(attribute: dict[str, Any]) -> None:
         assert attribute.keys() >= {
             "name", "type", "multiValued", "description", "required", "caseExact", "mutability", "returned",
@@ -70,11 +70,11 @@ async def test_4_a_filter_on_descriptions_is_refused(scim: Scim, path: str) -> N
 
 
 @pytest.mark.parametrize("path", ["/ResourceTypes/Foo", "/Schemas/urn:x", "/ServiceProviderConfig/x", "/Foo"])
-async def test_what_is_not_described_is_a_404(scim: Scim, path: str) -> None:
+async def test_an_unknown_path_of_discovery_is_a_404(scim: Scim, path: str) -> None:
     await scim.refused(404, None, "GET", path)
 
 
-async def test_addresses_are_absolute_if_the_operator_says_how_the_server_is_reached(
+async def test_addresses_are_absolute_if_the_public_url_is_set(
     directory_with: Callable[..., Directory], client_of: Opened
 ) -> None:
     async with client_of(directory_with(public_url="https://people.example.org/base/").container) as http:
@@ -93,7 +93,7 @@ async def test_addresses_are_absolute_if_the_operator_says_how_the_server_is_rea
         ({"host": "localhost", "x-forwarded-for": "192.0.2.1"}, "/scim/v2/ServiceProviderConfig"),
     ],
 )
-async def test_addresses_are_absolute_on_this_machine_and_relative_under_a_name_that_any_client_may_send(
+async def test_addresses_are_absolute_for_loopback_hosts_and_relative_for_others(
     directory: Directory, headers: dict[str, str], expected: str
 ) -> None:
     _, secret = await directory.key(Scope.SCIM)

@@ -32,7 +32,7 @@ async def patched(scim: Scim, path: str, *operations: dict[str, Any]) -> Any:
     return await scim.get(path)
 
 
-async def test_the_connection_is_tested_by_a_name_that_nobody_has(everywhere: Scim) -> None:
+async def test_the_test_of_the_connection_searches_a_name_that_nobody_has(everywhere: Scim) -> None:
     found = await everywhere.get("/Users", filter='userName eq "7b3a1a3e-2b0f-4b0b-9d1a-8d6f0a5b2c11"')
     assert (found["totalResults"], found["Resources"]) == (0, [])
 
@@ -43,7 +43,7 @@ async def test_the_connection_is_tested_by_a_name_that_nobody_has(everywhere: Sc
      'emails[type eq "work"].value eq "Test_User_fd0ea19b@testuser.com"',
      'emails[type eq "work"] and userName sw "Test"'],
 )  # fmt: skip
-async def test_a_user_is_created_and_found_by_what_it_is_matched_by(everywhere: Scim, filter: str) -> None:
+async def test_a_user_is_created_and_found_by_its_matching_attribute(everywhere: Scim, filter: str) -> None:
     id = await created(everywhere)
     assert [each["id"] for each in (await everywhere.get("/Users", filter=filter))["Resources"]] == [id]
 
@@ -128,6 +128,6 @@ async def test_groups_are_created_read_without_members_and_changed(everywhere: S
     assert (await everywhere.ask("DELETE", path)).status_code == 204
 
 
-async def test_one_login_sends_a_list_of_one_as_an_object(scim: Scim) -> None:
+async def test_onelogin_may_send_a_list_with_one_value_as_an_object(scim: Scim) -> None:
     created = await scim.create(userName="o", emails={"value": "o@x.org", "primary": "true"})
     assert created["emails"] == [{"value": "o@x.org", "primary": True}]

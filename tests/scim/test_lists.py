@@ -23,12 +23,12 @@ PEOPLE: list[dict[str, Any]] = [
 REST = {"name": "Rest", "email": "rest@example.com"}
 ONE, TWO, THREE, FOUR = "bjensen", "Jsmith", "Ångström", "4"
 ALL = [ONE, TWO, THREE, FOUR]
-"""The fourth was made by REST, without a username."""
+"""Four users. The fourth was created by REST, without a username."""
 
 SOON = '"2999-01-01T00:00:00Z"'
 
 FOUND: dict[str, list[str]] = {
-    # table 3: operators, on attributes in fields of the user
+    # table 3: operators on attributes that are fields of the user
     'userName eq "BJENSEN"': [ONE],
     'Username Eq "bjensen"': [ONE],
     f'{USER}:userName sw "J"': [TWO],
@@ -77,7 +77,7 @@ FOUND: dict[str, list[str]] = {
     f'schemas eq "{USER}"': ALL,
     f'schemas eq "{ENTERPRISE}"': [ONE],
     f'schemas ne "{ENTERPRISE}"': [TWO, THREE, FOUR],
-    # on attributes in the record, regardless of case
+    # on attributes in the SCIM record, ignoring case
     'name.familyName co "o\'malley"': [TWO],
     'NAME.FAMILYNAME eq "JENSEN"': [ONE],
     "name.familyName pr": [ONE, TWO],
@@ -99,7 +99,7 @@ FOUND: dict[str, list[str]] = {
     "emails pr": [ONE, TWO, FOUR],
     "emails.primary eq true": [ONE, FOUR],
     'userType ne "Employee" and not (emails co "example.com" or emails.value co "example.org")': [THREE],
-    # value paths: one and the same value matches
+    # value paths: all conditions hold for the same value
     'emails[type eq "work" and value co "@example.com"]': [ONE],
     'emails[type eq "WORK" and value co "@EXAMPLE.com"] or ims[type eq "xmpp" and value co "@foo.com"]': [ONE, THREE],
     'emails[type eq "work"]': [ONE, TWO],
@@ -113,7 +113,7 @@ FOUND: dict[str, list[str]] = {
     'photos[value eq "https://x.org/A"]': [ONE],
     'photos.value eq "https://x.org/a"': [],
     'roles eq "x"': [],
-    # what does not exist matches nothing, never everyone
+    # an attribute that does not exist matches nobody, never everybody
     'foo eq "x"': [],
     'foo ne "x"': [],
     "foo pr": [],
@@ -184,7 +184,7 @@ ORDERS: dict[tuple[str, str | None], list[str]] = {
 }
 
 
-async def test_3_4_2_3_a_list_is_sorted_what_has_no_value_last(everywhere: Scim) -> None:
+async def test_3_4_2_3_a_list_is_sorted_with_missing_values_last(everywhere: Scim) -> None:
     await people(everywhere)
     for (by, order), expected in ORDERS.items():
         params = {"sortBy": by, "sortOrder": order} if order else {"sortBy": by}
@@ -201,7 +201,7 @@ async def test_3_4_2_3_a_list_is_sorted_what_has_no_value_last(everywhere: Scim)
 @pytest.mark.parametrize(
     "by", ["foo", "addresses", "name", "password", "emails.foo", "emails.primary", "groups", "schemas", "meta"]
 )
-async def test_a_list_is_not_sorted_by_what_has_no_order(scim: Scim, by: str) -> None:
+async def test_sorting_by_an_attribute_without_an_order_is_refused(scim: Scim, by: str) -> None:
     await scim.refused(400, "invalidPath", "GET", f"/Users?sortBy={by}")
 
 
@@ -281,7 +281,7 @@ async def test_rfc_9865_a_cursor_of_another_list_and_a_wrong_count_are_refused(s
 
 
 @pytest.mark.parametrize("count", [0, -1])
-async def test_rfc_9865_2_without_a_count_above_0_only_the_number_of_resources_is_told(scim: Scim, count: int) -> None:
+async def test_rfc_9865_2_a_count_of_0_or_less_returns_only_the_number_of_resources(scim: Scim, count: int) -> None:
     await people(scim)
     page = await scim.get("/Users", cursor="", count=count)
     assert (page["totalResults"], page["itemsPerPage"], page["Resources"]) == (4, 0, [])
@@ -308,7 +308,7 @@ ATTRIBUTES: dict[tuple[str, str], set[str]] = {
 }  # fmt: skip
 
 
-async def test_3_4_2_5_an_answer_has_the_attributes_that_were_asked_for(scim: Scim) -> None:
+async def test_3_4_2_5_an_answer_has_the_requested_attributes(scim: Scim) -> None:
     whole = await scim.create(**PEOPLE[0])
     for (parameter, names), expected in ATTRIBUTES.items():
         params = {parameter: names}
@@ -357,7 +357,7 @@ async def test_3_4_2_unknown_parameters_are_ignored(scim: Scim) -> None:
     assert (await scim.get("/Users", foo="bar", limit="x"))["totalResults"] == 1
 
 
-async def test_3_14_a_version_that_the_client_has_is_not_sent_again(everywhere: Scim) -> None:
+async def test_3_14_a_version_that_the_client_has_is_a_304(everywhere: Scim) -> None:
     await everywhere.create(userName="b")
     answer = await everywhere.ask("GET", "/Users/1", headers={"If-None-Match": 'W/"1"'})
     assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", 'W/"1"')

@@ -44,7 +44,7 @@ async def test_a_user_is_looked_up_and_created(everywhere: Scim) -> None:
     assert (await everywhere.ask("POST", "/Users", PROFILE)).status_code == 409
 
 
-async def test_a_user_is_read_and_put_back_whole(everywhere: Scim) -> None:
+async def test_a_user_is_read_and_replaced_by_put(everywhere: Scim) -> None:
     id = await create(everywhere)
     read = await everywhere.get(f"/Users/{id}")
     read["name"]["familyName"] = "Changed"

@@ -191,7 +191,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_operation_does_what_3_5_2_says(case: str) -> None:
+def test_an_operation_has_the_result_that_section_3_5_2_describes(case: str) -> None:
     operation, expected = CASES[case]
     before = deepcopy(BASE)
     assert after(operation) == expected
@@ -236,14 +236,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_done_is_refused_by_its_keyword(case: str) -> None:
+def test_an_impossible_operation_is_refused_with_its_scim_type(case: str) -> None:
     operation, scim_type = REFUSED[case]
     with pytest.raises(Refused) as refused:
         after(op("replace", "title", "CEO"), operation)
     assert refused.value.scim_type == scim_type
 
 
-def test_a_malformed_filter_in_a_path_is_one() -> None:
+def test_a_malformed_filter_in_a_path_is_refused() -> None:
     with pytest.raises(Malformed):
         operations(op("replace", "emails[type is 5].value", "x"))
 
@@ -284,7 +284,7 @@ any_operation = st.builds(op, st.sampled_from(["add", "remove", "replace", "Add"
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(any_operation, min_size=1, max_size=4))
-def test_whatever_is_sent_is_done_or_refused_and_leaves_a_legal_resource(given: Any) -> None:
+def test_any_patch_is_applied_or_refused_and_leaves_a_valid_resource(given: Any) -> None:
     before = deepcopy(BASE)
     try:
         result = after(*given)

@@ -94,7 +94,9 @@ BOB = {
 }
 
 
-async def test_what_is_tolerated_is_done_by_default_and_refused_by_a_strict_server(scim: Scim, strict: Scim) -> None:
+async def test_tolerated_requests_are_accepted_by_default_and_refused_by_a_strict_server(
+    scim: Scim, strict: Scim
+) -> None:
     for server in (scim, strict):
         await server.create(**BOB)
     for number, (case, (request, scim_type)) in enumerate(TOLERATED.items()):
@@ -123,14 +125,14 @@ TAKEN: dict[str, tuple[str, str, Any]] = {
 }
 
 
-async def test_what_the_standards_allow_is_done_by_a_strict_server_too(scim: Scim, strict: Scim) -> None:
+async def test_a_strict_server_accepts_what_the_standards_allow(scim: Scim, strict: Scim) -> None:
     for server in (scim, strict):
         await server.create(**BOB)
         for case, request in TAKEN.items():
             assert (await server.ask(*request)).status_code < 300, case
 
 
-async def test_replacing_a_complex_attribute_keeps_its_other_parts_but_for_a_strict_server(
+async def test_replacing_a_complex_attribute_drops_its_other_parts_only_on_a_strict_server(
     scim: Scim, strict: Scim
 ) -> None:
     expected = [(scim, {"familyName": "B", "givenName": "R"}), (strict, {"givenName": "R"})]
@@ -142,7 +144,7 @@ async def test_replacing_a_complex_attribute_keeps_its_other_parts_but_for_a_str
         assert (await server.get("/Users/1"))["name"] == {**name, "middleName": "M"}
 
 
-async def test_an_unknown_attribute_as_a_path_is_an_error_by_its_keyword(scim: Scim, strict: Scim) -> None:
+async def test_an_unknown_attribute_as_a_path_is_refused_with_its_scim_type(scim: Scim, strict: Scim) -> None:
     for server, scim_type in ((scim, "invalidPath"), (strict, "invalidSyntax")):
         await server.create(**BOB)
         await server.refused(400, scim_type, *change("add", "foo", "x"))
@@ -157,7 +159,7 @@ async def test_a_strict_server_says_that_it_follows_the_profile(scim: Scim, stri
     assert "interop" in config["documentationUri"]
 
 
-async def test_each_type_of_a_value_is_declared_as_the_profile_asks(strict: Scim) -> None:
+async def test_each_type_attribute_declares_its_canonical_values(strict: Scim) -> None:
     for schema in (USER, GROUP):
         for attribute in (await strict.get(f"/Schemas/{schema}"))["attributes"]:
             for part in attribute.get("subAttributes", []):

@@ -58,7 +58,7 @@ def written(resource: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in resource.items() if name not in {"schemas", "id", "meta"}}
 
 
-async def test_3_3_a_created_user_is_answered_whole_with_its_address_and_version(everywhere: Scim) -> None:
+async def test_3_3_creating_a_user_returns_it_with_its_location_and_version(everywhere: Scim) -> None:
     answer = await everywhere.ask("POST", "/Users", {"schemas": [USER, ENTERPRISE], **FULL, "password": "secret"})
     created = answer.json()
     assert answer.status_code == 201
@@ -75,7 +75,7 @@ async def test_3_3_a_created_user_is_answered_whole_with_its_address_and_version
     assert "secret" not in (await everywhere.http.get("/changes/")).text
 
 
-async def test_rest_shows_of_the_same_user_what_scim_does(everywhere: Scim) -> None:
+async def test_rest_shows_a_user_that_scim_wrote(everywhere: Scim) -> None:
     await everywhere.create(**FULL)
     assert (await everywhere.http.get("/users/1")).json() == {
         "id": 1,
@@ -89,7 +89,7 @@ async def test_rest_shows_of_the_same_user_what_scim_does(everywhere: Scim) -> N
     assert (shown["status"], shown["name"]) == ("suspended", "B")
 
 
-async def test_what_rest_writes_drops_nothing_that_scim_wrote(everywhere: Scim) -> None:
+async def test_writes_by_rest_keep_attributes_that_scim_wrote(everywhere: Scim) -> None:
     await everywhere.create(**FULL)
     patch = {"name": "Barb", "email": "new@example.com", "status": "suspended", "attributes": {"a": 1}}
     await everywhere.http.patch("/users/1", json=patch)
@@ -102,7 +102,7 @@ async def test_what_rest_writes_drops_nothing_that_scim_wrote(everywhere: Scim) 
     assert written(await everywhere.get("/Users/1")) == replaced
 
 
-async def test_what_scim_writes_drops_nothing_that_rest_wrote(everywhere: Scim) -> None:
+async def test_writes_by_scim_keep_fields_that_rest_wrote(everywhere: Scim) -> None:
     body = {"name": "Alice", "email": "a@x.org", "attributes": {"department": "eng"}}
     await everywhere.http.post("/users/", json=body)
     shown = await everywhere.get("/Users/1")
@@ -120,7 +120,7 @@ async def test_what_scim_writes_drops_nothing_that_rest_wrote(everywhere: Scim) 
     assert (await everywhere.http.get("/users/1")).json() == expected
 
 
-async def test_an_email_that_rest_cleared_does_not_come_back_by_another_write(scim: Scim) -> None:
+async def test_an_email_that_rest_cleared_stays_cleared_after_other_writes(scim: Scim) -> None:
     await scim.create(**FULL)
     await scim.http.patch("/users/1", json={"email": None})
     await scim.patch("/Users/1", {"op": "replace", "path": "title", "value": "VP"})
@@ -142,13 +142,13 @@ async def test_an_email_that_rest_cleared_does_not_come_back_by_another_write(sc
         ({"displayName": "x" * 300}, "x" * 200),
     ],
 )
-async def test_the_name_of_the_user_is_the_best_there_is(scim: Scim, body: dict[str, Any], name: str) -> None:
+async def test_the_name_of_the_user_is_the_first_available_name(scim: Scim, body: dict[str, Any], name: str) -> None:
     created = await scim.create(userName="u", **body)
     assert (await scim.http.get("/users/1")).json()["name"] == name
     assert written(created) == {"userName": "u", "active": True, **body}
 
 
-async def test_3_5_1_a_put_replaces_what_can_be_written(everywhere: Scim) -> None:
+async def test_3_5_1_a_put_replaces_all_attributes_that_can_be_written(everywhere: Scim) -> None:
     before = await everywhere.create(**FULL)
     body = {"schemas": [USER], "id": "99", "userName": "b", "nickName": "N", "meta": {"version": "x"}, "groups": []}
     after = (await everywhere.ask("PUT", "/Users/1", body)).json()
@@ -160,7 +160,7 @@ async def test_3_5_1_a_put_replaces_what_can_be_written(everywhere: Scim) -> Non
     assert again == after, "the same again changes nothing"
 
 
-async def test_a_put_without_active_lets_nobody_in_again(scim: Scim) -> None:
+async def test_a_put_without_active_keeps_a_suspended_user_suspended(scim: Scim) -> None:
     await scim.create(userName="b", active=False)
     assert (await scim.ask("PUT", "/Users/1", {"userName": "b", "title": "t"})).json()["active"] is False
 
@@ -182,7 +182,7 @@ async def test_3_5_2_a_patch_is_atomic_and_one_that_changes_nothing_keeps_the_ve
     assert len((await everywhere.http.get("/changes/")).json()) == 1
 
 
-async def test_3_6_a_deleted_user_is_not_there_and_its_name_is_free(everywhere: Scim) -> None:
+async def test_3_6_a_deleted_user_is_not_found_and_its_name_is_free(everywhere: Scim) -> None:
     await everywhere.create(userName="b")
     answer = await everywhere.ask("DELETE", "/Users/1")
     assert (answer.status_code, answer.content) == (204, b"")
@@ -197,11 +197,11 @@ async def test_3_6_a_deleted_user_is_not_there_and_its_name_is_free(everywhere: 
 @pytest.mark.parametrize(
     "path", ["/Users/0", "/Users/7", "/Users/x", "/Users/01", "/Users/1x", "/Users/%00", "/Users/9" * 9]
 )
-async def test_what_no_user_has_as_id_is_a_404(scim: Scim, path: str) -> None:
+async def test_an_id_that_no_user_has_is_a_404(scim: Scim, path: str) -> None:
     await scim.refused(404, None, "GET", path)
 
 
-async def test_a_person_who_returns_is_the_same_user(everywhere: Scim) -> None:
+async def test_creating_a_deleted_user_again_restores_it(everywhere: Scim) -> None:
     await everywhere.create(**FULL)
     await everywhere.refused(409, "uniqueness", "POST", "/Users", {"userName": "other", "externalId": "e-1"})
     await everywhere.ask("DELETE", "/Users/1")
@@ -212,7 +212,7 @@ async def test_a_person_who_returns_is_the_same_user(everywhere: Scim) -> None:
     assert (await everywhere.create(userName="again", externalId="e-1"))["id"] == "1"
 
 
-async def test_nobody_is_taken_over_by_an_email(scim: Scim) -> None:
+async def test_a_user_with_the_same_email_is_a_conflict_and_is_not_changed(scim: Scim) -> None:
     await scim.http.post("/users/", json={"name": "Alice", "email": "a@x.org"})
     assert await scim.found('userName eq "a@x.org"') == []
     refusal = await scim.refused(
@@ -305,7 +305,7 @@ def one_primary(body: dict[str, Any]) -> dict[str, Any]:
 
 @settings(max_examples=150, deadline=None)
 @given(bodies.map(one_primary), bodies.map(one_primary))
-def test_a_user_shows_whatever_was_written_whoever_writes_in_between(one: Any, other: Any) -> None:
+def test_a_user_shows_all_that_was_written_even_after_other_writes(one: Any, other: Any) -> None:
     resource = resource_in(one, USERS, strict=False)
     user = stored(new_user(resource))
     assert resource_of(user) == {"active": True, **resource}

@@ -1,4 +1,4 @@
-"""What the clients of a simulation can ask for."""
+"""The requests that clients of a simulation can send."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EMAILS: Final = ("a@x", "B@x", "b@X")
-"""Few, and the last two are the same: clients compete for them."""
+"""A few emails, for which clients compete. The last two are the same when folded."""
 
 EXTERNAL_IDS: Final = ("e1", "e2")
 
@@ -31,7 +31,7 @@ class Asked:
     target: int
     expected: tuple[int, ...] | None
     token: str
-    """Occurs nowhere else: it shows where a value has gone."""
+    """A text that occurs nowhere else, so it shows where a value is stored."""
 
     draws: tuple[float, float]
 
@@ -124,7 +124,7 @@ async def leave(process: Process, asked: Asked) -> Any:
 
 
 async def change_members(process: Process, asked: Asked) -> Any:
-    """Two come, and one goes."""
+    """Adds two members and removes one."""
     add: dict[int, JsonObject] = {asked.target: {}, asked.target + 1: {"role": asked.token}}
     return await MembershipService(process, asked.context).change(asked.group, add=add, remove=[asked.target + 2])
 

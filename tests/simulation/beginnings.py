@@ -1,4 +1,4 @@
-"""What is there when a simulation begins. It is made once, and every run gets a copy."""
+"""The data with which a simulation begins. It is made once, and every run gets a copy."""
 
 from functools import cache
 from itertools import pairwise

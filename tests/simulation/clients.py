@@ -1,4 +1,4 @@
-"""The clients of a simulation: they send requests, try again as real ones do, and note what they were told."""
+"""The clients of a simulation: they send requests, retry as real ones do, and note the answers."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -31,18 +31,18 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class Attempt:
-    """One request, and what its client knows of it afterwards."""
+    """One request, and what its client knows about it afterwards."""
 
     request_id: str
     operation: str
     key: str | None
     is_dry_run: bool
     target: int
-    """The user that is asked for; 0 for none."""
+    """The id in the request; 0 for none."""
 
     expected: int | None
     known: int
-    """The version of it that somebody had been told before this began."""
+    """The highest version of this entity that a client had seen before the request."""
 
     outcome: Outcome = Outcome.UNKNOWN
     entity: Entity | None = None
@@ -67,7 +67,7 @@ class Client:
                 await asyncio.sleep(self.world.random.random())
 
     async def _do(self, token: str) -> None:
-        """One operation, sent again while its answer is lost or says so, if it is safe to."""
+        """One operation. It is retried while its answer is lost or asks for a retry, if this is safe."""
         random, world = self.world.random, self.world
         operation, act = self.operations[int(random.random() * len(self.operations))]
         writes = operation != "get"
@@ -96,9 +96,9 @@ class Client:
             await asyncio.sleep(random.random())
 
     async def _try(self, attempt: Attempt, call: Callable[[Process], Coroutine[Any, Any, Any]]) -> None:
-        tell = self.world.tell
-        if tell:
-            tell(f"{attempt.request_id} {attempt.operation} {attempt.target or ''}")
+        trace = self.world.trace
+        if trace:
+            trace(f"{attempt.request_id} {attempt.operation} {attempt.target or ''}")
         try:
             answer = await self.world.ask(call, attempt.request_id)
         except AlreadyDone as done:
@@ -116,8 +116,8 @@ class Client:
             if isinstance(shown, User) and not attempt.is_dry_run:
                 known = self.world.acknowledged
                 known[shown.id] = max(shown.version, known.get(shown.id, 0))
-        if tell:
-            tell(f"{attempt.request_id} is told: {attempt.outcome} {attempt.error}")
+        if trace:
+            trace(f"{attempt.request_id} gets: {attempt.outcome} {attempt.error}")
 
 
 CONDITIONAL: Final = frozenset({"put", "patch", "delete", "purge"})
@@ -127,7 +127,7 @@ AGAIN: Final = frozenset({Busy.__name__, "InFlight"})
 
 
 def is_safe(attempt: Attempt) -> bool:
-    """Whether it may be sent again when nobody knows whether it was carried out."""
+    """Whether it can be retried when nobody knows whether it was carried out."""
     return attempt.key is not None or attempt.operation in ("put", "get", "purge")
 
 
@@ -137,7 +137,7 @@ def as_answer(committed: Committed[Any]) -> str:
 
 @dataclass(slots=True)
 class Follower:
-    """A reader of the feed, who goes on after the end of each page."""
+    """A reader of the feed, which continues after the end of each page."""
 
     world: World
     filter: Filter | None
@@ -151,7 +151,7 @@ class Follower:
         self._end = self.begins_after
 
     async def run(self) -> None:
-        """Until everything is quiet and nothing is left."""
+        """Reads until nothing happens any more and no change is left."""
         context = RequestContext(actor="follower", request_id="follower")
 
         async def read_on(process: Process) -> ChangePage:

@@ -1,4 +1,4 @@
-"""What goes wrong in a simulation goes wrong on purpose."""
+"""Failures in a simulation are planted."""
 
 import logging
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from tests.simulation.beginnings import tables_at_first
 
 @pytest.fixture(autouse=True)
 def nothing_is_broken_at_first() -> None:
-    """What is there when a run begins is made before a fault is planted."""
+    """The data with which runs begin is made before a fault is planted."""
     for groups in (False, True):
         for webhook in (False, True):
             tables_at_first(groups=groups, webhook=webhook)

@@ -1,4 +1,4 @@
-"""A webhook of the world of a simulation: every process may deliver, and the receiver fails now and then."""
+"""A webhook in a simulation: every process may deliver, and the receiver fails now and then."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ STUBBORN: Final = 1 / 8
 look for work every second, and the third would be half an hour."""
 
 PATIENCE_S: Final = 3600
-"""When nothing goes wrong any more, all must have been delivered after so much of the world's time."""
+"""After the last failure, everything has to be delivered within this time."""
 
 LOOK_EVERY_S: Final = 5
 DEATHS: Final = 2
@@ -42,11 +42,11 @@ class NoMeter:
 
 @dataclass(slots=True)
 class Receiver:
-    """Who gets the messages of one webhook."""
+    """The receiver of the messages of one webhook."""
 
     world: World
     taken: list[tuple[Subject, int]] = field(default_factory=list)
-    """What it has got, in order: the entity and the number of the change."""
+    """The received messages in order: the entity and the number of the change."""
 
     _failures: Counter[int] = field(default_factory=Counter)
     _max_failures: int = 1
@@ -65,18 +65,18 @@ class Receiver:
             if random.random() < 1 / 2:
                 return Answer(milliseconds=1, status=500)
         self.taken.append(((data["kind"], data["entity_id"]), seq))
-        if self.world.tell:
-            self.world.tell(f"the receiver takes change {seq}")
+        if self.world.trace:
+            self.world.trace(f"the receiver takes change {seq}")
         return Answer(milliseconds=1, error="The answer was lost.") if fails else Answer(milliseconds=1, status=200)
 
 
 def deliver(world: World) -> tuple[Webhook, Receiver]:
-    """Let all processes deliver to the webhook, and those that take their places."""
+    """All processes deliver to the webhook, and so do those that replace dead ones."""
     webhook: Webhook = world.tables.rows[Webhook.kind].by_id[WEBHOOK]
     receiver = Receiver(world)
 
     def clock() -> datetime:
-        """A steady one: of jumps by days, a thousand looks of each process would be made."""
+        """A clock without jumps. After a jump by days each process would look a thousand times."""
         return EPOCH + timedelta(seconds=monotonic())
 
     def begin(process: Process, number: int) -> None:
@@ -96,7 +96,7 @@ def deliver(world: World) -> tuple[Webhook, Receiver]:
 
 
 async def kill_some(world: World) -> None:
-    """Processes die while messages are under way, or wait to be sent again."""
+    """Processes die while messages are being sent or wait to be retried."""
     for _ in range(DEATHS):
         await asyncio.sleep(2 * world.random.random())
         for process in list(world.processes):
@@ -104,7 +104,7 @@ async def kill_some(world: World) -> None:
 
 
 async def all_is_delivered(world: World, webhook: Webhook, receiver: Receiver) -> None:
-    """Wait for it, but not for ever."""
+    """Waits for the last delivery, but not for ever."""
     for _ in range(PATIENCE_S // LOOK_EVERY_S):
         if not missing(wanted_by(webhook, world.tables.changes), receiver):
             return
@@ -121,7 +121,7 @@ def missing(wanted: Sequence[Change], receiver: Receiver) -> set[int]:
 
 
 def broken_delivery(webhook: Webhook, receiver: Receiver, record: Sequence[Change]) -> Iterator[str]:
-    """Every change arrives, and no change of an entity before the ones in front of it."""
+    """Every change arrives, and the changes of an entity arrive in order."""
     wanted = wanted_by(webhook, record)
     for seq in sorted(missing(wanted, receiver)):
         yield f"change {seq} was not delivered"

@@ -13,7 +13,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class Deadlock(Exception):
-    """Somebody waits, and nothing is left that could wake them."""
+    """A task waits, and nothing is left that could wake it."""
 
 
 class Scheduled:
@@ -32,7 +32,7 @@ class Scheduled:
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):
-    """Real loops run callbacks in the order in which they were scheduled. This one draws the next one by lot, so that
+    """Real loops run callbacks in the order in which they were scheduled. This one draws the next at random, so that
     each seed is another order. It has no files and no sockets.
     """
 

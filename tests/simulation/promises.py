@@ -1,4 +1,4 @@
-"""What has to be so after every run, whatever went wrong in it."""
+"""The promises that have to hold after every run, whatever went wrong in it."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -112,7 +112,7 @@ UNIQUE: Final[Mapping[str, Sequence[tuple[str, ...]]]] = {
 
 
 def broken_uniqueness(record: Sequence[Change]) -> Iterator[str]:
-    """At no time did two entities that are not deleted have the same of what is unique."""
+    """Two entities that are not deleted never had the same unique value at the same time."""
     kept: dict[str, dict[int, dict[str, JsonValue]]] = {kind: {} for kind in UNIQUE}
     for change in record:
         states, after = kept.get(change.kind, {}), change.after
@@ -130,7 +130,7 @@ def broken_uniqueness(record: Sequence[Change]) -> Iterator[str]:
 
 
 def broken_relations(tables: Tables) -> Iterator[str]:
-    """What is named is there, a membership is hidden exactly while its user is, and no group is a part of itself."""
+    """References exist, a membership is hidden exactly while its user is, and no group is a part of itself."""
     users, groups = tables.rows[User.kind].by_id, tables.rows[Group.kind].by_id
     for membership in tables.rows[Membership.kind].by_id.values():
         if membership.group_id not in groups or membership.user_id not in users:
@@ -157,7 +157,7 @@ def reached_from(start: Collection[int], parts: Mapping[int, Collection[int]]) -
 
 
 def broken_answers(record: Sequence[Change], states: States, attempts: Sequence[Attempt]) -> Iterator[str]:
-    """What was acknowledged is there once, what was refused is not, and every answer was true."""
+    """An acknowledged write is stored once, a refused one is not, and every answer was true."""
     by_request: dict[str, list[Change]] = defaultdict(list)
     for change in record:
         by_request[change.request_id].append(change)
@@ -173,7 +173,7 @@ def broken_answers(record: Sequence[Change], states: States, attempts: Sequence[
 
 
 def is_lawful(attempt: Attempt, written: Sequence[Change]) -> bool:
-    """Whether it may have written these changes: none if it was refused, all in one transaction, one of its user."""
+    """Whether it may have written these changes: none if refused, else one transaction with one change of its user."""
     if attempt.is_dry_run or attempt.outcome in (Outcome.REFUSED, Outcome.REPLAYED):
         return not written
     if attempt.outcome is Outcome.OK and bool(written) is (attempt.seq is None):
@@ -186,7 +186,7 @@ def is_lawful(attempt: Attempt, written: Sequence[Change]) -> bool:
 
 def broken_write(attempt: Attempt, written: Sequence[Change]) -> Iterator[str]:
     if written and written[-1].seq != attempt.seq:
-        yield f"{attempt} was told another number than its change has"
+        yield f"{attempt} got another number than its change has"
     for change in written:
         overwrote = attempt.expected not in (None, change.version - 1) and change.action is not Action.CREATED
         if overwrote and change.kind == User.kind:
@@ -199,13 +199,13 @@ def broken_answer(attempt: Attempt, states: States) -> Iterator[str]:
         return
     key = (entity.kind, entity.id, entity.version)
     if key not in states:
-        yield f"{attempt} was told a state that never was"
+        yield f"{attempt} got a state that never existed"
         return
     state = states[key]
     if state is not None and not is_state(entity, state):
-        yield f"{attempt} was told another state than was stored"
+        yield f"{attempt} got another state than was stored"
     if attempt.operation == "get" and entity.version < attempt.known:
-        yield f"{attempt} was told an old state"
+        yield f"{attempt} got an old state"
 
 
 def broken_keys(record: Sequence[Change], attempts: Sequence[Attempt]) -> Iterator[str]:
@@ -228,12 +228,12 @@ def broken_keys(record: Sequence[Change], attempts: Sequence[Attempt]) -> Iterat
 
 
 def expired(one: Change, following: Change) -> bool:
-    """The clock jumped so far that the answer counts as old."""
+    """Whether the clock jumped so far that the stored answer has expired."""
     return (following.at - one.at).total_seconds() >= 24 * 60 * 60
 
 
 def traces(record: Sequence[Change], tables: Tables) -> Iterator[str]:
-    """An erased person is nowhere, in memberships neither."""
+    """Nothing of an erased user is left, not even in memberships."""
     purged = {(change.kind, change.entity_id) for change in record if change.action is Action.PURGED}
     people = {subject for subject in purged if subject[0] == User.kind}
     for change in record:

@@ -100,12 +100,12 @@ class Run:
             yield from broken_delivery(*self.hook, tables.changes)
 
 
-def simulate(seed: int, process: type[Process] = Process, tell: Callable[[str], None] | None = None) -> Failure | None:
+def simulate(seed: int, process: type[Process] = Process, trace: Callable[[str], None] | None = None) -> Failure | None:
     """One run. Returns what it broke, or None."""
     plan, random = Plan.of(seed), Random(seed)
     loop = simulated_loop(random)
     tables = tables_at_first(groups=plan.is_about_groups, webhook=plan.has_webhook).copy()
-    world = World(random, plan.fault_rate, process, tables, tell)
+    world = World(random, plan.fault_rate, process, tables, trace)
     follower = Follower(world, ALL_USERS if seed % 3 else None, tables.last_change)
     run = Run(plan, world, [follower] if plan.has_follower else [])
     try:

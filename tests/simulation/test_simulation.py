@@ -21,18 +21,18 @@ def test_every_promise_holds_in_every_run(part: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_seed_is_always_the_same_run(seed: int) -> None:
+def test_the_same_seed_repeats_the_same_run(seed: int) -> None:
     once: list[str] = []
     again: list[str] = []
-    simulate(seed, tell=once.append)
-    simulate(seed, tell=again.append)
+    simulate(seed, trace=once.append)
+    simulate(seed, trace=again.append)
     assert once
     assert once == again
 
 
-def test_two_seeds_are_two_runs() -> None:
+def test_different_seeds_are_different_runs() -> None:
     one: list[str] = []
     other: list[str] = []
-    simulate(1, tell=one.append)
-    simulate(2, tell=other.append)
+    simulate(1, trace=one.append)
+    simulate(2, trace=other.append)
     assert one != other

@@ -1,4 +1,4 @@
-"""Broken twins: each has one fault that is easily made, and the simulation has to find it."""
+"""Broken twins: each has one common fault, and the simulation has to find it."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -59,7 +59,7 @@ def an_expected_version_that_is_ignored(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_read_in_another_unit_than_its_write(patch: pytest.MonkeyPatch) -> None:
-    """Without the version in `save`, the last one wins."""
+    """Without the version in `save`, the last write wins."""
 
     async def change(self: UserService, id: int, change: Any, *, expected: Any = None) -> Committed[User]:
         async with self.units.reading() as reading:
@@ -89,7 +89,7 @@ def no_lock_around_a_unit(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_copy_for_a_unit(patch: pytest.MonkeyPatch) -> None:
-    """What is not committed stays."""
+    """A unit that is not committed is not rolled back."""
 
     def begin(self: MemoryUnitOfWork, committed: Tables, context: RequestContext, clock: Clock) -> None:
         init(self, committed, context, clock)
@@ -100,7 +100,7 @@ def no_copy_for_a_unit(patch: pytest.MonkeyPatch) -> None:
 
 
 def changes_after_the_transaction(patch: pytest.MonkeyPatch) -> None:
-    """A connection that breaks between the two leaves a write without a change."""
+    """A connection that breaks between the write and its change leaves a write without a change."""
 
     async def commit(self: MemoryUnitOfWork, result: T) -> Committed[T]:
         if not self._context.dry_run:
@@ -217,7 +217,7 @@ def test_finds_a_planted_fault(fault: Fault) -> None:
     assert found(fault) is not None
 
 
-def test_says_what_broke_and_how_it_came_about() -> None:
+def test_a_failure_names_the_broken_promise_and_every_step() -> None:
     with pytest.MonkeyPatch.context() as patch:
         a_forgotten_commit(patch)
         failure = first_failure(range(SEEDS))

@@ -49,7 +49,7 @@ def memberships_that_end_without_a_change(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_member_who_is_in_twice(patch: pytest.MonkeyPatch) -> None:
-    """Somebody looked in another transaction whether the user is a member, and nothing is unique."""
+    """Another transaction checked whether the user is a member, and no constraint is unique."""
 
     async def among(self: Any, group_id: int, user_ids: Any, *, hidden: bool = False) -> Sequence[Membership]:
         return []
@@ -80,7 +80,7 @@ def a_message_that_failed_and_counts_as_delivered(patch: pytest.MonkeyPatch) -> 
 
 
 def a_position_that_runs_ahead(patch: pytest.MonkeyPatch) -> None:
-    """What was read counts as delivered: it is lost when the process dies."""
+    """A message counts as delivered when it was read, so it is lost when the process dies."""
     patch.setattr(Outbox, "position", property(lambda self: self.read_to))
 
 

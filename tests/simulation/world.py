@@ -1,4 +1,4 @@
-"""The world of a simulation: one database, some processes that serve it, and everything that can go wrong with them."""
+"""The world of a simulation: one database, some processes that serve it, and all their possible failures."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
@@ -40,16 +40,16 @@ class World:
     tables: Tables
     """The database."""
 
-    tell: Callable[[str], None] | None = None
-    """Is told each step, when a schedule is to be printed."""
+    trace: Callable[[str], None] | None = None
+    """Called with each step, to print the schedule."""
 
     processes: list["Process"] = field(init=False)
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     acknowledged: dict[int, int] = field(init=False)
-    """The highest version of each user that some client was told."""
+    """The highest version of each user that a client has seen."""
 
     is_quiet: bool = False
-    """Nothing goes wrong any more."""
+    """Whether failures have ended."""
 
     _serve: "Callable[[Process, int], None] | None" = None
     _started: int = 0
@@ -62,7 +62,7 @@ class World:
         self.processes = [self.process(self) for _ in range(PROCESSES)]
 
     def serve_with(self, serve: "Callable[[Process, int], None]") -> None:
-        """What each process does beside its requests, and each that takes the place of one that died."""
+        """Starts a background task in each process, and in each that replaces a dead one."""
         self._serve = serve
         for process in self.processes:
             self._begin(process)
@@ -83,8 +83,8 @@ class World:
 
         Raises `Contended` or `Busy`, or cancels the request: its client went away, or the process died.
         """
-        if self.tell:
-            self.tell(f"{who} {what}")
+        if self.trace:
+            self.trace(f"{who} {what}")
         draw = self.random.random()
         if draw < 1 / 2:
             await others()
@@ -93,8 +93,8 @@ class World:
 
     async def _fail(self, process: "Process", who: str, what: str) -> None:
         fault = self.random.randrange(10)
-        if self.tell:
-            self.tell(f"{who} {what}: {FAULTS[fault // 2]}")
+        if self.trace:
+            self.trace(f"{who} {what}: {FAULTS[fault // 2]}")
         if fault < 2:
             await asyncio.sleep(self.random.random())
         elif fault < 4:
@@ -116,7 +116,7 @@ class World:
             self.kill(process)
 
     def kill(self, process: "Process") -> None:
-        """All that a process had in hand is gone. Another one takes its place."""
+        """All work of the process is lost. Another process replaces it."""
         self.processes[self.processes.index(process)] = new = self.process(self)
         process.die()
         self._begin(new)
@@ -147,7 +147,7 @@ class World:
 
 @coroutine
 def others() -> Generator[None]:
-    """Let others run. It is `asyncio.sleep(0)` without its detours."""
+    """Lets other tasks run: a faster `asyncio.sleep(0)`."""
     yield
 
 
@@ -156,7 +156,7 @@ class Lost(Exception):
 
 
 class Process(MemoryUnitsOfWork):
-    """A server process on the database of the world. What it keeps in memory is its own."""
+    """A server process on the database of the world, with a memory of its own."""
 
     tables = ()  # it uses those of the world
 
@@ -169,7 +169,7 @@ class Process(MemoryUnitsOfWork):
         self._write_lock = world.write_lock
 
     def run_beside(self, job: Coroutine[Any, Any, None]) -> None:
-        """Begin what it does beside its requests, until it dies."""
+        """Starts a background task, which runs until the process dies."""
         self._jobs.append(asyncio.get_running_loop().create_task(job))
 
     def die(self) -> None:
@@ -237,7 +237,7 @@ class SteppedUnit(Stepped):
         return now
 
     async def commit(self, result: T) -> Committed[T]:
-        """A connection may break in mid-commit: then nobody knows."""
+        """A connection may break during the commit. Then nobody knows whether it was committed."""
         world = self.process.world
         await world.step(self.process, self.who, "commits")
         breaks = not world.is_quiet and world.random.random() < world.fault_rate / 2
