@@ -6,11 +6,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 from bench import chart, tables
 from bench.contenders import CONTENDERS, WITHOUT_DATABASE
 from bench.databases import Databases, databases
-from bench.figures import Cell, Sample, figures_of, shared
+from bench.figures import Cell, Figures, Sample, figures_of, shared
 from bench.machine import machine, machine_table
 from bench.measure import measure
 from bench.operations import OPERATIONS, Turn, load_for, turns
@@ -38,7 +39,7 @@ def run(options: Namespace) -> int:
         write_section("machine", machine_table(read_machine(options.output)))
         write_section("comparison", f"{chart.IMAGE}\n\n{text}")
         write_chart(chart.draw(figures))
-    return complain(sample for sample in samples if sample.cell.contender == "roster")
+    return complain(sample for sample in samples if sample.cell.contender == tables.SUBJECT) or uneven(figures)
 
 
 def measured(options: Namespace) -> list[Sample]:
@@ -90,6 +91,19 @@ def say(sample: Sample) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+MOST_OF_THE_MEDIAN: Final = 5
+"""In the mixed load, 99 of 100 requests to Roster take less than this many times the median."""
+
+
+def uneven(figures: Figures) -> int:
+    """Fail if some requests of the mixed load took much longer than the others."""
+    mixed = {cell: each for cell, each in figures.items() if cell.operation == "mixed"}
+    found = {cell: each.p99_us / each.p50_us for cell, each in mixed.items() if cell.contender == tables.SUBJECT}
+    for cell, times in found.items():
+        print(f"bench: {cell.database}, mixed: p99 is {times:.1f} times p50 (below {MOST_OF_THE_MEDIAN})")
+    return 1 if any(times >= MOST_OF_THE_MEDIAN for times in found.values()) else 0
 
 
 def complain(samples: Iterable[Sample]) -> int:

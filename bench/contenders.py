@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -50,12 +51,9 @@ def uvicorn(bin: Path, app: str, place: Place) -> Command:
     return (*serve, "--loop", "uvloop", "--http", "httptools")
 
 
-def floor(place: Place) -> Recipe:
-    return Recipe(uvicorn(OUR_BIN, "floor:app", place), env={"BENCH_USERS": str(place.users)})
-
-
-def floor_typed(place: Place) -> Recipe:
-    return Recipe(uvicorn(OUR_BIN, "floor_typed:app", place), env={"BENCH_USERS": str(place.users)})
+def floor(app: str, place: Place) -> Recipe:
+    """An app that answers from memory. A floor has nothing that can be left out, so it has no access log."""
+    return Recipe((*uvicorn(OUR_BIN, f"{app}:app", place), "--no-access-log"), env={"BENCH_USERS": str(place.users)})
 
 
 def tutorial(place: Place) -> Recipe:
@@ -101,17 +99,25 @@ def roster(place: Place) -> Recipe:
     )
 
 
+def roster_without_log(place: Place) -> Recipe:
+    """The same without a line in the log for each request, to compare it with the floors."""
+    recipe = roster(place)
+    return replace(recipe, env={**recipe.env, "ROSTER_LOG_LEVEL": "warning"})
+
+
 CONTENDERS: Final[Mapping[str, Callable[[Place], Recipe]]] = {
-    "floor": floor,
-    "floor-typed": floor_typed,
+    "bare": partial(floor, "bare"),
+    "floor": partial(floor, "floor"),
+    "floor-typed": partial(floor, "floor_typed"),
     "tutorial": tutorial,
     "tutorial-typed": tutorial_typed,
     "django": django,
     "litestar": litestar,
+    "roster-without-log": roster_without_log,
     "roster": roster,
 }
 
-WITHOUT_DATABASE: Final = frozenset({"floor", "floor-typed"})
+WITHOUT_DATABASE: Final = frozenset({"bare", "floor", "floor-typed"})
 """These servers have no database and are measured once."""
 
 
