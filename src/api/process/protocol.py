@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import uuid
+import secrets
 from typing import Final
 
 import structlog
@@ -39,6 +39,7 @@ class Protocol(HttpToolsProtocol):
         self._in_body = False
         self._is_last = False
         self._timer: asyncio.TimerHandle | None = None
+        self._within_s = 0.0
         self._stall_timer: asyncio.TimerHandle | None = None
         self._expect_more_within(HEAD_TIMEOUT_S)
 
@@ -81,7 +82,10 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the head to the parser in small pieces, because the parser reports its length only at the end."""
+        """Feed the head to the parser in small pieces, because the parser reports its length only at the end.
+
+        Only what has not arrived by then is timed. Most requests arrive whole.
+        """
         while data and not self._in_body and not self.transport.is_closing():
             piece, data = data[:PIECE_BYTES], data[PIECE_BYTES:]
             self._head_bytes += len(piece)
@@ -90,19 +94,21 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(431, "headers_too_large", f"The headers hold at most {MAX_HEAD_BYTES} bytes.")
         if data and not self.transport.is_closing():
             super().data_received(data)
+        if self._within_s and self._timer is None:
+            self._expect_more_within(self._within_s)
 
     def _head_is_too_long(self) -> bool:
         return not self._in_body and self._head_bytes > MAX_HEAD_BYTES
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._timer is None:
-            self._expect_more_within(HEAD_TIMEOUT_S)
+        self._within_s = HEAD_TIMEOUT_S
 
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
         self._in_body = True
-        self._expect_more_within(REST_TIMEOUT_S)
+        self._expect_no_more()
+        self._within_s = REST_TIMEOUT_S
         super().on_headers_complete()
         if self._is_last:
             self.cycle.keep_alive = False
@@ -114,10 +120,10 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _expect_more_within(self, seconds: float) -> None:
-        self._expect_no_more()
         self._timer = self.loop.call_later(seconds, self._give_up, seconds)
 
     def _expect_no_more(self) -> None:
+        self._within_s = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -145,7 +151,7 @@ class Protocol(HttpToolsProtocol):
         if self._is_answering() and (self.pipeline or self.cycle.response_started or not self.cycle.more_body):
             self.cycle.keep_alive = False
             return
-        request_id = uuid.uuid4().hex
+        request_id = secrets.token_hex(16)
         document = {
             "type": f"urn:roster:problem:{code}",
             "title": title_of(status),

@@ -2,8 +2,8 @@
 exception."""
 
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -151,4 +151,4 @@ def request_id_of(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
             return str(value, "ascii")
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
