@@ -86,7 +86,7 @@ def what_is_found(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(("module", "line"), PLANTED.items())
-def test_what_must_not_be_imported_is_caught(what_is_found: str, module: str, line: str) -> None:
+def test_a_forbidden_import_is_detected(what_is_found: str, module: str, line: str) -> None:
     importer, imported = module.removesuffix(".py").replace("/", "."), line.split()[1]
     assert f"{importer} -> {imported}" in what_is_found
 
@@ -103,5 +103,5 @@ def circles_that_are_found(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("package", CIRCLES)
-def test_a_circle_of_imports_is_caught(circles_that_are_found: str, package: str) -> None:
+def test_a_circle_of_imports_is_detected(circles_that_are_found: str, package: str) -> None:
     assert f"No cycles are allowed in {package}.\n" in circles_that_are_found

@@ -294,12 +294,12 @@ def found() -> frozenset[str]:
     )
 
 
-def test_what_the_source_uses_and_what_stands_in_the_table_are_the_same() -> None:
+def test_the_table_has_exactly_the_symbols_that_the_source_uses() -> None:
     assert found() == USED.keys()
 
 
 @pytest.mark.parametrize("symbol", NAMED)
-def test_everything_that_is_named_with_a_place_is_used_there(symbol: str) -> None:
+def test_every_symbol_in_the_table_is_used_at_its_place(symbol: str) -> None:
     place, _ = NAMED[symbol]
     tree = ast.parse((SOURCE / place).read_text())
     named = {name for of_self in (True, False) for name in attributes_in(tree, of_self=of_self)}
@@ -327,7 +327,7 @@ def exists(symbol: str) -> bool:
 
 
 @pytest.mark.parametrize("symbol", [each for each in (*USED, *NAMED) if not each.startswith(TYPES_ONLY)])
-def test_the_installed_version_has_it(symbol: str) -> None:
+def test_the_installed_version_has_every_symbol_of_the_table(symbol: str) -> None:
     assert exists(symbol)
 
 
@@ -340,7 +340,7 @@ def test_the_installed_version_has_it(symbol: str) -> None:
         f"{CYCLE}.no_such",
     ],
 )
-def test_what_a_version_does_not_have_would_be_missed(symbol: str) -> None:
+def test_a_symbol_that_the_version_lacks_is_detected(symbol: str) -> None:
     assert not exists(symbol)
 
 
@@ -393,7 +393,7 @@ def test_a_planted_use_is_found(text: str) -> None:
         (PlantedProtocol, "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.scope"),
     ],
 )
-def test_a_planted_use_of_what_a_class_extends_is_found(planted: type, symbol: str) -> None:
+def test_a_planted_private_use_in_a_subclass_is_found(planted: type, symbol: str) -> None:
     [body] = ast.parse(inspect.getsource(planted)).body
 
     assert isinstance(body, ast.ClassDef)
@@ -401,7 +401,7 @@ def test_a_planted_use_of_what_a_class_extends_is_found(planted: type, symbol: s
 
 
 @pytest.mark.parametrize("text", ["from __future__ import annotations", "self.__dict__", "_x = 1\ndef f(y): y._x"])
-def test_what_is_public_or_own_is_not_found(text: str) -> None:
+def test_public_and_own_symbols_are_not_found(text: str) -> None:
     assert set(found_in(text, None)) == set()
 
 
@@ -411,7 +411,7 @@ def minor(text: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("library", CAPPED)
-def test_the_versions_of_what_they_belong_to_are_capped_at_the_next_minor_one(library: str) -> None:
+def test_packages_with_private_symbols_are_capped_at_the_next_minor_version(library: str) -> None:
     [(lowest, cap)] = re.findall(
         rf'^    "{library}(?:\[\w+\])?>=([\d.]+),<([\d.]+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
     )

@@ -22,11 +22,11 @@ def test_compares_cpu_per_request() -> None:
     assert cpu_ratio(figures, ROSTER, FLOOR) == 2.5
 
 
-def test_compares_with_nothing_that_was_not_measured() -> None:
+def test_a_contender_that_was_not_measured_is_not_compared() -> None:
     assert cpu_ratio(figures_of([sample(ROSTER, 250)]), ROSTER, FLOOR) is None
     assert cpu_ratio(figures_of([sample(ROSTER, 250), sample(FLOOR, 0)]), ROSTER, FLOOR) is None
 
 
-def test_what_has_no_database_is_measured_once_for_all() -> None:
+def test_a_contender_without_a_database_is_measured_once() -> None:
     (found,) = shared([sample(FLOOR, 100), sample(ROSTER, 250)], frozenset({"floor"}), "postgresql")
     assert found == sample(Cell("postgresql", "floor", "get", 16), 100)

@@ -7,7 +7,7 @@ from domain.values import fold
 MANY = 20_000
 
 
-def test_names_and_addresses_are_different() -> None:
+def test_generated_names_and_addresses_are_unique() -> None:
     assert len({name_of(number) for number in range(1, MANY)}) == len({email_of(n) for n in range(1, MANY)}) == MANY - 1
 
 
@@ -23,5 +23,5 @@ def test_times_are_spread_in_the_order_of_ids() -> None:
     assert (times[0].year, times[-1].year) == (2024, 2025)
 
 
-def test_sqlite_has_times_as_text_of_one_width() -> None:
+def test_times_in_sqlite_are_text_of_one_width() -> None:
     assert as_text((1, datetime(2026, 1, 1, tzinfo=UTC))) == (1, "2026-01-01T00:00:00.000000+00:00")

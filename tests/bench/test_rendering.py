@@ -31,7 +31,7 @@ def test_the_comparison_shows_errors_in_bold() -> None:
     assert "| **7** |" in tables.comparison(figures_of([sample(cell, 500, status=7)]))
 
 
-def test_a_ratio_that_cannot_be_taken_is_left_out() -> None:
+def test_a_ratio_with_a_missing_figure_is_left_out() -> None:
     assert "| **roster** | - |" in tables.comparison(figures_of([sample(Cell("sqlite", "roster", "get", 16), 250)]))
 
 
@@ -49,7 +49,7 @@ def test_the_chart_has_a_bar_for_each_contender_in_proportion(figures: Figures) 
     assert [bar.attrib["fill"] for bar in bars] == [chart.THEIRS, chart.THEIRS, chart.OURS]
 
 
-def test_growth_is_told_as_a_multiple_of_the_smallest() -> None:
+def test_growth_is_shown_as_a_multiple_of_the_smallest() -> None:
     cells = [Cell("sqlite", size, each, 1) for size in ("1000", "1000000") for each in growth.OPERATIONS]
     text = growth.report(figures_of([sample(cell, 100 if cell.contender == "1000" else 110) for cell in cells]))
     assert "|  | CPU µs at 1,000 | times at 1,000,000 | p50 ms at 1,000 | times at 1,000,000 |" in text

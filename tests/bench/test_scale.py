@@ -20,6 +20,6 @@ def test_ten_times_the_users_need_ten_times_the_processes() -> None:
     assert large.writers == pytest.approx(10 * small.writers)
 
 
-def test_writes_beyond_one_primary_are_said() -> None:
+def test_the_model_shows_when_writes_exceed_one_primary() -> None:
     busy = replace(Assumptions(), writes_per_user_per_day=1.0)
     assert need_of(10**6, busy).writers < 1 < need_of(10**8, busy).writers

@@ -10,11 +10,11 @@ roster-bench {"requests":1000,"duration_us":2000000,"p50_us":150,"p99_us":900,"m
 """
 
 
-def test_reads_what_the_script_tells() -> None:
+def test_the_results_of_the_script_are_read() -> None:
     expected = Result(requests=1000, seconds=2, p50_us=150, p99_us=900, errors={"read": 3, "status": 2})
     assert read_result(OUTPUT) == expected
 
 
-def test_is_not_content_without_it() -> None:
+def test_output_without_the_results_of_the_script_is_refused() -> None:
     with pytest.raises(BenchError, match="no result"):
         read_result("unable to connect to 127.0.0.1:8000 Connection refused\n")

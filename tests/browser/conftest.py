@@ -1,4 +1,4 @@
-"""Somebody at a browser: headless Chromium, and a server process on a database of its own for each file of tests."""
+"""Visitors in headless Chromium, and a server process on a database of its own for each file of tests."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from domain.keys import FIRST_ID, write_secret
 __all__ = ["database_url", "environment", "forks"]
 
 WAIT_MS: Final = 30_000
-"""How long a page may take on a busy machine before a test says that it never will."""
+"""How long a page may take on a busy machine before a test fails."""
 
 FLAGS: Final = (
     "--disable-gpu",
@@ -31,7 +31,7 @@ FLAGS: Final = (
     "--disable-sync",
     "--no-first-run",
 )
-"""Chromium's own calls to other hosts are off: whatever is still asked of one, a page has asked."""
+"""Chromium's own calls to other hosts are off, so every call to another host comes from a page."""
 
 ADMIN: Final = write_secret(FIRST_ID, random_characters())
 
@@ -58,7 +58,7 @@ async def chromium(chromium_file: str, anyio_backend: str) -> AsyncIterator[Brow
 
 @dataclass
 class Site:
-    """A server that runs, and its API with the key of its administrator."""
+    """A running server, and its API with the key of its administrator."""
 
     url: str
     api: AsyncClient
@@ -109,7 +109,7 @@ async def site(
 
 @dataclass
 class Visitor:
-    """Somebody at a browser window on the console of a site. Notes whatever a page does that none may do."""
+    """A browser window on the console of a site. It records everything that a page is not allowed to do."""
 
     site: Site
     context: BrowserContext

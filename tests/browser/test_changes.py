@@ -4,7 +4,7 @@ from playwright.async_api import expect
 from tests.browser.conftest import Site, Visitor
 
 
-async def test_new_changes_appear_by_themselves_and_lead_to_what_they_are_about(site: Site, visitor: Visitor) -> None:
+async def test_new_changes_appear_by_themselves_and_link_to_their_entities(site: Site, visitor: Visitor) -> None:
     await site.user("Before")
     page = await visitor.open("/changes")
     await expect(page.get_by_role("row").nth(1)).to_contain_text("user 1")
@@ -18,7 +18,7 @@ async def test_new_changes_appear_by_themselves_and_lead_to_what_they_are_about(
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Later")
 
 
-async def test_what_does_not_match_does_not_appear(site: Site, visitor: Visitor) -> None:
+async def test_a_change_that_does_not_match_the_filter_does_not_appear(site: Site, visitor: Visitor) -> None:
     page = await visitor.open("/changes")
     await page.get_by_label("Kind").fill("group")
     await page.get_by_role("button", name="Filter").click()

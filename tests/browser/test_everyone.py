@@ -1,4 +1,4 @@
-"""The console is for everyone: any screen, any name, the keyboard alone, with little sight."""
+"""The console is accessible: on any screen, with any name, with the keyboard alone, with low vision."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +26,7 @@ document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySele
     .filter(each => each.getBoundingClientRect().right > innerWidth + 1 || each === document.body)
     .map(each => each.outerHTML.slice(0, 200))
 """
-"""The page, and all that sticks out of the window, if one can scroll sideways."""
+"""The elements that are wider than the window, if the page can scroll sideways."""
 
 WIDE: Final[Any] = {"width": 1280, "height": 800}
 NARROW: Final[Any] = {"width": 360, "height": 740}
@@ -34,7 +34,7 @@ NARROW: Final[Any] = {"width": 360, "height": 740}
 
 @pytest.fixture(scope="module")
 async def pages(site: Site) -> list[str]:
-    """Every page, each with something on it."""
+    """Every page, each with some content."""
     people = [await site.user(name, attributes={"a": [{"b": name}, None, 1]}, external_id=name) for name in HOSTILE]
     outer, inner = await site.group(HOSTILE[0]), await site.group("y" * 200, description="z" * 200)
     await site.api.put(f"{outer}/groups/{inner.rpartition('/')[2]}")
@@ -51,17 +51,15 @@ async def pages(site: Site) -> list[str]:
     ]  # fmt: skip
 
 
-async def test_no_page_shuts_anybody_out_on_any_screen_whatever_people_are_called(
-    pages: list[str], visit: Visit
-) -> None:
-    """The policy is off in this window, as it would keep axe-core out too: escaping alone has to do."""
+async def test_every_page_is_accessible_on_any_screen_with_any_names(pages: list[str], visit: Visit) -> None:
+    """The content security policy is off in this window, since it would block axe-core. Only escaping protects."""
     visitor = await visit(bypass_csp=True)
     found = {path: await findings(await visitor.open(path)) for path in [*pages, "/sign-in"]}
     assert {path: wrong for path, wrong in found.items() if wrong} == {}
 
 
-async def test_pages_on_the_way_shut_nobody_out_either(site: Site, visit: Visit) -> None:
-    """Those that no address shows: a question before many are changed, an import as it goes on, a link to sign in."""
+async def test_pages_without_an_address_of_their_own_are_accessible_too(site: Site, visit: Visit) -> None:
+    """Pages that no address opens: the question before many are changed, a running import, a link to sign in."""
     await site.user(HOSTILE[0])
     page = (await visit(bypass_csp=True)).page
     found: dict[str, list[str]] = {}
@@ -88,7 +86,7 @@ async def test_pages_on_the_way_shut_nobody_out_either(site: Site, visit: Visit)
 
 
 async def findings(page: Page) -> list[str]:
-    """What is too wide for a telephone or for a desk, and what axe-core finds serious, light or dark."""
+    """Elements that are too wide on a telephone or a desktop, and serious findings of axe-core, light or dark."""
     found = [] if await page.title() != "owned" else ["ran what a name says"]
     for size in (NARROW, WIDE):
         await page.set_viewport_size(size)
@@ -110,14 +108,14 @@ async def run_axe(page: Page, options: dict[str, Any]) -> list[str]:
 SERIOUS: Final = ("serious", "critical")
 
 
-async def test_hostile_names_are_shown_as_they_are(pages: list[str], visitor: Visitor) -> None:
+async def test_hostile_names_are_shown_as_text(pages: list[str], visitor: Visitor) -> None:
     page = await visitor.open("/users")
     for name in HOSTILE:
         await expect(page.get_by_role("cell", name=name, exact=True).first).to_be_visible()
 
 
-async def test_the_keyboard_alone_is_enough(site: Site, visitor: Visitor) -> None:
-    """From the list to a person, to the form, and back with what was typed."""
+async def test_the_console_can_be_used_with_the_keyboard_alone(site: Site, visitor: Visitor) -> None:
+    """From the list to a person, to the form, and back with the saved values."""
     await site.user("Keyboard Alone")
     page = await visitor.open("/users")
     await page.keyboard.type("keyboard al")
@@ -149,7 +147,7 @@ async def tab_to(page: Page, text: str, id: str = "") -> None:
     pytest.fail(f"The key Tab does not lead to {text or id}.")
 
 
-async def test_the_page_that_refuses_too_many_at_once_shuts_nobody_out(
+async def test_the_page_that_refuses_too_many_users_at_once_is_accessible(
     site: Site, visit: Visit, tmp_path: Path
 ) -> None:
     crowd = tmp_path / "crowd.ndjson"

@@ -4,7 +4,7 @@ from playwright.async_api import expect
 from tests.browser.conftest import Site, Visitor
 
 
-async def test_a_group_is_added_and_people_join_it_by_search_and_leave(site: Site, visitor: Visitor) -> None:
+async def test_a_group_is_created_and_members_are_added_by_search_and_removed(site: Site, visitor: Visitor) -> None:
     await site.user("Niklaus Wirth", email="wirth@x.org")
     page = await visitor.open("/groups")
     await page.get_by_role("link", name="Add a group").click()
@@ -19,7 +19,7 @@ async def test_a_group_is_added_and_people_join_it_by_search_and_leave(site: Sit
     await expect(page.get_by_text("This group has no members of its own.")).to_be_visible()
 
 
-async def test_groups_are_parts_of_groups_and_a_person_shows_through_which(site: Site, visitor: Visitor) -> None:
+async def test_groups_are_nested_and_a_person_shows_the_groups_between(site: Site, visitor: Visitor) -> None:
     person, outer, inner = await site.user("Tony Hoare"), await site.group("Everyone"), await site.group("Oxford")
     await site.api.put(f"{inner}/members/{person.rpartition('/')[2]}", json={})
     page = await visitor.open(outer)

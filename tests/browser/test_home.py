@@ -4,9 +4,7 @@ from playwright.async_api import expect
 from tests.browser.conftest import Site, Visitor
 
 
-async def test_the_first_page_draws_what_happened_and_the_system_page_how_it_is_set(
-    site: Site, visitor: Visitor
-) -> None:
+async def test_the_first_page_shows_activity_and_the_system_page_the_settings(site: Site, visitor: Visitor) -> None:
     await site.user("Ada")
     page = await visitor.open("/")
     await expect(page.get_by_role("img", name="Changes on each of the last 14 days; today 2")).to_be_visible()

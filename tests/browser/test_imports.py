@@ -7,7 +7,7 @@ PEOPLE = "".join(f"Person {number},p{number}@x.org,hr-{number}\r\n" for number i
 FILE = f"name,email,external_id\r\n{PEOPLE},bad@x.org,hr-x\r\n"
 
 
-async def test_a_file_is_checked_imported_and_reported_whatever_one_reloads(site: Site, visitor: Visitor) -> None:
+async def test_a_file_is_checked_imported_and_reported_even_after_reloads(site: Site, visitor: Visitor) -> None:
     page = await visitor.open("/import")
     await page.get_by_label("File").set_input_files(
         {"name": "people.csv", "mimeType": "text/csv", "buffer": FILE.encode()}
@@ -32,7 +32,7 @@ async def test_a_file_is_checked_imported_and_reported_whatever_one_reloads(site
     await expect(page.get_by_role("button", name="Check the file")).to_be_visible()
 
 
-async def test_a_wrong_choice_is_explained_on_the_form(visitor: Visitor) -> None:
+async def test_an_invalid_choice_is_explained_on_the_form(visitor: Visitor) -> None:
     page = await visitor.open("/import")
     await page.get_by_label("File").set_input_files({"name": "x.csv", "mimeType": "text/csv", "buffer": b"name"})
     await page.get_by_label("Delete at most").fill("many")

@@ -1,4 +1,4 @@
-"""The main way through the console, on each database."""
+"""The main tasks in the console, on each database."""
 
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ async def site(database_url: str, tmp_path: Path, environment: Mapping[str, str]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)  # two windows of a browser
-async def test_a_mess_is_found_mended_and_taken_back(site: Site, visit: Visit) -> None:
+async def test_mistakes_are_found_corrected_and_undone(site: Site, visit: Visit) -> None:
     person, group = await site.user("Margaret Hamilton", email="wrong@x.org"), await site.group("Apollo")
     crowd = [{"op": "create", "body": {"name": f"Somebody {number}"}} for number in range(60)]
     await site.add("/users/batch", operations=crowd)

@@ -6,7 +6,7 @@ from playwright.async_api import expect
 from tests.browser.conftest import Site, Visit, Visitor
 
 
-async def test_people_are_searched_while_one_types(site: Site, visitor: Visitor) -> None:
+async def test_the_search_runs_while_the_user_types(site: Site, visitor: Visitor) -> None:
     await site.user("Zoë Quark", email="quark@x.org")
     await site.user("Yann Lepton", username="lepton")
     page = await visitor.open("/users")
@@ -56,7 +56,7 @@ async def test_two_edits_at_once_lose_nothing(site: Site, visit: Visit) -> None:
     await expect(mine.page.get_by_text("mine@x.org").first).to_be_visible()
 
 
-async def test_a_refusal_stands_beside_its_field_and_keeps_what_was_typed(site: Site, visitor: Visitor) -> None:
+async def test_a_refusal_is_shown_beside_its_field_and_keeps_the_input(site: Site, visitor: Visitor) -> None:
     await site.user("Holder", username="held")
     page = await visitor.open("/users/new")
     await page.get_by_label("Name", exact=True).fill("Late")
@@ -79,7 +79,7 @@ async def test_a_person_is_suspended_deleted_and_restored(site: Site, visitor: V
         await expect(page.get_by_role("heading", level=1)).to_contain_text(status)
 
 
-async def test_to_erase_a_person_one_types_the_name(site: Site, visitor: Visitor) -> None:
+async def test_erasing_a_person_needs_the_name_typed(site: Site, visitor: Visitor) -> None:
     path = await site.user("Barbara")
     page = await visitor.open(path)
     await page.locator("summary").filter(has_text="Erase").click()
@@ -94,7 +94,7 @@ async def test_to_erase_a_person_one_types_the_name(site: Site, visitor: Visitor
     assert (await site.api.get(path)).status_code == 404
 
 
-async def test_many_are_chosen_and_suspended_at_once(site: Site, visitor: Visitor) -> None:
+async def test_many_people_are_chosen_and_suspended_at_once(site: Site, visitor: Visitor) -> None:
     for number in range(3):
         await site.user(f"Bulk {number}", attributes={"team": "Moved"})
     page = await visitor.open("/users")
@@ -112,7 +112,7 @@ async def test_many_are_chosen_and_suspended_at_once(site: Site, visitor: Visito
     await expect(page.get_by_role("row")).to_have_count(3)
 
 
-async def test_columns_come_and_go_without_a_reload(site: Site, visitor: Visitor) -> None:
+async def test_columns_are_shown_and_hidden_without_a_reload(site: Site, visitor: Visitor) -> None:
     await site.user("Columns", attributes={"floor": 17})
     page = await visitor.open("/users?q=columns")
     await page.locator("summary").filter(has_text="Columns").click()
@@ -123,7 +123,7 @@ async def test_columns_come_and_go_without_a_reload(site: Site, visitor: Visitor
     await expect(page.get_by_role("cell", name="17", exact=True)).to_be_visible()
 
 
-async def test_what_is_found_is_downloaded(site: Site, visitor: Visitor) -> None:
+async def test_the_search_result_can_be_downloaded(site: Site, visitor: Visitor) -> None:
     await site.user("Downloaded", external_id="d-1")
     page = await visitor.open("/users?q=downloaded")
     async with page.expect_download() as download:

@@ -1,4 +1,4 @@
-"""The pictures of README.md and docs/console.md: `make pictures` writes them anew."""
+"""The pictures of README.md and docs/console.md. `make pictures` writes them."""
 
 import os
 import random
@@ -47,7 +47,7 @@ async def site(
 
 
 async def fill(url: str) -> None:
-    """A month in the life of a directory."""
+    """A directory with a month of changes."""
     now, chance = datetime.now(UTC), random.Random(1)
     times = sorted(now - timedelta(minutes=chance.randrange(60, DAYS * 24 * 60)) for _ in range(140))
     clock = iter(times)
@@ -97,7 +97,7 @@ def new(name: str, number: int, team: str) -> NewUser:
     )
 
 
-async def test_the_pictures_are_those_of_this_console(site: Site, visit: Visit, tmp_path: Path) -> None:
+async def test_the_pictures_show_the_current_console(site: Site, visit: Visit, tmp_path: Path) -> None:
     folder = PICTURES if os.environ.get("PICTURES") else tmp_path
     for _ in range(200 if os.environ.get("PICTURES") else 1):
         await site.api.get("/users/1")

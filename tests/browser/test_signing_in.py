@@ -6,7 +6,7 @@ from playwright.async_api import expect
 from tests.browser.conftest import Site, Visit
 
 
-async def test_one_signs_in_with_a_key_comes_back_to_the_page_and_signs_out(site: Site, visit: Visit) -> None:
+async def test_signing_in_with_a_key_returns_to_the_page_and_signing_out_works(site: Site, visit: Visit) -> None:
     path = await site.user("Ada")
     visitor = await visit(signed_in=False)
     page = await visitor.open(path)
@@ -27,7 +27,7 @@ async def test_one_signs_in_with_a_key_comes_back_to_the_page_and_signs_out(site
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
-async def test_a_key_sees_what_it_may_and_its_session_ends_with_it(site: Site, visit: Visit) -> None:
+async def test_a_session_shows_what_its_key_may_read_and_ends_with_the_key(site: Site, visit: Visit) -> None:
     path = await site.user("Ada")
     key = await site.add("/keys/", name="reader", scopes=["users:read"])
     visitor = await visit(signed_in=False)

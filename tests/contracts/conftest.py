@@ -48,7 +48,7 @@ async def emptied(database: PostgresDatabase, *extensions: sa.MetaData) -> Async
         await connection.execute("; ".join(emptying(*extensions)))
     yield database
     async with asyncio.timeout(30):
-        while any(pool._turns._value < pool._pool.get_max_size() for pool in pools):  # noqa: ASYNC110  # nothing tells
+        while any(pool._turns._value < pool._pool.get_max_size() for pool in pools):  # noqa: ASYNC110  # no event for it
             await asyncio.sleep(0.001)
 
 

@@ -1,4 +1,4 @@
-"""What docs/adding-an-entity.md shows is applied to a copy of the project, and works there."""
+"""The example of docs/adding-an-entity.md is applied to a copy of the project, and works there."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ HUNK: Final = re.compile(r"^@@ .*\n", re.MULTILINE)
 CHANGED_FILE: Final = re.compile(r"^--- a/(?P<path>\S+)\n\+\+\+ b/(?P=path)\n", re.MULTILINE)
 
 OF_OPERATIONS: Final = ("tests/api/test_read_only_fields.py", "tests/api/web/test_authorisation.py")
-"""Tests of every operation, of which those of the new ones run here."""
+"""Tests of every operation. Only those of the new operations run here."""
 
 JUDGED_BY: Final = (
     "tests/api/test_teams.py",
@@ -45,7 +45,7 @@ def numbered(page: str, folder: Path) -> str:
 
 
 HEAD_OF_THE_PAGE, NEXT_OF_THE_PAGE = "0042", "0043"
-"""The page counts its migration from there, so that a migration of the project's own does not change the page."""
+"""The page numbers its migration from here, so that a new migration of the project does not change the page."""
 
 
 def numbered_after(head: str, page: str) -> str:
@@ -54,7 +54,7 @@ def numbered_after(head: str, page: str) -> str:
 
 
 def follow(page: str, folder: Path) -> Iterator[str]:
-    """Do what the page says, from its beginning to its end. Tells which files it has written."""
+    """Does what the page says, from its beginning to its end. Returns the files that it has written."""
     versions = folder / "src" / "repositories" / "migrations" / "versions"
     head = max(file.name for file in versions.glob("[0-9]*.py"))[:4]
     for block in BLOCK.finditer(numbered_after(head, page)):
@@ -80,7 +80,7 @@ def change(diff: str, folder: Path) -> Iterator[str]:
 
 
 def sides(hunk: str) -> tuple[str, str]:
-    """What a hunk finds, and what it leaves."""
+    """The lines before a hunk is applied, and those after it."""
     lines = hunk.removesuffix("\n").split("\n")
     before = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
     after = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
@@ -133,7 +133,7 @@ def test_the_entity_works_and_the_rest_works_with_it(copy: Path) -> None:
     run(copy, "pytest", "-q", "-k", "team", *plugins, *OF_OPERATIONS)
 
 
-def test_an_example_that_no_longer_fits_is_noticed(copy: Path) -> None:
+def test_an_example_that_no_longer_matches_the_source_is_detected(copy: Path) -> None:
     work = copy / "src" / "domain" / "work.py"
     work.write_text(work.read_text().replace("def users(self) -> ReadUsers", "def people(self) -> ReadUsers"))
 

@@ -1,4 +1,4 @@
-"""What docs/operations has for other programs: they understand it, and it names metrics that there are."""
+"""The files in docs/operations for other programs: these accept them, and the metrics in them exist."""
 
 import json
 import re
@@ -23,7 +23,7 @@ SUFFIX: Final = re.compile(r"_(bucket|count|sum|total)$")
 
 
 def metrics() -> set[str]:
-    """The names of all that /metrics has, also of what nothing was measured for yet."""
+    """The names of all metrics, including those without a measurement yet."""
     text = generate_latest(Metrics("sqlite").shown).decode()
     return {SUFFIX.sub("", name) for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)}
 
@@ -35,7 +35,7 @@ def expressions() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("file", [RULES, DASHBOARD, ROOT / "docs" / "operations.md"], ids=lambda file: file.name)
-def test_every_metric_that_is_named_is_there(file: Path) -> None:
+def test_every_metric_that_the_docs_name_exists(file: Path) -> None:
     named = {SUFFIX.sub("", name) for name in NAME.findall(file.read_text())}
     assert named
     assert named <= metrics()
@@ -65,11 +65,11 @@ def passes(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_takes_the_rules() -> None:
+def test_prometheus_accepts_the_rules() -> None:
     passes(program("promtool"), "check", "rules", str(RULES))
 
 
-def test_prometheus_takes_the_queries_of_the_dashboard(tmp_path: Path) -> None:
+def test_prometheus_accepts_the_queries_of_the_dashboard(tmp_path: Path) -> None:
     plain = [each.replace("$__rate_interval", "5m").replace("$instance", ".*") for each in expressions()]
     rules = [{"record": f"query_{number}", "expr": query} for number, query in enumerate(plain)]
     file = tmp_path / "queries.yml"
@@ -77,11 +77,11 @@ def test_prometheus_takes_the_queries_of_the_dashboard(tmp_path: Path) -> None:
     passes(program("promtool"), "check", "rules", str(file))
 
 
-def test_caddy_takes_its_configuration() -> None:
+def test_caddy_accepts_its_configuration() -> None:
     passes(program("caddy"), "validate", "--adapter", "caddyfile", "--config", str(FOLDER / "Caddyfile"))
 
 
-def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
+def test_nginx_accepts_its_configuration(tmp_path: Path) -> None:
     """With a certificate made for it."""
     nginx, openssl = program("nginx"), program("openssl")
     certificate, key = tmp_path / "certificate", tmp_path / "key"

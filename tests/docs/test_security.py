@@ -1,4 +1,4 @@
-"""What SECURITY.md names is there, and what it says is nowhere in the source is not."""
+"""The files that SECURITY.md names exist, and the source does not have what it rules out."""
 
 import ast
 import re
@@ -21,12 +21,12 @@ def page() -> str:
 
 
 def answers_in(page: str) -> dict[str, list[str]]:
-    """The paths that stand beside each item of the OWASP table."""
+    """The paths beside each item of the OWASP table."""
     rows = re.findall(r"^\| (API\d+) [^|]*\|[^|]*\|([^|]*)\|$", page, re.MULTILINE)
     return {item: re.findall(r"`([^`]+)`", cell) for item, cell in rows}
 
 
-def test_every_item_is_answered_by_something_that_is_there(page: str) -> None:
+def test_every_item_names_a_file_that_exists(page: str) -> None:
     answers = answers_in(page)
 
     assert answers.keys() == ITEMS
@@ -35,18 +35,18 @@ def test_every_item_is_answered_by_something_that_is_there(page: str) -> None:
         assert [path for path in paths if not (ROOT / path).is_file()] == [], item
 
 
-def test_every_item_is_answered_by_a_test(page: str) -> None:
+def test_every_item_names_a_test(page: str) -> None:
     assert [item for item, paths in answers_in(page).items() if not any("tests/" in path for path in paths)] == []
 
 
-def test_every_place_that_is_named_anywhere_is_there(page: str) -> None:
+def test_every_path_on_the_page_exists(page: str) -> None:
     places = set(re.findall(r"(?:src|tests|docs)/[\w/.]+", page))
 
     assert len(places) > 20
     assert [place for place in sorted(places) if not (ROOT / place).exists()] == []
 
 
-def test_every_setting_that_is_named_is_one(page: str) -> None:
+def test_every_setting_on_the_page_exists(page: str) -> None:
     from api.settings import Settings  # noqa: PLC0415
 
     named = {name.lower() for name in re.findall(r"`ROSTER_([A-Z_]+)`", page)}
@@ -69,7 +69,7 @@ def calls_out(source: str) -> bool:
 
 
 CALLING: Final = {f"src/api/delivery/{name}.py" for name in ("connection", "pool", "poster")}
-"""What sends messages to webhooks."""
+"""The only modules that send messages to webhooks."""
 
 
 def test_nothing_else_in_the_source_calls_another_server() -> None:
@@ -82,5 +82,5 @@ def test_nothing_else_in_the_source_calls_another_server() -> None:
 @pytest.mark.parametrize(
     "line", ["import httpx2", "from urllib import request", "import urllib.request as r", "from http.client import X"]
 )
-def test_a_call_to_another_server_would_be_seen(line: str) -> None:
+def test_a_call_to_another_server_is_detected(line: str) -> None:
     assert calls_out(f"def f():\n    {line}\n")

@@ -1,4 +1,4 @@
-"""What docs/testing.md shows runs, and what it names is there."""
+"""The example of docs/testing.md runs, and the files that it names exist."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ async def test_the_example_passes(page: str) -> None:
     await test()
 
 
-def test_every_place_that_is_named_is_there(page: str) -> None:
+def test_every_path_on_the_page_exists(page: str) -> None:
     places = set(re.findall(r"tests/[\w/.]+", page))
     assert "tests/contracts" in places
     assert [place for place in sorted(places) if not (ROOT / place).exists()] == []

@@ -1,4 +1,4 @@
-"""The receiver of docs/webhooks.md runs as it is shown: it verifies, and does nothing twice."""
+"""The receiver of docs/webhooks.md runs as shown: it verifies messages, and handles none twice."""
 
 import asyncio
 import re
@@ -42,8 +42,8 @@ async def receiver_of(folder: Path, secret: str, port: int) -> asyncio.subproces
                 return process
 
 
-async def told(process: asyncio.subprocess.Process) -> bytes:
-    """What it prints next, without the log of its requests."""
+async def next_line(process: asyncio.subprocess.Process) -> bytes:
+    """The next line that the receiver prints, without the log of its requests."""
     assert process.stdout is not None
     while (line := await process.stdout.readline()).startswith(b"INFO:"):
         pass
@@ -73,11 +73,11 @@ async def test_the_receiver_of_the_page_verifies_and_is_idempotent(tmp_path: Pat
         process = await receiver_of(tmp_path, secret, port)
         try:
             await client.post("/users/", json={"name": "Alice"})
-            assert await told(process) == b"user.created 1\n"
+            assert await next_line(process) == b"user.created 1\n"
             while not (await client.get("/webhooks/1/deliveries/")).json():  # noqa: ASYNC110  # another task delivers
                 await asyncio.sleep(0.02)
             assert (await client.post("/webhooks/1/test")).json()["status"] == 204
-            assert await told(process) == b"webhook.test None\n"
+            assert await next_line(process) == b"webhook.test None\n"
             await client.post("/webhooks/1/deliveries/2/retry")
             while (await client.get("/webhooks/1/deliveries/")).json()[0]["state"] != "delivered":  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
@@ -87,7 +87,7 @@ async def test_the_receiver_of_the_page_verifies_and_is_idempotent(tmp_path: Pat
                 refused = await stranger.post(hook["url"], content=b"{}", headers=forged)
                 assert refused.status_code == 500
             await client.post("/users/", json={"name": "Bob"})
-            assert await told(process) == b"user.created 2\n"  # and nothing between the two
+            assert await next_line(process) == b"user.created 2\n"  # and nothing between the two
         finally:
             process.kill()
             await process.wait()

@@ -1,4 +1,4 @@
-"""Which addresses are those of the public Internet."""
+"""Which addresses are public."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from domain.addresses import is_public
     "address",
     ["93.184.216.34", "1.1.1.1", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101", "2002:101:101::1"],
 )
-def test_a_public_address_is_known_in_every_form(address: str) -> None:
+def test_a_public_address_is_recognised_in_every_notation(address: str) -> None:
     assert is_public(address)
 
 
@@ -26,5 +26,5 @@ def test_a_public_address_is_known_in_every_form(address: str) -> None:
         "", "localhost", "example.org", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "1.1.1.1 ",
     ],
 )  # fmt: skip
-def test_all_else_is_not(address: str) -> None:
+def test_other_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)

@@ -1,4 +1,4 @@
-"""What an answer means, when a message is tried again, and what is kept of it."""
+"""What an answer means, when a message is retried, and what is kept of the answer."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -56,7 +56,7 @@ def test_only_a_2xx_is_success(status: int | None, verdict: Verdict) -> None:
     assert answer(status).verdict is verdict
 
 
-def test_is_tried_again_by_the_schedule_and_then_once_a_day() -> None:
+def test_a_delivery_is_retried_by_the_schedule_and_then_once_a_day() -> None:
     delivery, at = NEW, NOON
     for seconds in (*RETRIED_AFTER_S, 86400, 86400):
         delivery = delivery.answered(answer(500), at, middle)
@@ -66,7 +66,7 @@ def test_is_tried_again_by_the_schedule_and_then_once_a_day() -> None:
 
 
 @pytest.mark.parametrize(("random", "seconds"), [(0.0, 270), (0.999999999, 330)])
-def test_waits_are_spread(random: float, seconds: int) -> None:
+def test_waits_are_randomised(random: float, seconds: int) -> None:
     delivery = NEW.answered(answer(500), NOON, middle).answered(answer(500), NOON, lambda: random)
     assert delivery.next_at is not None
     assert round((delivery.next_at - NOON).total_seconds()) == seconds
@@ -81,12 +81,12 @@ def test_waits_are_spread(random: float, seconds: int) -> None:
         (429, "soon", 5), (429, "-1", 5), (429, "", 5), (429, "٣", 5), (500, "30", 5), (404, "30", 5), (503, None, 5),
     ],
 )  # fmt: skip
-def test_obeys_retry_after_in_both_of_its_forms(status: int, text: str | None, seconds: int) -> None:
+def test_a_retry_follows_retry_after_in_both_of_its_forms(status: int, text: str | None, seconds: int) -> None:
     delivery = NEW.answered(answer(status, retry_after=text), NOON, middle)
     assert delivery.next_at == NOON + timedelta(seconds=seconds)
 
 
-def test_is_set_aside_when_it_was_refused_for_three_days() -> None:
+def test_a_delivery_is_set_aside_after_three_days_of_refusals() -> None:
     first = NEW.answered(answer(404), NOON, middle)
     assert (first.state, first.refused_since) == (DeliveryState.RETRYING, NOON)
     failed = first.answered(answer(500), NOON + SET_ASIDE_AFTER, middle)
@@ -99,7 +99,7 @@ def test_is_set_aside_when_it_was_refused_for_three_days() -> None:
     assert again.state is DeliveryState.RETRYING
 
 
-def test_what_only_fails_is_never_set_aside() -> None:
+def test_a_delivery_that_only_fails_is_never_set_aside() -> None:
     delivery = NEW
     for day in range(100):
         delivery = delivery.answered(answer(500), NOON + timedelta(days=day), middle)
@@ -113,10 +113,10 @@ def test_what_only_fails_is_never_set_aside() -> None:
         ("a" + "é" * 2000, "a" + "é" * (MAX_ANSWER // 2 - 1)), ("\x00", "\ufffd"), ("\ud800", "?"),
     ],
 )  # fmt: skip
-def test_keeps_the_beginning_of_an_answer_in_a_form_that_can_be_stored(text: str, kept: str | None) -> None:
+def test_the_beginning_of_an_answer_is_kept_in_a_form_that_can_be_stored(text: str, kept: str | None) -> None:
     assert NEW.answered(answer(200, text=text), NOON, middle).answer == kept
 
 
-def test_a_message_has_one_id_for_ever_and_another_one_after_a_restore() -> None:
+def test_the_id_of_a_message_depends_on_its_change_its_webhook_and_its_time() -> None:
     assert message_id(CHANGE, 3) == "msg_3_7_64752550bf000"
     assert "." not in message_id(CHANGE, 3)

@@ -65,7 +65,7 @@ def test_a_new_entity_is_held_to_the_rules_of_its_annotations() -> None:
     ]
 
 
-def test_a_value_is_kept_in_its_form() -> None:
+def test_a_value_is_kept_trimmed() -> None:
     assert NewThing(name=" Axe ").name == "Axe"
     assert THING.revised(name=" Axe ").name == "Axe"
 
@@ -97,11 +97,11 @@ def test_a_profile_is_replaced_whole_and_nothing_else() -> None:
     assert replaced == replace(THING, name="Axe", owner_id=None, size=3, more={"a": 1})
 
 
-def test_a_profile_is_of_what_is_created() -> None:
+def test_the_profile_has_the_fields_of_the_new_entity() -> None:
     assert list(profile_of(NewThing)) == ["name", "owner_id", "size", "more"]
 
 
-def test_an_entity_is_hidden_since_the_time_that_its_kind_names() -> None:
+def test_an_entity_is_hidden_once_its_time_of_deletion_is_set() -> None:
     user = User(id=1, name="Alice", created_at=NOW, updated_at=NOW, version=1)
     assert not user.is_hidden
     assert user.deleted(NOW).is_hidden
@@ -115,7 +115,7 @@ def test_a_kind_without_tombstones_is_never_hidden() -> None:
 
 
 @pytest.mark.parametrize("missing", ["id", "version", "created_at", "updated_at"])
-def test_a_stored_entity_has_what_only_a_store_gives(missing: str) -> None:
+def test_a_stored_entity_needs_its_id_version_and_times(missing: str) -> None:
     given = {"id": 1, "version": 1, "created_at": NOW, "updated_at": NOW}
     del given[missing]
     with pytest.raises(TypeError, match=missing):
@@ -126,7 +126,7 @@ def test_an_entity_has_no_keys_and_no_references_unless_it_declares_them() -> No
     assert (Entity.unique, Entity.references, Entity.identified_by) == ((), (), ())
 
 
-def test_what_refers_to_another_keeps_it_unless_it_says_otherwise() -> None:
+def test_a_reference_refuses_the_deletion_of_its_target_by_default() -> None:
     reference = Reference("owner_id", User)
     assert (reference.on_delete, reference.about) == (ReferentialAction.REFUSE, False)
     assert reference.on_purge is ReferentialAction.REFUSE
@@ -143,7 +143,7 @@ def values() -> Iterator[type]:
 VALUES: Final = {f"{kind.__module__.removeprefix('domain.')}.{kind.__name__}": kind for kind in values()}
 
 ALTERED: Final = {"work.RequestContext": "A route adds the idempotency key, which it knows later than the rest."}
-"""What is not frozen, and why."""
+"""The dataclasses that are not frozen, and why."""
 
 BY_NAME: Final = {
     "batches.OperationDone", "batches.UserOperation", "changes.Change", "changes.NewChange", "deliveries.Answer",
@@ -153,10 +153,10 @@ BY_NAME: Final = {
     "nestings.NestingProfile", "nestings.NewNesting", "users.NewUser", "users.User", "users.UserProfile",
     "webhooks.NewWebhook", "webhooks.Webhook", "webhooks.WebhookProfile", "work.RequestContext",
 }  # fmt: skip
-"""What has many fields, so that each is given by its name."""
+"""The values with many fields, which take keyword arguments only."""
 
 
-def test_the_values_of_the_domain_are_found() -> None:
+def test_these_tests_find_the_values_of_the_domain() -> None:
     assert {"users.User", "errors.Fault", "copies.Comparison", "lists.filters.Comparison"} <= VALUES.keys()
 
 
@@ -164,11 +164,11 @@ def test_values_are_frozen() -> None:
     assert {name for name, kind in VALUES.items() if "__setattr__" not in vars(kind)} == ALTERED.keys()
 
 
-def test_values_hold_nothing_beside_their_fields() -> None:
+def test_values_have_slots_and_no_other_attributes() -> None:
     assert [name for name, kind in VALUES.items() if any("__dict__" in vars(each) for each in kind.__mro__)] == []
 
 
-def test_a_value_of_many_fields_takes_each_by_its_name() -> None:
+def test_values_with_many_fields_take_keyword_arguments_only() -> None:
     assert {name for name, kind in VALUES.items() if takes_names_only(kind)} == BY_NAME
 
 
@@ -177,24 +177,24 @@ def takes_names_only(kind: type) -> bool:
     return {each.kind for each in taken} == {inspect.Parameter.KEYWORD_ONLY}
 
 
-def test_who_asks_has_every_scope_and_means_it_unless_more_is_said() -> None:
+def test_a_context_has_every_scope_and_is_no_dry_run_by_default() -> None:
     context = RequestContext(actor="tester", request_id="r1")
     assert (context.scopes, context.dry_run, context.idempotency_key) == (None, False, None)
 
 
-def test_the_time_is_told_in_utc() -> None:
+def test_utc_now_returns_the_time_in_utc() -> None:
     before = datetime.now(UTC)
     assert before <= utc_now() <= datetime.now(UTC)
     assert utc_now().tzinfo is UTC
 
 
 @pytest.mark.parametrize("action", [ReferentialAction.HIDE, ReferentialAction.KEEP])
-def test_no_reference_outlives_the_erasure_of_what_it_names(action: ReferentialAction) -> None:
+def test_a_reference_cannot_be_declared_to_stay_after_an_erasure(action: ReferentialAction) -> None:
     with pytest.raises(TypeError, match="erased"):
         Reference("owner_id", User, on_purge=action)
 
 
-def test_a_part_of_an_entity_has_no_other_fields() -> None:
+def test_a_part_of_an_entity_has_only_the_chosen_fields() -> None:
     user = User(id=7, name="Alice", created_at=NOW, updated_at=NOW, version=1)
     part = part_of(user, {"id", "name"})
     assert (type(part), part.id, part.name) == (User, 7, "Alice")

@@ -1,4 +1,4 @@
-"""Where ids and changes go on after a restore."""
+"""Where ids and changes continue after a restore."""
 
 from datetime import timedelta
 

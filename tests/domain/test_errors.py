@@ -23,12 +23,12 @@ def test_each_refusal_has_a_code_of_its_own() -> None:
     assert len(set(codes)) == len(codes) > 10
 
 
-def test_a_refusal_says_what_is_so() -> None:
+def test_a_refusal_has_its_message_as_detail() -> None:
     assert (str(Stale("It changed.")), Stale("It changed.").detail) == ("It changed.", "It changed.")
 
 
 @pytest.mark.parametrize("kind", [each for each in refusals() if not inspect.signature(each).parameters])
-def test_a_refusal_that_is_told_nothing_has_words_of_its_own(kind: Callable[[], Refusal]) -> None:
+def test_each_refusal_has_a_default_message(kind: Callable[[], Refusal]) -> None:
     assert kind().detail.endswith(".")
 
 
@@ -37,7 +37,7 @@ def test_a_conflict_names_the_field() -> None:
     assert "this email" in Conflict("email").detail
 
 
-def test_what_a_refusal_prints_is_its_sentence_whatever_it_carries() -> None:
+def test_the_text_of_a_refusal_is_its_detail() -> None:
     conflict, invalid = Conflict("email"), Invalid([Fault("/name", "too_long", "At most 9.")])
     assert (str(conflict), str(invalid)) == (conflict.detail, invalid.detail)
 
@@ -48,18 +48,18 @@ def test_a_conflict_of_several_fields_names_them_all() -> None:
     assert conflict.detail == "Another one has this owner_id and name."
 
 
-def test_a_conflict_of_three_values_is_one_list() -> None:
+def test_a_conflict_of_three_values_lists_all_three() -> None:
     taken = Conflict("name", taken={"email": 1, "username": 2, "external_id": 3})
     assert taken.detail == "Another one has this email, username and external_id."
 
 
-def test_what_is_invalid_carries_every_fault() -> None:
+def test_invalid_has_every_fault() -> None:
     faults = [Fault("/name", "too_short", "Must not be blank."), Fault("/email", "too_long", "Too long.")]
     assert Invalid(faults).faults == tuple(faults)
     assert Invalid(faults).detail
 
 
-def test_a_text_that_is_malformed_has_a_position_if_there_is_a_text() -> None:
+def test_a_malformed_text_has_the_position_of_the_error() -> None:
     assert Malformed("Expected a name.", 4).position == 4
     assert Malformed("This cursor is not one of this list.").position is None
 
@@ -71,20 +71,20 @@ def test_a_text_that_is_malformed_has_a_position_if_there_is_a_text() -> None:
         (True, "Something still refers to it: group 1, seat 7 and more."),
     ],
 )
-def test_what_is_in_use_names_who_refers_to_it(more: bool, detail: str) -> None:
+def test_in_use_names_the_entities_that_refer_to_it(more: bool, detail: str) -> None:
     refused = InUse("owner_id", [("group", 1), ("seat", 7)], more=more)
     assert (refused.detail, refused.field) == (detail, "owner_id")
     assert refused.holders == (("group", 1), ("seat", 7))
 
 
-def test_who_refers_to_it_is_told_as_all_unless_more_is_said() -> None:
+def test_in_use_names_all_holders_by_default() -> None:
     assert InUse("owner_id", [("group", 1)]).detail == "Something still refers to it: group 1."
 
 
-def test_a_broken_reference_needs_no_words() -> None:
+def test_a_broken_reference_has_a_default_message() -> None:
     assert "refers to" in BrokenReference().detail
 
 
-def test_the_use_of_a_unit_that_has_ended_is_a_defect_and_no_refusal() -> None:
+def test_using_a_unit_that_has_ended_is_a_defect_not_a_refusal() -> None:
     assert not isinstance(UnitEnded(), Refusal)
     assert "has ended" in str(UnitEnded())

@@ -9,11 +9,11 @@ from domain.users import FIELDS
 
 
 @pytest.mark.parametrize("name", ["members", "parts"])
-def test_groups_are_not_sorted_by_whom_they_hold(name: str) -> None:
+def test_groups_cannot_be_sorted_by_their_members(name: str) -> None:
     with pytest.raises(Malformed, match="no such field to sort by"):
         parse_sort(name, ALL_FIELDS)
 
 
-def test_users_are_not_sorted_by_their_groups() -> None:
+def test_users_cannot_be_sorted_by_their_groups() -> None:
     with pytest.raises(Malformed, match="no such field to sort by"):
         parse_sort("groups", FIELDS)

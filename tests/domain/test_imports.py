@@ -6,7 +6,7 @@ from domain.imports import Share
 
 
 @pytest.mark.parametrize(("share", "of_200"), [(Share(10, is_percent=True), 20), (Share(10, is_percent=False), 10)])
-def test_a_share_is_a_percentage_of_all_or_a_number(share: Share, of_200: int) -> None:
+def test_a_share_is_a_percentage_or_a_number(share: Share, of_200: int) -> None:
     assert share.of(200) == of_200
 
 
@@ -18,5 +18,5 @@ def test_a_share_is_rounded_down() -> None:
     ("share", "text"),
     [(Share(10, is_percent=True), "10 %"), (Share(2.5, is_percent=True), "2.5 %"), (Share(10, is_percent=False), "10")],
 )
-def test_a_share_is_shown_as_people_write_it(share: Share, text: str) -> None:
+def test_a_share_is_shown_as_a_percentage_or_a_number(share: Share, text: str) -> None:
     assert str(share) == text

@@ -1,4 +1,4 @@
-"""What a unit of work notes, and the changes that it makes of its notes."""
+"""The notes of a unit of work, and the changes that are made from them."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ ALICE = User(id=1, name="Alice", created_at=NOW, updated_at=NOW, version=1, emai
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seat(Entity):
-    """An entity that refers to others, and is known by its row."""
+    """An entity that refers to others and is identified by its row."""
 
     kind: ClassVar[str] = "seat"
     references: ClassVar[tuple[Reference, ...]] = (Reference("user_id", User), Reference("guest_id", User))
@@ -57,13 +57,19 @@ def test_additions_that_are_known_by_their_rows_are_parts_by_themselves() -> Non
     journal.added_many([bob, carol, dora])
     journal.added_many([SEAT])
     journal.saved(carol, revised(carol, name="Carola"))
-    told = journal.parts(actor="tester", request_id="r1", at=NOW)
+    recorded = journal.parts(actor="tester", request_id="r1", at=NOW)
     changes = changes_of(journal)
-    assert told == [[changes[0]], Additions("user", [2]), [changes[2]], Additions("user", [4]), Additions("seat", [1])]
+    assert recorded == [
+        [changes[0]],
+        Additions("user", [2]),
+        [changes[2]],
+        Additions("user", [4]),
+        Additions("seat", [1]),
+    ]
     assert (changes[2].action, changes[2].version) == (Action.CREATED, 2)
 
 
-def test_tells_who_when_and_in_which_request() -> None:
+def test_each_change_has_its_actor_its_time_and_its_request_id() -> None:
     journal = Journal()
     journal.added(ALICE)
     [change] = changes_of(journal)
@@ -71,7 +77,7 @@ def test_tells_who_when_and_in_which_request() -> None:
     assert (change.kind, change.entity_id, change.version) == ("user", 1, 1)
 
 
-def test_an_added_entity_has_what_is_set_and_no_past() -> None:
+def test_the_change_of_an_added_entity_has_its_values_and_no_before() -> None:
     journal = Journal()
     journal.added(ALICE)
     [change] = changes_of(journal)
@@ -79,7 +85,7 @@ def test_an_added_entity_has_what_is_set_and_no_past() -> None:
     assert change.after == {"name": "Alice", "email": "a@example.org", "status": "active", "attributes": {}}
 
 
-def test_a_saved_entity_has_only_what_differs() -> None:
+def test_the_change_of_a_saved_entity_has_only_the_fields_that_differ() -> None:
     journal = Journal()
     journal.saved(ALICE, revised(ALICE, name="Alicia", email=None))
     [change] = changes_of(journal)
@@ -102,7 +108,7 @@ def test_several_saves_are_one_change_from_the_first_state_to_the_last() -> None
     )
 
 
-def test_what_is_added_and_saved_was_created_as_it_is_last() -> None:
+def test_an_entity_that_is_added_and_saved_has_one_change_with_its_last_values() -> None:
     journal = Journal()
     journal.added(ALICE)
     journal.saved(ALICE, revised(ALICE, email=None))
@@ -111,14 +117,14 @@ def test_what_is_added_and_saved_was_created_as_it_is_last() -> None:
     assert change.after == {"name": "Alice", "status": "active", "attributes": {}}
 
 
-def test_what_is_added_and_removed_leaves_no_trace() -> None:
+def test_an_entity_that_is_added_and_removed_leaves_no_change() -> None:
     journal = Journal()
     journal.added(ALICE)
     journal.removed(ALICE)
     assert changes_of(journal) == []
 
 
-def test_of_what_is_removed_nothing_is_told_but_that_it_was_purged() -> None:
+def test_the_change_of_a_removed_entity_has_no_values() -> None:
     journal = Journal()
     journal.removed(ALICE)
     [change] = changes_of(journal)
@@ -126,7 +132,7 @@ def test_of_what_is_removed_nothing_is_told_but_that_it_was_purged() -> None:
     assert (change.before, change.after) == (None, None)
 
 
-def test_tells_deletion_and_restoration_from_updates() -> None:
+def test_deletions_restorations_and_updates_have_different_actions() -> None:
     tombstone = revised(ALICE, deleted_at=NOW)
     deletion, restoration, update = Journal(), Journal(), Journal()
     deletion.saved(ALICE, tombstone)
@@ -136,14 +142,14 @@ def test_tells_deletion_and_restoration_from_updates() -> None:
     assert actions == [Action.DELETED, Action.RESTORED, Action.UPDATED]
 
 
-def test_times_are_told_in_utc_as_rfc_3339_has_them() -> None:
+def test_times_in_changes_are_in_utc_in_the_form_of_rfc_3339() -> None:
     journal = Journal()
     journal.saved(ALICE, revised(ALICE, deleted_at=NOW))
     [change] = changes_of(journal)
     assert (change.before, change.after) == ({"deleted_at": None}, {"deleted_at": "2026-01-02T03:04:05Z"})
 
 
-def test_entities_are_told_in_the_order_in_which_they_were_first_noted() -> None:
+def test_changes_are_in_the_order_in_which_their_entities_were_first_noted() -> None:
     bob = replace(ALICE, id=2, name="Bob")
     journal = Journal()
     journal.added(bob)
@@ -153,7 +159,7 @@ def test_entities_are_told_in_the_order_in_which_they_were_first_noted() -> None
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), (1, 1.0), ([1], [True]), ({"b": 0}, {"b": 0.0})])
-def test_notes_a_difference_that_python_does_not_see(before: Any, after: Any) -> None:
+def test_values_that_python_compares_as_equal_still_differ(before: Any, after: Any) -> None:
     was = replace(ALICE, attributes={"a": before})
     became = replace(ALICE, attributes={"a": after})
     journal = Journal()
@@ -162,7 +168,7 @@ def test_notes_a_difference_that_python_does_not_see(before: Any, after: Any) ->
     assert repr(changes_of(journal)[0].after) == repr({"attributes": {"a": after}})
 
 
-def test_nothing_differs_between_two_versions_of_the_same() -> None:
+def test_a_new_version_with_the_same_values_does_not_differ() -> None:
     assert not differ(ALICE, revised(ALICE, updated_at=datetime.now(UTC)))
 
 
@@ -206,14 +212,14 @@ def test_a_change_is_about_those_that_it_referred_to_before_as_well() -> None:
     assert subjects_of(noted((SEAT, moved))) == (("seat", 1), ("user", 7), ("user", 9))
 
 
-def test_of_what_ended_the_past_is_told_and_what_identifies_it() -> None:
+def test_the_change_of_an_ended_entity_has_its_old_values_and_its_identifying_fields() -> None:
     [change] = changes_of(ended(replace(SEAT, note="by the window")))
     assert (change.action, change.version) == (Action.ENDED, 2)
     assert change.before == {"row": "a", "user_id": 7, "guest_id": None, "note": "by the window"}
     assert change.after == {"row": "a"}
 
 
-def test_of_what_was_erased_nothing_is_told_not_even_what_identifies_it() -> None:
+def test_the_change_of_an_erased_entity_has_no_values_not_even_identifying_ones() -> None:
     [change] = changes_of(noted((SEAT, None)))
     assert (change.action, change.before, change.after) == (Action.PURGED, None, None)
 
@@ -225,14 +231,14 @@ def test_every_change_shows_what_identifies_the_entity() -> None:
     assert (updated.before, updated.after) == ({"note": None}, {"row": "a", "note": "by the window"})
 
 
-def test_what_is_added_and_ends_leaves_no_trace() -> None:
+def test_an_entity_that_is_added_and_ended_leaves_no_change() -> None:
     journal = noted((None, SEAT))
     journal.ended(SEAT)
     assert changes_of(journal) == []
     assert journal.erased == []
 
 
-def test_what_is_saved_and_removed_is_told_from_its_first_state() -> None:
+def test_an_entity_that_is_saved_and_ended_has_its_first_values_as_before() -> None:
     journal = noted((SEAT, replace(SEAT, version=2, note="new")))
     journal.ended(replace(SEAT, version=2, note="new"))
     [change] = changes_of(journal)
@@ -243,34 +249,34 @@ def test_what_is_saved_and_removed_is_told_from_its_first_state() -> None:
     )
 
 
-def test_those_are_erased_that_were_there_and_are_removed() -> None:
+def test_erased_lists_only_stored_entities_that_were_removed() -> None:
     bob, carol, dora = (replace(ALICE, id=id) for id in (2, 3, 4))
     journal = noted((ALICE, None), (bob, revised(bob, name="Robert")), (None, carol), (None, dora), (dora, None))
     journal.ended(SEAT)
     assert journal.erased == [ALICE]
 
 
-def test_entities_of_two_kinds_with_one_id_are_told_apart() -> None:
+def test_entities_of_different_kinds_with_the_same_id_have_separate_changes() -> None:
     journal = noted((None, ALICE), (SEAT, replace(SEAT, version=2, note="new")))
-    told = [(change.kind, change.entity_id, change.action) for change in changes_of(journal)]
-    assert told == [("user", 1, Action.CREATED), ("seat", 1, Action.UPDATED)]
+    recorded = [(change.kind, change.entity_id, change.action) for change in changes_of(journal)]
+    assert recorded == [("user", 1, Action.CREATED), ("seat", 1, Action.UPDATED)]
 
 
-def test_what_was_noted_only_for_now_is_forgotten() -> None:
+def test_forget_drops_the_notes_of_an_entity() -> None:
     journal = noted((None, ALICE), (None, SEAT))
     journal.forget(SEAT)
     assert [change.kind for change in changes_of(journal)] == ["user"]
     journal.forget(SEAT)  # nothing is left of it to forget
 
 
-def test_a_journal_knows_of_which_kinds_it_has_something() -> None:
+def test_has_says_whether_the_journal_has_notes_of_a_kind() -> None:
     journal = noted((None, ALICE))
     assert journal.has("user")
     assert not journal.has("seat")
     assert not Journal().has("user")
 
 
-def test_what_was_noted_in_a_savepoint_that_is_undone_is_forgotten() -> None:
+def test_notes_of_a_savepoint_that_is_rolled_back_are_dropped() -> None:
     bob = replace(ALICE, id=2)
     journal = noted((None, ALICE))
     mark = journal.mark()
@@ -283,7 +289,7 @@ def test_what_was_noted_in_a_savepoint_that_is_undone_is_forgotten() -> None:
     assert [change.entity_id for change in changes_of(journal)] == [1]
 
 
-def test_a_change_that_was_written_in_a_savepoint_that_is_undone_was_not_written() -> None:
+def test_a_change_written_in_a_savepoint_that_is_rolled_back_does_not_count() -> None:
     journal = Journal()
     mark = journal.mark()
     journal.seq = 7
@@ -295,11 +301,11 @@ def test_a_change_that_was_written_in_a_savepoint_that_is_undone_was_not_written
     assert journal.seq is None
 
 
-def test_no_change_was_written_when_a_unit_begins() -> None:
+def test_a_new_journal_has_no_number_of_a_change() -> None:
     assert Journal().seq is None
 
 
-def test_a_key_is_told_without_its_bookkeeping_and_as_json_has_it() -> None:
+def test_the_change_of_a_key_has_json_values_and_no_bookkeeping() -> None:
     key = Key(
         id=1,
         created_at=NOW,
@@ -348,12 +354,12 @@ def kept(seq: int) -> Change:
         ([9], 7, 9),  # it came after the look
     ],
 )
-def test_a_page_ends_where_it_was_looked_up_to_or_if_it_is_full_at_its_last_change(
+def test_a_page_ends_at_the_last_number_read_and_a_full_one_at_its_last_change(
     numbers: list[int], looked_at: int, end: int
 ) -> None:
     changes = [kept(number) for number in numbers]
     assert ChangePage.of(changes, 2, looked_at) == ChangePage(changes, end)
 
 
-def test_a_page_of_no_room_has_no_last_change() -> None:
+def test_a_page_with_limit_0_ends_at_the_last_number_read() -> None:
     assert ChangePage.of([], 0, 7).end == 7

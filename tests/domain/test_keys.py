@@ -34,7 +34,7 @@ secrets = st.builds(write_secret, ids, randoms)
 
 
 @given(id=ids, random=randoms)
-def test_the_id_in_a_secret_is_the_one_that_was_written(id: int, random: str) -> None:
+def test_id_in_returns_the_id_of_a_written_secret(id: int, random: str) -> None:
     secret = write_secret(id, random)
 
     assert id_in(secret) == id
@@ -42,7 +42,7 @@ def test_the_id_in_a_secret_is_the_one_that_was_written(id: int, random: str) ->
 
 
 @given(secret=secrets, place=st.integers(0), character=st.one_of(st.sampled_from(DIGITS + "_-"), st.characters()))
-def test_a_secret_with_any_one_character_changed_is_none(secret: str, place: int, character: str) -> None:
+def test_a_secret_with_one_changed_character_is_not_accepted(secret: str, place: int, character: str) -> None:
     place %= len(secret)
     changed = secret[:place] + character + secret[place + 1 :]
 
@@ -50,25 +50,25 @@ def test_a_secret_with_any_one_character_changed_is_none(secret: str, place: int
 
 
 @pytest.mark.parametrize("secret", [write_secret(1, "a" * RANDOM_LENGTH), write_secret(MAX_ID, "Zz9" * 10 + "00")])
-def test_no_other_digit_at_any_place_makes_another_secret(secret: str) -> None:
+def test_changing_any_single_digit_makes_a_secret_invalid(secret: str) -> None:
     changed = [secret[:place] + digit + secret[place + 1 :] for place in range(len(secret)) for digit in DIGITS]
 
     assert {id_in(each) for each in changed if each != secret} == {None}
 
 
 @given(st.one_of(st.text(), st.binary().map(lambda data: data.decode("latin-1")), st.from_regex(r"rk_\d+_\w+")))
-def test_what_is_no_secret_has_no_id(text: str) -> None:
+def test_a_text_that_is_not_a_secret_has_no_id(text: str) -> None:
     assert id_in(text) is None
 
 
 @pytest.mark.parametrize("id", ["0", "01", "-1", "1.0", "", "９", str(MAX_ID + 1), "9" * 40])  # noqa: RUF001
-def test_an_id_that_is_none_is_in_no_secret(id: str) -> None:
+def test_a_secret_with_an_invalid_id_is_not_accepted(id: str) -> None:
     secret = write_secret(0, "a" * RANDOM_LENGTH).replace("rk_0_", f"rk_{id}_")
     assert id_in(secret) is None
 
 
 @given(secrets)
-def test_blanks_around_a_secret_are_not_of_it(secret: str) -> None:
+def test_a_secret_with_blanks_around_it_is_not_accepted(secret: str) -> None:
     assert [id_in(each) for each in (f" {secret}", f"{secret}\n", f"{secret} ", secret.upper())] == [None] * 4
 
 
@@ -84,14 +84,14 @@ def test_secrets_that_differ_have_digests_that_differ() -> None:
     assert len(one) == 32
 
 
-def test_a_new_key_has_every_fault_that_it_has() -> None:
+def test_an_invalid_key_reports_every_fault() -> None:
     with pytest.raises(Invalid) as refused:
         NewKey(name=" ", scopes=())
 
     assert [fault.pointer for fault in refused.value.faults] == ["/name", "/scopes"]
 
 
-def test_a_scope_that_there_is_not_is_refused_without_being_repeated() -> None:
+def test_an_unknown_scope_is_refused_and_not_repeated_in_the_message() -> None:
     with pytest.raises(Invalid) as refused:
         NewKey(name="n", scopes=("users:read", "users:steal"))  # type: ignore[arg-type]
 
@@ -100,7 +100,7 @@ def test_a_scope_that_there_is_not_is_refused_without_being_repeated() -> None:
     assert "steal" not in fault.detail
 
 
-def test_scopes_are_kept_once_each_in_their_order() -> None:
+def test_scopes_are_kept_without_duplicates_in_a_fixed_order() -> None:
     new = NewKey(name="n", scopes=(Scope.USERS_WRITE, Scope.CHANGES_READ, Scope.USERS_WRITE))
 
     assert new.scopes == (Scope.CHANGES_READ, Scope.USERS_WRITE)
@@ -129,7 +129,7 @@ def test_a_key_is_valid_until_it_expires_or_is_revoked() -> None:
     assert not expiring.revoked(NOON).is_valid_at(NOON)
 
 
-def test_a_digest_counts_until_its_end() -> None:
+def test_a_digest_is_valid_until_its_end() -> None:
     digest = Digest(b"", NOON)
 
     assert Digest(b"").is_valid_at(NOON)
@@ -146,27 +146,27 @@ def test_the_first_scope_that_is_not_held_is_named() -> None:
 
 
 @pytest.mark.parametrize("held", [(), [], set()])
-def test_who_holds_nothing_may_do_nothing(held: list[Scope]) -> None:
+def test_a_caller_without_scopes_may_do_nothing(held: list[Scope]) -> None:
     with pytest.raises(Forbidden):
         require_scopes([Scope.USERS_READ], held)
 
 
-def test_the_scope_of_scim_allows_there_what_scim_needs_and_no_more() -> None:
+def test_the_scope_scim_adds_only_the_scopes_that_scim_needs() -> None:
     allowed = {Scope.USERS_READ, Scope.USERS_WRITE, Scope.GROUPS_READ, Scope.GROUPS_WRITE}
     assert set(held_in_scim([Scope.SCIM])) - {Scope.SCIM} == allowed
     assert set(held_in_scim([Scope.SCIM, Scope.CHANGES_READ])) - {Scope.SCIM} == {*allowed, Scope.CHANGES_READ}
 
 
 @pytest.mark.parametrize("held", [[], [Scope.USERS_READ], [each for each in Scope if each is not Scope.SCIM]])
-def test_a_key_without_the_scope_of_scim_has_there_what_it_has_elsewhere(held: list[Scope]) -> None:
+def test_a_key_without_the_scope_scim_has_the_same_scopes_in_scim(held: list[Scope]) -> None:
     assert held_in_scim(held) == held
 
 
-def test_none_holds_every_scope() -> None:
+def test_scopes_of_none_mean_every_scope() -> None:
     require_scopes(Scope, None)
 
 
-def test_a_key_says_when_it_was_rotated_and_revoked() -> None:
+def test_a_key_shows_when_it_was_rotated_and_revoked() -> None:
     key = Key(id=1, name="n", scopes=(Scope.USERS_READ,), created_at=NOON, updated_at=NOON, version=1)
 
     assert key.rotated(NOON) == replace(key, rotated_at=NOON)
@@ -176,7 +176,7 @@ def test_a_key_says_when_it_was_rotated_and_revoked() -> None:
     assert (key.expires_at, key.last_used_at) == (None, None)
 
 
-def test_a_refused_scope_is_counted_and_those_that_there_are_are_named() -> None:
+def test_the_refusal_of_unknown_scopes_counts_them_and_names_the_valid_ones() -> None:
     with pytest.raises(Invalid) as refused:
         NewKey(name="n", scopes=("users:read", "x", "y", "y"))  # type: ignore[arg-type]
 
@@ -193,7 +193,7 @@ def test_a_key_may_expire_at_any_time_or_never() -> None:
     assert NewKey(name="n", scopes=(Scope.USERS_READ,), expires_at=NOON).expires_at == NOON
 
 
-def test_a_time_of_expiry_that_is_over_is_named() -> None:
+def test_an_expiry_in_the_past_is_refused_with_its_pointer() -> None:
     with pytest.raises(Invalid) as refused:
         NewKey(name="n", scopes=(Scope.USERS_READ,), expires_at=NOON).require_future(NOON)
 
@@ -201,6 +201,6 @@ def test_a_time_of_expiry_that_is_over_is_named() -> None:
 
 
 @pytest.mark.parametrize(("digit", "checksum"), [("a", "0m7BBz"), ("0", "1Aoxm0")])
-def test_a_secret_is_written_as_it_always_was(digit: str, checksum: str) -> None:
+def test_the_form_of_secrets_does_not_change(digit: str, checksum: str) -> None:
     """Scanners for lost secrets rely on it, and the secrets that are in use."""
     assert write_secret(1, digit * RANDOM_LENGTH) == f"rk_1_{digit * RANDOM_LENGTH}{checksum}"

@@ -10,7 +10,7 @@ from domain.limits import LIMITS
 
 @pytest.mark.parametrize("name", [each.name for each in fields(LIMITS)])
 @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
-def test_a_bound_is_above_0_and_finite(name: str, value: float) -> None:
+def test_a_limit_has_to_be_above_0_and_finite(name: str, value: float) -> None:
     bound: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=name):
         replace(LIMITS, **bound)

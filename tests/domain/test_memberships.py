@@ -1,4 +1,4 @@
-"""What is told about the members of a group that were changed."""
+"""The result of a change of the members of a group."""
 
 from datetime import UTC, datetime
 

@@ -40,11 +40,11 @@ def test_the_email_is_the_primary_one_or_the_first() -> None:
     assert chosen_among(None) is None
 
 
-def test_another_name_is_the_display_name() -> None:
+def test_a_new_name_becomes_the_display_name() -> None:
     assert renamed({"title": "Ms.", "displayName": "Alice"}, "Alicia") == {"title": "Ms.", "displayName": "Alicia"}
 
 
-def test_another_email_takes_the_place_of_the_chosen_one() -> None:
+def test_a_new_email_replaces_the_primary_one() -> None:
     record: Any = {"title": "Ms.", "emails": [WORK, {**HOME, "primary": True}]}
     assert readdressed(record, "new@x") == {
         "title": "Ms.",
@@ -64,7 +64,7 @@ def user(**given: Any) -> User:
     return User(id=1, created_at=NOW, updated_at=NOW, version=1, **profile)
 
 
-def test_a_record_follows_the_fields_that_are_replaced() -> None:
+def test_the_scim_record_follows_the_replaced_fields() -> None:
     same = user().replaced(NewUser(name="Alice", email="alice@x"))
     assert same.scim == RECORD
     other = user().replaced(NewUser(name="Alicia", email="alicia@x"))
@@ -74,13 +74,13 @@ def test_a_record_follows_the_fields_that_are_replaced() -> None:
     assert nobody.scim == {"displayName": "Alice"}
 
 
-def test_a_record_that_agrees_already_is_left_as_it_is() -> None:
+def test_a_scim_record_that_agrees_with_the_fields_is_not_changed() -> None:
     record: JsonObject = {"name": {"formatted": "Alice Ames"}, "emails": [{"value": "ames@x"}]}
     agreeing = user(scim=record).replaced(NewUser(name="Alice Ames", email="ames@x"))
     assert agreeing.scim == record
 
 
-def test_a_record_of_its_own_is_taken_and_none_stays_none() -> None:
+def test_a_put_with_a_scim_record_replaces_it_and_a_user_without_one_stays_without() -> None:
     new: JsonObject = {"displayName": "Other"}
     assert user().replaced(NewUser(name="Alicia", scim=new)).scim == new
     assert user(scim=None).replaced(NewUser(name="Alicia")).scim is None

@@ -1,4 +1,4 @@
-"""The rules of a legal user."""
+"""The rules of a valid user."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -28,17 +28,17 @@ def faults_of(invalid: pytest.ExceptionInfo[Invalid]) -> list[tuple[str, str]]:
     return [(fault.pointer, fault.code) for fault in invalid.value.faults]
 
 
-def test_keeps_the_name_trimmed_and_the_keys_as_typed() -> None:
+def test_the_name_is_kept_trimmed_and_the_keys_as_typed() -> None:
     new = NewUser(name=" Alice\u3000", email=" Alice@Example.org ", username="ALICE", external_id=" x ")
     assert (new.name, new.email, new.username, new.external_id) == ("Alice", " Alice@Example.org ", "ALICE", " x ")
 
 
-def test_takes_the_bare_word_of_a_status() -> None:
+def test_a_status_can_be_given_as_text() -> None:
     new = NewUser(name="Alice", status="suspended")  # type: ignore[arg-type]
     assert new.status is Status.SUSPENDED
 
 
-def test_names_every_broken_rule_at_once() -> None:
+def test_an_invalid_user_reports_every_broken_rule_at_once() -> None:
     with pytest.raises(Invalid) as invalid:
         NewUser(name=" ", email="", username="\x00", external_id="x" * 256, status="gone", attributes=[])  # type: ignore[arg-type]
     assert faults_of(invalid) == [
@@ -52,14 +52,14 @@ def test_names_every_broken_rule_at_once() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 7, True, [], {}])
-def test_refuses_what_is_no_name(value: Any) -> None:
+def test_an_invalid_name_is_refused(value: Any) -> None:
     with pytest.raises(Invalid) as invalid:
         NewUser(name=value)
     assert faults_of(invalid) == [("/name", "wrong_type")]
 
 
 @pytest.mark.parametrize("value", [None, 7, [], {}, "ACTIVE", ""])
-def test_refuses_what_is_no_status(value: Any) -> None:
+def test_an_invalid_status_is_refused(value: Any) -> None:
     with pytest.raises(Invalid) as invalid:
         NewUser(name="Alice", status=value)
     assert faults_of(invalid) == [("/status", "not_allowed")]
@@ -69,7 +69,7 @@ def test_refuses_what_is_no_status(value: Any) -> None:
     ("field", "longest"),
     [("name", NAME.max), ("email", EMAIL.max), ("username", USERNAME.max), ("external_id", EXTERNAL_ID.max)],
 )
-def test_takes_the_longest_text_and_no_longer_one(field: str, longest: int) -> None:
+def test_the_longest_text_is_accepted_and_a_longer_one_refused(field: str, longest: int) -> None:
     fields: dict[str, Any] = {"name": "Alice"}
     NewUser(**{**fields, field: "x" * longest})
     with pytest.raises(Invalid) as invalid:
@@ -77,13 +77,13 @@ def test_takes_the_longest_text_and_no_longer_one(field: str, longest: int) -> N
     assert faults_of(invalid) == [(f"/{field}", "too_long")]
 
 
-def test_no_message_repeats_what_was_sent() -> None:
+def test_no_message_repeats_the_rejected_value() -> None:
     with pytest.raises(Invalid) as invalid:
         NewUser(name="\x00secret", email="secret" * 99, status="secret", attributes={"a": "secret\x00"})  # type: ignore[arg-type]
     assert not any("secret" in fault.detail for fault in invalid.value.faults)
 
 
-def test_revises_the_profile_and_nothing_else() -> None:
+def test_revised_changes_only_the_profile() -> None:
     revised = ALICE.revised(name="  Bob ", email=None)
     assert (revised.name, revised.email) == ("Bob", None)
     assert (revised.id, revised.version, revised.created_at, revised.updated_at) == (1, 3, NOW, NOW)
@@ -91,7 +91,7 @@ def test_revises_the_profile_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("field", ["id", "version", "created_at", "updated_at", "deleted_at", "nope", "a/b"])
-def test_refuses_to_revise_what_is_no_part_of_the_profile(field: str) -> None:
+def test_revising_a_field_outside_the_profile_is_refused(field: str) -> None:
     with pytest.raises(Invalid) as invalid:
         ALICE.revised(**{field: 1})
     assert faults_of(invalid) == [(f"/{field.replace('/', '~1')}", "unknown")]
@@ -131,7 +131,7 @@ def test_a_patch_of_an_unknown_field_is_refused_even_if_it_clears() -> None:
     assert faults_of(invalid) == [("/nope", "unknown")]
 
 
-def test_a_tombstone_keeps_all_but_its_life() -> None:
+def test_a_deleted_user_keeps_its_values() -> None:
     tombstone = ALICE.deleted(NOW)
     assert tombstone.deleted_at == NOW
     assert (tombstone.email, tombstone.version) == (ALICE.email, ALICE.version)
@@ -145,7 +145,7 @@ def test_a_page_knows_whether_more_follows(items: list[int], limit: int, kept: l
     assert Page.of(items, limit) == Page(kept, more=more)
 
 
-def test_cleared_attributes_are_an_object_of_their_own() -> None:
+def test_each_user_with_cleared_attributes_has_its_own_empty_object() -> None:
     new = NewUser(name="Alice", attributes={"a": 1})
     alice = User(id=1, created_at=NOW, updated_at=NOW, version=1, name=new.name, attributes=new.attributes)
     one, other = alice.patched({"attributes": None}), alice.patched({"attributes": None})

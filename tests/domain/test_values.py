@@ -51,7 +51,7 @@ def test_folding_the_awkward_letters_again_changes_nothing(text: str) -> None:
     assert fold(fold(text)) == fold(text)
 
 
-def test_ascii_folds_alike_alone_and_among_other_letters() -> None:
+def test_ascii_folds_the_same_alone_and_next_to_other_letters() -> None:
     texts = [one + other for one in map(chr, range(1, 128)) for other in map(chr, range(1, 128))]
     assert [text for text in texts if fold(f"é{text}é") != f"é{fold(f'x{text}x')[1:-1]}é"] == []
 
@@ -94,16 +94,16 @@ def test_spellings_of_different_keys(one: str, other: str) -> None:
         ("ﬃﬃ", "too_long"),  # two letters that fold to six
     ],
 )
-def test_tells_the_flaw_of_a_text(value: object, code: str) -> None:
+def test_an_invalid_text_has_the_code_of_its_fault(value: object, code: str) -> None:
     assert [fault.code for fault in Text(max=4, folds=True).faults("/x", value)] == [code]
 
 
 @pytest.mark.parametrize("value", ["a", "abcd", "😀😀😀😀", " a ", "ßß"])
-def test_finds_no_flaw_in_a_legal_text(value: str) -> None:
+def test_a_valid_text_has_no_fault(value: str) -> None:
     assert list(Text(max=4, folds=True).faults("/x", value)) == []
 
 
-def test_measures_the_folded_form_only_where_it_is_kept() -> None:
+def test_the_length_of_the_folded_form_counts_only_if_the_text_folds() -> None:
     assert list(Text(max=4).faults("/x", "ﬃﬃ")) == []
 
 
@@ -127,7 +127,7 @@ def test_measures_the_folded_form_only_where_it_is_kept() -> None:
         ({"é": "x" * 55}, "", "too_long"),
     ],
 )
-def test_tells_the_flaw_of_attributes(value: object, pointer: str, code: str) -> None:
+def test_invalid_attributes_have_the_code_of_their_fault(value: object, pointer: str, code: str) -> None:
     faults = list(Attributes(max_bytes=63, max_depth=2).faults("", value))
     assert [(fault.pointer, fault.code) for fault in faults] == [(pointer, code)]
 
@@ -143,27 +143,27 @@ def test_tells_the_flaw_of_attributes(value: object, pointer: str, code: str) ->
         {"a": {"b": "c"}},
     ],
 )
-def test_finds_no_flaw_in_legal_attributes(value: object) -> None:
+def test_valid_attributes_have_no_fault(value: object) -> None:
     assert list(Attributes(max_bytes=63, max_depth=2).faults("", value)) == []
 
 
-def test_names_every_flaw_of_attributes() -> None:
+def test_invalid_attributes_report_every_fault() -> None:
     faults = Attributes().faults("/attributes", {"a": 2**60, "b": ["\x00"]})
     assert [fault.pointer for fault in faults] == ["/attributes/a", "/attributes/b/0"]
 
 
 @pytest.mark.parametrize("value", ["a", 1, None, [float("nan"), "\x00"], ["a" * 100]])
-def test_attributes_that_are_no_object_have_no_other_fault(value: object) -> None:
+def test_attributes_that_are_not_an_object_have_exactly_one_fault(value: object) -> None:
     assert [fault.code for fault in Attributes(max_bytes=63).faults("", value)] == ["wrong_type"]
 
 
 @pytest.mark.parametrize("number", [1, 2, MAX_ID])
-def test_is_an_id(number: int) -> None:
+def test_these_numbers_are_ids(number: int) -> None:
     assert is_id(number)
 
 
 @pytest.mark.parametrize("number", [0, -1, MAX_ID + 1, 2**63, 2**70])
-def test_is_no_id(number: int) -> None:
+def test_these_numbers_are_not_ids(number: int) -> None:
     assert not is_id(number)
 
 
@@ -192,7 +192,7 @@ def test_a_word_of_an_enumeration_is_kept_as_its_member(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["Red", "", 1, None, ["red"]])
-def test_another_word_is_kept_and_refused(value: object) -> None:
+def test_an_unknown_word_of_an_enumeration_is_refused(value: object) -> None:
     assert OneOf(Colour).clean(value) is value
     assert [(fault.pointer, fault.code) for fault in OneOf(Colour).faults("/x", value)] == [("/x", "not_allowed")]
 
@@ -217,7 +217,7 @@ def test_a_text_is_exact_unless_it_is_declared_to_fold() -> None:
         ("2026-01-02T03:04:05.0000009-00:30", datetime(2026, 1, 2, 3, 34, 5, tzinfo=UTC)),
     ],
 )
-def test_a_text_means_an_instant_in_utc(text: str, meant: datetime) -> None:
+def test_a_time_with_an_offset_is_read_as_an_instant_in_utc(text: str, meant: datetime) -> None:
     assert instant(text) == meant
     assert (instant(text) or meant.astimezone(timezone(timedelta(hours=1)))).tzinfo is UTC
 
@@ -228,18 +228,18 @@ def test_a_text_means_an_instant_in_utc(text: str, meant: datetime) -> None:
      "0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-01:00", " 2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z\n",
      "٢٠٢٦-01-02T03:04:05Z"],
 )  # fmt: skip
-def test_a_text_without_a_date_a_time_and_an_offset_means_no_instant(text: str) -> None:
+def test_a_text_without_date_time_or_offset_is_not_an_instant(text: str) -> None:
     assert instant(text) is None
 
 
-def test_a_flaw_is_said_for_each_kind() -> None:
+def test_flaw_in_describes_each_kind_of_flaw() -> None:
     assert "NUL" in (flaw_in("\x00") or "")
     assert "surrogate" in (flaw_in("\ud800") or "")
     assert flaw_in("") is None
 
 
 @pytest.mark.parametrize("value", [None, True, False, "", "a", 0, MAX_INTEGER, -MAX_INTEGER, 0.5, 1e300])
-def test_a_scalar_of_json_has_no_fault(value: object) -> None:
+def test_a_json_scalar_has_no_fault(value: object) -> None:
     assert list(faults_in_scalar("/x", value)) == []
 
 
@@ -247,21 +247,21 @@ def test_a_scalar_of_json_has_no_fault(value: object) -> None:
     ("value", "depth", "codes"),
     [({"a": [1]}, 2, []), ({"a": [1]}, 1, ["too_deep"]), ({"a": {"b": [1]}}, 2, ["too_deep"]), ({}, 1, [])],
 )
-def test_attributes_nest_to_their_depth(value: object, depth: int, codes: list[str]) -> None:
+def test_attributes_nest_up_to_the_maximum_depth(value: object, depth: int, codes: list[str]) -> None:
     assert [fault.code for fault in Attributes(max_depth=depth).faults("", value)] == codes
 
 
-def test_attributes_have_these_bounds_unless_others_are_declared() -> None:
+def test_attributes_have_these_default_bounds() -> None:
     assert (Attributes().max_bytes, Attributes().max_depth) == (16 * 1024, 8)
 
 
-def test_bytes_of_attributes_are_counted_only_if_nothing_else_is_wrong() -> None:
+def test_the_size_of_attributes_is_checked_only_if_they_have_no_other_fault() -> None:
     faults = Attributes(max_bytes=5).faults("", {"a": "\x00" * 99, "b": 2**60})
     assert [fault.code for fault in faults] == ["forbidden_character", "out_of_range"]
 
 
 @pytest.mark.parametrize(("key", "step"), [("a", "a"), ("a/b", "a~1b"), ("~1", "~01"), ("", "")])
-def test_escapes_a_key_in_a_pointer(key: str, step: str) -> None:
+def test_a_key_is_escaped_in_a_pointer(key: str, step: str) -> None:
     assert escape(key) == step
 
 
@@ -269,7 +269,7 @@ def test_escapes_a_key_in_a_pointer(key: str, step: str) -> None:
     ("one", "other"),
     [(1, True), (0, False), (1, 1.0), (0.0, -0.0), ([1], [True]), ({"a": 1}, {"a": 1.0}), (None, False), ("1", 1)],
 )
-def test_tells_values_apart_that_python_takes_for_equal(one: JsonValue, other: JsonValue) -> None:
+def test_same_distinguishes_values_that_python_compares_as_equal(one: JsonValue, other: JsonValue) -> None:
     assert not same(one, other)
     assert same(one, one)
 
@@ -299,7 +299,7 @@ def test_patches_as_the_rfc_shows(original: str, patch: str, result: str) -> Non
     assert merge_patch(json.loads(original), json.loads(patch)) == json.loads(result)
 
 
-def test_leaves_the_target_and_the_patch_as_they_were() -> None:
+def test_a_merge_patch_changes_neither_the_target_nor_the_patch() -> None:
     target: Any = {"a": {"b": 1, "c": 2}}
     patch: Any = {"a": {"b": None, "d": {"e": None}}}
     merge_patch(target, patch)
@@ -322,13 +322,13 @@ def without_nulls(value: Any) -> Any:
 
 
 @given(target=json_values, patch=json_values)
-def test_patching_twice_is_patching_once(target: Any, patch: Any) -> None:
+def test_applying_a_patch_twice_gives_the_same_result(target: Any, patch: Any) -> None:
     once = merge_patch(target, patch)
     assert merge_patch(once, patch) == once
 
 
 @given(json_values)
-def test_a_patch_of_nothing_is_what_it_sets(patch: Any) -> None:
+def test_a_patch_of_an_empty_document_gives_the_patch_without_nulls(patch: Any) -> None:
     assert merge_patch({}, patch) == without_nulls(patch)
 
 
@@ -345,8 +345,8 @@ SCALARS: Final = (
 
 
 @given(ASCII)
-def test_the_short_cut_of_folding_is_what_folding_does(text: str) -> None:
-    """Among other letters there is no short cut: a letter that stays as it is keeps the blanks apart."""
+def test_the_fast_way_of_folding_gives_the_same_result_as_the_full_one(text: str) -> None:
+    """Between other letters the fast way does not apply, and the letters keep the blanks from being trimmed."""
     assert fold(text) == fold(f"ß{text}ß").removeprefix("ss").removesuffix("ss").strip()
 
 
@@ -364,8 +364,8 @@ def test_attributes_that_are_plainly_valid_are_valid(value: object, most: int) -
     assert not (rule.accepts(value) and [*rule.faults("/a", value)])
 
 
-def test_the_short_cut_of_attributes_counts_no_byte_too_few() -> None:
-    """At most so many characters, each of six bytes, and keys beside numbers of seventeen."""
+def test_the_fast_check_of_attributes_never_undercounts_bytes() -> None:
+    """Characters take at most six bytes each, and numbers at most seventeen."""
     texts = {"\x01" * 40: "\x01" * 40}
     integers = {f"\x01{n}": -MAX_INTEGER for n in range(9)}
     for document in (texts, integers, {"": -MAX_INTEGER}, {"": -MAX_INTEGER, "a": -MAX_INTEGER}, {"": ""}, {}):
@@ -376,7 +376,7 @@ def test_the_short_cut_of_attributes_counts_no_byte_too_few() -> None:
 
 
 @pytest.mark.parametrize("document", [{}, {"a": "b", "c": 1, "d": None, "e": True}])
-def test_what_is_flat_takes_the_short_cut(document: object) -> None:
+def test_flat_attributes_take_the_fast_check(document: object) -> None:
     assert is_flat(document, 16 * 1024)
     assert not is_flat([document], 16 * 1024)
 
@@ -396,7 +396,7 @@ def test_a_duration_is_a_number_and_a_unit(text: str, meant: timedelta) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "d", "9", "9w", "-9d", "1.5h", "9d ", "1d12h", "999999s", "٣d"])
-def test_nothing_else_is_a_duration(text: str) -> None:
+def test_other_texts_are_not_durations(text: str) -> None:
     assert duration(text) is None
 
 

@@ -1,4 +1,4 @@
-"""Nobody overwrites what they have not seen."""
+"""Nobody overwrites a version that they have not seen."""
 
 from collections.abc import Collection
 
@@ -22,7 +22,7 @@ from domain.versions import ANY_VERSION, NOT_THERE, Expected, require_version
         (NOT_THERE, [NOT_THERE], ()),
     ],
 )
-def test_an_expected_version_is_let_through(version: int, expected: Expected, unwanted: Collection[int]) -> None:
+def test_an_expected_version_is_accepted(version: int, expected: Expected, unwanted: Collection[int]) -> None:
     require_version(version, expected, unwanted)
 
 

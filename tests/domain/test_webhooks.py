@@ -28,7 +28,7 @@ def faults_of(**values: Any) -> list[tuple[str, str]]:
         "http://localhost/", "https://xn--bcher-kva.example/%C3%BC", "https://" + "a" * 1992,
     ],
 )  # fmt: skip
-def test_takes_urls_that_can_be_called(url: str) -> None:
+def test_urls_that_can_be_called_are_accepted(url: str) -> None:
     assert NewWebhook(url=url).url == url
 
 
@@ -56,19 +56,19 @@ def test_takes_urls_that_can_be_called(url: str) -> None:
         ("https://example.org/#", "not_allowed"),
     ],
 )
-def test_refuses_all_others(url: object, code: str) -> None:
+def test_urls_that_cannot_be_called_are_refused(url: object, code: str) -> None:
     assert faults_of(url=url) == [("/url", code)]
 
 
 @pytest.mark.parametrize(
     ("filter", "code"), [(7, "wrong_type"), ("", "invalid"), ("kind eq", "invalid"), ('email eq "a"', "invalid")]
 )
-def test_a_filter_is_one_over_changes(filter: object, code: str) -> None:
+def test_a_filter_of_a_webhook_has_to_be_valid_for_changes(filter: object, code: str) -> None:
     assert NewWebhook(url=URL, filter='kind eq "user" and actor ne "key:3"').filter
     assert faults_of(filter=filter) == [("/filter", code)]
 
 
-def test_says_where_a_filter_is_wrong() -> None:
+def test_a_malformed_filter_of_a_webhook_has_the_position_of_the_error() -> None:
     with pytest.raises(Invalid) as refused:
         NewWebhook(url=URL, filter='kind eq "user" and nobody pr')
     assert refused.value.faults[0].detail.endswith("At character 19.")
@@ -79,7 +79,7 @@ def test_a_position_is_the_number_of_a_change(position: object) -> None:
     assert faults_of(position=position)[0][0] == "/position"
 
 
-def test_begins_after_the_last_change_unless_told_otherwise() -> None:
+def test_a_webhook_begins_after_the_last_change_by_default() -> None:
     assert NewWebhook(url=URL).starting(7, None).position == 7
     assert NewWebhook(url=URL).starting(7, 0).position == 0
     assert NewWebhook(url=URL).starting(7, 7).position == 7
@@ -88,7 +88,7 @@ def test_begins_after_the_last_change_unless_told_otherwise() -> None:
     assert refused.value.faults[0].pointer == "/since"
 
 
-def test_an_active_one_whose_attempts_fail_is_shown_as_failing() -> None:
+def test_an_active_webhook_whose_attempts_fail_is_shown_as_failing() -> None:
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     webhook = Webhook(id=1, url=URL, created_at=noon, updated_at=noon, version=1)
     assert webhook.shown_state is State.ACTIVE
@@ -97,7 +97,7 @@ def test_an_active_one_whose_attempts_fail_is_shown_as_failing() -> None:
     assert failing.set_to(State.PAUSED).shown_state is State.PAUSED
 
 
-def test_what_is_signed_is_verified_by_the_library_of_the_standard() -> None:
+def test_the_library_of_the_standard_verifies_the_signature() -> None:
     secret, at = Secret(bytes(range(32))), datetime.now(UTC)
     headers = headers_of("msg_1", at, BODY, [secret])
 
@@ -109,14 +109,14 @@ def test_what_is_signed_is_verified_by_the_library_of_the_standard() -> None:
 
 
 @pytest.mark.parametrize("change", [{"webhook-id": "msg_2"}, {"webhook-timestamp": "1"}])
-def test_id_and_time_are_signed_too(change: dict[str, str]) -> None:
+def test_the_signature_covers_the_id_and_the_time(change: dict[str, str]) -> None:
     secret = Secret(bytes(32))
     headers = headers_of("msg_1", datetime.now(UTC), BODY, [secret])
     with pytest.raises(WebhookVerificationError):
         Receiver(str(secret)).verify(BODY, {**headers, **change})
 
 
-def test_signs_with_both_secrets_for_as_long_as_both_are_good() -> None:
+def test_messages_are_signed_with_both_secrets_while_both_are_valid() -> None:
     at = datetime.now(UTC)
     new, old = Secret(bytes(range(32))), Secret(bytes(32), until=at + timedelta(seconds=1))
     headers = headers_of("msg_1", at, BODY, [new, old])

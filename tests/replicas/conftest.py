@@ -1,4 +1,4 @@
-"""A primary and a streaming replica of it, made once for the tests here."""
+"""A primary and a streaming replica, made once for the tests here."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ class Pair:
         return await ask(self.replica_url, query)
 
     async def caught_up(self) -> None:
-        """The replica shows all that the primary has now."""
+        """Returns when the replica shows everything that the primary has."""
         position = await self.on_primary("SELECT pg_current_wal_lsn()::text")
         behind = f"SELECT pg_last_wal_replay_lsn() < '{position}'"
 
@@ -48,7 +48,7 @@ class Pair:
 
     @asynccontextmanager
     async def behind(self) -> AsyncIterator[None]:
-        """The replica receives changes and shows none of them, until the block ends."""
+        """Until the block ends, the replica receives changes and shows none of them."""
         await self.caught_up()
         await self.on_replica("SELECT pg_wal_replay_pause()")
         try:
@@ -67,13 +67,13 @@ async def ask(url: str, query: str) -> Any:
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not await holds():  # noqa: ASYNC110  # nothing tells of it
+        while not await holds():  # noqa: ASYNC110  # no event for it
             await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="session")
 async def made_pair(postgres_cluster: Cluster, anyio_backend: str) -> AsyncIterator[Pair]:
-    """The primary is the server of the other tests: to make one takes longer than to copy it."""
+    """The primary is the server of the other tests, since making one takes longer than copying it."""
     name = f"roster_test_{os.getpid()}_pair"
     await create_postgres_database(postgres_cluster.url, name)
     database = database_for_tests(postgres_cluster.url_of(name))
@@ -91,7 +91,7 @@ async def made_pair(postgres_cluster: Cluster, anyio_backend: str) -> AsyncItera
 
 @pytest.fixture
 async def pair(made_pair: Pair) -> Pair:
-    """Empty, and both well."""
+    """An empty pair, with both servers running."""
     await empty(made_pair.primary_url)
     await made_pair.caught_up()
     return made_pair
@@ -101,7 +101,7 @@ async def pair(made_pair: Pair) -> Pair:
 async def opened(
     pair: Pair, *, lag_s: float = 60, meter: Meter = NO_METER, replicas: str | None = None
 ) -> AsyncIterator[SqlUnitsOfWork]:
-    """Units of work that read from the replica, once that is seen to be well."""
+    """Units of work that read from the replica."""
     database = database_at(
         pair.primary_url,
         serving=True,
@@ -128,7 +128,7 @@ async def units(pair: Pair) -> AsyncIterator[SqlUnitsOfWork]:
 
 
 def reader(min_seq: int | None = 0) -> RequestContext:
-    """The context of a request that reads. With None it is one that cannot say what it has seen."""
+    """The context of a request that reads. With None it does not know the last change that it has seen."""
     return RequestContext(actor="reader", request_id="r1", min_seq=min_seq)
 
 

@@ -43,7 +43,7 @@ class Servers:
         self.url = f"postgresql://roster@/{DATABASE}?host={primary.socket},{standby.socket}"
 
     async def join(self) -> None:
-        """Make the standby of what the primary has."""
+        """Makes the standby from the data of the primary."""
         self.standby.clear()
         self.standby.copy_of(self.primary)
         self.standby.start()
@@ -83,7 +83,7 @@ async def servers(postgres_cluster: Cluster) -> AsyncIterator[Servers]:
 
 
 class Clients:
-    """They create users all the time, half of them with idempotency keys, and note what they were told."""
+    """Clients that create users all the time, half of them with idempotency keys, and note the answers."""
 
     def __init__(self, units: SqlUnitsOfWork) -> None:
         self.acknowledged: dict[str, int] = {}
@@ -109,7 +109,7 @@ class Clients:
                 await asyncio.sleep(0.01)
 
     async def live_through(self, servers: Servers) -> float:
-        """Go on while the primary dies. Returns how many seconds after the promotion a write was acknowledged."""
+        """Continues while the primary dies. Returns how many seconds after the promotion a write was acknowledged."""
         await servers.join()
         load = asyncio.gather(*[self.run() for _ in range(CLIENTS)])
         await self.more(30)
@@ -124,7 +124,7 @@ class Clients:
         return away_s
 
     async def more(self, number: int) -> None:
-        """Returns when so many more were acknowledged."""
+        """Returns when this many more creations were acknowledged."""
         wanted = len(self.acknowledged) + number
 
         async def are_there() -> bool:
@@ -133,7 +133,7 @@ class Clients:
         await until(are_there)
 
     async def find_out(self, name: str) -> bool:
-        """Send a creation again with its key. Returns whether it was done the first time."""
+        """Repeats a creation with its key. Returns whether it was carried out the first time."""
         try:
             await self.create(name)
         except AlreadyDone:

@@ -36,7 +36,7 @@ async def figure(client: AsyncClient, name: str) -> float:
     return next((float(value) for named, _, value in lines if named == name), 0)
 
 
-async def test_a_client_that_says_what_it_has_seen_sees_it_in_each_answer(pair: Pair, client: AsyncClient) -> None:
+async def test_a_client_that_sends_its_last_change_never_reads_older_data(pair: Pair, client: AsyncClient) -> None:
     async with pair.behind():
         made = await client.post("/users/", json={"name": "Bob"})
         seen = {"Roster-Min-Seq": made.headers["Roster-Seq"]}
@@ -58,16 +58,14 @@ async def test_the_next_page_is_not_older_than_the_one_before(pair: Pair, client
         assert (await client.get("/users/?limit=1")).headers.get("Link") is None
 
 
-async def test_an_answer_from_a_replica_says_what_it_has(client: AsyncClient) -> None:
+async def test_an_answer_from_a_replica_has_the_number_of_its_last_change(client: AsyncClient) -> None:
     for path in ("/users/1", "/users/", "/changes/?since=0"):
         before = await reads_at(client, "replica")
         assert (await client.get(path)).headers["Roster-Seq"] == "1"
         assert await reads_at(client, "replica") > before
 
 
-async def test_clients_that_cannot_say_what_they_have_seen_read_from_the_primary(
-    pair: Pair, client: AsyncClient
-) -> None:
+async def test_clients_without_a_last_change_read_from_the_primary(pair: Pair, client: AsyncClient) -> None:
     async with pair.behind():
         scim = {"content-type": "application/scim+json"}
         made = await client.post("/scim/v2/Users", json={"userName": "bob"}, headers=scim)
@@ -75,7 +73,7 @@ async def test_clients_that_cannot_say_what_they_have_seen_read_from_the_primary
         assert (await client.post("/keys/", json={"name": "k", "scopes": ["keys:admin"]})).status_code == 201
 
 
-async def test_a_number_that_no_change_has_yet_is_answered_by_the_primary(client: AsyncClient) -> None:
+async def test_a_request_for_a_number_beyond_the_last_change_goes_to_the_primary(client: AsyncClient) -> None:
     before = await reads_at(client, "primary")
     found = await client.get("/users/1", headers={"Roster-Min-Seq": "999999"})
     assert (found.status_code, found.headers["Roster-Seq"]) == (200, "1")

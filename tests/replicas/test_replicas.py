@@ -1,4 +1,4 @@
-"""Reading from streaming replicas: which reads may, what they see, and what becomes of them when a replica is gone."""
+"""Reading from streaming replicas: which reads do, what they see, and what happens when a replica is gone."""
 
 import asyncio
 import math
@@ -27,7 +27,7 @@ WRITER = RequestContext(actor="writer", request_id="r1")
 
 
 async def create(units: SqlUnitsOfWork, name: str) -> int:
-    """Returns the number of the change."""
+    """Creates a user, and returns the number of its change."""
     committed = await UserService(units, WRITER).create(NewUser(name=name))
     assert committed.seq is not None
     return committed.seq
@@ -39,7 +39,7 @@ def replicas_of(units: SqlUnitsOfWork) -> PostgresReplicas:
     return replicas
 
 
-async def test_reads_of_a_request_go_to_the_replica_and_all_others_to_the_primary(units: SqlUnitsOfWork) -> None:
+async def test_reads_of_requests_go_to_the_replica_and_other_reads_to_the_primary(units: SqlUnitsOfWork) -> None:
     assert await reads_from_replica(units)
     assert not await reads_from_replica(units, reader(None))
     async with units.reading() as work:
@@ -66,7 +66,7 @@ async def test_a_client_reads_its_own_write_from_the_primary_until_the_replica_h
     assert context.seen == seq
 
 
-async def test_a_replica_that_is_too_far_behind_answers_nothing(pair: Pair) -> None:
+async def test_a_replica_that_is_too_far_behind_is_not_used(pair: Pair) -> None:
     async def is_left_out() -> bool:
         return not await reads_from_replica(units)
 
@@ -79,7 +79,7 @@ async def test_a_replica_that_is_too_far_behind_answers_nothing(pair: Pair) -> N
         await until(lambda: reads_from_replica(units))
 
 
-async def test_a_replica_of_a_directory_that_does_not_change_is_not_behind(pair: Pair) -> None:
+async def test_a_replica_is_not_behind_if_nothing_changes(pair: Pair) -> None:
     async with opened(pair, lag_s=1) as units:
         await until(lambda: reads_from_replica(units))
         for _ in range(6):  # longer than a replica may be behind
@@ -87,7 +87,7 @@ async def test_a_replica_of_a_directory_that_does_not_change_is_not_behind(pair:
             assert await reads_from_replica(units)
 
 
-def test_what_a_replica_has_is_as_old_as_the_first_sight_of_what_it_lacks() -> None:
+def test_the_lag_of_a_replica_counts_from_the_first_change_that_it_lacks() -> None:
     heads = Heads(kept_s=10)
     assert heads.had_no_more_than(5) == -math.inf
     for at, head in ((1, 3), (2, 3), (3, 5), (4, 8), (5, 8)):
@@ -136,7 +136,7 @@ class Readers:
         return self.places.total() >= reads
 
 
-async def test_a_replica_that_dies_costs_no_read_an_error_and_serves_again_when_it_is_back(
+async def test_no_read_fails_when_a_replica_dies_and_it_serves_again_when_it_is_back(
     pair: Pair, units: SqlUnitsOfWork
 ) -> None:
     async def is_away() -> bool:
@@ -157,7 +157,7 @@ async def test_a_replica_that_dies_costs_no_read_an_error_and_serves_again_when_
         await readers.goes_on()
 
 
-async def test_a_replica_that_is_frozen_holds_no_read_up(pair: Pair, units: SqlUnitsOfWork) -> None:
+async def test_a_frozen_replica_delays_no_read(pair: Pair, units: SqlUnitsOfWork) -> None:
     async def is_away() -> bool:
         return not replicas_of(units)._replicas[0].is_well
 
@@ -172,13 +172,13 @@ async def test_a_replica_that_is_frozen_holds_no_read_up(pair: Pair, units: SqlU
         await readers.goes_on()
 
 
-async def test_a_server_starts_and_reads_although_its_replica_is_away(pair: Pair, tmp_path: Path) -> None:
+async def test_a_server_starts_and_reads_without_its_replica(pair: Pair, tmp_path: Path) -> None:
     async with opened(pair, replicas=f"postgresql://roster@/postgres?host={tmp_path}") as units:
         await create(units, "Alice")
         assert (await UserService(units, reader()).get(1)).name == "Alice"
 
 
-async def test_a_stream_that_a_replica_does_not_begin_comes_from_the_primary(
+async def test_a_stream_comes_from_the_primary_if_the_replica_cannot_begin_it(
     pair: Pair, units: SqlUnitsOfWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await create(units, "Alice")
@@ -203,7 +203,7 @@ async def people(pair: Pair, units: SqlUnitsOfWork) -> list[str]:
     return names
 
 
-async def test_a_stream_whose_replica_dies_goes_on_from_the_primary(
+async def test_a_stream_continues_from_the_primary_when_its_replica_dies(
     pair: Pair, units: SqlUnitsOfWork, people: list[str]
 ) -> None:
     last = await pair.on_primary("SELECT max(seq) FROM changes")
@@ -224,7 +224,7 @@ async def test_a_stream_whose_replica_dies_goes_on_from_the_primary(
 
 
 async def test_the_export_of_a_person_comes_from_the_primary(pair: Pair, units: SqlUnitsOfWork) -> None:
-    """It shows one moment, so it could not go on from another server."""
+    """A stream shows one moment, so it could not continue from another server."""
     seq = await create(units, "Alice")
     await pair.caught_up()
     await until(lambda: reads_from_replica(units, reader(seq)))
@@ -240,7 +240,7 @@ async def test_the_export_of_a_person_comes_from_the_primary(pair: Pair, units: 
     assert context.min_seq is None
 
 
-async def test_the_feed_is_followed_from_wherever_it_was_read(pair: Pair, units: SqlUnitsOfWork) -> None:
+async def test_the_feed_can_be_followed_on_the_replica_and_on_the_primary(pair: Pair, units: SqlUnitsOfWork) -> None:
     first = await create(units, "Alice")
     async with pair.behind():
         second = await create(units, "Bob")
@@ -252,7 +252,9 @@ async def test_the_feed_is_followed_from_wherever_it_was_read(pair: Pair, units:
         assert (await ChangeService(units, reader()).list(since=None, limit=9)).end == second
 
 
-async def test_a_wait_ends_with_a_change_that_the_replica_does_not_have_yet(pair: Pair, units: SqlUnitsOfWork) -> None:
+async def test_a_wait_ends_with_a_change_of_the_primary_before_the_replica_has_it(
+    pair: Pair, units: SqlUnitsOfWork
+) -> None:
     seq = await create(units, "Alice")
     async with pair.behind():
         wait = asyncio.create_task(ChangeService(units, reader()).wait(since=seq, limit=9, within_s=30))
@@ -262,7 +264,7 @@ async def test_a_wait_ends_with_a_change_that_the_replica_does_not_have_yet(pair
         assert [change.seq for change in page.changes] == [second]
 
 
-async def test_a_server_that_is_no_replica_of_this_directory_is_never_read_from(pair: Pair) -> None:
+async def test_a_server_of_another_directory_is_never_read_from(pair: Pair) -> None:
     other = re.sub("/[^/]*[?]", "/template1?", pair.primary_url)
     async with opened(pair, replicas=other) as units:
         replica = replicas_of(units)._replicas[0]
@@ -276,7 +278,7 @@ async def test_a_server_that_is_no_replica_of_this_directory_is_never_read_from(
         assert not await reads_from_replica(units)
 
 
-async def test_the_doctor_looks_at_each_replica(pair: Pair, tmp_path: Path) -> None:
+async def test_the_doctor_checks_each_replica(pair: Pair, tmp_path: Path) -> None:
     away = f"postgresql://roster@/postgres?host={tmp_path}"
     other = re.sub("/[^/]*[?]", "/template1?", pair.primary_url)
     urls = f"{pair.replica_url}, {away}, {other}"
@@ -299,7 +301,7 @@ class Notes(NoMeter):
         self.lags.append(seconds)
 
 
-async def test_the_meter_learns_where_reads_ran_and_how_far_behind_replicas_are(pair: Pair) -> None:
+async def test_the_meter_records_where_reads_ran_and_the_lag_of_replicas(pair: Pair) -> None:
     notes = Notes()
     async with opened(pair, meter=notes) as units:
         await until(lambda: reads_from_replica(units))

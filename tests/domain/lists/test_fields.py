@@ -33,7 +33,7 @@ class Thing:
     more: Annotated[JsonObject, Attributes()]
 
 
-def test_an_annotation_tells_how_a_field_compares_and_whether_it_may_be_missing() -> None:
+def test_the_annotation_decides_how_a_field_compares_and_whether_it_is_optional() -> None:
     assert fields_of(Thing) == declare(
         Field("id", Kind.INTEGER),
         Field("made_at", Kind.INSTANT),
@@ -48,13 +48,13 @@ def test_an_annotation_tells_how_a_field_compares_and_whether_it_may_be_missing(
     )
 
 
-def test_an_entity_leaves_out_fields_and_does_not_sort_by_others() -> None:
+def test_an_entity_can_leave_out_fields_and_exclude_others_from_sorting() -> None:
     declared = fields_of(Thing, without={"lost_at", "more"}, unsorted={"note"})
     assert list(declared) == ["id", "made_at", "colour", "name", "alias", "code", "note", "owner_id"]
     assert [each.name for each in declared.values() if not each.sorts] == ["note"]
 
 
-def test_the_fields_of_users_are_these() -> None:
+def test_users_have_these_fields() -> None:
     assert {field.name: (field.kind, field.optional, field.sorts) for field in USER_FIELDS.values()} == {
         "id": (Kind.INTEGER, False, True),
         "created_at": (Kind.INSTANT, False, True),
@@ -71,7 +71,7 @@ def test_the_fields_of_users_are_these() -> None:
     assert USER_FIELDS["id"] == ID
 
 
-def test_the_fields_of_changes_are_these() -> None:
+def test_changes_have_these_fields() -> None:
     assert {field.name: field.kind for field in CHANGE_FIELDS.values()} == {
         "seq": Kind.INTEGER,
         "kind": Kind.EXACT,
@@ -89,7 +89,7 @@ def test_the_fields_of_changes_are_these() -> None:
     ("name", "key"),
     [("name", "straße"), ("alias", None), ("code", " A "), ("id", 0), ("made_at", NOON), ("colour", "red")],
 )
-def test_an_entity_is_compared_by_the_form_of_its_value(name: str, key: object) -> None:
+def test_an_entity_is_compared_by_the_folded_form_of_its_value(name: str, key: object) -> None:
     thing = Thing(id=0, made_at=NOON, name=" STRAßE ", code=" A ", more={})
     folded = "strasse" if name == "name" else key
     assert fields_of(Thing)[name].key_in(thing) == folded
@@ -120,13 +120,13 @@ FAMILY = Field("document", Kind.FOLDED, optional=True, sorts=True, path=("name",
         ({"name": []}, None),
     ],
 )
-def test_a_field_within_a_document_compares_by_the_string_that_is_there_or_the_primary_one_of_many(
+def test_a_field_of_a_document_compares_by_its_string_or_by_the_primary_of_many_values(
     document: JsonObject, key: str | None
 ) -> None:
     assert FAMILY.key_in(Holder(document)) == key
 
 
-def test_a_folded_document_has_its_strings_folded_at_any_depth_but_for_the_exact_ones() -> None:
+def test_a_folded_document_has_all_strings_folded_except_the_exact_ones() -> None:
     field = Field("document", Kind.FOLDED_JSON, exact=frozenset({("code",), ("phones", "code")}))
     document: JsonObject = {
         "code": "X",

@@ -1,4 +1,4 @@
-"""What the filter language takes, what it means, and where it says a text is wrong."""
+"""The filter language: its grammar, its meaning, and the positions of errors."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -76,7 +76,7 @@ def alice(attributes: JsonObject | None = None, email: str | None = "Alice@Examp
         ("not (attributes.a[b pr]) or id eq 5", Or((Not(Some(ATTRIBUTES, ("a",), Present(ITEM, ("b",)))), FIVE))),
     ],
 )
-def test_reads_the_grammar_of_scim(text: str, tree: Filter) -> None:
+def test_the_grammar_of_scim_is_parsed(text: str, tree: Filter) -> None:
     assert parse(text) == tree
 
 
@@ -156,7 +156,7 @@ def test_reads_the_grammar_of_scim(text: str, tree: Filter) -> None:
         ("a" * (MAX_LENGTH + 1), MAX_LENGTH),
     ],
 )
-def test_says_where_a_text_is_wrong(text: str, position: int) -> None:
+def test_a_malformed_filter_has_the_position_of_the_error(text: str, position: int) -> None:
     with pytest.raises(Malformed) as refused:
         parse(text)
     assert refused.value.position == position
@@ -172,7 +172,7 @@ def test_says_where_a_text_is_wrong(text: str, position: int) -> None:
         'name eq "' + "a" * (MAX_LENGTH - 10) + '"',
     ],
 )
-def test_takes_what_is_just_within_its_bounds(text: str) -> None:
+def test_a_filter_at_its_bounds_is_accepted(text: str) -> None:
     parse(text)
 
 
@@ -189,7 +189,7 @@ PIECES = ['name', 'attributes.a', 'id', 'eq', 'pr', 'not', 'and', 'or', '(', ')'
 @example("id eq 1e" + "9" * 4000)
 @example("attributes" + ".a" * 2000 + " pr")
 @example("id pr and " * 400)
-def test_refuses_hostile_text_as_malformed_or_takes_it(text: str) -> None:
+def test_any_text_is_either_parsed_or_malformed(text: str) -> None:
     assert 0 <= position_of_error(text) <= len(text)
 
 
@@ -238,19 +238,19 @@ ANY: JsonObject = {
         'attributes.nothing.at.all ne "x" and not (attributes.nothing pr) and not (attributes.l.0 pr)',
     ],
 )
-def test_means_what_its_documentation_says(text: str) -> None:
+def test_a_filter_matches_what_its_documentation_says(text: str) -> None:
     assert matches(parse(text), alice(ANY))
 
 
-def test_everything_matches_no_filter() -> None:
+def test_every_entity_matches_if_there_is_no_filter() -> None:
     assert matches(None, alice())
 
 
-def test_orders_text_by_code_point_not_by_utf_16() -> None:
+def test_text_is_ordered_by_code_point_not_by_utf_16() -> None:
     assert matches(parse('attributes.a gt "\\uffff"'), alice({"a": "\U00010000"}))
 
 
-def test_is_made_of_a_parameter_without_a_text() -> None:
+def test_a_filter_can_be_built_without_parsing_a_text() -> None:
     assert equal(FIELDS["email"], "A@B") == parse('email eq "a@b"')
     assert every([None, A, None]) == A
     assert every([A, B]) == And((A, B))
@@ -260,20 +260,20 @@ def test_is_made_of_a_parameter_without_a_text() -> None:
             equal(FIELDS["email"], bad)
 
 
-def test_another_protocol_names_the_fields_its_own_way() -> None:
+def test_a_filter_can_use_the_field_names_of_another_protocol() -> None:
     fields = {"emails.value": FIELDS["email"], "profile": FIELDS["attributes"]}
     assert parse_filter('emails.Value eq "A"', fields) == parse('email eq "a"')
     assert parse_filter("profile.b pr", fields) == parse("attributes.b pr")
 
 
-def test_another_entity_declares_fields_of_its_own() -> None:
+def test_a_filter_takes_only_the_fields_of_its_entity() -> None:
     fields = declare(Field("seq", Kind.INTEGER), Field("actor", Kind.EXACT))
     parse_filter('seq gt 5 and actor sw "key:"', fields)
     with pytest.raises(Malformed):
         parse_filter('email eq "a"', fields)
 
 
-def test_the_not_of_what_does_not_exist_matches_nobody_either() -> None:
+def test_the_negation_of_a_missing_attribute_matches_nobody() -> None:
     for filter in (Nothing(), And((A, Nothing())), Or((A, Nothing())), Some(ATTRIBUTES, ("a",), Nothing()), Not(A)):
         expected = A if filter == Not(A) else Nothing()
         assert negated(filter) == expected
@@ -299,7 +299,7 @@ FOLDED: Field = Field("attributes", Kind.FOLDED_JSON)
         ('attributes.phones[type eq "home" and value eq "2"]', True),
     ],
 )
-def test_a_folded_document_compares_its_strings_whatever_their_case(text: str, is_one: bool) -> None:
+def test_strings_of_a_folded_document_compare_without_case(text: str, is_one: bool) -> None:
     attributes: JsonObject = {
         "city": "Köln",
         "floor": 3,
@@ -315,5 +315,5 @@ def test_a_number_is_compared_with_numbers_only(held: Any) -> None:
     assert not matches(parse("attributes.a ge 1"), alice({"a": [held]}))
 
 
-def test_a_term_on_nothing_is_false() -> None:
+def test_the_filter_nothing_matches_nobody() -> None:
     assert matches(Nothing(), alice()) is False

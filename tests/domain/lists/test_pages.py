@@ -1,4 +1,4 @@
-"""What lists are sorted by, and where their pages end."""
+"""The sorts of lists, and the positions at which pages end."""
 
 import json
 from datetime import UTC, datetime
@@ -38,11 +38,11 @@ def named(sort: Sort) -> str:
         ("-id", "-id"),
     ],
 )
-def test_ends_with_the_id_in_the_direction_of_the_last_field(text: str, meant: str) -> None:
+def test_every_sort_ends_with_the_id_in_the_direction_of_the_last_field(text: str, meant: str) -> None:
     assert named(parse(text)) == meant
 
 
-def test_the_id_alone_is_the_usual_sort() -> None:
+def test_the_default_sort_is_by_id() -> None:
     assert parse("id") == BY_ID
 
 
@@ -66,7 +66,7 @@ def test_the_id_alone_is_the_usual_sort() -> None:
         ("\ud800", 0),
     ],
 )
-def test_says_where_a_sort_is_wrong(text: str, position: int) -> None:
+def test_a_malformed_sort_has_the_position_of_the_error(text: str, position: int) -> None:
     with pytest.raises(Malformed) as refused:
         parse(text)
     assert refused.value.position == position
@@ -108,7 +108,7 @@ def test_a_page_may_end_at_a_value_that_is_missing() -> None:
     [None, 5, "a5", {}, [], ["a"], ["a", 5, 5], [None, 5], [5, 5], ["a", "5"], ["a", None], ["a", True], ["a", 5.0],
      ["a", 2**63], ["\x00", 5], ["\ud800", 5], [["a"], 5]],
 )  # fmt: skip
-def test_a_foreign_position_is_malformed(position: object) -> None:
+def test_a_position_of_another_list_is_malformed(position: object) -> None:
     with pytest.raises(Malformed):
         parse("name").keys_at(position)
 
@@ -119,7 +119,7 @@ def test_a_time_in_a_position_has_its_offset(time: object) -> None:
         parse("created_at").keys_at([time, 5])
 
 
-def test_a_position_is_plain_as_json_has_it() -> None:
+def test_a_position_has_only_json_values() -> None:
     assert [type(each) for each in parse("status,email,created_at").position(user(3))] == [str, type(None), str, int]
 
 
@@ -131,7 +131,7 @@ def test_a_number_in_a_position_has_the_bounds_of_integers(number: int) -> None:
             BY_ID.keys_at((beyond,))
 
 
-def test_only_an_optional_field_is_missing_in_a_position() -> None:
+def test_only_an_optional_field_can_be_null_in_a_position() -> None:
     assert parse("email").keys_at([None, 5]) == (None, 5)
     for sort in ("status", "created_at", "id"):
         with pytest.raises(Malformed):
@@ -142,7 +142,7 @@ def test_a_time_in_a_position_is_an_instant_of_any_offset() -> None:
     assert parse("created_at").keys_at(["2026-01-01T14:00:00+02:00", 5]) == (NOON, 5)
 
 
-def test_a_refused_position_says_so() -> None:
+def test_a_refused_position_has_its_own_message() -> None:
     for position in (None, ["a"], ["a", "5"]):
         with pytest.raises(Malformed, match="position is not one in this list") as refused:
             parse("name").keys_at(position)
@@ -156,13 +156,13 @@ def test_an_item_is_neither_before_nor_after_its_own_position() -> None:
     assert sort.compare(sort.keys_of(user(1)), sort.keys_of(user(1))) == 0
 
 
-def test_items_are_not_compared_by_the_keys_of_another_sort() -> None:
+def test_comparing_keys_of_different_sorts_raises() -> None:
     with pytest.raises(ValueError, match="argument"):
         parse("name").compare(("a", 1), ("a",))
 
 
 @pytest.mark.parametrize(("text", "in_its_order"), [("email", ["a", "b", None]), ("-email", [None, "b", "a"])])
-def test_what_comes_first_is_below_what_comes_later(text: str, in_its_order: list[str | None]) -> None:
+def test_earlier_items_compare_as_lower_than_later_ones(text: str, in_its_order: list[str | None]) -> None:
     sort = parse(text)
     keys = [sort.keys_of(user(1, email=email)) for email in in_its_order]
     for place, one in enumerate(keys):
@@ -170,18 +170,18 @@ def test_what_comes_first_is_below_what_comes_later(text: str, in_its_order: lis
             assert sort.compare(one, other) < 0 < sort.compare(other, one)
 
 
-def test_fields_decide_in_the_order_in_which_they_are_named() -> None:
+def test_fields_are_compared_in_the_order_of_the_sort() -> None:
     assert in_order(parse("name,-email"), user(9, "A", "a"), user(1, "B", "b"))
     assert in_order(parse("name,-email"), user(9, "A", "b"), user(1, "A", "a"))
 
 
-def test_the_most_fields_that_are_sorted_by_are_four_and_the_id() -> None:
+def test_a_sort_has_at_most_four_fields_and_the_id() -> None:
     assert MAX_SORTS == 4
     assert named(parse("name,email,username,status")) == "name,email,username,status,id"
     assert named(parse("name,email,username,-id")) == "name,email,username,-id"
 
 
-def test_a_field_sorts_upwards_unless_it_is_said() -> None:
+def test_a_field_sorts_ascending_by_default() -> None:
     assert not Order(Field("seq", Kind.INTEGER)).descending
     assert Field("seq", Kind.INTEGER).sorts
     assert not Field("seq", Kind.INTEGER).optional
@@ -191,7 +191,7 @@ def test_a_field_sorts_upwards_unless_it_is_said() -> None:
     ("text", "words"),
     [("", "name of a field"), ("nope", "no such field"), ("id,id", "twice"), ("a,b,c,d,e", "no such field")],
 )
-def test_a_refused_sort_says_what_is_wrong(text: str, words: str) -> None:
+def test_a_refused_sort_has_a_message_with_the_reason(text: str, words: str) -> None:
     with pytest.raises(Malformed, match=words):
         parse(text)
 
