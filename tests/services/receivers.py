@@ -1,4 +1,4 @@
-"""Receivers of messages that are no servers."""
+"""Receivers of messages without a server."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Who calls: remembered for seconds, never longer than it is good, and never for a wrong secret."""
+"""Authentication: a key is cached for seconds, never longer than it is valid, and never for a wrong secret."""
 
 import asyncio
 import hmac
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 ADMIN = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
 WITHIN_S = 5
-"""What is promised to every other process."""
+"""The promise to every other process."""
 
 
 class CountedUnits(MemoryUnitsOfWork):
-    """Counts its units of work; holds each read back while told to, at its end; refuses to write if told to."""
+    """Counts its units of work. It can hold each read at its end, and can refuse to write."""
 
     def __init__(self, time: "MovedTime") -> None:
         super().__init__(time.clock)
@@ -91,13 +91,13 @@ def service(units: MemoryUnitsOfWork, access: Authenticator) -> KeyService:
 
 @pytest.fixture
 def keys(units: CountedUnits, access: Authenticator) -> KeyService:
-    """Of the same process."""
+    """The service of the same process."""
     return service(units, access)
 
 
 @pytest.fixture
 def elsewhere(units: CountedUnits, time: "MovedTime") -> KeyService:
-    """Of another process on the same directory."""
+    """The service of another process on the same directory."""
     return service(units, access_to(units, time))
 
 
@@ -113,7 +113,7 @@ def units_of(units: CountedUnits) -> int:
     return units.reads + units.writes
 
 
-async def test_a_key_in_use_costs_no_unit_of_work(
+async def test_a_cached_key_needs_no_unit_of_work(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     key, secret = (await keys.create(ADMIN)).result
@@ -127,7 +127,7 @@ async def test_a_key_in_use_costs_no_unit_of_work(
     assert units_of(units) == before
 
 
-async def test_it_is_looked_at_anew_once_it_was_remembered_for_long_enough(
+async def test_a_cached_key_is_looked_up_again_after_its_time(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     _, secret = (await keys.create(ADMIN)).result
@@ -141,7 +141,7 @@ async def test_it_is_looked_at_anew_once_it_was_remembered_for_long_enough(
     assert REMEMBERED_FOR_S < WITHIN_S
 
 
-async def test_a_revocation_holds_at_once_in_the_process_that_revoked(access: Authenticator, keys: KeyService) -> None:
+async def test_a_revocation_takes_effect_at_once_in_the_same_process(access: Authenticator, keys: KeyService) -> None:
     key, secret = (await keys.create(ADMIN)).result
     await access.authenticate(secret)
 
@@ -150,7 +150,7 @@ async def test_a_revocation_holds_at_once_in_the_process_that_revoked(access: Au
     assert await refused(access, secret)
 
 
-async def test_a_revocation_holds_elsewhere_within_five_seconds(
+async def test_a_revocation_takes_effect_in_other_processes_within_five_seconds(
     access: Authenticator, keys: KeyService, elsewhere: KeyService, time: "MovedTime"
 ) -> None:
     key, secret = (await keys.create(ADMIN)).result
@@ -163,7 +163,7 @@ async def test_a_revocation_holds_elsewhere_within_five_seconds(
     assert await refused(access, secret)
 
 
-async def test_the_seconds_count_from_before_the_look(
+async def test_the_time_in_the_cache_counts_from_the_begin_of_the_lookup(
     units: CountedUnits, access: Authenticator, keys: KeyService, elsewhere: KeyService, time: "MovedTime"
 ) -> None:
     key, secret = (await keys.create(ADMIN)).result
@@ -180,7 +180,7 @@ async def test_the_seconds_count_from_before_the_look(
     assert await refused(access, secret)
 
 
-async def test_a_key_revoked_while_it_was_looked_up_is_not_remembered(
+async def test_a_key_that_is_revoked_during_its_lookup_is_not_cached(
     units: CountedUnits, access: Authenticator, keys: KeyService
 ) -> None:
     key, secret = (await keys.create(ADMIN)).result
@@ -195,7 +195,7 @@ async def test_a_key_revoked_while_it_was_looked_up_is_not_remembered(
     assert await refused(access, secret)
 
 
-async def test_a_key_ends_when_it_expires_though_it_is_remembered(
+async def test_a_cached_key_is_refused_when_it_expires(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     new = NewKey(name="short", scopes=(Scope.USERS_READ,), expires_at=time.now + timedelta(seconds=2))
@@ -210,7 +210,7 @@ async def test_a_key_ends_when_it_expires_though_it_is_remembered(
     assert await refused(access, secret)
 
 
-async def test_a_rotation_elsewhere_is_good_at_once_for_the_new_secret(
+async def test_the_new_secret_of_a_rotation_in_another_process_is_accepted_at_once(
     access: Authenticator, keys: KeyService, elsewhere: KeyService
 ) -> None:
     key, secret = (await keys.create(ADMIN)).result
@@ -220,7 +220,7 @@ async def test_a_rotation_elsewhere_is_good_at_once_for_the_new_secret(
     assert (await access.authenticate(newer)).id == key.id
 
 
-async def test_a_wrong_secret_is_never_remembered(
+async def test_a_wrong_secret_is_never_cached(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     key, secret = (await keys.create(ADMIN)).result
@@ -238,7 +238,7 @@ async def test_a_wrong_secret_is_never_remembered(
     assert units.reads == before + 100  # the good one was not displaced
 
 
-async def test_no_more_keys_are_remembered_than_there_is_room_for(
+async def test_the_cache_of_keys_is_bounded(
     units: CountedUnits, access: Authenticator, keys: KeyService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_REMEMBERED <= 10_000
@@ -257,7 +257,7 @@ async def test_no_more_keys_are_remembered_than_there_is_room_for(
     assert units.reads == before + 1
 
 
-async def test_a_key_that_was_looked_at_anew_is_not_the_next_to_be_forgotten(
+async def test_a_key_that_was_looked_up_again_is_not_the_next_to_leave_the_cache(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services.authentication, "MAX_REMEMBERED", 2)
@@ -266,7 +266,7 @@ async def test_a_key_that_was_looked_at_anew_is_not_the_next_to_be_forgotten(
     time.pass_by(1)
     await access.authenticate(second)
     time.pass_by(REMEMBERED_FOR_S - 1)
-    await access.authenticate(first)  # anew, while the second one is remembered
+    await access.authenticate(first)  # looked up again, while the second one is cached
     await access.authenticate(third)
     before = units.reads
 
@@ -276,7 +276,7 @@ async def test_a_key_that_was_looked_at_anew_is_not_the_next_to_be_forgotten(
     assert units.reads == before
 
 
-async def test_a_key_that_is_refused_is_not_remembered_any_more(
+async def test_a_refused_key_is_removed_from_the_cache(
     access: Authenticator, keys: KeyService, elsewhere: KeyService, time: "MovedTime"
 ) -> None:
     key, secret = (await keys.create(ADMIN)).result
@@ -289,7 +289,7 @@ async def test_a_key_that_is_refused_is_not_remembered_any_more(
     assert access._remembered == {}
 
 
-async def test_what_is_remembered_of_a_key_is_not_altered(access: Authenticator, keys: KeyService) -> None:
+async def test_cached_keys_are_immutable(access: Authenticator, keys: KeyService) -> None:
     _, secret = (await keys.create(ADMIN)).result
     await access.authenticate(secret)
     [remembered] = access._remembered.values()
@@ -307,7 +307,7 @@ WRONG = {
 }
 
 
-async def test_every_wrong_secret_takes_the_same_path(
+async def test_every_wrong_secret_is_checked_by_the_same_code_path(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[tuple[int, int]] = []
@@ -336,12 +336,12 @@ async def test_every_wrong_secret_takes_the_same_path(
 
 
 @pytest.mark.parametrize("secret", ["", "x", "rk_1_short", write_secret(1, "w" * 32)[:-1] + "!", "ä" * 100])
-async def test_what_is_no_secret_costs_no_query(units: CountedUnits, access: Authenticator, secret: str) -> None:
+async def test_a_malformed_secret_costs_no_query(units: CountedUnits, access: Authenticator, secret: str) -> None:
     assert await refused(access, secret)
     assert units_of(units) == 0
 
 
-async def test_a_secret_of_nobody_matches_no_key_without_one(units: CountedUnits, access: Authenticator) -> None:
+async def test_a_key_without_a_secret_accepts_no_secret(units: CountedUnits, access: Authenticator) -> None:
     async with units.writing(RequestContext(actor="tester", request_id="r1")) as work:
         key = await work.keys.add(ADMIN)
         await work.commit(None)
@@ -349,7 +349,7 @@ async def test_a_secret_of_nobody_matches_no_key_without_one(units: CountedUnits
     assert await refused(access, write_secret(key.id, "0" * 32))
 
 
-async def test_a_use_is_noted_once_a_minute_and_not_more_often(
+async def test_last_used_at_is_updated_at_most_once_a_minute(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     key, secret = (await keys.create(ADMIN)).result
@@ -366,7 +366,9 @@ async def test_a_use_is_noted_once_a_minute_and_not_more_often(
     assert (await keys.get(key.id)).last_used_at == time.now
 
 
-async def test_who_is_refused_leaves_no_note(units: CountedUnits, access: Authenticator, keys: KeyService) -> None:
+async def test_a_refused_request_does_not_update_last_used_at(
+    units: CountedUnits, access: Authenticator, keys: KeyService
+) -> None:
     key, _ = (await keys.create(ADMIN)).result
 
     await refused(access, write_secret(key.id, "w" * 32))
@@ -375,7 +377,7 @@ async def test_who_is_refused_leaves_no_note(units: CountedUnits, access: Authen
 
 
 @pytest.mark.parametrize("refusal", [Busy("Too much is going on."), Unauthenticated("whatever")])
-async def test_a_note_that_fails_refuses_nobody_and_is_not_tried_each_time(
+async def test_a_failed_update_of_last_used_at_refuses_nobody_and_is_not_retried_each_time(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime", refusal: Refusal
 ) -> None:
     key, secret = (await keys.create(ADMIN)).result
@@ -391,7 +393,7 @@ async def test_a_note_that_fails_refuses_nobody_and_is_not_tried_each_time(
     assert (await keys.get(key.id)).last_used_at == time.now
 
 
-async def test_the_latest_notes_that_failed_are_those_that_are_not_tried_again_at_once(
+async def test_the_most_recent_failed_updates_of_last_used_at_are_not_retried_at_once(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services.authentication, "MAX_REMEMBERED", 2)
@@ -409,7 +411,7 @@ async def test_the_latest_notes_that_failed_are_those_that_are_not_tried_again_a
     assert units.writes == 4
 
 
-async def test_many_first_uses_at_once_are_one_note(
+async def test_many_first_uses_at_once_update_last_used_at_once(
     units: CountedUnits, access: Authenticator, keys: KeyService
 ) -> None:
     _, secret = (await keys.create(ADMIN)).result
@@ -420,7 +422,7 @@ async def test_many_first_uses_at_once_are_one_note(
     assert units.writes == 1
 
 
-async def test_no_request_needs_a_key_until_there_is_one(access: Authenticator, keys: KeyService) -> None:
+async def test_no_request_needs_a_key_until_a_key_exists(access: Authenticator, keys: KeyService) -> None:
     assert not await access.needs_key()
 
     await keys.create(ADMIN)
@@ -428,7 +430,7 @@ async def test_no_request_needs_a_key_until_there_is_one(access: Authenticator, 
     assert await access.needs_key()  # at once, in this process
 
 
-async def test_a_key_made_elsewhere_is_needed_within_five_seconds(
+async def test_a_first_key_that_another_process_creates_is_required_within_five_seconds(
     access: Authenticator, elsewhere: KeyService, time: "MovedTime"
 ) -> None:
     assert not await access.needs_key()
@@ -440,7 +442,7 @@ async def test_a_key_made_elsewhere_is_needed_within_five_seconds(
     assert await access.needs_key()
 
 
-async def test_whether_a_key_is_needed_is_looked_up_anew_once_it_was_remembered_for_long_enough(
+async def test_the_check_whether_a_key_is_required_is_repeated_after_its_time(
     units: CountedUnits, access: Authenticator, elsewhere: KeyService, time: "MovedTime"
 ) -> None:
     assert not await access.needs_key()
@@ -455,7 +457,7 @@ async def test_whether_a_key_is_needed_is_looked_up_anew_once_it_was_remembered_
     assert units.reads == 1
 
 
-async def test_a_key_is_still_needed_when_the_last_one_is_revoked(
+async def test_a_key_is_still_required_after_the_last_one_is_revoked(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     key, _ = (await keys.create(ADMIN)).result
@@ -468,7 +470,7 @@ async def test_a_key_is_still_needed_when_the_last_one_is_revoked(
     assert await access_to(units, time).needs_key()
 
 
-async def test_whether_a_key_is_needed_costs_no_query_each_time(
+async def test_the_check_whether_a_key_is_required_is_cached(
     units: CountedUnits, access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     await access.needs_key()
@@ -481,7 +483,7 @@ async def test_whether_a_key_is_needed_costs_no_query_each_time(
     assert units.reads == 2
 
 
-async def test_nobody_is_told_that_no_key_is_needed_while_somebody_still_looks(
+async def test_concurrent_lookups_all_get_the_answer_that_a_key_is_required(
     units: CountedUnits, access: Authenticator, keys: KeyService
 ) -> None:
     await keys.create(ADMIN)
@@ -493,7 +495,7 @@ async def test_nobody_is_told_that_no_key_is_needed_while_somebody_still_looks(
     assert await asyncio.gather(*answers) == [True] * 3
 
 
-async def test_a_look_that_fails_lets_nobody_in_without_a_key(
+async def test_a_failed_lookup_admits_nobody_without_a_key(
     units: CountedUnits, access: Authenticator, keys: KeyService
 ) -> None:
     await keys.create(ADMIN)
@@ -507,7 +509,7 @@ async def test_a_look_that_fails_lets_nobody_in_without_a_key(
 
 @pytest.fixture
 async def early(units: CountedUnits, access: Authenticator, keys: KeyService) -> "asyncio.Task[bool]":
-    """A look that began before the first key was made, and is held."""
+    """A lookup that began before the first key was created, and is held."""
     units.hold_reads()
     look = asyncio.create_task(access.needs_key())
     await units.until_held()
@@ -515,7 +517,7 @@ async def early(units: CountedUnits, access: Authenticator, keys: KeyService) ->
     return look
 
 
-async def test_a_look_that_began_before_the_first_key_lets_nobody_in_after_it(
+async def test_a_lookup_that_began_before_the_first_key_admits_nobody_after_it(
     units: CountedUnits, access: Authenticator, early: "asyncio.Task[bool]"
 ) -> None:
     units.go_on.set()
@@ -524,7 +526,7 @@ async def test_a_look_that_began_before_the_first_key_lets_nobody_in_after_it(
     assert await access.needs_key()
 
 
-async def test_a_slow_look_from_before_does_not_undo_that_a_key_is_needed(
+async def test_a_slow_earlier_lookup_does_not_overwrite_that_a_key_is_required(
     units: CountedUnits, access: Authenticator, early: "asyncio.Task[bool]"
 ) -> None:
     gate, units.go_on = units.go_on, asyncio.Event()
@@ -536,7 +538,7 @@ async def test_a_slow_look_from_before_does_not_undo_that_a_key_is_needed(
     assert await access.needs_key()
 
 
-async def test_a_session_finds_the_key_that_it_began_with_as_long_as_that_is_valid(
+async def test_a_session_finds_its_key_while_the_key_is_valid(
     access: Authenticator, keys: KeyService, time: "MovedTime"
 ) -> None:
     admin, _ = (await keys.create(ADMIN)).result

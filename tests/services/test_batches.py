@@ -1,4 +1,4 @@
-"""Many operations on users in one unit of work: each has the result that it would have alone."""
+"""Many operations on users in one unit of work: each has the same result as alone."""
 
 from collections.abc import Sequence
 
@@ -62,7 +62,7 @@ async def refusal(batches: BatchService, operation: UserOperation) -> object:
     return done.refusal
 
 
-async def test_each_operation_is_done_and_answered_in_its_order(
+async def test_operations_are_carried_out_and_answered_in_their_order(
     batches: BatchService, users: UserService, changes: ChangeService
 ) -> None:
     seen = (await changes.list(since=0, limit=99)).changes[-1].seq
@@ -90,7 +90,7 @@ async def test_each_operation_is_done_and_answered_in_its_order(
     }
 
 
-async def test_a_put_replaces_the_profile_of_a_user_who_is_there(batches: BatchService) -> None:
+async def test_a_put_replaces_the_profile_of_an_existing_user(batches: BatchService) -> None:
     [done] = await carried_out(batches, put(by_external_id("a"), name="Ally"))
     assert done.user is not None
     assert (done.user.id, done.user.name, done.user.email, done.user.external_id) == (1, "Ally", None, "a")
@@ -113,7 +113,7 @@ async def test_a_put_replaces_the_profile_of_a_user_who_is_there(batches: BatchS
         (put(by_external_id("a"), name="X", external_id="b"), Invalid),
     ],
 )
-async def test_a_refused_operation_stores_nothing_and_says_why(
+async def test_a_refused_operation_stores_nothing_and_has_the_reason(
     batches: BatchService, users: UserService, operation: UserOperation, refused: type[Exception]
 ) -> None:
     assert type(await refusal(batches, operation)) is refused
@@ -125,7 +125,7 @@ async def test_a_put_may_repeat_its_external_id(batches: BatchService) -> None:
     assert (done.is_new, done.refusal) == (True, None)
 
 
-async def test_the_expected_version_is_good(batches: BatchService) -> None:
+async def test_an_operation_on_the_expected_version_succeeds(batches: BatchService) -> None:
     [done] = await carried_out(batches, patch(1, 1, name="Alicia"))
     assert done.refusal is None
 
@@ -152,7 +152,7 @@ async def test_the_second_operation_on_one_user_is_refused_and_the_others_are_do
     assert third.user is not None
 
 
-async def test_one_value_twice_in_a_batch_is_taken_the_second_time(batches: BatchService) -> None:
+async def test_the_second_operation_with_the_same_unique_value_is_refused(batches: BatchService) -> None:
     first, second = await carried_out(
         batches, create(name="X", email="x@example.org"), create(name="Y", email="X@example.org")
     )
@@ -160,7 +160,7 @@ async def test_one_value_twice_in_a_batch_is_taken_the_second_time(batches: Batc
     assert second.refusal is not None
 
 
-async def test_an_atomic_batch_does_all_or_nothing_and_names_what_was_refused(
+async def test_an_atomic_batch_does_all_or_nothing_and_names_the_refused_operations(
     batches: BatchService, users: UserService, changes: ChangeService
 ) -> None:
     before = (await changes.list(since=0, limit=99)).changes
@@ -174,7 +174,9 @@ async def test_an_atomic_batch_does_all_or_nothing_and_names_what_was_refused(
     assert [user.name for user in (await users.list(limit=9)).items] == ["Bob", "Dora"]
 
 
-async def test_addresses_keep_to_the_form_that_is_asked_for(units: MemoryUnitsOfWork, context: RequestContext) -> None:
+async def test_an_address_in_a_form_that_is_not_allowed_is_refused(
+    units: MemoryUnitsOfWork, context: RequestContext
+) -> None:
     batches = BatchService(units, context, is_email=lambda address: address.endswith(".org"))
     refused = await refusal(batches, create(name="X", email="x@example.com"))
     assert isinstance(refused, Invalid)
@@ -186,5 +188,5 @@ async def test_an_empty_batch_does_nothing(batches: BatchService) -> None:
     assert await carried_out(batches) == []
 
 
-async def test_the_remembered_answer_of_a_batch_is_about_nobody(batches: BatchService) -> None:
+async def test_the_stored_answer_of_a_batch_is_about_no_single_user(batches: BatchService) -> None:
     assert (await batches.carry_out([create(name="Dora")])).result.about == NOBODY

@@ -1,4 +1,4 @@
-"""What can be asked of the record of changes."""
+"""What readers can do with the record of changes."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -18,13 +18,13 @@ from services.changes import ChangeService
 from services.users import UserService
 
 
-async def test_tells_what_happened_in_its_order(users: UserService, changes: ChangeService) -> None:
+async def test_changes_are_listed_in_order(users: UserService, changes: ChangeService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     bob = (await users.create(NewUser(name="Bob"))).result
     await users.patch(alice.id, {"name": "Alicia"})
     await users.delete(bob.id)
-    told = (await changes.list(since=0, limit=10)).changes
-    assert [(change.entity_id, change.action) for change in told] == [
+    found = (await changes.list(since=0, limit=10)).changes
+    assert [(change.entity_id, change.action) for change in found] == [
         (alice.id, Action.CREATED),
         (bob.id, Action.CREATED),
         (alice.id, Action.UPDATED),
@@ -32,7 +32,7 @@ async def test_tells_what_happened_in_its_order(users: UserService, changes: Cha
     ]
 
 
-async def test_goes_on_after_the_last_number_seen(users: UserService, changes: ChangeService) -> None:
+async def test_a_list_continues_after_the_last_number_seen(users: UserService, changes: ChangeService) -> None:
     for number in range(3):
         await users.create(NewUser(name=f"User {number}"))
     [first] = (await changes.list(since=0, limit=1)).changes
@@ -41,16 +41,16 @@ async def test_goes_on_after_the_last_number_seen(users: UserService, changes: C
     assert (await changes.list(since=rest[-1].seq, limit=10)).changes == []
 
 
-async def test_tells_the_history_of_one_user(users: UserService, changes: ChangeService) -> None:
+async def test_the_history_of_one_user_has_its_changes(users: UserService, changes: ChangeService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     await users.create(NewUser(name="Bob"))
     await users.patch(alice.id, {"name": "Alicia"})
-    told = (await changes.list_about(User, alice.id, since=0, limit=10)).changes
-    assert [(change.version, change.after) for change in told[1:]] == [(2, {"name": "Alicia"})]
-    assert {change.entity_id for change in told} == {alice.id}
+    found = (await changes.list_about(User, alice.id, since=0, limit=10)).changes
+    assert [(change.version, change.after) for change in found[1:]] == [(2, {"name": "Alicia"})]
+    assert {change.entity_id for change in found} == {alice.id}
 
 
-async def test_tells_the_history_of_a_deleted_user_too(users: UserService, changes: ChangeService) -> None:
+async def test_a_deleted_user_has_a_history(users: UserService, changes: ChangeService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     await users.delete(alice.id)
     assert [change.action for change in (await changes.list_about(User, alice.id, since=0, limit=10)).changes] == [
@@ -59,7 +59,7 @@ async def test_tells_the_history_of_a_deleted_user_too(users: UserService, chang
     ]
 
 
-async def test_a_history_that_was_read_to_its_end_is_empty_not_missing(
+async def test_a_history_that_was_read_to_its_end_is_empty_and_not_a_404(
     users: UserService, changes: ChangeService
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -68,7 +68,7 @@ async def test_a_history_that_was_read_to_its_end_is_empty_not_missing(
 
 
 @pytest.mark.parametrize("id", [0, -1, 1, 2**53, 2**63, 2**70])
-async def test_there_is_no_history_of_whom_there_never_was(changes: ChangeService, id: int) -> None:
+async def test_the_history_of_an_unknown_user_is_not_found(changes: ChangeService, id: int) -> None:
     with pytest.raises(NotFound):
         await changes.list_about(User, id, since=0, limit=10)
 
@@ -84,12 +84,12 @@ async def create_users(users: UserService, number: int) -> None:
 async def test_lists_only_changes_that_match(users: UserService, changes: ChangeService) -> None:
     await create_users(users, 3)
     await users.delete(2)
-    told = (await changes.list(filter=OF_BOB, since=0, limit=10)).changes
-    assert [(change.entity_id, change.seq) for change in told] == [(2, 2), (2, 4)]
+    found = (await changes.list(filter=OF_BOB, since=0, limit=10)).changes
+    assert [(change.entity_id, change.seq) for change in found] == [(2, 2), (2, 4)]
 
 
-async def test_a_page_that_is_not_full_ends_where_the_record_did(users: UserService, changes: ChangeService) -> None:
-    """So a reader of few of many changes does not look at the others again."""
+async def test_a_page_that_is_not_full_ends_at_the_last_change(users: UserService, changes: ChangeService) -> None:
+    """So a reader with a filter does not read the other changes again."""
     await create_users(users, 5)
     assert (await changes.list(filter=OF_BOB, since=0, limit=10)).end == 5
     assert (await changes.list(filter=OF_BOB, since=3, limit=10)).end == 5
@@ -99,8 +99,8 @@ async def test_a_page_that_is_not_full_ends_where_the_record_did(users: UserServ
     assert (await changes.list(since=5, limit=9)).end == 5
 
 
-async def test_a_reader_from_the_future_is_told(users: UserService, changes: ChangeService) -> None:
-    """The directory was restored, or is another one: waiting there would be for ever."""
+async def test_a_position_beyond_the_last_change_is_refused(users: UserService, changes: ChangeService) -> None:
+    """The directory was restored, or is another one. The wait would never end."""
     await create_users(users, 2)
     for ask in (
         changes.list(since=3, limit=9),
@@ -112,14 +112,14 @@ async def test_a_reader_from_the_future_is_told(users: UserService, changes: Cha
             await ask
 
 
-async def test_a_reader_can_begin_now(users: UserService, changes: ChangeService) -> None:
+async def test_a_reader_can_begin_at_the_end(users: UserService, changes: ChangeService) -> None:
     await create_users(users, 2)
     now = await changes.list(since=None, limit=9)
     assert (now.changes, now.end) == ([], 2)
     assert (await changes.list(filter=OF_BOB, since=None, limit=9)).end == 2
 
 
-async def test_a_history_goes_on_where_its_page_ended(users: UserService, changes: ChangeService) -> None:
+async def test_a_history_continues_where_its_page_ended(users: UserService, changes: ChangeService) -> None:
     await create_users(users, 2)
     await users.patch(1, {"name": "Alice"})
     await users.delete(1)
@@ -131,7 +131,7 @@ async def test_a_history_goes_on_where_its_page_ended(users: UserService, change
 
 
 class BusyUnits(MemoryUnitsOfWork):
-    """Somebody creates a user just after the first thing that a reader asks."""
+    """Creates a user directly after the first query of a reader."""
 
     def __init__(self, context: RequestContext) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class BusyUnits(MemoryUnitsOfWork):
             yield work
 
 
-async def test_a_reader_who_goes_on_from_the_end_misses_no_change_that_came_meanwhile(context: RequestContext) -> None:
+async def test_a_reader_that_continues_from_the_end_of_a_page_misses_no_change(context: RequestContext) -> None:
     units = BusyUnits(context)
     changes = ChangeService(units, context)
     seen, since = [], 0
@@ -172,7 +172,7 @@ async def test_a_reader_who_goes_on_from_the_end_misses_no_change_that_came_mean
 
 
 class Waits(MemoryUnitsOfWork):
-    """Each wait for a change is noted, and ends when what was planned for it was done."""
+    """Records each wait for a change. A wait ends after its planned action."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,13 +220,13 @@ def waiting(context: RequestContext) -> Waiting:
     return Waiting(context)
 
 
-async def test_a_reader_waits_for_nothing_if_there_is_a_change(waiting: Waiting) -> None:
+async def test_a_reader_does_not_wait_if_there_is_a_change(waiting: Waiting) -> None:
     await create_users(waiting.users, 3)
     assert await waiting.wait(since=1, within_s=30, limit=1) == [2]
     assert waiting.units.waited == []
 
 
-async def test_a_reader_who_will_not_wait_is_answered_at_once(waiting: Waiting) -> None:
+async def test_a_reader_that_does_not_want_to_wait_is_answered_at_once(waiting: Waiting) -> None:
     assert await waiting.wait(since=0, within_s=0) == []
     assert waiting.units.waited == []
 
@@ -238,18 +238,18 @@ async def test_a_reader_waits_until_there_is_a_change(waiting: Waiting) -> None:
     assert waiting.units.waited == [(1, 30)]
 
 
-async def test_a_reader_waits_no_longer_than_was_asked_for(waiting: Waiting) -> None:
+async def test_a_reader_waits_no_longer_than_requested(waiting: Waiting) -> None:
     waiting.units.planned = [(waiting.nothing, 0.0)]
     assert await waiting.wait(since=0, within_s=30) == []
     assert len(waiting.units.waited) == 1
 
 
-async def test_a_change_of_the_last_moment_is_told(waiting: Waiting) -> None:
+async def test_a_change_at_the_end_of_a_wait_is_returned(waiting: Waiting) -> None:
     waiting.units.planned = [(waiting.create, 0.0)]
     assert await waiting.wait(since=0, within_s=30) == [1]
 
 
-async def test_a_reader_waits_on_after_changes_that_do_not_match_for_the_seconds_that_are_left(
+async def test_after_changes_that_do_not_match_a_reader_waits_for_the_remaining_seconds(
     waiting: Waiting,
 ) -> None:
     of_third = parse_filter("entity_id eq 3", FIELDS)
@@ -259,14 +259,14 @@ async def test_a_reader_waits_on_after_changes_that_do_not_match_for_the_seconds
     assert waiting.end == 3
 
 
-async def test_a_reader_who_waited_in_vain_goes_on_from_where_it_looked(waiting: Waiting) -> None:
+async def test_a_reader_whose_wait_timed_out_continues_from_the_last_change_it_checked(waiting: Waiting) -> None:
     of_third = parse_filter("entity_id eq 3", FIELDS)
     waiting.units.planned = [(waiting.create, 20.0), (waiting.create, 0.0)]
     assert await waiting.wait(since=0, within_s=30, filter=of_third) == []
     assert waiting.end == 2
 
 
-async def test_a_page_that_was_waited_for_has_its_limit(waiting: Waiting) -> None:
+async def test_a_page_after_a_wait_keeps_its_limit(waiting: Waiting) -> None:
     async def create_three() -> None:
         await create_users(waiting.users, 3)
 

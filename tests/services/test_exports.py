@@ -1,4 +1,4 @@
-"""What is held on one person."""
+"""The export of all data about one person."""
 
 import pytest
 
@@ -18,7 +18,7 @@ async def parts_of(units: MemoryUnitsOfWork, context: RequestContext, id: int) -
     return [part async for part in ExportService(units, context).person(id)]
 
 
-async def test_a_person_is_the_user_the_memberships_and_all_changes(
+async def test_an_export_has_the_user_its_memberships_and_all_its_changes(
     units: MemoryUnitsOfWork, context: RequestContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users, groups = UserService(units, context), GroupService(units, context)
@@ -44,6 +44,6 @@ async def test_a_person_is_the_user_the_memberships_and_all_changes(
     assert all(len(part.changes) <= 2 for part in parts)
 
 
-async def test_nothing_is_held_on_whom_there_never_was(units: MemoryUnitsOfWork, context: RequestContext) -> None:
+async def test_the_export_of_an_unknown_user_is_not_found(units: MemoryUnitsOfWork, context: RequestContext) -> None:
     with pytest.raises(NotFound):
         await parts_of(units, context, 1)

@@ -36,7 +36,7 @@ CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 ADMIN: Final = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
 
 Check = Callable[[Any, MemoryUnitsOfWork], Awaitable[None]]
-"""Uses the service that it is given, which may have forgotten a commit, and looks with another at what was kept."""
+"""Uses the given service, which may lack a commit, and checks with another one what was stored."""
 
 
 async def keeps_a_created_user(service: UserService, units: MemoryUnitsOfWork) -> None:
@@ -158,7 +158,7 @@ MAKERS: Final[dict[str, Callable[[Any, MemoryUnitsOfWork], Any]]] = {
     "Retention": lambda kind, units: kind(units),
     "Ledger": lambda kind, units: kind(units, "this process"),
 }
-"""How to make the services that take other parts than units and a context."""
+"""How to make the services that take more than units and a context."""
 
 
 def of_a_request(kind: Any, units: MemoryUnitsOfWork) -> Any:
@@ -216,7 +216,7 @@ def is_commit(node: ast.AST) -> bool:
 
 
 def result_of(commit: ast.Call) -> ast.expr:
-    """What it would commit."""
+    """The result that would be committed."""
     if len(commit.args) == 1:
         return commit.args[0]
     store, new = commit.args
@@ -234,7 +234,7 @@ class Commit(NamedTuple):
 
 
 class Uncommitted(ast.NodeTransformer):
-    """Puts `Committed(result, None)` in the place of one commit of one method: the same answer, and nothing kept."""
+    """Replaces one commit of one method by `Committed(result, None)`: the same answer, and nothing stored."""
 
     def __init__(self, of: str, number: int) -> None:
         self.of = of
@@ -289,7 +289,7 @@ def commits_in(service: ast.ClassDef, module: str) -> Iterator[Commit]:
 
 
 def without(commit: Commit) -> Any:
-    """The method's class, compiled anew without this commit."""
+    """The method's class, compiled without this commit."""
     path, service, name = commit.method.rsplit(".", 2)
     forgetting = Uncommitted(f"{service}.{name}", commit.number)
     tree = ast.fix_missing_locations(forgetting.visit(tree_of(path)))
@@ -318,19 +318,19 @@ async def leaves_something(call: str, service: Any, _: MemoryUnitsOfWork) -> Non
 
 
 @pytest.mark.parametrize("method", sorted({commit.method for commit in commits()}))
-async def test_what_a_method_did_is_kept(method: str, units: MemoryUnitsOfWork) -> None:
+async def test_each_method_stores_what_its_check_expects(method: str, units: MemoryUnitsOfWork) -> None:
     path, service, _ = method.rsplit(".", 2)
     whole = getattr(importlib.import_module(path), service)
     await check_of(method)(made(whole, units), units)
 
 
-async def test_a_method_without_a_check_of_its_own_has_to_leave_something(units: MemoryUnitsOfWork) -> None:
+async def test_a_method_without_its_own_check_has_to_store_something(units: MemoryUnitsOfWork) -> None:
     await leaves_something("UserService.create", UserService(units, CONTEXT), units)
     with pytest.raises(AssertionError):
         await leaves_something("UserService.get", UserService(units, CONTEXT), units)
 
 
-async def test_a_forgotten_commit_is_noticed(commit: Commit, units: MemoryUnitsOfWork) -> None:
+async def test_a_forgotten_commit_is_detected(commit: Commit, units: MemoryUnitsOfWork) -> None:
     forgetful = made(without(commit), units)
     with pytest.raises((AssertionError, Refusal, pytest.fail.Exception)):
         await check_of(commit.method)(forgetful, units)
@@ -342,12 +342,12 @@ def test_finds_the_methods_that_commit() -> None:
     assert "services.users.UserService.get" not in found
 
 
-def test_no_check_outlives_its_method() -> None:
+def test_every_check_belongs_to_an_existing_method() -> None:
     assert CHECKS.keys() <= {commit.method for commit in commits()}
 
 
-def test_every_commit_is_spelled_so_that_it_is_found() -> None:
-    """A commit under another spelling, or outside a method of a class, would escape the search above."""
+def test_the_search_finds_every_commit() -> None:
+    """The search above would miss a commit with another name, or outside a method of a class."""
     known = list(commits())
     for module in modules():
         found = [commit for commit in known if commit.method.rsplit(".", 2)[0] == module]

@@ -25,7 +25,7 @@ async def test_creates_a_group(groups: GroupService) -> None:
     assert await groups.get(created.id) == created
 
 
-async def test_does_not_find_what_it_never_had(groups: GroupService) -> None:
+async def test_an_unknown_group_is_not_found(groups: GroupService) -> None:
     for attempt in (groups.get(1), groups.patch(1, {}), groups.delete(1), groups.restore(1), groups.purge(1)):
         with pytest.raises(NotFound):
             await attempt
@@ -135,11 +135,11 @@ async def test_a_dry_run_stores_nothing(units: MemoryUnitsOfWork, groups: GroupS
     assert (await groups.list(limit=9)).items == []
 
 
-def test_to_erase_a_group_takes_the_scope_to_erase() -> None:
+def test_erasing_a_group_needs_the_scope_for_erasures() -> None:
     assert scopes_of(GroupService.purge) == (Scope.GROUPS_WRITE, Scope.USERS_PURGE)
 
 
-async def test_a_group_is_a_part_of_another_one(groups: GroupService) -> None:
+async def test_a_group_can_be_nested_in_another_one(groups: GroupService) -> None:
     for name in ("Whole", "Part", "Piece"):
         await groups.create(NewGroup(name=name))
     assert (await groups.nest(1, 2)).seq is not None
@@ -159,7 +159,7 @@ async def test_a_group_is_a_part_of_another_one(groups: GroupService) -> None:
     assert [each.name for each in await groups.list_children(1, limit=9)] == ["Piece"]
 
 
-async def test_parts_are_those_of_groups_that_are_there(groups: GroupService) -> None:
+async def test_nesting_needs_groups_that_exist(groups: GroupService) -> None:
     for name in ("Whole", "Gone"):
         await groups.create(NewGroup(name=name))
     await groups.delete(2)
@@ -174,7 +174,7 @@ async def test_parts_are_those_of_groups_that_are_there(groups: GroupService) ->
                 await attempt
 
 
-async def test_a_user_is_in_the_groups_that_its_groups_are_parts_of(
+async def test_a_user_is_also_in_the_groups_around_its_groups(
     groups: GroupService, memberships: MembershipService, users: UserService
 ) -> None:
     for name in ("Whole", "Part"):

@@ -1,4 +1,4 @@
-"""What can be done with keys, by whom, and when a secret is good."""
+"""What can be done with keys, by whom, and when a secret is valid."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -52,12 +52,12 @@ def keys(units: MemoryUnitsOfWork, access: Authenticator, context: RequestContex
 
 
 def held_by(keys: KeyService, *scopes: Scope) -> KeyService:
-    """The same, asked by a key of these scopes."""
+    """The same service, called by a key with these scopes."""
     caller = RequestContext(actor="key:9", request_id="r2", scopes=scopes)
     return KeyService(keys.units, keys._randomness, keys._forget, caller)
 
 
-async def test_a_created_key_is_good_for_its_secret(keys: KeyService, access: Authenticator) -> None:
+async def test_a_created_key_accepts_its_secret(keys: KeyService, access: Authenticator) -> None:
     key, secret = (await keys.create(READER)).result
 
     assert id_in(secret) == key.id
@@ -69,7 +69,7 @@ async def test_no_two_keys_have_the_same_secret(keys: KeyService) -> None:
     assert len({((await keys.create(READER)).result)[1] for _ in range(3)}) == 3
 
 
-async def test_nothing_but_the_answer_holds_the_secret(keys: KeyService, units: MemoryUnitsOfWork) -> None:
+async def test_only_the_answer_has_the_secret(keys: KeyService, units: MemoryUnitsOfWork) -> None:
     key, secret = (await keys.create(READER)).result
     random = secret.split("_")[2]
 
@@ -78,7 +78,7 @@ async def test_nothing_but_the_answer_holds_the_secret(keys: KeyService, units: 
     assert [each for each in shown if random[:32] in each or "rk_" in each] == []
 
 
-async def test_a_key_does_not_begin_expired(keys: KeyService, time: "MovedTime") -> None:
+async def test_an_expired_key_cannot_be_created(keys: KeyService, time: "MovedTime") -> None:
     with pytest.raises(Invalid):
         await keys.create(NewKey(name="late", scopes=(Scope.USERS_READ,), expires_at=time.now))
 
@@ -86,20 +86,20 @@ async def test_a_key_does_not_begin_expired(keys: KeyService, time: "MovedTime")
 
 
 def refusal_to_grant(scope: Scope) -> str:
-    """What a caller is told who holds every scope but this one."""
+    """The refusal for a caller that has every scope except this one."""
     if scope is Scope.KEYS_ADMIN:
         return "This needs the scope keys:admin."
     return f"A key cannot grant a scope that it does not hold: {scope}."
 
 
-async def test_all_scopes_that_cannot_be_granted_are_named(keys: KeyService) -> None:
+async def test_a_refusal_names_all_scopes_that_cannot_be_granted(keys: KeyService) -> None:
     scopes = (Scope.USERS_READ, Scope.USERS_WRITE, Scope.KEYS_ADMIN)
     with pytest.raises(Forbidden, match=r"does not hold: users:read, users:write\.$"):
         await held_by(keys, Scope.KEYS_ADMIN).create(NewKey(name="more", scopes=scopes))
 
 
 @pytest.mark.parametrize("scope", Scope)
-async def test_no_key_grants_a_scope_that_it_lacks(keys: KeyService, scope: Scope) -> None:
+async def test_a_key_cannot_grant_a_scope_that_it_lacks(keys: KeyService, scope: Scope) -> None:
     others = held_by(keys, *set(Scope) - {scope})
 
     with pytest.raises(Forbidden) as refused:
@@ -111,7 +111,7 @@ async def test_no_key_grants_a_scope_that_it_lacks(keys: KeyService, scope: Scop
 
 
 @pytest.mark.parametrize("scope", Scope)
-async def test_no_key_rotates_one_that_has_a_scope_that_it_lacks(
+async def test_a_key_cannot_rotate_one_that_has_more_scopes(
     keys: KeyService, access: Authenticator, scope: Scope
 ) -> None:
     key, secret = (await keys.create(NewKey(name="other", scopes=(scope,)))).result
@@ -124,7 +124,7 @@ async def test_no_key_rotates_one_that_has_a_scope_that_it_lacks(
     assert (await access.authenticate(newer)).id == key.id
 
 
-async def test_both_secrets_are_good_while_they_overlap(
+async def test_both_secrets_are_valid_during_the_overlap(
     keys: KeyService, access: Authenticator, time: "MovedTime"
 ) -> None:
     key, before = (await keys.create(READER)).result
@@ -141,7 +141,7 @@ async def test_both_secrets_are_good_while_they_overlap(
     assert (await access.authenticate(after)).id == key.id
 
 
-async def test_a_secret_before_is_good_for_a_day_if_nothing_else_is_said(
+async def test_the_old_secret_is_valid_for_a_day_by_default(
     keys: KeyService, access: Authenticator, time: "MovedTime"
 ) -> None:
     key, before = (await keys.create(READER)).result
@@ -155,7 +155,7 @@ async def test_a_secret_before_is_good_for_a_day_if_nothing_else_is_said(
         await access.authenticate(before)
 
 
-async def test_without_an_overlap_the_secret_before_ends_at_once(keys: KeyService, access: Authenticator) -> None:
+async def test_without_an_overlap_the_old_secret_ends_at_once(keys: KeyService, access: Authenticator) -> None:
     key, before = (await keys.create(READER)).result
     await access.authenticate(before)
     await keys.rotate(key.id, overlap=timedelta(0))
@@ -184,7 +184,7 @@ async def test_two_rotations_leave_the_newest_two_secrets(keys: KeyService, acce
         assert (await access.authenticate(secret)).id == key.id
 
 
-async def test_a_revoked_key_is_neither_good_nor_listed_nor_revoked_again(
+async def test_a_revoked_key_is_not_accepted_not_listed_and_not_revoked_again(
     keys: KeyService, access: Authenticator
 ) -> None:
     key, secret = (await keys.create(READER)).result
@@ -201,7 +201,7 @@ async def test_a_revoked_key_is_neither_good_nor_listed_nor_revoked_again(
             await again
 
 
-async def test_the_last_admin_key_is_revoked_by_force_only(keys: KeyService, access: Authenticator) -> None:
+async def test_the_last_admin_key_is_revoked_only_with_force(keys: KeyService, access: Authenticator) -> None:
     key, secret = (await keys.create(ADMIN)).result
     await keys.create(READER)
 
@@ -213,7 +213,7 @@ async def test_the_last_admin_key_is_revoked_by_force_only(keys: KeyService, acc
         await access.authenticate(secret)
 
 
-async def test_an_admin_key_that_expired_is_not_enough_to_revoke_the_other(keys: KeyService, time: "MovedTime") -> None:
+async def test_an_expired_admin_key_does_not_allow_revoking_the_other(keys: KeyService, time: "MovedTime") -> None:
     expiring = NewKey(name="short", scopes=(Scope.KEYS_ADMIN,), expires_at=time.now + timedelta(hours=1))
     await keys.create(expiring)
     key, _ = (await keys.create(ADMIN)).result
@@ -231,27 +231,27 @@ async def test_other_keys_are_revoked_whether_there_is_an_admin_or_not(keys: Key
     assert (await keys.list(limit=9)).items == []
 
 
-async def test_every_change_is_told_to_whoever_remembers_keys(
+async def test_every_change_of_a_key_clears_the_cache_of_keys(
     units: MemoryUnitsOfWork, context: RequestContext
 ) -> None:
-    told: list[str] = []
+    cleared: list[str] = []
     numbers = randoms()
-    keys = KeyService(units, lambda: next(numbers), lambda: told.append("forget"), context)
+    keys = KeyService(units, lambda: next(numbers), lambda: cleared.append("forget"), context)
 
     await keys.seed(write_secret(FIRST_ID, "s" * 32))
-    assert len(told) == 1
+    assert len(cleared) == 1
     key, _ = (await keys.create(READER)).result
-    assert len(told) == 2
+    assert len(cleared) == 2
     await keys.rotate(key.id)
-    assert len(told) == 3
+    assert len(cleared) == 3
     await keys.revoke(key.id)
-    assert len(told) == 4
+    assert len(cleared) == 4
     await keys.seed(write_secret(FIRST_ID, "s" * 32))
     await keys.list(limit=9)
-    assert len(told) == 4
+    assert len(cleared) == 4
 
 
-async def test_a_seeded_key_is_good_for_everything_with_the_secret_that_is_known(
+async def test_a_seeded_key_has_every_scope_and_accepts_the_given_secret(
     keys: KeyService, access: Authenticator
 ) -> None:
     secret = write_secret(FIRST_ID, "s" * 32)
@@ -263,7 +263,7 @@ async def test_a_seeded_key_is_good_for_everything_with_the_secret_that_is_known
     assert (await access.authenticate(secret)).id == FIRST_ID
 
 
-async def test_nothing_is_seeded_where_there_ever_was_a_key(keys: KeyService, access: Authenticator) -> None:
+async def test_nothing_is_seeded_if_a_key_ever_existed(keys: KeyService, access: Authenticator) -> None:
     key, _ = (await keys.create(ADMIN)).result
     await keys.revoke(key.id, force=True)
     secret = write_secret(FIRST_ID, "s" * 32)
@@ -277,7 +277,7 @@ async def test_nothing_is_seeded_where_there_ever_was_a_key(keys: KeyService, ac
 @pytest.mark.parametrize(
     "secret", ["", "secret", "rk_1_", write_secret(FIRST_ID, "s" * 32)[:-1], write_secret(2, "s" * 32)]
 )
-async def test_what_is_no_secret_of_a_first_key_is_not_seeded(
+async def test_an_invalid_secret_of_a_first_key_is_refused(
     keys: KeyService, access: Authenticator, secret: str
 ) -> None:
     with pytest.raises(Invalid) as refused:
@@ -297,7 +297,7 @@ async def test_keys_are_listed_by_pages(keys: KeyService) -> None:
     assert ([key.id for key in second.items], second.more) == (ids[2:], False)
 
 
-async def test_a_write_tells_the_number_of_the_change_that_it_made(keys: KeyService, units: MemoryUnitsOfWork) -> None:
+async def test_a_write_returns_the_number_of_its_change(keys: KeyService, units: MemoryUnitsOfWork) -> None:
     seeded = await keys.seed(write_secret(FIRST_ID, "s" * 32))
     assert seeded is not None
     numbers = [seeded.seq]
@@ -305,25 +305,27 @@ async def test_a_write_tells_the_number_of_the_change_that_it_made(keys: KeyServ
     assert numbers == [1, 2, 3, 4]
 
 
-async def test_the_changes_of_a_key_say_what_was_done_with_it(keys: KeyService, units: MemoryUnitsOfWork) -> None:
+async def test_the_changes_of_a_key_show_its_creation_rotation_and_revocation(
+    keys: KeyService, units: MemoryUnitsOfWork
+) -> None:
     await keys.create(READER)
     await keys.rotate(1)
     await keys.revoke(1)
     async with units.reading() as work:
-        told = await work.changes.list(subject=("key", 1), limit=9)
-    assert [change.action for change in told] == ["created", "updated", "deleted"]
-    assert told[0].after == {"name": "reader", "scopes": ["users:read"]}
-    assert [list(change.after or ()) for change in told[1:]] == [["rotated_at"], ["revoked_at"]]
+        cleared = await work.changes.list(subject=("key", 1), limit=9)
+    assert [change.action for change in cleared] == ["created", "updated", "deleted"]
+    assert cleared[0].after == {"name": "reader", "scopes": ["users:read"]}
+    assert [list(change.after or ()) for change in cleared[1:]] == [["rotated_at"], ["revoked_at"]]
 
 
-async def test_a_rotation_answers_the_key_as_it_is_kept(keys: KeyService) -> None:
+async def test_a_rotation_returns_the_stored_key(keys: KeyService) -> None:
     created, _ = (await keys.create(READER)).result
     rotated, _ = (await keys.rotate(created.id)).result
     assert rotated == await keys.get(created.id)
     assert rotated.version == 2
 
 
-async def test_a_revocation_answers_the_key_as_it_is_kept(keys: KeyService, time: "MovedTime") -> None:
+async def test_a_revocation_returns_the_stored_key(keys: KeyService, time: "MovedTime") -> None:
     created, _ = (await keys.create(READER)).result
     revoked = (await keys.revoke(created.id)).result
     assert revoked == await keys.get(created.id)
@@ -337,13 +339,13 @@ async def test_an_admin_key_is_revoked_if_there_is_another_one(keys: KeyService)
     assert (await keys.list(limit=9)).items == [second]
 
 
-async def test_there_is_nothing_to_do_with_a_key_that_never_was(keys: KeyService) -> None:
+async def test_an_unknown_key_is_not_found(keys: KeyService) -> None:
     for attempt in (keys.get(1), keys.rotate(1), keys.revoke(1)):
         with pytest.raises(NotFound):
             await attempt
 
 
-async def test_a_refusal_names_the_place_of_the_fault(keys: KeyService, time: "MovedTime") -> None:
+async def test_a_refusal_has_the_pointer_of_the_fault(keys: KeyService, time: "MovedTime") -> None:
     await keys.create(READER)
     late = NewKey(name="late", scopes=(Scope.USERS_READ,), expires_at=time.now)
     for pointer, attempt in (
@@ -357,19 +359,21 @@ async def test_a_refusal_names_the_place_of_the_fault(keys: KeyService, time: "M
     assert timedelta(days=30) == MAX_OVERLAP
 
 
-async def test_a_refused_change_is_told_to_nobody(units: MemoryUnitsOfWork, context: RequestContext) -> None:
-    told: list[str] = []
-    keys = KeyService(units, lambda: "r" * 32, lambda: told.append("forget"), context)
+async def test_a_refused_change_does_not_clear_the_cache_of_keys(
+    units: MemoryUnitsOfWork, context: RequestContext
+) -> None:
+    cleared: list[str] = []
+    keys = KeyService(units, lambda: "r" * 32, lambda: cleared.append("forget"), context)
     key, _ = (await keys.create(ADMIN)).result
-    told.clear()
+    cleared.clear()
     for refused in (keys.revoke(key.id), keys.rotate(7)):
         with pytest.raises((LastAdminKey, NotFound)):
             await refused
-    assert told == []
+    assert cleared == []
 
 
 def look_too_early(monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[MemoryKeys]:
-    """The first looks for any key see none of those that there are. All looks are noted."""
+    """The first lookups find no key, although there are some. All lookups are recorded."""
     looks: list[MemoryKeys] = []
 
     async def any_key(store: MemoryKeys) -> bool:
@@ -380,7 +384,7 @@ def look_too_early(monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[Memor
     return looks
 
 
-async def test_of_two_seeds_at_once_one_makes_the_key_and_the_other_one_finds_it(
+async def test_of_two_concurrent_seeds_one_creates_the_key_and_the_other_finds_it(
     keys: KeyService, access: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = write_secret(FIRST_ID, "s" * 32), write_secret(FIRST_ID, "t" * 32)
@@ -395,9 +399,7 @@ async def test_of_two_seeds_at_once_one_makes_the_key_and_the_other_one_finds_it
         await access.authenticate(second)
 
 
-async def test_a_seed_that_is_always_overtaken_is_busy_because_of_the_conflict(
-    keys: KeyService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_seed_that_loses_every_race_is_busy(keys: KeyService, monkeypatch: pytest.MonkeyPatch) -> None:
     await keys.seed(write_secret(FIRST_ID, "s" * 32))
     look_too_early(monkeypatch, times=99)
 
@@ -436,7 +438,7 @@ async def test_a_link_ends_with_its_key(keys: KeyService, access: Authenticator)
         await access.redeem(token)
 
 
-async def test_a_link_without_a_key_is_good_until_there_is_a_key(keys: KeyService, access: Authenticator) -> None:
+async def test_a_link_without_a_key_is_valid_until_a_key_exists(keys: KeyService, access: Authenticator) -> None:
     used, unused = (await keys.link(None)).result, (await keys.link(None)).result
     assert await access.redeem(used) is None
     await keys.create(ADMIN)
@@ -447,7 +449,7 @@ async def test_a_link_without_a_key_is_good_until_there_is_a_key(keys: KeyServic
     assert [(fault.pointer, fault.code) for fault in refused.value.faults] == [("/key", "required")]
 
 
-async def test_no_link_has_a_scope_that_its_maker_lacks(keys: KeyService) -> None:
+async def test_a_link_cannot_have_a_scope_that_its_creator_lacks(keys: KeyService) -> None:
     made, _ = (await keys.create(NewKey(name="writer", scopes=(Scope.USERS_WRITE,)))).result
     with pytest.raises(Forbidden):
         await held_by(keys, Scope.KEYS_ADMIN).link(made.id)

@@ -1,4 +1,4 @@
-"""Who is in a group, and in which role."""
+"""The members of a group and their roles."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -35,7 +35,9 @@ async def roles(memberships: MembershipService, group: Group) -> dict[int, str |
     return {each.user_id: each.role for each in (await memberships.list(group.id, limit=99)).items}
 
 
-async def test_puts_a_member_once(memberships: MembershipService, changes: ChangeService, engineers: Group) -> None:
+async def test_putting_a_member_twice_changes_nothing(
+    memberships: MembershipService, changes: ChangeService, engineers: Group
+) -> None:
     first = await memberships.put(engineers.id, ALICE)
     assert (first.result.role, first.result.version) == (None, 1)
     again = await memberships.put(engineers.id, ALICE)
@@ -47,7 +49,7 @@ async def test_puts_a_member_once(memberships: MembershipService, changes: Chang
     ("given", "role"),
     [({}, "lead"), ({"role": "lead"}, "lead"), ({"role": "member"}, "member"), ({"role": None}, None)],
 )
-async def test_a_role_that_is_not_given_stays(
+async def test_a_role_that_is_not_given_is_kept(
     memberships: MembershipService, engineers: Group, given: JsonObject, role: str | None
 ) -> None:
     await memberships.put(engineers.id, ALICE, {"role": "lead"})
@@ -59,7 +61,7 @@ async def test_a_role_that_is_not_given_stays(
 
 
 @pytest.mark.parametrize("role", ["", " ", "x" * 65, "\x00", 7])
-async def test_a_role_keeps_to_its_rule(memberships: MembershipService, engineers: Group, role: str) -> None:
+async def test_an_invalid_role_is_refused(memberships: MembershipService, engineers: Group, role: str) -> None:
     for _ in ("new", "changed"):
         with pytest.raises(Invalid) as refused:
             await memberships.put(engineers.id, ALICE, {"role": role})
@@ -71,7 +73,7 @@ async def test_a_role_keeps_to_its_rule(memberships: MembershipService, engineer
     assert await roles(memberships, engineers) == {ALICE: "x" * 64}
 
 
-async def test_who_is_not_there_cannot_be_a_member(memberships: MembershipService, engineers: Group) -> None:
+async def test_a_missing_user_cannot_be_a_member(memberships: MembershipService, engineers: Group) -> None:
     with pytest.raises(NotFound):
         await memberships.put(engineers.id, NOBODY)
     with pytest.raises(Gone):
@@ -82,9 +84,7 @@ async def test_who_is_not_there_cannot_be_a_member(memberships: MembershipServic
         await memberships.get(engineers.id, ALICE)
 
 
-async def test_removes_a_member_and_finds_nothing_to_do_the_next_time(
-    memberships: MembershipService, engineers: Group
-) -> None:
+async def test_removing_a_member_twice_changes_nothing(memberships: MembershipService, engineers: Group) -> None:
     await memberships.put(engineers.id, ALICE)
     assert (await memberships.remove(engineers.id, ALICE)).seq is not None
     for nothing in (ALICE, GONE, NOBODY):
@@ -94,7 +94,9 @@ async def test_removes_a_member_and_finds_nothing_to_do_the_next_time(
         await memberships.remove(engineers.id + 1, ALICE)
 
 
-async def test_adds_and_removes_many(memberships: MembershipService, changes: ChangeService, engineers: Group) -> None:
+async def test_many_members_are_added_and_removed_at_once(
+    memberships: MembershipService, changes: ChangeService, engineers: Group
+) -> None:
     await memberships.change(engineers.id, add={ALICE: {"role": "lead"}, BOB: {}})
     head = (await changes.list(since=0, limit=99)).end
     committed = await memberships.change(
@@ -103,15 +105,15 @@ async def test_adds_and_removes_many(memberships: MembershipService, changes: Ch
     done = committed.result
     assert (done.group, done.added, done.changed, done.removed) == (engineers, 1, 1, 1)
     assert await roles(memberships, engineers) == {ALICE: "old", CAROL: "new"}
-    told = (await changes.list(since=head, limit=99)).changes
-    assert [(each.kind, each.action.value) for each in told] == [
+    recorded = (await changes.list(since=head, limit=99)).changes
+    assert [(each.kind, each.action.value) for each in recorded] == [
         ("membership", "created"), ("membership", "updated"), ("membership", "ended")
     ]  # fmt: skip
-    assert committed.seq == told[-1].seq
+    assert committed.seq == recorded[-1].seq
     assert (await memberships.change(engineers.id, add={ALICE: {}}, remove=[BOB])).seq is None
 
 
-async def test_adds_and_removes_all_or_none_and_names_each_who_is_not_there(
+async def test_a_change_of_members_is_atomic_and_names_each_missing_user(
     memberships: MembershipService, engineers: Group
 ) -> None:
     await memberships.put(engineers.id, BOB)
@@ -127,14 +129,16 @@ async def test_adds_and_removes_all_or_none_and_names_each_who_is_not_there(
         await memberships.change(engineers.id + 1, add={ALICE: {}})
 
 
-async def test_nobody_is_added_and_removed_at_once(memberships: MembershipService, engineers: Group) -> None:
+async def test_adding_and_removing_the_same_user_at_once_is_refused(
+    memberships: MembershipService, engineers: Group
+) -> None:
     with pytest.raises(Invalid) as refused:
         await memberships.change(engineers.id, add={ALICE: {}, BOB: {}}, remove=[CAROL, BOB])
     assert [(fault.pointer, fault.code) for fault in refused.value.faults] == [("/remove/1", "not_allowed")]
     assert await roles(memberships, engineers) == {}
 
 
-async def test_a_deleted_user_who_is_removed_does_not_come_back_with_the_group(
+async def test_a_removed_member_does_not_return_when_it_is_restored(
     memberships: MembershipService, users: UserService, engineers: Group
 ) -> None:
     await memberships.change(engineers.id, add={ALICE: {}, BOB: {}})
@@ -144,7 +148,7 @@ async def test_a_deleted_user_who_is_removed_does_not_come_back_with_the_group(
     assert await roles(memberships, engineers) == {BOB: None}
 
 
-async def test_a_dry_run_tells_what_would_be_done(
+async def test_a_dry_run_returns_what_would_be_done(
     units: MemoryUnitsOfWork, memberships: MembershipService, engineers: Group
 ) -> None:
     dry = MembershipService(units, RequestContext(actor="t", request_id="r", dry_run=True))
@@ -171,7 +175,7 @@ async def drained(pages: AsyncIterator[Page[Any]]) -> list[Page[Any]]:
         lambda members, group: members.change(group, add={ALICE: {}}),
     ],
 )
-async def test_a_group_that_is_deleted_or_was_never_there_has_no_members(
+async def test_the_members_of_a_deleted_or_unknown_group_are_not_found(
     memberships: MembershipService,
     groups: GroupService,
     engineers: Group,
@@ -185,7 +189,7 @@ async def test_a_group_that_is_deleted_or_was_never_there_has_no_members(
         await call(memberships, engineers.id)
 
 
-async def test_members_are_counted_as_far_as_asked(memberships: MembershipService, engineers: Group) -> None:
+async def test_members_are_counted_up_to_a_bound(memberships: MembershipService, engineers: Group) -> None:
     await memberships.change(engineers.id, add={ALICE: {"role": "lead"}, BOB: {}})
     lead = parse_filter('role eq "lead"', FIELDS)
     assert await memberships.count(engineers.id) == 2

@@ -1,4 +1,4 @@
-"""What holds for every method of every service, found by looking at them all.
+"""What holds for every method of every service. The tests find all methods themselves.
 
 A public method of a service declares its scopes. A caller without one of them gets `Forbidden`, and nothing is stored.
 A unit of work that is contended is run again. A unit that writes is committed, except on a dry run.
@@ -212,7 +212,7 @@ WITHOUT_KEYS: Final = {"KeyService.seed"}
 
 
 class WatchedUnits(MemoryUnitsOfWork):
-    """Counts its units of work, and makes those contended that it is told: when they start, or when they end.
+    """Counts its units of work, and makes chosen ones contended: when they start, or when they end.
 
     A unit that writes ends with its commit.
     """
@@ -310,7 +310,7 @@ async def directory_for(method: str) -> WatchedUnits:
 
 
 async def contents(units: WatchedUnits) -> object:
-    """All that is kept, of every kind."""
+    """Everything that is stored, of every kind."""
     kept = units._tables.copy()
     return deepcopy(
         (
@@ -326,7 +326,7 @@ async def contents(units: WatchedUnits) -> object:
 
 
 def made(service: Callable[..., T], units: UnitsOfWork, context: RequestContext) -> T:
-    """A service of any kind. Its other parts give the same each time, so that two calls can be compared."""
+    """A service of any kind. Its other parts are deterministic, so that two calls can be compared."""
     parts = {
         "units": units,
         "context": context,
@@ -414,7 +414,7 @@ def test_every_public_method_of_a_service_declares_its_scopes() -> None:
     assert {name for kind in SERVICES for name in without_scopes(kind)} == NO_SCOPE.keys()
 
 
-def test_every_method_is_called_here() -> None:
+def test_every_method_has_a_call_in_this_table() -> None:
     calls = {name for kind in CLASSES.values() for name, method in public_methods(kind).items() if is_called(method)}
     assert CALLS.keys() == calls
 
@@ -423,7 +423,7 @@ def is_called(method: Callable[..., Any]) -> bool:
     return hasattr(method, SCOPES) or inspect.iscoroutinefunction(method)
 
 
-async def test_every_unit_of_work_is_begun_by_a_call_from_here() -> None:
+async def test_the_calls_of_this_table_begin_every_unit_of_work() -> None:
     begun: set[str] = set()
     for method, call in CALLS.items():
         units = await directory_for(method)
@@ -450,20 +450,20 @@ async def test_a_caller_without_a_scope_is_refused_and_nothing_is_stored(method:
 
 
 @pytest.mark.parametrize("method", OPERATIONS)
-async def test_a_caller_with_no_more_than_its_scopes_is_served(method: str) -> None:
+async def test_a_caller_with_just_the_needed_scopes_is_served(method: str) -> None:
     just_these = scopes_of(OPERATIONS[method])
     served = await outcome(class_of(method), CALLS[method], await directory_for(method), scopes=just_these)
     assert served == await outcome(class_of(method), CALLS[method], await directory_for(method))
 
 
 STREAMED: Final = {name for name, each in OPERATIONS.items() if not inspect.iscoroutinefunction(inspect.unwrap(each))}
-"""Methods that do not run a contended unit again: some pieces may have been sent already."""
+"""Methods that do not retry a contended unit, since some pieces may have been sent already."""
 
 RUN_AGAIN: Final = sorted(CALLS.keys() - STREAMED)
 
 
 async def require_run_again(service: type, method: str, call: Call, *, at_start: bool) -> None:
-    """Each unit of work of a call is contended once; the call ends as if it had not been."""
+    """Each unit of work of a call is contended once, and the call ends as if it had not been."""
     units = await directory_for(method)
     calm, count = await outcome(service, call, units), units.begun
     assert count > 0
@@ -476,12 +476,12 @@ async def require_run_again(service: type, method: str, call: Call, *, at_start:
 
 @pytest.mark.parametrize("method", RUN_AGAIN)
 @pytest.mark.parametrize("at_start", [True, False], ids=["contended at the start", "contended at the end"])
-async def test_a_contended_unit_is_run_again(method: str, at_start: bool) -> None:
+async def test_a_contended_unit_is_retried(method: str, at_start: bool) -> None:
     await require_run_again(class_of(method), method, CALLS[method], at_start=at_start)
 
 
 @pytest.mark.parametrize("method", RUN_AGAIN)
-async def test_what_stays_contended_is_busy_in_the_end_and_nothing_is_stored(method: str) -> None:
+async def test_a_unit_that_stays_contended_is_busy_and_stores_nothing(method: str) -> None:
     units = await directory_for(method)
     before = await contents(units)
     units.is_contended, units.at_start = lambda number: True, False
@@ -494,7 +494,7 @@ async def test_what_stays_contended_is_busy_in_the_end_and_nothing_is_stored(met
 
 
 @pytest.mark.parametrize("method", sorted(STREAMED))
-async def test_a_stream_is_run_again_before_its_first_piece_and_not_after_it(method: str) -> None:
+async def test_a_stream_is_retried_only_before_its_first_piece(method: str) -> None:
     service, call = class_of(method), CALLS[method]
     await require_run_again(service, method, call, at_start=True)
     units = await directory_for(method)
@@ -505,7 +505,7 @@ async def test_a_stream_is_run_again_before_its_first_piece_and_not_after_it(met
 
 
 @pytest.mark.parametrize("method", CALLS)
-async def test_what_is_written_is_kept_and_a_read_changes_nothing(method: str) -> None:
+async def test_a_write_is_stored_and_a_read_changes_nothing(method: str) -> None:
     units = await directory_for(method)
     before = await contents(units)
     after = await outcome(class_of(method), CALLS[method], units)
@@ -513,7 +513,7 @@ async def test_what_is_written_is_kept_and_a_read_changes_nothing(method: str) -
 
 
 @pytest.mark.parametrize("method", OPERATIONS)
-async def test_a_dry_run_answers_as_the_true_one_and_nothing_is_stored(method: str) -> None:
+async def test_a_dry_run_returns_the_same_as_a_real_run_and_stores_nothing(method: str) -> None:
     units = await directory_for(method)
     before = await contents(units)
 
@@ -529,8 +529,8 @@ def shown(result: object) -> object:
     return result.result if isinstance(result, Committed) else result
 
 
-def test_every_method_keeps_its_name_and_its_words() -> None:
-    """Whatever wraps it: a traceback and the documentation name the method itself."""
+def test_every_decorated_method_keeps_its_name_and_docstring() -> None:
+    """A decorator keeps both, so that tracebacks and the documentation name the method itself."""
     for kind in CLASSES.values():
         for node in ast.parse(inspect.getsource(kind)).body[0].body:  # type: ignore[attr-defined]
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -540,7 +540,7 @@ def test_every_method_keeps_its_name_and_its_words() -> None:
 
 
 class FaultyService(Service):
-    """What the tests above have to notice."""
+    """The faults that the tests above have to detect."""
 
     async def open_to_all(self) -> None: ...
 
@@ -558,18 +558,18 @@ class FaultyService(Service):
             return await work.users.get(ALICE)
 
 
-def test_a_method_without_a_scope_is_noticed() -> None:
+def test_a_method_without_a_scope_is_detected() -> None:
     assert without_scopes(FaultyService) == {"FaultyService.open_to_all", "FaultyService.with_no_scope"}
 
 
 @pytest.mark.parametrize("at_start", [True, False])
-async def test_a_method_that_is_not_run_again_is_noticed(at_start: bool) -> None:
+async def test_a_method_that_is_not_retried_is_detected(at_start: bool) -> None:
     await require_run_again(FaultyService, "sound", lambda service: service.sound(), at_start=at_start)
     with pytest.raises(Contended):
         await require_run_again(FaultyService, "faulty", lambda service: service.not_run_again(), at_start=at_start)
 
 
-def test_only_an_operation_tells_its_scopes() -> None:
+def test_only_an_operation_has_scopes() -> None:
     assert scopes_of(FaultyService.sound) == (Scope.USERS_READ,)
     with pytest.raises(AttributeError):
         scopes_of(FaultyService.open_to_all)

@@ -1,4 +1,4 @@
-"""Groups with their members as one thing, as SCIM has them."""
+"""Groups together with their members, as SCIM uses them."""
 
 from datetime import timedelta
 
@@ -34,7 +34,7 @@ def provisioning(units: MemoryUnitsOfWork, context: RequestContext) -> Provision
 
 @pytest.fixture(autouse=True)
 async def people(users: UserService, groups: GroupService) -> None:
-    """Alice, Bob and Carol, and a group that others can have as a part."""
+    """Alice, Bob and Carol, and a group that can be nested in others."""
     for name in ("Alice", "Bob", "Carol"):
         await users.create(NewUser(name=name))
     await groups.create(NewGroup(name="Parts"))
@@ -51,14 +51,16 @@ async def test_creates_a_group_with_its_members(provisioning: ProvisioningServic
     assert (await provisioning.get(group.id, members=False)).members is None
 
 
-async def test_creates_no_group_with_somebody_who_is_not_there(provisioning: ProvisioningService) -> None:
+async def test_a_group_with_a_missing_member_is_not_created(provisioning: ProvisioningService) -> None:
     for nobody in (("user", 9), ("group", 9)):
         with pytest.raises(Invalid):
             await provisioning.create(NewGroup(name="Engineers"), {nobody})
     assert len(await provisioning.list(limit=9)) == 1
 
 
-async def test_changes_members_and_nothing_else(provisioning: ProvisioningService, changes: ChangeService) -> None:
+async def test_a_change_of_members_changes_nothing_else(
+    provisioning: ProvisioningService, changes: ChangeService
+) -> None:
     group = (await provisioning.create(NewGroup(name="Engineers"), {ALICE, PARTS})).result
     before = len((await changes.list(since=0, limit=99)).changes)
 
@@ -75,7 +77,7 @@ async def test_changes_members_and_nothing_else(provisioning: ProvisioningServic
     assert len((await changes.list(since=0, limit=99)).changes) == before + 8
 
 
-async def test_what_changes_nothing_writes_nothing(provisioning: ProvisioningService) -> None:
+async def test_a_change_without_a_difference_writes_nothing(provisioning: ProvisioningService) -> None:
     group = (await provisioning.create(NewGroup(name="Engineers"), {ALICE, PARTS})).result
     for patch in (
         NOTHING,
@@ -95,7 +97,7 @@ async def test_changes_the_group_beside_its_members(provisioning: ProvisioningSe
     assert (both.name, await members(provisioning, group.id)) == ("Coders", {ALICE, BOB})
 
 
-async def test_a_revision_counts_changes_of_members_too(provisioning: ProvisioningService) -> None:
+async def test_a_revision_includes_changes_of_members(provisioning: ProvisioningService) -> None:
     group = (await provisioning.create(NewGroup(name="Engineers"), {ALICE})).result
     old = (await provisioning.get(group.id)).revision
     await provisioning.change(group.id, lambda same: same, MembersPatch(add={BOB}), expected=[old])
@@ -111,13 +113,13 @@ async def test_a_revision_counts_changes_of_members_too(provisioning: Provisioni
         await provisioning.get(group.id)
 
 
-async def test_a_group_is_in_no_circle(provisioning: ProvisioningService) -> None:
+async def test_a_cycle_of_groups_is_refused(provisioning: ProvisioningService) -> None:
     group = (await provisioning.create(NewGroup(name="Engineers"), {PARTS})).result
     with pytest.raises(Cycle):
         await provisioning.change(PARTS[1], lambda same: same, MembersPatch(add={("group", group.id)}))
 
 
-async def test_does_not_find_what_it_never_had(provisioning: ProvisioningService) -> None:
+async def test_an_unknown_group_is_not_found(provisioning: ProvisioningService) -> None:
     for attempt in (
         provisioning.get(9),
         provisioning.delete(9),
@@ -149,7 +151,7 @@ async def test_shows_many_groups_with_their_members(provisioning: ProvisioningSe
     assert all(each.members is None for each in await provisioning.with_members(listed.items, members=False))
 
 
-async def test_knows_the_groups_of_many_users(
+async def test_groups_of_returns_the_groups_of_many_users(
     provisioning: ProvisioningService, memberships: MembershipService
 ) -> None:
     for name in ("Engineers", "Makers"):
@@ -159,7 +161,7 @@ async def test_knows_the_groups_of_many_users(
     assert {id: [each.name for each in groups] for id, groups in found.items()} == {1: ["Parts", "Engineers", "Makers"]}
 
 
-async def test_a_revision_is_there_when_the_changes_are_not_kept_any_more(
+async def test_a_group_has_a_revision_after_its_changes_were_removed(
     provisioning: ProvisioningService, units: MemoryUnitsOfWork, context: RequestContext, users: UserService
 ) -> None:
     group = (await provisioning.create(NewGroup(name="Engineers"), set())).result

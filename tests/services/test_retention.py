@@ -28,7 +28,7 @@ def units(time: "MovedTime") -> MemoryUnitsOfWork:
 
 
 async def a_change_a_day(users: UserService, time: "MovedTime", days: int) -> None:
-    """Changes 1, 2, 3, … of day 0, 1, 2, …; the time stands at the day of the last one."""
+    """Changes 1, 2, 3, … on the days 0, 1, 2, …. The clock shows the day of the last one."""
     for day in range(days):
         time.now = START + day * DAY
         await users.create(NewUser(name=f"User {day}"))
@@ -47,7 +47,7 @@ async def test_changes_older_than_the_time_are_removed_and_counted(
     assert await Retention(units).trim(3 * DAY) == 0
 
 
-async def test_the_last_change_is_kept_however_old_it_is(
+async def test_the_last_change_is_always_kept(
     units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, time: "MovedTime"
 ) -> None:
     await a_change_a_day(users, time, 3)
@@ -56,7 +56,7 @@ async def test_the_last_change_is_kept_however_old_it_is(
     assert await kept(changes, since=2) == [3]
 
 
-async def test_what_a_webhook_has_not_delivered_is_kept_for_a_while_longer(
+async def test_changes_that_a_webhook_has_not_delivered_are_kept_longer(
     units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, time: "MovedTime", context: RequestContext
 ) -> None:
     await a_change_a_day(users, time, 6)
@@ -70,7 +70,7 @@ async def test_what_a_webhook_has_not_delivered_is_kept_for_a_while_longer(
     assert await kept(changes, since=4) == [5, 6, 7]
 
 
-async def test_a_webhook_that_has_everything_keeps_nothing(
+async def test_a_webhook_that_has_delivered_everything_keeps_no_changes(
     units: MemoryUnitsOfWork, users: UserService, changes: ChangeService, time: "MovedTime", context: RequestContext
 ) -> None:
     await a_change_a_day(users, time, 3)

@@ -1,4 +1,4 @@
-"""Running a method again when its unit of work is contended, on stores that fail as they are told."""
+"""The retries of a method whose unit of work is contended, on stores with planned failures."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ from services.users import UserService
 
 
 class FaultyUnits(MemoryUnitsOfWork):
-    """Refuses the first units with the given faults: a writing one at its commit, a reading one at its end."""
+    """Refuses the first units with the given faults: writing units at their commit, reading units at their end."""
 
     def __init__(self, *faults: Refusal) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def contended(times: int) -> list[Refusal]:
     return [Contended("Again.") for _ in range(times)]
 
 
-async def test_runs_again_while_contended(context: RequestContext) -> None:
+async def test_a_unit_is_retried_while_it_is_contended(context: RequestContext) -> None:
     units = FaultyUnits(*contended(ATTEMPTS - 1))
     users = UserService(units, context)
     created = (await users.create(NewUser(name="Alice"))).result
@@ -65,7 +65,7 @@ async def test_runs_again_while_contended(context: RequestContext) -> None:
     assert units.pauses == [1, 2, 3, 4]
 
 
-async def test_gives_up_as_busy_after_five_attempts(context: RequestContext) -> None:
+async def test_a_unit_is_busy_after_five_attempts(context: RequestContext) -> None:
     units = FaultyUnits(*contended(5))
     with pytest.raises(Busy):
         await UserService(units, context).create(NewUser(name="Alice"))
@@ -73,21 +73,21 @@ async def test_gives_up_as_busy_after_five_attempts(context: RequestContext) -> 
     assert units.faults == []
 
 
-async def test_a_database_that_stays_out_of_reach_is_not_called_busy(context: RequestContext) -> None:
+async def test_a_database_that_stays_unreachable_is_not_reported_as_busy(context: RequestContext) -> None:
     units = FaultyUnits(*(Unreachable() for _ in range(ATTEMPTS)))
     with pytest.raises(Unreachable):
         await UserService(units, context).create(NewUser(name="Alice"))
     assert units.faults == []
 
 
-async def test_each_attempt_is_a_unit_of_its_own_that_starts_from_what_is_committed(context: RequestContext) -> None:
+async def test_each_attempt_is_a_new_unit_that_sees_only_committed_data(context: RequestContext) -> None:
     units = FaultyUnits(*contended(2))
     created = (await UserService(units, context).create(NewUser(name="Alice", email="alice@example.org"))).result
     assert len(set(map(id, units.begun))) == 3
     assert created.version == 1
 
 
-async def test_a_read_is_run_again_too(context: RequestContext) -> None:
+async def test_a_read_is_retried_too(context: RequestContext) -> None:
     units = FaultyUnits()
     users = UserService(units, context)
     created = (await users.create(NewUser(name="Alice"))).result
@@ -97,7 +97,7 @@ async def test_a_read_is_run_again_too(context: RequestContext) -> None:
 
 
 @pytest.mark.parametrize("refusal", [Uncertain("Who knows."), Busy("Later."), Conflict("email")])
-async def test_a_refusal_is_not_run_again(context: RequestContext, refusal: Refusal) -> None:
+async def test_a_refused_unit_is_not_retried(context: RequestContext, refusal: Refusal) -> None:
     units = FaultyUnits(refusal)
     with pytest.raises(type(refusal)) as refused:
         await UserService(units, context).create(NewUser(name="Alice"))
@@ -105,7 +105,7 @@ async def test_a_refusal_is_not_run_again(context: RequestContext, refusal: Refu
     assert (len(units.begun), units.pauses) == (1, [])
 
 
-async def test_a_defect_is_not_run_again(context: RequestContext) -> None:
+async def test_a_unit_with_a_defect_is_not_retried(context: RequestContext) -> None:
     units = FaultyUnits()
     units.faults = [KeyError("a defect")]  # type: ignore[list-item]
     with pytest.raises(KeyError):

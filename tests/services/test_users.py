@@ -22,7 +22,7 @@ from services.users import UserService
 
 @pytest.fixture
 def dry(units: MemoryUnitsOfWork) -> UserService:
-    """The same directory, for a caller who only wants to see what would happen."""
+    """The same directory, for a caller that makes a dry run."""
     return UserService(units, RequestContext(actor="tester", request_id="r2", dry_run=True))
 
 
@@ -40,7 +40,7 @@ async def test_refuses_a_key_that_another_user_has(users: UserService) -> None:
     assert len((await users.list(limit=10)).items) == 1
 
 
-async def test_does_not_find_whom_it_never_had(users: UserService) -> None:
+async def test_an_unknown_user_is_not_found(users: UserService) -> None:
     for attempt in (users.get(1), users.patch(1, {"name": "Bob"}), users.delete(1)):
         with pytest.raises(NotFound):
             await attempt
@@ -77,7 +77,9 @@ async def test_a_patch_that_changes_nothing_writes_nothing(
 
 
 @pytest.mark.parametrize("value", [True, 1.0, [1]])
-async def test_a_patch_may_turn_a_number_into_what_python_takes_for_equal(users: UserService, value: object) -> None:
+async def test_a_patch_can_replace_a_number_by_a_value_that_python_compares_as_equal(
+    users: UserService, value: object
+) -> None:
     alice = (await users.create(NewUser(name="Alice", attributes={"a": 1}))).result
     await users.patch(alice.id, {"attributes": {"a": value}})  # type: ignore[dict-item]
     assert repr((await users.get(alice.id)).attributes) == repr({"a": value})
@@ -109,7 +111,7 @@ async def test_a_full_last_page_has_no_more(users: UserService) -> None:
     assert not (await users.list(limit=2)).more
 
 
-async def test_a_dry_run_answers_and_stores_nothing(
+async def test_a_dry_run_returns_a_result_and_stores_nothing(
     users: UserService, dry: UserService, changes: ChangeService
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -120,7 +122,7 @@ async def test_a_dry_run_answers_and_stores_nothing(
     assert len((await changes.list(since=0, limit=10)).changes) == 1
 
 
-async def test_a_dry_run_is_refused_like_a_true_one(users: UserService, dry: UserService) -> None:
+async def test_a_dry_run_is_refused_like_a_real_run(users: UserService, dry: UserService) -> None:
     await users.create(NewUser(name="Alice", email="alice@example.org"))
     with pytest.raises(Conflict):
         await dry.create(NewUser(name="Bob", email="alice@example.org"))
@@ -137,7 +139,7 @@ async def create_named(users: UserService, *names: str) -> None:
         await users.create(NewUser(name=name, external_id=name))
 
 
-async def test_lists_those_that_match_in_the_order_that_was_asked_for(users: UserService) -> None:
+async def test_lists_matching_users_in_the_requested_order(users: UserService) -> None:
     await create_named(users, "Bob", "Alice", "Carol", "Bert")
     sort, from_b = parse_sort("-name", FIELDS), parse_filter('name sw "b"', FIELDS)
 
@@ -173,7 +175,7 @@ async def test_exports_everybody_in_batches_that_follow_each_other(
     ]
 
 
-async def test_an_export_is_of_one_moment(users: UserService, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_export_shows_one_moment(users: UserService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services.lists, "MAX_LIMIT", 1)
     await create_named(users, "Alice", "Bob")
     exported = []
@@ -184,8 +186,8 @@ async def test_an_export_is_of_one_moment(users: UserService, monkeypatch: pytes
     assert exported == ["Alice", "Bob"]
 
 
-async def test_a_write_tells_the_number_of_the_change_that_it_made(users: UserService, changes: ChangeService) -> None:
-    """One that changed nothing made no change."""
+async def test_a_write_returns_the_number_of_its_change(users: UserService, changes: ChangeService) -> None:
+    """A write that changed nothing has no number."""
     new = NewUser(name="Alice", external_id="x")
     numbers = [
         (await users.create(new)).seq,
@@ -203,7 +205,7 @@ async def test_a_write_tells_the_number_of_the_change_that_it_made(users: UserSe
     assert [change.seq for change in (await changes.list(since=0, limit=99)).changes] == list(range(1, 8))
 
 
-async def test_puts_a_user_whether_it_is_there_or_not(users: UserService) -> None:
+async def test_a_put_creates_or_replaces_a_user(users: UserService) -> None:
     created, was_created = (await users.put(NewUser(name="Alice", external_id="x", email="a@example.org"))).result
     assert (was_created, created.name, created.version) == (True, "Alice", 1)
 
@@ -241,7 +243,7 @@ async def test_only_a_user_with_an_external_id_can_be_put(users: UserService) ->
         ([2], [2], False),
     ],
 )
-async def test_a_put_replaces_only_a_version_that_is_expected_and_not_unwanted(
+async def test_a_put_replaces_a_user_only_at_an_expected_version(
     users: UserService, expected: Collection[int] | None, unwanted: Collection[int], is_put: bool
 ) -> None:
     await create_named(users, "x")
@@ -260,7 +262,7 @@ async def test_a_put_replaces_only_a_version_that_is_expected_and_not_unwanted(
     ("expected", "unwanted", "is_put"),
     [([NOT_THERE], (), True), ([1], (), False), (None, [NOT_THERE], False), (None, [1], True)],
 )
-async def test_a_user_that_is_not_there_has_a_version_of_its_own(
+async def test_a_put_creates_a_user_only_if_no_version_is_expected(
     users: UserService, expected: Collection[int] | None, unwanted: Collection[int], is_put: bool
 ) -> None:
     put = users.put(NewUser(name="Alice", external_id="x"), expected=expected, unwanted=unwanted)
@@ -283,7 +285,7 @@ async def test_a_put_is_refused_for_a_key_that_another_user_has(users: UserServi
 async def test_two_puts_at_once_of_a_new_user_are_a_creation_and_a_replacement(
     users: UserService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second one looks before the first one has created it, as it may on PostgreSQL."""
+    """The second put reads before the first one has created the user, which can happen on PostgreSQL."""
     await users.put(NewUser(name="Alice", external_id="x"))
     looks: list[str] = []
 
@@ -299,10 +301,10 @@ async def test_two_puts_at_once_of_a_new_user_are_a_creation_and_a_replacement(
     assert (await users.get(1)).name == "Alicia"
 
 
-async def test_a_put_that_comes_too_late_is_held_to_the_version_that_it_expected(
+async def test_a_put_that_lost_a_race_is_still_checked_against_its_expected_version(
     users: UserService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If-None-Match: * of two requests at once: one creates, the other one is told that it is there."""
+    """Two requests with If-None-Match: * at once: one creates the user, the other one is refused."""
     alice, _ = (await users.put(NewUser(name="Alice", external_id="x"))).result
     looks: list[str] = []
 
@@ -327,7 +329,7 @@ VERSIONED: Final[dict[str, Callable[[UserService, Collection[int] | None], Await
 
 
 @pytest.mark.parametrize("write", VERSIONED.values(), ids=VERSIONED)
-async def test_a_version_that_is_not_expected_is_stale_and_nothing_is_written(
+async def test_an_unexpected_version_is_stale_and_nothing_is_written(
     users: UserService,
     changes: ChangeService,
     write: Callable[[UserService, Collection[int] | None], Awaitable[object]],
@@ -342,7 +344,7 @@ async def test_a_version_that_is_not_expected_is_stale_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("write", VERSIONED.values(), ids=VERSIONED)
-async def test_who_expects_no_version_is_content_with_any(
+async def test_a_write_without_an_expected_version_accepts_any(
     users: UserService, write: Callable[[UserService, Collection[int] | None], Awaitable[object]]
 ) -> None:
     await create_named(users, "x")
@@ -359,7 +361,7 @@ async def test_a_deleted_user_is_restored_as_it_was(users: UserService) -> None:
     assert await users.find("email", "alice@example.org") == restored
 
 
-async def test_restoring_a_user_that_is_there_changes_nothing(users: UserService) -> None:
+async def test_restoring_a_user_that_is_not_deleted_changes_nothing(users: UserService) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     assert (await users.restore(alice.id)).result == alice
     assert await users.get(alice.id) == alice
@@ -377,7 +379,7 @@ async def test_a_user_is_not_restored_while_another_one_has_its_key(users: UserS
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
-async def test_a_purge_erases_a_user_and_what_its_changes_say(
+async def test_a_purge_erases_a_user_and_the_values_of_its_changes(
     users: UserService, changes: ChangeService, is_deleted: bool
 ) -> None:
     await create_named(users, "Alice", "Bob")
@@ -395,7 +397,7 @@ async def test_a_purge_erases_a_user_and_what_its_changes_say(
     assert (await users.get(2)).name == "Bob"
 
 
-async def test_a_change_by_a_function_is_kept_and_one_that_changes_nothing_writes_nothing(
+async def test_a_change_by_a_function_is_stored_unless_it_changes_nothing(
     users: UserService,
 ) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
@@ -407,7 +409,7 @@ async def test_a_change_by_a_function_is_kept_and_one_that_changes_nothing_write
     assert await users.get(alice.id) == changed
 
 
-async def test_a_person_whom_scim_made_and_who_left_comes_back_as_the_same_user(users: UserService) -> None:
+async def test_a_deleted_user_of_scim_is_restored_by_its_external_id(users: UserService) -> None:
     first = (await users.enrol(NewUser(name="Alice", external_id="x", scim={"title": "t"}))).result
     await users.patch(first.id, {"attributes": {"a": 1}})
     await users.delete(first.id)
@@ -419,14 +421,14 @@ async def test_a_person_whom_scim_made_and_who_left_comes_back_as_the_same_user(
     assert await users.get(first.id) == back
 
 
-async def test_a_suspended_person_whom_scim_made_comes_back_too(users: UserService) -> None:
+async def test_a_suspended_user_of_scim_is_activated_by_its_external_id(users: UserService) -> None:
     first = (await users.enrol(NewUser(name="Alice", external_id="x", scim={}))).result
     await users.patch(first.id, {"status": "suspended"})
     back = (await users.enrol(NewUser(name="Alice", external_id="x", scim={}))).result
     assert (back.id, back.status) == (first.id, Status.ACTIVE)
 
 
-async def test_an_active_person_does_not_come_back_and_nobody_whom_scim_did_not_make(users: UserService) -> None:
+async def test_active_users_and_users_that_scim_did_not_create_are_not_restored(users: UserService) -> None:
     await users.enrol(NewUser(name="Alice", external_id="x", scim={}))
     suspended = await users.create(NewUser(name="Bob", external_id="y", status=Status.SUSPENDED))
     deleted = await users.create(NewUser(name="Carol", external_id="z"))
@@ -452,7 +454,7 @@ async def test_many_are_restored_together_or_none_if_others_have_an_identifier(u
     assert not any(user.is_hidden for user in await users.get_many(ids))
 
 
-async def test_a_put_that_restores_brings_back_who_had_the_external_id_last(users: UserService) -> None:
+async def test_a_put_with_restore_restores_the_last_user_with_the_external_id(users: UserService) -> None:
     new = NewUser(name="Alice", external_id="hr-1")
     for _ in range(2):
         last = (await users.put(new)).result[0]
@@ -463,7 +465,7 @@ async def test_a_put_that_restores_brings_back_who_had_the_external_id_last(user
     assert (other.id, created) == (last.id + 1, True)
 
 
-async def test_each_way_to_give_a_user_an_email_keeps_to_the_form_that_is_asked_for(units: MemoryUnitsOfWork) -> None:
+async def test_an_email_in_a_form_that_is_not_allowed_is_refused_by_every_write(units: MemoryUnitsOfWork) -> None:
     context = RequestContext(actor="tester", request_id="r1")
     users = UserService(units, context, is_email=lambda text: "@" in text)
     wrong = NewUser(name="Alice", email="alice", external_id="hr-1")

@@ -30,7 +30,7 @@ def service(units: MemoryUnitsOfWork, context: RequestContext, *, allow_private:
     return WebhookService(units, bytes, allow_private, context)
 
 
-async def test_a_new_one_begins_with_the_next_change_or_in_the_past(
+async def test_a_new_webhook_begins_with_the_next_change_or_in_the_past(
     units: MemoryUnitsOfWork, context: RequestContext, webhooks: WebhookService
 ) -> None:
     await UserService(units, context).create(NewUser(name="Alice"))
@@ -70,7 +70,7 @@ async def test_a_patch_changes_url_and_filter(webhooks: WebhookService) -> None:
         await webhooks.delete(id, expected=[1])
 
 
-async def test_pauses_and_resumes_and_writes_nothing_twice(webhooks: WebhookService) -> None:
+async def test_pausing_or_resuming_a_webhook_twice_writes_nothing(webhooks: WebhookService) -> None:
     id = (await webhooks.create(NewWebhook(url=URL))).result[0].id
     assert (await webhooks.resume(id)).seq is None
     assert (await webhooks.pause(id)).result.state is State.PAUSED
@@ -78,7 +78,9 @@ async def test_pauses_and_resumes_and_writes_nothing_twice(webhooks: WebhookServ
     assert (await webhooks.resume(id)).result.state is State.ACTIVE
 
 
-async def test_rotates_with_both_secrets_for_a_while(units: MemoryUnitsOfWork, webhooks: WebhookService) -> None:
+async def test_after_a_rotation_both_secrets_are_valid_for_a_while(
+    units: MemoryUnitsOfWork, webhooks: WebhookService
+) -> None:
     webhook, first = (await webhooks.create(NewWebhook(url=URL))).result
     await webhooks.rotate(webhook.id, overlap=timedelta(hours=1))
     async with units.reading() as work:
@@ -93,7 +95,7 @@ async def test_rotates_with_both_secrets_for_a_while(units: MemoryUnitsOfWork, w
 
 
 @pytest.mark.parametrize("method", ["get", "rotate", "pause", "resume", "delete"])
-async def test_what_is_not_there_is_not_found(webhooks: WebhookService, method: str) -> None:
+async def test_an_unknown_webhook_is_not_found(webhooks: WebhookService, method: str) -> None:
     asked: Any = getattr(webhooks, method)
     with pytest.raises(NotFound):
         await asked(1)
@@ -125,7 +127,7 @@ async def test_a_test_message_is_sent_to_the_webhook_and_its_answer_returned(
     assert json.loads(body)["data"] == {"webhook_id": hook.id}
 
 
-async def test_a_webhook_that_is_not_there_has_no_deliveries(
+async def test_the_deliveries_of_an_unknown_webhook_are_not_found(
     webhooks: WebhookService, units: MemoryUnitsOfWork, context: RequestContext, time: MovedTime
 ) -> None:
     async def post(url: str, headers: Mapping[str, str], body: bytes) -> Answer:

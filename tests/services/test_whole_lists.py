@@ -1,4 +1,4 @@
-"""Whole lists, when the server is lost from which they are read."""
+"""Whole lists, when the server that reads them is lost."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ ITEMS = 5
 
 
 class Servers(MemoryUnitsOfWork):
-    """Each snapshot is of another server. Each has a number of pages before it is lost, and the last change it has."""
+    """Each snapshot is on another server, which has a number of pages before it is lost, and a last change."""
 
     def __init__(self, *servers: tuple[int, int]) -> None:
         super().__init__()
@@ -42,25 +42,25 @@ class Servers(MemoryUnitsOfWork):
         return [page async for page in in_pages(service, self.read, lambda item: item)]
 
 
-async def test_a_list_goes_on_where_it_was_cut() -> None:
+async def test_a_list_continues_where_it_was_interrupted() -> None:
     pages = await Servers((2, SEQ), (0, SEQ), (1, SEQ + 1), (9, SEQ + 2)).all()
     assert [item for page in pages for item in page] == [*range(1, ITEMS + 1)]
     assert [page.seq for page in pages] == [SEQ, SEQ, SEQ + 1, SEQ + 2, SEQ + 2]
 
 
-async def test_a_list_that_did_not_begin_is_not_read_elsewhere() -> None:
+async def test_a_list_that_did_not_begin_is_not_continued_on_another_server() -> None:
     servers = Servers((0, SEQ), (9, SEQ))
     with pytest.raises(Contended):
         await servers.all()
     assert next(servers.servers) == (9, SEQ)
 
 
-async def test_a_list_does_not_go_on_in_a_state_that_lacks_what_was_shown() -> None:
+async def test_a_list_does_not_continue_on_a_server_with_an_older_state() -> None:
     with pytest.raises(Contended, match="lacks"):
         await Servers((2, SEQ), *[(9, SEQ - 1)] * ATTEMPTS).all()
 
 
-async def test_a_list_ends_when_no_server_goes_on() -> None:
+async def test_a_list_ends_when_no_server_continues_it() -> None:
     servers = Servers((2, SEQ), *[(0, SEQ)] * (ATTEMPTS - 1), (9, SEQ))
     with pytest.raises(Contended):
         await servers.all()

@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer when nothing else is to be done: days pass in milliseconds."""
+"""An event loop whose clock jumps to the next timer when nothing else can run: days pass in milliseconds."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

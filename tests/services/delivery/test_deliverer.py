@@ -1,4 +1,4 @@
-"""How changes come to webhooks: in order, side by side, again and again. On the fake, in virtual time."""
+"""How changes are delivered to webhooks: in order, concurrently, with retries. On the fake, in virtual time."""
 
 import asyncio
 import inspect
@@ -41,7 +41,7 @@ OK: Final = Answer(milliseconds=1, status=200)
 
 
 class Units(MemoryUnitsOfWork):
-    """Nobody else writes, so a wait for changes ends by a commit, without looking again and again."""
+    """Only this process writes, so a wait for changes ends with a commit and needs no polling."""
 
     def __init__(self) -> None:
         super().__init__(clock)
@@ -79,7 +79,7 @@ class Message:
 
 @dataclass
 class Receiver:
-    """Notes what it gets, takes its time, and answers as it is told."""
+    """Records the messages, waits for a given time, and sends a given answer."""
 
     answer: Callable[[Message], Answer] = lambda message: OK
     seconds: Callable[[Message], float] = lambda message: 0.01
@@ -155,7 +155,7 @@ class World:
         return deliverer
 
     async def kill(self, holder: str = "one") -> None:
-        """As if its process had died: what is in memory is lost, and nothing is stored any more."""
+        """As if its process had died: its memory is lost, and it stores nothing any more."""
         _, task = self.running.pop(holder)
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -181,7 +181,7 @@ class World:
 
 
 def quick_days(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for what is asked once in an hour: a day then passes in milliseconds."""
+    """Looks for requested deliveries only once an hour, so that a day passes in milliseconds."""
     for name in ("LOOK_EVERY_S", "IDLE_EVERY_S", "TRIM_EVERY_S", "WAIT_S"):
         monkeypatch.setattr(deliverer, name, 3600)
 
@@ -192,7 +192,7 @@ def days(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run a test in a world of its own, on a loop of its own, whose time is virtual."""
+    """Runs a test in a new world, on a loop with virtual time."""
 
     async def within(**given: Any) -> None:
         world = World()
@@ -214,7 +214,7 @@ def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]
 
 
 @in_virtual_time
-async def test_what_changes_is_sent_once_and_the_position_follows(world: World) -> None:
+async def test_each_change_is_sent_once_and_the_position_follows(world: World) -> None:
     hook = await world.hook()
     world.start()
     alice = await world.user()
@@ -232,7 +232,7 @@ async def test_what_changes_is_sent_once_and_the_position_follows(world: World) 
 
 
 @in_virtual_time
-async def test_a_new_webhook_is_noticed_and_one_from_the_past_catches_up(world: World) -> None:
+async def test_a_new_webhook_is_noticed_and_one_that_begins_in_the_past_catches_up(world: World) -> None:
     for _ in range(700):
         await world.user()
     world.start()
@@ -247,7 +247,7 @@ async def test_a_new_webhook_is_noticed_and_one_from_the_past_catches_up(world: 
 
 
 @in_virtual_time
-async def test_one_entity_is_in_order_and_one_at_a_time_and_a_slow_one_does_not_hold_up_the_others(
+async def test_messages_of_one_entity_are_sent_one_at_a_time_and_delay_no_others(
     world: World,
 ) -> None:
     slow = await world.user("Slow")
@@ -266,7 +266,7 @@ async def test_one_entity_is_in_order_and_one_at_a_time_and_a_slow_one_does_not_
 
 
 @in_virtual_time
-async def test_only_what_the_filter_wants_is_sent_and_nobody_hears_their_own_echo(world: World) -> None:
+async def test_only_changes_that_match_the_filter_are_sent_and_an_actor_can_be_excluded(world: World) -> None:
     await world.hook('kind eq "user" and action ne "updated" and actor ne "key:3"')
     world.start()
     await world.users.create(NewUser(name="A"))
@@ -279,7 +279,7 @@ async def test_only_what_the_filter_wants_is_sent_and_nobody_hears_their_own_ech
 
 @pytest.mark.usefixtures("days")
 @in_virtual_time
-async def test_retries_by_the_schedule_with_the_same_id_and_then_once_a_day(world: World) -> None:
+async def test_a_message_is_retried_by_the_schedule_with_the_same_id_and_then_once_a_day(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda message: Answer(milliseconds=1, status=500)
     world.start(alone=True)
@@ -299,7 +299,7 @@ async def test_retries_by_the_schedule_with_the_same_id_and_then_once_a_day(worl
 
 
 @in_virtual_time
-async def test_changes_of_an_entity_wait_behind_the_one_that_failed_and_others_go_on(world: World) -> None:
+async def test_changes_of_an_entity_wait_behind_a_failed_one_and_others_are_sent(world: World) -> None:
     alice, bob = await world.user(), await world.user()
     await world.hook()
     is_good = False
@@ -322,7 +322,7 @@ def await_seqs(entity: int, world: World) -> list[int]:
 
 @pytest.mark.usefixtures("days")
 @in_virtual_time
-async def test_when_the_receiver_is_back_after_a_while_all_is_tried_at_once(world: World) -> None:
+async def test_all_messages_are_sent_at_once_when_the_receiver_is_back(world: World) -> None:
     await world.hook()
     world.receiver.answer = lambda message: Answer(milliseconds=1, error="refused")
     world.start(alone=True)
@@ -338,7 +338,7 @@ async def test_when_the_receiver_is_back_after_a_while_all_is_tried_at_once(worl
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("retry_after", ["120", "Thu, 01 Jan 2026 12:02:00 GMT"])
 @in_virtual_time
-async def test_obeys_a_receiver_that_says_when(world: World, status: int, retry_after: str) -> None:
+async def test_a_retry_waits_for_retry_after(world: World, status: int, retry_after: str) -> None:
     await world.hook()
     world.receiver.answer = lambda m: (
         OK if len(world.receiver.got) > 1 else Answer(milliseconds=1, status=status, retry_after=retry_after)
@@ -354,7 +354,7 @@ async def test_obeys_a_receiver_that_says_when(world: World, status: int, retry_
 
 
 @in_virtual_time
-async def test_a_receiver_that_said_when_is_left_alone_after_a_restart_but_not_after_a_change(world: World) -> None:
+async def test_retry_after_is_kept_over_a_restart_but_not_over_a_change_of_the_webhook(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda m: (
         OK if len(world.receiver.got) > 1 else Answer(milliseconds=1, status=503, retry_after="1200")
@@ -376,7 +376,7 @@ async def test_a_receiver_that_said_when_is_left_alone_after_a_restart_but_not_a
 
 
 @in_virtual_time
-async def test_410_disables_until_somebody_resumes(world: World) -> None:
+async def test_a_410_disables_the_webhook_until_it_is_resumed(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda message: Answer(milliseconds=1, status=410)
     world.start()
@@ -398,7 +398,7 @@ async def test_410_disables_until_somebody_resumes(world: World) -> None:
 
 @pytest.mark.usefixtures("days")
 @in_virtual_time
-async def test_a_message_that_is_refused_for_three_days_is_set_aside_and_those_behind_it_go_on(world: World) -> None:
+async def test_a_message_refused_for_three_days_is_set_aside_and_later_ones_are_sent(world: World) -> None:
     hook = await world.hook()
     world.start(alone=True)
     world.receiver.answer = lambda m: Answer(milliseconds=1, status=422, text="no") if m.seq == 2 else OK
@@ -414,7 +414,7 @@ async def test_a_message_that_is_refused_for_three_days_is_set_aside_and_those_b
 
 @pytest.mark.usefixtures("days")
 @in_virtual_time
-async def test_what_was_set_aside_can_be_sent_again(world: World) -> None:
+async def test_a_message_that_was_set_aside_can_be_sent_again(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda m: Answer(milliseconds=1, status=400) if m.seq == 2 else OK
     world.start(alone=True)
@@ -428,7 +428,7 @@ async def test_what_was_set_aside_can_be_sent_again(world: World) -> None:
 
 
 @in_virtual_time
-async def test_what_is_delivered_can_be_sent_again_and_is_sent_once(world: World) -> None:
+async def test_a_delivered_message_can_be_sent_again_once(world: World) -> None:
     hook = await world.hook()
     world.start()
     await world.user()
@@ -439,7 +439,7 @@ async def test_what_is_delivered_can_be_sent_again_and_is_sent_once(world: World
 
 
 @in_virtual_time
-async def test_a_paused_one_sends_nothing_and_loses_nothing(world: World) -> None:
+async def test_a_paused_webhook_sends_nothing_and_loses_nothing(world: World) -> None:
     hook = await world.hook()
     world.start()
     await world.webhooks.pause(hook.id)
@@ -454,7 +454,7 @@ async def test_a_paused_one_sends_nothing_and_loses_nothing(world: World) -> Non
 
 
 @in_virtual_time
-async def test_a_new_url_and_filter_hold_for_what_was_not_delivered(world: World) -> None:
+async def test_a_new_url_applies_to_messages_that_are_not_delivered_yet(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda m: OK if m.url.endswith("2") else Answer(milliseconds=1, status=500)
     world.start()
@@ -466,7 +466,7 @@ async def test_a_new_url_and_filter_hold_for_what_was_not_delivered(world: World
 
 
 @in_virtual_time
-async def test_a_removed_one_is_not_sent_to(world: World) -> None:
+async def test_a_deleted_webhook_gets_no_messages(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda message: Answer(milliseconds=1, status=500)
     world.start()
@@ -509,7 +509,7 @@ async def holder_of(world: World) -> str:
 
 
 @in_virtual_time
-async def test_one_that_was_replaced_stores_nothing_and_stops(world: World) -> None:
+async def test_a_process_that_lost_its_lease_stores_nothing_and_stops(world: World) -> None:
     hook = await world.hook()
     world.start("one")
     await world.user()
@@ -528,7 +528,7 @@ async def test_one_that_was_replaced_stores_nothing_and_stops(world: World) -> N
 
 
 @in_virtual_time
-async def test_a_clean_stop_waits_for_answers_and_the_next_one_starts_at_once(world: World) -> None:
+async def test_a_clean_stop_waits_for_answers_and_the_next_process_delivers_at_once(world: World) -> None:
     hook = await world.hook()
     world.receiver.seconds = lambda message: 2
     first = world.start("one")
@@ -545,7 +545,7 @@ async def test_a_clean_stop_waits_for_answers_and_the_next_one_starts_at_once(wo
 
 
 @in_virtual_time
-async def test_goes_on_when_the_database_is_busy_for_a_while(world: World) -> None:
+async def test_delivery_continues_after_the_database_was_busy(world: World) -> None:
     hook = await world.hook()
     world.start()
     await asyncio.sleep(1)
@@ -576,7 +576,7 @@ async def test_the_lag_is_the_age_of_the_oldest_change_that_was_not_delivered(wo
 
 
 @in_virtual_time
-async def test_idle_webhooks_are_not_written_for_each_change(world: World) -> None:
+async def test_the_position_of_idle_webhooks_is_not_written_for_each_change(world: World) -> None:
     hooks = [await world.hook(f'kind eq "user" and entity_id eq {1000 + number % 7}') for number in range(50)]
     world.start(alone=True)
     await asyncio.sleep(1)
@@ -619,10 +619,10 @@ async def test_a_thousand_idle_webhooks_have_no_task_and_each_filter_is_evaluate
 
 @pytest.mark.parametrize("seed", range(8))
 @in_virtual_time
-async def test_whatever_fails_every_change_arrives_and_each_entity_in_order(
+async def test_every_change_arrives_and_in_order_for_each_entity_despite_any_failures(
     world: World, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Receivers that fail, refuse, are slow or say when; processes that die. Nothing is left out."""
+    """Receivers fail, refuse, are slow or send Retry-After, and processes die. No change is lost."""
     dice = random.Random(seed)
     filters = (None, 'kind eq "user"', 'action eq "updated"')
     hooks = [await world.hook(filter, url=f"https://example.org/{number}") for number, filter in enumerate(filters)]
@@ -662,7 +662,7 @@ async def test_whatever_fails_every_change_arrives_and_each_entity_in_order(
 
 
 @in_virtual_time
-async def test_changes_that_come_one_by_one_are_read_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_changes_that_arrive_one_by_one_are_read_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.hook()
     deliverer_ = world.start()
     await world.user()

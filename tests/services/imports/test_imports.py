@@ -1,4 +1,4 @@
-"""Imports on the fake: what becomes of each row."""
+"""Imports on the fake: the result of each row."""
 
 import asyncio
 from collections import defaultdict
@@ -104,7 +104,7 @@ class TestCreate:
             (bob.id, "importer", "r9"),
         ]
 
-    async def test_a_row_that_breaks_rules_is_rejected_with_each_of_them_and_the_others_go_on(
+    async def test_a_row_that_breaks_rules_is_rejected_with_each_of_them_and_others_are_stored(
         self, directory: Importing
     ) -> None:
         outcomes = await directory.run(
@@ -121,12 +121,12 @@ class TestCreate:
         assert faults(outcomes[3]) == [("/nmae", "unknown")]
         assert directory.counts == Counts(rows=4, created=1, rejected=3)
 
-    async def test_null_is_as_if_the_field_was_not_there(self, directory: Importing) -> None:
+    async def test_null_counts_as_a_missing_field(self, directory: Importing) -> None:
         await directory.run({**BOB, "email": None, "status": None, "attributes": None})
         (bob,) = await directory.people()
         assert (bob.email, bob.status, bob.attributes) == (None, "active", {})
 
-    async def test_a_value_that_another_user_has_is_a_conflict_and_says_nothing_of_it(
+    async def test_a_value_that_another_user_has_is_a_conflict_that_does_not_name_the_user(
         self, directory: Importing
     ) -> None:
         await directory.run(ALICE)
@@ -135,12 +135,14 @@ class TestCreate:
         assert "alice" not in str(outcomes[0].faults).lower()
         assert outcomes[1].done is Done.CREATED
 
-    async def test_the_second_row_with_a_value_is_told_the_line_of_the_first(self, directory: Importing) -> None:
+    async def test_the_second_row_with_a_value_is_rejected_with_the_line_of_the_first(
+        self, directory: Importing
+    ) -> None:
         outcomes = await directory.run(ALICE, {"name": "Al", "email": "ALICE@x.org"}, {"name": "B", "external_id": "A"})
         assert ends(outcomes) == ["created", "rejected", "created"]
         assert outcomes[1].faults[0].detail == "Line 1 of the file has the same."
 
-    async def test_a_rejected_row_takes_no_value_from_a_later_one(self, directory: Importing) -> None:
+    async def test_the_unique_values_of_a_rejected_row_are_free_for_later_rows(self, directory: Importing) -> None:
         outcomes = await directory.run({"name": "", "email": "b@x.org"}, {"name": "Bob", "email": "b@x.org"})
         assert ends(outcomes) == ["rejected", "created"]
 
@@ -148,14 +150,16 @@ class TestCreate:
         outcomes = await directory.run_rows([Row(1, {}, [FAULT]), Row(2, {"kind": "cat"})], Options())
         assert [faults(each) for each in outcomes] == [[("", "not_json")], [("/kind", "not_allowed")]]
 
-    async def test_no_address_is_stored_that_the_operator_does_not_take(self, units: MemoryUnitsOfWork) -> None:
+    async def test_an_address_in_a_form_that_the_operator_does_not_allow_is_rejected(
+        self, units: MemoryUnitsOfWork
+    ) -> None:
         service = ImportService(
             units, RequestContext(actor="a", request_id="r"), is_email=lambda text: text.endswith(".org")
         )
         stored = (await service.store(rows_of(ALICE, {"name": "C", "email": "c"}), Options())).result
         assert ends(stored.outcomes) == ["created", "rejected"]
 
-    async def test_the_directory_is_asked_for_values_only_after_it_had_one(
+    async def test_unique_values_are_looked_up_only_after_the_directory_had_one_of_them(
         self, directory: Importing, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[str] = []
@@ -192,25 +196,25 @@ class TestCreate:
         monkeypatch.setattr(ImportService, "store", store_later)
         assert ends(await directory.run_rows(rows(), Options())) == ["created"] * (BATCH + 1)
 
-    async def test_rows_before_the_line_that_ends_a_file_too_soon_are_stored_and_told(
+    async def test_rows_before_an_unreadable_end_of_the_file_are_stored_and_reported(
         self, directory: Importing
     ) -> None:
         def rows() -> Iterator[Row]:
             yield from rows_of(*[{"name": "A"}] * BATCH)
             raise Malformed("no more")
 
-        told: list[Outcome] = []
+        reported: list[Outcome] = []
         service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
 
         async def run() -> None:
             async for step in Import(service, rows(), Options()).steps():
-                told.extend(step.outcomes)
+                reported.extend(step.outcomes)
 
         with pytest.raises(Malformed):
             await run()
-        assert ends(told) == ["created"] * BATCH == ["created"] * len(await directory.people())
+        assert ends(reported) == ["created"] * BATCH == ["created"] * len(await directory.people())
 
-    async def test_an_import_that_is_given_up_leaves_nothing_running(self, directory: Importing) -> None:
+    async def test_a_cancelled_import_leaves_nothing_running(self, directory: Importing) -> None:
         service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
         before = asyncio.all_tasks()
         async with aclosing(Import(service, rows_of(*[{"name": "A"}] * 3 * BATCH), Options()).steps()) as steps:
@@ -226,7 +230,7 @@ class TestCreate:
 
 
 class TestUpsert:
-    async def test_a_row_changes_the_fields_that_it_has_and_leaves_the_others(self, directory: Importing) -> None:
+    async def test_a_row_changes_only_the_fields_that_it_has(self, directory: Importing) -> None:
         await directory.run({**ALICE, "attributes": {"floor": 3, "desk": 1}})
         outcomes = await directory.run(
             {"external_id": "a", "email": None, "attributes": {"desk": None, "car": True}},
@@ -245,9 +249,7 @@ class TestUpsert:
         assert await directory.people() == before
 
     @pytest.mark.parametrize(("match", "value"), [(Match.EMAIL, "ALICE@X.org"), (Match.USERNAME, "ALICE")])
-    async def test_users_are_matched_by_the_field_that_is_asked_for(
-        self, directory: Importing, match: Match, value: str
-    ) -> None:
+    async def test_users_are_matched_by_the_chosen_field(self, directory: Importing, match: Match, value: str) -> None:
         await directory.run({"name": "Alice", "email": "alice@x.org", "username": "alice"})
         (outcome,) = await directory.run(
             {match.value: value, "name": "Alicia"}, options=Options(mode=Mode.UPSERT, match=match)
@@ -262,7 +264,7 @@ class TestUpsert:
         assert faults(outcome) == [("/external_id", "missing")]
 
     @pytest.mark.parametrize("between", [0, BATCH])
-    async def test_a_second_row_of_the_same_user_is_rejected_however_far_it_is(
+    async def test_a_second_row_of_the_same_user_is_rejected_even_in_a_later_batch(
         self, directory: Importing, between: int
     ) -> None:
         others = [{"name": f"U{n}", "external_id": f"x{n}"} for n in range(between)]
@@ -275,7 +277,7 @@ class TestUpsert:
         (outcome,) = await directory.run({"external_id": "b", "email": "alice@x.org"}, options=UPSERT)
         assert faults(outcome) == [("/email", "taken")]
 
-    async def test_a_deleted_user_is_not_brought_back(self, directory: Importing, users: UserService) -> None:
+    async def test_a_deleted_user_is_not_restored(self, directory: Importing, users: UserService) -> None:
         await directory.run(ALICE)
         await users.delete(1)
         assert ends(await directory.run(ALICE, options=UPSERT)) == ["created"]
@@ -285,16 +287,16 @@ class TestUpsert:
 class TestSync:
     SYNC = Options(mode=Mode.SYNC, max_delete=Share(50, is_percent=True))
 
-    async def test_users_who_have_the_identifier_and_are_not_in_the_file_are_deleted(
-        self, directory: Importing
-    ) -> None:
+    async def test_users_with_the_identifier_that_are_not_in_the_file_are_deleted(self, directory: Importing) -> None:
         await directory.run(ALICE, BOB, {"name": "Without"})
         outcomes = await directory.run({**ALICE, "name": "Alicia"}, options=self.SYNC)
         assert [(each.line, each.done, each.id) for each in outcomes] == [(1, "updated", 1), (None, "deleted", 2)]
         assert [user.name for user in await directory.people()] == ["Alicia", "Without"]
         assert directory.counts == Counts(rows=1, updated=1, deleted=1)
 
-    async def test_a_file_that_lacks_too_many_is_refused_before_anything_is_stored(self, directory: Importing) -> None:
+    async def test_a_file_in_which_too_many_users_are_missing_is_refused_before_anything_is_stored(
+        self, directory: Importing
+    ) -> None:
         await directory.run(ALICE, BOB, {"name": "Carol", "external_id": "c"})
         before = await directory.people()
         with pytest.raises(TooManyDeletions, match="2 of the 3 users"):
@@ -302,7 +304,9 @@ class TestSync:
         assert await directory.people() == before
 
     @pytest.mark.parametrize(("allowed", "stays"), [(Share(1, is_percent=False), 2), (Share(0, is_percent=False), 3)])
-    async def test_a_number_may_be_allowed(self, directory: Importing, allowed: Share, stays: int) -> None:
+    async def test_the_bound_of_deletions_can_be_a_number(
+        self, directory: Importing, allowed: Share, stays: int
+    ) -> None:
         await directory.run(ALICE, BOB, {"name": "Carol", "external_id": "c"})
         options = Options(mode=Mode.SYNC, max_delete=allowed)
         if stays == 3:
@@ -312,7 +316,7 @@ class TestSync:
             await directory.run(ALICE, BOB, options=options)
         assert len(await directory.people()) == stays
 
-    async def test_a_tenth_may_be_deleted_unless_it_is_told_otherwise(self, directory: Importing) -> None:
+    async def test_by_default_a_tenth_of_the_users_may_be_deleted(self, directory: Importing) -> None:
         many = [{"name": f"U{n}", "external_id": f"x{n}"} for n in range(20)]
         await directory.run(*many)
         with pytest.raises(TooManyDeletions):
@@ -320,7 +324,7 @@ class TestSync:
         await directory.run(*many[2:], options=Options(mode=Mode.SYNC))
         assert len(await directory.people()) == 18
 
-    async def test_a_row_whose_user_nobody_knows_deletes_nobody(self, directory: Importing) -> None:
+    async def test_a_row_with_an_unknown_user_deletes_nobody(self, directory: Importing) -> None:
         await directory.run(ALICE, BOB)
         for unreadable in (Row(2, {}, [FAULT]), Row(2, {"name": "Bob"})):
             with pytest.raises(Malformed, match="line 2"):
@@ -333,7 +337,7 @@ class TestSync:
         assert ends(outcomes) == ["unchanged", "rejected"]
         assert len(await directory.people()) == 2
 
-    async def test_a_dry_run_deletes_nobody_and_says_whom_it_would(self, directory: Importing) -> None:
+    async def test_a_dry_run_deletes_nobody_and_reports_who_would_be_deleted(self, directory: Importing) -> None:
         await directory.run(ALICE, BOB)
         outcomes = await directory.run(ALICE, options=self.SYNC, dry_run=True)
         assert [(each.done, each.id) for each in outcomes] == [("unchanged", 1), ("deleted", 2)]
@@ -341,7 +345,7 @@ class TestSync:
 
 
 class TestDryRun:
-    async def test_nothing_is_stored_and_the_difference_of_each_row_is_told(self, directory: Importing) -> None:
+    async def test_a_dry_run_stores_nothing_and_reports_the_difference_of_each_row(self, directory: Importing) -> None:
         await directory.run(ALICE)
         before = await directory.people()
         outcomes = await directory.run({**ALICE, "name": "Alicia"}, BOB, options=UPSERT, dry_run=True)
@@ -352,7 +356,7 @@ class TestDryRun:
         )
         assert await directory.people() == before
 
-    async def test_it_finds_what_the_true_one_would_whatever_batch_it_is_in(self, directory: Importing) -> None:
+    async def test_a_dry_run_gives_the_same_results_as_the_real_run_in_every_batch(self, directory: Importing) -> None:
         rows: list[JsonObject] = [
             {"kind": "group", "name": "Engineers"},
             {"kind": "group", "name": "Staff"},
@@ -375,7 +379,7 @@ class TestDryRun:
 class TestAllOrNothing:
     ATOMIC = Options(atomic=True)
 
-    async def test_one_bad_row_withholds_all(self, directory: Importing) -> None:
+    async def test_one_bad_row_stops_an_atomic_import(self, directory: Importing) -> None:
         outcomes = await directory.run(ALICE, {"name": ""}, BOB, options=self.ATOMIC)
         assert ends(outcomes) == ["withheld", "rejected", "withheld"]
         assert await directory.people() == []
@@ -393,7 +397,7 @@ class TestAllOrNothing:
 
 
 class TestGroups:
-    async def test_groups_and_who_is_in_them_come_from_one_file(
+    async def test_one_file_can_have_groups_and_their_members(
         self, directory: Importing, memberships: MembershipService, groups: GroupService
     ) -> None:
         outcomes = await directory.run(
@@ -416,7 +420,7 @@ class TestGroups:
         assert outcome.done is Done.UPDATED
         assert (await groups.list_of_user(1, limit=9)).items == []
 
-    async def test_the_groups_of_a_row_are_all_that_the_user_is_in_then(
+    async def test_the_groups_of_a_row_replace_the_groups_of_the_user(
         self, directory: Importing, groups: GroupService
     ) -> None:
         for name in ("A", "B", "C"):
@@ -430,7 +434,7 @@ class TestGroups:
         (outcome,) = await directory.run({"external_id": "a", "name": "Alice"}, options=UPSERT)
         assert len((await groups.list_of_user(1, limit=9)).items) == 2
 
-    async def test_a_row_with_a_group_that_is_not_there_stores_nothing_of_the_user(self, directory: Importing) -> None:
+    async def test_a_row_with_a_missing_group_does_not_store_the_user(self, directory: Importing) -> None:
         (outcome,) = await directory.run({**ALICE, "groups": ["Pilots", "", {"role": "x"}, 3]})
         assert faults(outcome) == [("/groups/2", "wrong_type"), ("/groups/3", "wrong_type")]
         (outcome,) = await directory.run({**ALICE, "groups": ["Pilots"]})
@@ -443,7 +447,7 @@ class TestGroups:
         assert faults(outcome) == [("/groups/0", "wrong_type")]
         assert await directory.people() == []
 
-    async def test_a_circle_rejects_the_row_that_closes_it_and_no_other(self, directory: Importing) -> None:
+    async def test_a_cycle_rejects_only_the_row_that_closes_it(self, directory: Importing) -> None:
         outcomes = await directory.run(
             {"kind": "group", "name": "A"},
             {"kind": "group", "name": "B"},
@@ -455,7 +459,7 @@ class TestGroups:
         assert ends(outcomes) == ["created", "created", "created", "rejected", "rejected", "created"]
         assert [faults(each) for each in outcomes[3:5]] == [[("", "cycle")], [("", "conflict")]]
 
-    async def test_a_membership_that_is_there_gets_the_role_of_its_row(self, directory: Importing) -> None:
+    async def test_an_existing_membership_gets_the_role_of_its_row(self, directory: Importing) -> None:
         await directory.run({"kind": "group", "name": "A"}, {**ALICE, "groups": ["A"]})
         row: JsonObject = {"kind": "membership", "user": "a", "group": "a"}
         assert ends(await directory.run(row)) == ["rejected"]
@@ -463,7 +467,7 @@ class TestGroups:
             assert ends(await directory.run({**row, "role": role}, options=UPSERT)) == [done]
         assert ends(await directory.run(row, {**row, "role": "x"}, options=UPSERT)) == ["unchanged", "rejected"]
 
-    async def test_a_group_is_matched_by_its_external_id_and_else_by_its_name(
+    async def test_a_group_is_matched_by_its_external_id_or_else_by_its_name(
         self, directory: Importing, groups: GroupService
     ) -> None:
         await directory.run({"kind": "group", "name": "A", "external_id": "x"}, {"kind": "group", "name": "B"})
@@ -477,7 +481,7 @@ class TestGroups:
 
 
 class TestScopes:
-    async def test_rows_of_groups_need_their_scope_and_records_of_scim_theirs(self, directory: Importing) -> None:
+    async def test_rows_of_groups_and_scim_records_need_their_scopes(self, directory: Importing) -> None:
         outcomes = await directory.run(
             {"kind": "group", "name": "A"},
             {**ALICE, "groups": []},
@@ -494,7 +498,7 @@ class TestScopes:
 
 
 class TestGoingOn:
-    """An import with a key that ended early is run again, and stores what it had not stored yet."""
+    """An import with a key that ended early is repeated, and stores the rows that are not stored yet."""
 
     KEYED = Options(key=FileKey("nightly", "of this file"))
     ROWS: Sequence[JsonObject] = [*[{"name": f"U{n}"} for n in range(BATCH)], {"name": ""}, {"name": "Last"}]
@@ -508,7 +512,7 @@ class TestGoingOn:
         assert len(await directory.people()) == BATCH + 1
         assert directory.counts == Counts(rows=BATCH + 2, created=BATCH + 1, rejected=1, again=BATCH + 2)
 
-    async def test_what_was_not_reached_is_stored(self, directory: Importing) -> None:
+    async def test_a_repeated_import_stores_the_rows_that_were_not_reached(self, directory: Importing) -> None:
         service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
         steps = Import(service, rows_of(*self.ROWS), self.KEYED).steps()
         await anext(steps)
@@ -523,7 +527,7 @@ class TestGoingOn:
             await directory.run(ALICE, options=Options(key=FileKey("nightly", "of another file")))
 
     async def test_other_rows_of_the_file_with_the_same_number_are_refused(self, directory: Importing) -> None:
-        """They are in other places if an upgrade changes how many rows are stored together."""
+        """The rows are at other places if an upgrade changes how many rows are stored together."""
         service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
         await service.store(rows_of(ALICE, BOB), self.KEYED)
         for others in (rows_of(ALICE), rows_of(ALICE, BOB)[1:], [Row(1, ALICE), Row(3, BOB)]):
@@ -536,10 +540,10 @@ class TestGoingOn:
         assert len(await directory.people()) == 2
 
 
-async def test_what_another_request_takes_meanwhile_is_looked_at_again(
+async def test_a_unique_value_that_another_request_takes_meanwhile_is_checked_again(
     directory: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at unique values and the store of the rows, where the database lets others write."""
+    """Another request writes between the check of unique values and the write of the rows."""
     taken: list[Sequence[NewUser]] = []
     service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
     store = type(directory.units.writing_unit(directory.units._tables, service.context, directory.units._clock).users)
@@ -555,8 +559,8 @@ async def test_what_another_request_takes_meanwhile_is_looked_at_again(
     assert ends((await service.store(rows_of(ALICE), Options())).result.outcomes) == ["created"]
 
 
-def test_what_was_met_is_kept_in_one_set_for_each_identifier() -> None:
-    """A set has thousands of parts: one for each row made imports that match, and dry runs, ten times slower."""
+def test_values_of_earlier_rows_are_kept_in_one_set_for_each_identifier() -> None:
+    """A set has a large fixed cost: one for each row made matching imports and dry runs ten times slower."""
     made: list[KeySet] = []
 
     def make() -> KeySet:
