@@ -124,11 +124,11 @@ async def test_a_rewrite_that_fails_is_tried_again(
     rewrite = repositories.engines.sqlite.scrubbing.rewrite
     failed: list[bool] = []
 
-    def fail_twice(gives_way: Callable[[], bool], connection: sqlite3.Connection) -> None:
+    def fail_twice(is_waited_for: Callable[[], bool], gives_way: bool, connection: sqlite3.Connection) -> None:
         if len(failed) < 2:
             failed.append(True)
             raise sqlite3.OperationalError("database or disk is full")
-        rewrite(gives_way, connection)
+        rewrite(is_waited_for, gives_way, connection)
 
     monkeypatch.setattr(repositories.engines.sqlite.database, "rewrite", fail_twice)
     await client.post("/users/", json=ALICE)

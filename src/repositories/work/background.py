@@ -60,7 +60,7 @@ class Scrubbing:
     """Removes erased values from the files of the database. Several erasures share one pass, which is repeated until it
     is done.
 
-    `scrub` returns whether nothing is left. For `GIVES_WAY_FOR_S` it lets other writers go first. After that it does
+    `scrub` returns whether nothing is left. For `GIVES_WAY_FOR_S` it lets other writers go first. After that it may
     not, because it would never finish if writers never pause.
     """
 

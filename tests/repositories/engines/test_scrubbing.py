@@ -56,7 +56,7 @@ async def erase_alice(units: SqlUnitsOfWork) -> bool:
     return bool((await users.purge(alice.id)).is_pending)
 
 
-def never(gives_way: Callable[[], bool], connection: sqlite3.Connection) -> None:
+def never(is_waited_for: Callable[[], bool], gives_way: bool, connection: sqlite3.Connection) -> None:
     raise sqlite3.OperationalError("planted: this process never comes to it")
 
 
@@ -103,6 +103,21 @@ async def test_the_rewrite_stops_giving_way_to_writers_after_a_while(
     await until_scrubbed(file)
     assert not traces(file)
     await units.stop()
+
+
+async def test_the_rewrite_of_a_larger_file_gives_way_for_ever(
+    sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrubbing, "STEPS_BETWEEN_LOOKS", 10)
+    monkeypatch.setattr(sqlite._write_lock, "has_waited", lambda seconds: True)
+    async with sqlite.transaction() as executor:
+        await sqlite.note_erasure(executor)
+        await executor.commit()
+    with monkeypatch.context() as smaller:
+        smaller.setattr(scrubbing, "FORCED_BYTES", 0)
+        assert not await sqlite.scrub(gives_way=False)
+    assert left_in(file) is Left.ROWS
+    assert await sqlite.scrub(gives_way=False)
 
 
 @pytest.mark.parametrize("job", ["rewrite", "empty_log"])

@@ -267,7 +267,8 @@ class SqliteDatabase:
         if not self._serving and is_locked(self._path):
             return False
         try:
-            await self._in_turn(partial(rewrite, lambda: gives_way and self._write_lock.has_waited(GIVES_WAY_S)))
+            is_waited_for = partial(self._write_lock.has_waited, GIVES_WAY_S)
+            await self._in_turn(partial(rewrite, is_waited_for, gives_way))
             return await self._in_turn(empty_log)
         except (Busy, sqlite3.Error):  # another writer has the file or waits for it, or the disk is full
             return False

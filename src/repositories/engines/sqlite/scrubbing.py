@@ -15,6 +15,10 @@ REWRITTEN_BYTES: Final = 64 * 1024 * 1024
 it moved, and `secure_delete` does not overwrite them. Rewriting a larger file would block writes for too long: there
 the operator has to run VACUUM."""
 
+FORCED_BYTES: Final = 32 * 1024 * 1024
+"""Up to this size the rewrite takes less than 0.2 s, so that it may block writers who never pause. The rewrite of a
+larger file always gives way to them."""
+
 STEPS_BETWEEN_LOOKS: Final = 20_000
 """How many instructions SQLite executes between two checks whether somebody waits: some milliseconds."""
 
@@ -37,16 +41,19 @@ def what_is_left(connection: sqlite3.Connection) -> Left:
     return Left(number_of(connection, "user_version"))
 
 
-def rewrite(gives_way: Callable[[], bool], connection: sqlite3.Connection) -> None:
-    """Rewrite the file, if that is left to do and the file is not too large. Stops when `gives_way` returns True.
+def rewrite(is_waited_for: Callable[[], bool], gives_way: bool, connection: sqlite3.Connection) -> None:
+    """Rewrite the file, if that is left to do and the file is not too large. If it `gives_way`, it stops when
+    `is_waited_for` returns True.
 
     The log is emptied later, so that writers get their turn in between. Raises errors of SQLite, such as for a full
     disk.
     """
     if what_is_left(connection) is not Left.ROWS:
         return
-    if number_of(connection, "page_count") * number_of(connection, "page_size") <= REWRITTEN_BYTES:
-        connection.set_progress_handler(gives_way, STEPS_BETWEEN_LOOKS)
+    size = number_of(connection, "page_count") * number_of(connection, "page_size")
+    if size <= REWRITTEN_BYTES:
+        if gives_way or size > FORCED_BYTES:
+            connection.set_progress_handler(is_waited_for, STEPS_BETWEEN_LOOKS)
         try:
             with at(connection, "wal_autocheckpoint", 0):
                 connection.execute("VACUUM").close()
