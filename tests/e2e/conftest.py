@@ -1,4 +1,4 @@
-"""Server processes of this checkout, and what is asked of them."""
+"""Server processes of this checkout, and requests to them."""
 
 import asyncio
 import json
@@ -20,14 +20,14 @@ from tests.e2e.forks import Forked, Forks
 
 SOURCE: Final = Path(__file__).parents[2] / "src"
 DEADLINE_S: Final = 120
-"""How long anything may take on a slow machine before a test says that it does not happen."""
+"""How long anything may take on a slow machine before a test fails."""
 
 MODULE: Final = ("-m", "api.commands.main")
 
 
 @dataclass
 class Roster:
-    """A `roster` process. What it says is read all along: a full pipe would stop it."""
+    """A `roster` process. Its output is read all the time, since a full pipe would stop it."""
 
     process: asyncio.subprocess.Process | Forked
     said: list[str] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Roster:
         return "\n".join(self.complained)
 
     async def line(self, wanted: Callable[[str], bool]) -> str:
-        """The first line of its output that is wanted, once it is there."""
+        """Returns the first matching line of its output when it is there."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
                 self._news.clear()
@@ -78,7 +78,7 @@ class Roster:
         self.process.send_signal(number)
 
     async def ended(self) -> int:
-        """The exit code, once everything that it said is read."""
+        """Returns the exit code when all its output is read."""
         async with asyncio.timeout(DEADLINE_S):
             await asyncio.gather(*self._readers)
             return await self.process.wait()
@@ -118,7 +118,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def environment(pytestconfig: pytest.Config) -> Mapping[str, str]:
-    """Of every process: this checkout's source, no settings of whoever runs the tests."""
+    """The environment of every process: this checkout's source, and no settings of the person who runs the tests."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROSTER_")}
     if inherited.pop("PYTHONDONTWRITEBYTECODE", None):  # each of many starts would compile everything again
         inherited["PYTHONPYCACHEPREFIX"] = str(pytestconfig.cache.mkdir("bytecode"))
@@ -141,7 +141,7 @@ def forks(environment: Mapping[str, str]) -> Iterator[Forks]:
 
 @asynccontextmanager
 async def running(folder: Path, environment: Mapping[str, str], forks: Forks) -> AsyncIterator[Run]:
-    """Gives what starts `roster` with some arguments, or another program in its place, in a folder. All end with it.
+    """A function that starts `roster`, or another program, with some arguments in a folder. All end with the test.
 
     It is forked from a process that has loaded it, unless it is to be `fresh`, or gets a socket or other variables in
     its environment than settings.
@@ -213,7 +213,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def bare_postgres_url(postgres_server: str) -> AsyncIterator[str]:
-    """A database in which there is nothing yet."""
+    """A new, empty database."""
     name = f"roster_bare_{os.getpid()}"
     connection = await asyncpg.connect(postgres_server)
     await connection.execute(f'CREATE DATABASE "{name}"')

@@ -1,4 +1,4 @@
-"""Programs that are forked from a process that has loaded Roster: to load it takes longer than most of what they do.
+"""Programs that are forked from a process that has loaded Roster, since loading it takes longer than most tests.
 
 That process is this file as a script. Its standard input is a socket. Each message there is a program to start.
 """
@@ -34,7 +34,7 @@ LOADED: Final = (
     "uvicorn.loops.uvloop",
     "uvicorn.protocols.http.httptools_impl",
 )
-"""What servers and commands load, now or later. `main` itself is run."""
+"""The modules that servers and commands load. `main` itself is run."""
 MAX_MESSAGE: Final = 1 << 20
 
 
@@ -116,15 +116,15 @@ def main() -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             stdout, stderr, told = descriptors
             if pid := os.fork():
-                tell_of(pid, told, stdout, stderr)
+                report(pid, told, stdout, stderr)
             become(json.loads(message), stdout, stderr)
             return
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def tell_of(pid: int, told: int, *others: int) -> None:
-    """Tell the id of a process, and how it ended when it has."""
+def report(pid: int, told: int, *others: int) -> None:
+    """Reports the id of a process, and its exit status when it has ended."""
     for descriptor in others:  # which end with the process
         os.close(descriptor)
     os.write(told, b"%d\n" % pid)
@@ -134,7 +134,7 @@ def tell_of(pid: int, told: int, *others: int) -> None:
 
 
 def become(asked: dict[str, Any], stdout: int, stderr: int) -> None:
-    """Be the program that was asked for, as if Python had been started with it."""
+    """Runs the requested program, as if Python had been started with it."""
     for number, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), stdout, stderr)):
         os.dup2(descriptor, number)
     os.closerange(3, 64)

@@ -1,4 +1,4 @@
-"""A broken server, to show that the test of sudden ends would catch one: it answers before it commits.
+"""A broken server, which answers before it commits. The test of sudden ends has to detect it.
 
 Its units of work say that they have committed and keep their transaction open: the commit is to come later, and the
 end of the process comes first.
@@ -25,7 +25,7 @@ LATER = AsyncExitStack()
 
 
 class Hasty:
-    """A transaction that does all but the last thing."""
+    """A transaction that does everything except the commit."""
 
     companion: Companion | None = None
     has_begun = True

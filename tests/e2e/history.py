@@ -1,4 +1,4 @@
-"""What concurrent clients were told, and whether there is an order of events that explains it.
+"""The answers that concurrent clients got, and whether one order of events explains them.
 
 Every state of a user has a version, and every write gives it a value that no other write has. So the versions are the
 order, if there is one. It has to agree with time: what ended before something else began came before it.
@@ -15,7 +15,7 @@ class Outcome(StrEnum):
     OK = "ok"
     REFUSED = "refused"
     UNKNOWN = "unknown"
-    """No answer came, or one that says that nobody knows."""
+    """No answer came, or one that says that the result is unknown."""
 
 
 @dataclass(slots=True)
@@ -25,16 +25,16 @@ class Operation:
     user: int
     is_write: bool
     value: str
-    """What was written, or read."""
+    """The value that was written or read."""
 
     began: int
     ended: int = 0
     outcome: Outcome = Outcome.UNKNOWN
     version: int = 0
-    """What the answer says, if there was one."""
+    """The version in the answer, if there was one."""
 
     expected: int | None = None
-    """The only version that a write was to change."""
+    """The version that a write expected."""
 
     def __str__(self) -> str:
         return f"the {'write' if self.is_write else 'read'} of {self.value!r} at version {self.version}"
@@ -56,7 +56,7 @@ class History:
 
 
 def violations(history: History) -> Iterator[str]:
-    """A sentence for everything that no order of events explains."""
+    """A sentence for each violation: an answer that no order of events explains."""
     of_user: dict[int, list[Operation]] = defaultdict(list)
     for operation in history.operations:
         of_user[operation.user].append(operation)
@@ -80,7 +80,7 @@ def lost_updates(operations: Sequence[Operation]) -> Iterator[str]:
 
 
 def unexplained_reads(operations: Sequence[Operation]) -> Iterator[str]:
-    """Each version has one value: of the write that made it, or of one write that nobody heard of again."""
+    """Each version has one value: from the write that made it, or from one write without an answer."""
     values = {write.version: write.value for write in known(operations) if write.is_write}
     writes = {operation.value: operation for operation in operations if operation.is_write}
     for read in (operation for operation in known(operations) if not operation.is_write):

@@ -1,4 +1,4 @@
-"""The server with small bounds of time, for tests that run into them."""
+"""The server with short time-outs, for tests that reach them."""
 
 from unittest.mock import patch
 

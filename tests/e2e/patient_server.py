@@ -1,4 +1,4 @@
-"""The server, which waits long for the first request of a connection when it stops: the tests may be slow."""
+"""The server, which waits longer for the first request of a connection when it stops, since tests may be slow."""
 
 from unittest.mock import patch
 

@@ -1,4 +1,4 @@
-"""The server with a short lease: another process delivers to webhooks soon after it was killed."""
+"""The server with a short lease: another process takes over the delivery to webhooks soon after a kill."""
 
 from unittest.mock import patch
 

@@ -29,7 +29,7 @@ async def test_postgres_is_upgraded_by_a_command_and_then_served(
     assert await roster.stop() == 0
 
 
-async def test_commands_beside_a_server_on_sqlite_do_no_harm(
+async def test_commands_that_run_beside_a_server_on_sqlite_do_no_harm(
     run: "Run", serve: "Run", http: AsyncClient, sqlite_url: str, tmp_path: Path
 ) -> None:
     roster = await serve(sqlite_url)
@@ -54,7 +54,7 @@ async def test_commands_beside_a_server_on_sqlite_do_no_harm(
     connection.close()
 
 
-async def test_a_server_on_a_console_says_where_it_is(serve: "Run", http: AsyncClient, sqlite_url: str) -> None:
+async def test_a_server_on_a_console_prints_its_address(serve: "Run", http: AsyncClient, sqlite_url: str) -> None:
     roster = await serve(sqlite_url, log_format="console")
 
     line = await roster.line(lambda line: line.startswith("  api "))

@@ -1,4 +1,4 @@
-"""Connections that nobody means well with: they end within their bounds, and others are served meanwhile."""
+"""Hostile connections: they end within their bounds, and others are served meanwhile."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ POST = b"POST /users/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/j
 
 @pytest.fixture
 async def impatient(run: "Run", sqlite_url: str) -> "Roster":
-    """A server whose bounds of time are small."""
+    """A server with short time-outs."""
     roster: Roster = await run("serve", "--port", "0", program=[IMPATIENT], database_url=sqlite_url)
     await roster.url()
     return roster
@@ -37,7 +37,7 @@ async def connection(roster: "Roster") -> AsyncIterator[tuple[asyncio.StreamRead
 
 
 async def everything(roster: "Roster", *sent: bytes) -> bytes:
-    """What the server answers to some bytes until it closes the connection."""
+    """Everything that the server sends after some bytes, until it closes the connection."""
     async with connection(roster) as (reader, writer):
         for piece in sent:
             writer.write(piece)
@@ -87,7 +87,7 @@ async def drip(writer: asyncio.StreamWriter) -> None:
 
 
 async def drip_unread(roster: "Roster") -> bytes:
-    """The answer to a request whose body nobody reads and which never ends, until the connection is closed."""
+    """The answer to a request with an endless body that nobody reads, until the connection is closed."""
     async with connection(roster) as (reader, writer):
         writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
         dripping = asyncio.create_task(drip(writer))
@@ -126,7 +126,9 @@ async def test_half_open_connections_are_closed_and_others_served(impatient: "Ro
     assert (await http.get(f"{url}/users/")).content == b'[{"id":1,"name":"Alice"}]'
 
 
-async def test_what_is_no_http_is_refused_as_a_problem(serve: "Run", sqlite_url: str, http: AsyncClient) -> None:
+async def test_bytes_that_are_not_http_are_refused_with_a_problem(
+    serve: "Run", sqlite_url: str, http: AsyncClient
+) -> None:
     roster = await serve(sqlite_url)
     garbage = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello \r\n\r\n",
@@ -165,7 +167,7 @@ async def test_what_is_no_http_is_refused_as_a_problem(serve: "Run", sqlite_url:
     assert roster.complained == []
 
 
-async def test_pipelined_requests_are_answered_in_their_order(serve: "Run", database_url: str) -> None:
+async def test_pipelined_requests_are_answered_in_order(serve: "Run", database_url: str) -> None:
     roster = await serve(database_url)
     bodies = [json.dumps({"name": f"u{number}"}).encode() for number in range(20)]
     posts = [POST + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies]
@@ -179,7 +181,7 @@ async def test_pipelined_requests_are_answered_in_their_order(serve: "Run", data
     assert [len(json.loads(body)) for _, _, body in answers[1::2]] == list(range(1, 21))
 
 
-async def test_garbage_behind_a_request_does_not_take_its_answer(serve: "Run", sqlite_url: str) -> None:
+async def test_a_request_followed_by_garbage_gets_its_answer(serve: "Run", sqlite_url: str) -> None:
     roster = await serve(sqlite_url)
     post = POST + b'Content-Length: 16\r\n\r\n{"name":"Alice"}'
 
@@ -189,8 +191,8 @@ async def test_garbage_behind_a_request_does_not_take_its_answer(serve: "Run", s
         assert answer.count(b"HTTP/1.1 ") == 1
 
 
-async def test_an_offer_to_upgrade_is_passed_over(serve: "Run", sqlite_url: str) -> None:
-    """As Java's client makes it with the first request of each connection, which it then goes on using."""
+async def test_an_offer_to_upgrade_the_protocol_is_ignored(serve: "Run", sqlite_url: str) -> None:
+    """Java's client sends it with the first request of each connection, and continues with HTTP/1.1."""
     roster = await serve(sqlite_url)
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n\r\n"
 

@@ -20,7 +20,7 @@ async def said_by(roster: "Roster", code: int = 0) -> list[str]:
 
 
 async def moved(run: "Run", source: str, target: str) -> list[str]:
-    """Copied, with a kill before the fourth batch. The lines of the comparison."""
+    """Copies with a kill before the fourth batch. Returns the lines of the comparison."""
     killed: Roster = await run("4", "copy", source, target, program=[DYING])
     assert await killed.ended() == -signal.SIGKILL
     unfinished: Roster = await run("users", "list", database_url=target)

@@ -1,4 +1,4 @@
-"""The drill on PostgreSQL: back up, lose what came after, restore, by the commands that Roster names."""
+"""The drill on PostgreSQL: back up, lose later writes, restore, with the commands that Roster names."""
 
 import asyncio
 import os
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 async def do(run: "Run", url: str, *arguments: str, code: int = 0) -> str:
-    """What a command says in one line."""
+    """The one line that a command prints."""
     roster: Roster = await run(*arguments, database_url=url)
     assert await roster.ended() == code, roster.errors
     return "".join(roster.said or roster.complained)
 
 
-async def do_as_told(line: str) -> None:
+async def run_named_command(line: str) -> None:
     """The command that a message names."""
     command = line.partition("Run: ")[2].partition(" Then, ")[0]
     environment = {**os.environ, "PATH": f"{postgres_binaries()}:{os.environ['PATH']}"}
@@ -28,7 +28,7 @@ async def do_as_told(line: str) -> None:
         assert await process.wait() == 0, command
 
 
-async def test_a_lost_database_is_restored_and_readers_of_the_feed_are_told(
+async def test_a_lost_database_is_restored_and_readers_of_the_feed_notice_it(
     run: "Run", serve: "Run", http: AsyncClient, bare_postgres_url: str, tmp_path: Path
 ) -> None:
     dump = str(tmp_path / "roster.dump")
@@ -37,13 +37,13 @@ async def test_a_lost_database_is_restored_and_readers_of_the_feed_are_told(
     url = await server.url()
     for name in ("Alice", "Bob"):
         kept = await http.post(f"{url}/users/", json={"name": name})
-    await do_as_told(await do(run, bare_postgres_url, "backup", dump, code=2))
+    await run_named_command(await do(run, bare_postgres_url, "backup", dump, code=2))
     lost = await http.post(f"{url}/users/", json={"name": "Carol"})
     assert await server.stop() == 0
 
-    told = await do(run, bare_postgres_url, "restore", dump, "--yes", code=2)
-    await do_as_told(told)
-    assert told.endswith("roster db epoch")
+    line_of_restore = await do(run, bare_postgres_url, "restore", dump, "--yes", code=2)
+    await run_named_command(line_of_restore)
+    assert line_of_restore.endswith("roster db epoch")
     await do(run, bare_postgres_url, "db", "epoch")
 
     url = await (await serve(bare_postgres_url)).url()

@@ -21,11 +21,11 @@ CLIENTS: Final = 8
 USERS: Final = 2
 KILLS: Final = int(os.environ.get("HISTORY_KILLS", "1"))
 UNKNOWN: Final = 503
-"""A commit that was interrupted is answered so: nobody knows whether it was stored."""
+"""The answer of a commit that was interrupted: the result is unknown."""
 
 
 class Clients:
-    """They all change the names of the same few users, some of them only at the version that they know."""
+    """Clients that change the names of the same few users, some of them only at the version that they know."""
 
     def __init__(self, http: AsyncClient, history: History) -> None:
         self._http = http
@@ -43,7 +43,7 @@ class Clients:
             self._note(write, created)
 
     async def until_it_is_killed(self, server: "Roster", after: int) -> None:
-        """Work on until the server is killed, after so many answers."""
+        """The clients continue until the server is killed, after so many answers."""
         self._done, self._wanted = 0, after
         self._enough.clear()
         url = await server.url()
@@ -93,7 +93,7 @@ class Clients:
             self._history.end(operation, Outcome.REFUSED)
 
 
-async def test_there_is_one_order_of_events(serve: "Run", http: AsyncClient, database_url: str) -> None:
+async def test_the_history_is_linearizable(serve: "Run", http: AsyncClient, database_url: str) -> None:
     history = History()
     clients = Clients(http, history)
     server = await serve(database_url)
@@ -112,7 +112,7 @@ async def test_there_is_one_order_of_events(serve: "Run", http: AsyncClient, dat
 
 
 def history_of(*operations: tuple[str, str, int]) -> History:
-    """One operation after the other, of one user: what was done, its value, its version."""
+    """A history of one user, without concurrency: each operation, its value, its version."""
     history = History()
     for what, value, version in operations:
         operation = history.begin(1, writes=None if what == "read" else value)
@@ -131,7 +131,7 @@ def history_of(*operations: tuple[str, str, int]) -> History:
         history_of(("write", "a", 1), ("refused", "b", 0), ("write", "c", 2)),
     ],
 )
-def test_what_may_happen_is_no_violation(lawful: History) -> None:
+def test_a_lawful_history_has_no_violation(lawful: History) -> None:
     assert list(violations(lawful)) == []
 
 
@@ -163,7 +163,7 @@ def test_a_planted_violation_is_found(planted: History, said: str) -> None:
     assert any(said in violation for violation in violations(planted))
 
 
-def test_a_write_at_another_version_than_was_asked_for_is_found() -> None:
+def test_a_write_at_an_unexpected_version_is_found() -> None:
     history = history_of(("write", "a", 1), ("write", "b", 2))
     blind = history.begin(1, writes="c", expected=1)
     history.end(blind, Outcome.OK, 3)

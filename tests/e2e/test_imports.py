@@ -1,4 +1,4 @@
-"""An import that is killed goes on where it was: every row is stored, each exactly once."""
+"""An import that is killed continues where it was: every row is stored exactly once."""
 
 import signal
 from collections import Counter
@@ -18,7 +18,7 @@ CONTENT = b"".join(b'{"name":"User %d"}\n' % number for number in range(ROWS))
 
 @pytest.fixture
 def people(tmp_path: Path) -> str:
-    """Nothing tells one row from another user of the same name: only the import itself knows what it stored."""
+    """The rows have no identifier, so only the import itself knows which ones it stored."""
     file = tmp_path / "people.ndjson"
     file.write_bytes(CONTENT)
     return str(file)
@@ -29,7 +29,7 @@ async def names_at(http: AsyncClient, url: str) -> Counter[str]:
     return Counter(stream.text.splitlines()[1:])
 
 
-async def test_an_import_beside_a_server_is_killed_and_run_again(
+async def test_an_import_command_is_repeated_after_it_was_killed(
     run: "Run", serve: "Run", http: AsyncClient, database_url: str, people: str
 ) -> None:
     url = await (await serve(database_url)).url()
@@ -46,7 +46,7 @@ async def test_an_import_beside_a_server_is_killed_and_run_again(
     assert await names_at(http, url) == Counter(f"User {number}" for number in range(ROWS))
 
 
-async def test_a_server_is_killed_amid_an_import_and_the_request_is_sent_again(
+async def test_an_import_is_repeated_after_its_server_was_killed(
     serve: "Run", http: AsyncClient, database_url: str
 ) -> None:
     headers = {"content-type": "application/x-ndjson", "idempotency-key": "nightly-1"}

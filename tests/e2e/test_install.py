@@ -1,4 +1,4 @@
-"""What a release is made of: the wheel, a socket that is handed over, the container, the units."""
+"""The parts of a release: the wheel, a socket that is passed in, the container, the systemd units."""
 
 import os
 import re
@@ -46,10 +46,10 @@ runpy.run_module("api.commands.main", run_name="__main__")
 """
 
 
-async def test_the_wheel_alone_serves(
+async def test_the_wheel_alone_can_serve(
     wheel: Path, run: "Run", http: AsyncClient, sqlite_url: str, tmp_path: Path
 ) -> None:
-    """Nothing of the checkout is on its path. `make dist` does the same in an empty environment."""
+    """The checkout is not on its path. `make dist` does the same in an empty environment."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     program = ("-c", ALONE, str(tmp_path / "site"), str(ROOT / "src"))
@@ -61,7 +61,7 @@ async def test_the_wheel_alone_serves(
     assert await server.stop() == 0
 
 
-async def test_a_socket_that_is_handed_over_is_served_and_stays_open(
+async def test_a_socket_that_was_passed_in_is_served_and_stays_open(
     serve_on: "Run", sqlite_url: str, http: AsyncClient
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -73,7 +73,7 @@ async def test_a_socket_that_is_handed_over_is_served_and_stays_open(
             assert await server.stop() == 0
 
 
-async def test_a_descriptor_that_is_no_such_socket_is_refused(run: "Run", sqlite_url: str) -> None:
+async def test_a_descriptor_that_is_not_a_listening_socket_is_refused(run: "Run", sqlite_url: str) -> None:
     server: Roster = await run("serve", "--fd", "0", database_url=sqlite_url)
     assert await server.ended() == 2
     assert server.errors.startswith("roster: The descriptor 0 is not a")
@@ -88,7 +88,7 @@ def test_the_container_serves_as_a_user_of_its_own() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
-def test_the_units_are_understood(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     units = []
     for name in ("roster.service", "roster.socket"):
         text = (ROOT / "deploy" / name).read_text().replace("/opt/roster/bin/roster", "/bin/true")

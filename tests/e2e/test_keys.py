@@ -1,4 +1,4 @@
-"""Keys between processes: what one does holds in the others; and no disguise gets around them."""
+"""Keys and several processes: what one does takes effect in the others. No request gets around keys."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ async def status(http: AsyncClient, url: str, headers: dict[str, str] | None = N
 
 
 async def keys(run: "Run", database_url: str, *arguments: str) -> str:
-    """What a command says, beside the servers that run."""
+    """The output of a command beside the running servers."""
     roster: Roster = await run("keys", *arguments, database_url=database_url)
     assert await roster.ended() == 0, roster.errors
     return "\n".join(roster.said)
@@ -56,8 +56,8 @@ async def test_the_command_line_locks_and_revokes_while_a_server_runs(
 
     await until(locked)
     assert await status(http, url, bearer(key["secret"])) == 200
-    told = (await http.get(f"{url}/changes/", headers=bearer(key["secret"]))).json()
-    assert [change["actor"] for change in told] == ["anonymous", f"cli:{pwd.getpwuid(os.getuid()).pw_name}"]
+    recorded = (await http.get(f"{url}/changes/", headers=bearer(key["secret"]))).json()
+    assert [change["actor"] for change in recorded] == ["anonymous", f"cli:{pwd.getpwuid(os.getuid()).pw_name}"]
 
     await keys(run, sqlite_url, "revoke", "1", "--force")
 
@@ -68,7 +68,7 @@ async def test_the_command_line_locks_and_revokes_while_a_server_runs(
     assert await locked()
 
 
-async def test_servers_that_start_at_once_seed_one_key_and_each_notices_what_another_revokes(
+async def test_servers_that_start_together_seed_one_key_and_notice_revocations_of_each_other(
     serve: "Run", http: AsyncClient, postgres_url: str
 ) -> None:
     rosters = await asyncio.gather(*(serve(postgres_url, bootstrap_key=BOOTSTRAP) for _ in range(SERVERS)))
@@ -89,8 +89,8 @@ async def test_servers_that_start_at_once_seed_one_key_and_each_notices_what_ano
         return {await status(http, url, bearer(key["secret"])) for url in others} == {401}
 
     await until(refused)
-    told = (await http.get(f"{one}/changes/", headers=bearer(BOOTSTRAP))).json()
-    assert [change["actor"] for change in told] == ["bootstrap", "key:1", "key:1"]
+    recorded = (await http.get(f"{one}/changes/", headers=bearer(BOOTSTRAP))).json()
+    assert [change["actor"] for change in recorded] == ["bootstrap", "key:1", "key:1"]
     for roster in rosters:
         assert await roster.stop() == 0
         assert roster.complained == []
@@ -129,11 +129,11 @@ DISGUISES: Final[list[tuple[str, str, dict[str, str]]]] = [
     (method, "/users/", {})
     for method in ("HEAD", "OPTIONS", "TRACE", "CONNECT", "get", "GET\t", "BREW", "PROPFIND")
 ]  # fmt: skip
-"""Requests without a valid key that another server might take for something that is allowed."""
+"""Requests without a valid key that another server might accept."""
 
 
 async def raw(address: tuple[str, int], method: str, path: str, headers: dict[str, str]) -> str:
-    """The answer to a request that is sent as it stands here."""
+    """The answer to a request that is sent byte for byte."""
     reader, writer = await asyncio.open_connection(*address)
     lines = [f"{name}: {value}\r\n" for name, value in {"Host": "localhost", "Connection": "close", **headers}.items()]
     writer.write(f"{method} {path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode())
@@ -154,7 +154,7 @@ async def locked(serve: "Run", http: AsyncClient, sqlite_url: str) -> tuple[str,
     return address
 
 
-async def test_a_disguise_gets_nothing(locked: tuple[str, int], http: AsyncClient) -> None:
+async def test_a_request_that_hides_a_missing_key_gets_nothing(locked: tuple[str, int], http: AsyncClient) -> None:
     assert "Alice" in await raw(locked, "GET", "/users/", {"Authorization": f"Bearer {BOOTSTRAP}"})
     url = f"http://{locked[0]}:{locked[1]}"
     before = (await http.get(f"{url}/changes/", headers=bearer(BOOTSTRAP))).content
@@ -166,7 +166,10 @@ async def test_a_disguise_gets_nothing(locked: tuple[str, int], http: AsyncClien
         code = int(head.split()[1]) if head else 0
         is_open = path.partition("?")[0] == "/health/live"
         assert is_open or code in {0, 400, 401, 404, 405, 429}, (method, path, headers, head)
-        for told in ("Alice", "alice", "bootstrap", "created_at"):
-            assert told not in answer.replace("/users/by/email/alice", "").replace("%2femail/alice", ""), (path, answer)
+        for value in ("Alice", "alice", "bootstrap", "created_at"):
+            assert value not in answer.replace("/users/by/email/alice", "").replace("%2femail/alice", ""), (
+                path,
+                answer,
+            )
 
     assert (await http.get(f"{url}/changes/", headers=bearer(BOOTSTRAP))).content == before

@@ -1,4 +1,4 @@
-"""What the log of a real server says, and what it never says."""
+"""What the log of a real server has, and what it never has."""
 
 import sqlite3
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
 PRIVATE = "zq7xp"
-"""In each value that a client sends here; so not to be found in any line."""
+"""A part of each value that a client sends here. No line of the log may have it."""
 
 ALICE = {
     "name": f"Alice {PRIVATE}",
@@ -49,7 +49,7 @@ async def ask_all_sorts(http: AsyncClient, url: str) -> dict[str, int]:
 
 
 async def break_database(url: str, folder: Path) -> None:
-    """Take a table away beneath the server: whatever it does with users now is a failure of its own."""
+    """Drops a table of the running server, so that everything it does with users is an internal error."""
     rename = "ALTER TABLE users RENAME COLUMN email TO lost"
     if url.startswith("sqlite"):
         connection = sqlite3.connect(folder / "roster.db")
@@ -107,7 +107,9 @@ async def test_a_failure_is_in_the_log_with_its_traceback_and_without_values(
     assert PRIVATE not in said(roster)
 
 
-async def test_a_console_says_what_failed_too(serve: "Run", http: AsyncClient, sqlite_url: str, tmp_path: Path) -> None:
+async def test_a_log_on_a_console_shows_failures(
+    serve: "Run", http: AsyncClient, sqlite_url: str, tmp_path: Path
+) -> None:
     roster = await serve(sqlite_url, log_format="console")
     url = (await roster.line(lambda line: line.startswith("  api "))).split()[1]
     await break_database(sqlite_url, tmp_path)
@@ -121,9 +123,7 @@ async def test_a_console_says_what_failed_too(serve: "Run", http: AsyncClient, s
     assert PRIVATE not in said(roster)
 
 
-async def test_a_new_database_and_a_variable_that_sets_nothing_are_told_of(
-    serve: "Run", sqlite_url: str, tmp_path: Path
-) -> None:
+async def test_a_new_database_and_an_unknown_variable_are_logged(serve: "Run", sqlite_url: str, tmp_path: Path) -> None:
     server = await serve(sqlite_url, databse_url="x")
     await server.url()
     events = {event["event"]: event for event in server.events}

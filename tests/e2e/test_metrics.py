@@ -1,4 +1,4 @@
-"""What several workers tell monitoring: the sum of all, whichever of them is asked."""
+"""The metrics of several workers: each worker shows the sum of all."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ class Workers:
 
     @property
     def ids(self) -> set[int]:
-        """Of the processes that live, as far as the server knows."""
+        """The ids of the processes that are alive, as far as the server knows."""
         files = (file for folder in self.folders for file in folder.glob("gauge_livesum_*.db"))
         return {int(file.stem.rpartition("_")[2]) for file in files}
 
@@ -44,7 +44,7 @@ class Workers:
         return sorted(self.ids)
 
     async def get(self, path: str, **options: Any) -> str:
-        """By a connection of its own, so that any worker may answer."""
+        """Uses a new connection, so that any worker may answer."""
         async with AsyncClient(timeout=120) as http:
             answer = await http.get(f"{self.url}{path}", **options)
             assert answer.status_code == 200, answer.text
@@ -56,7 +56,7 @@ class Workers:
         return next((each.value for each in samples if (each.name, each.labels) == (name, labels)), None)
 
     async def comes_to(self, wanted: float, name: str, **labels: str) -> None:
-        """Returns when the figure is this. A worker counts a request as ended only after its client has the answer."""
+        """Returns when a metric has this value. A request counts as ended only after its client has the answer."""
         async with asyncio.timeout(120):
             while await self.figure(name, **labels) != wanted:
                 pass
@@ -66,7 +66,7 @@ class Workers:
 
     @asynccontextmanager
     async def alone(self, id: int) -> AsyncIterator[None]:
-        """This worker answers, since the other one is made to hold still, with no request of its own under way."""
+        """Makes this worker answer: the other one is stopped while it has no running request."""
         (other,) = self.ids - {id}
         os.kill(other, signal.SIGSTOP)
         try:
@@ -89,7 +89,7 @@ async def workers(roster: "Roster") -> Workers:
     return Workers(roster, await roster.url())
 
 
-async def test_whichever_worker_is_asked_tells_of_all_requests(workers: Workers, roster: "Roster") -> None:
+async def test_the_metrics_of_each_worker_include_all_workers(workers: Workers, roster: "Roster") -> None:
     first, second = await workers.are_both_there()
 
     for id, requests in ((first, 3), (second, 4)):
@@ -109,7 +109,7 @@ async def test_whichever_worker_is_asked_tells_of_all_requests(workers: Workers,
     assert workers.folders == []
 
 
-async def test_what_a_dead_worker_had_answered_stays_and_what_it_had_in_flight_does_not(
+async def test_answers_of_a_dead_worker_still_count_and_its_running_requests_do_not(
     workers: Workers, roster: "Roster"
 ) -> None:
     dead, other = await workers.are_both_there()

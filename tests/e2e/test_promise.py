@@ -1,4 +1,4 @@
-"""The promise that comes first, kept by a server process to a client over the network."""
+"""The first promise, kept by a server process to a client over the network."""
 
 from typing import TYPE_CHECKING
 

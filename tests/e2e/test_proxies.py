@@ -83,7 +83,7 @@ async def running(command: list[str], socket: Path) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize(("name", "scheme"), [("nginx", "https"), ("caddy", "http")])
-async def test_a_wait_for_changes_goes_through(name: str, scheme: str, tmp_path: Path, serve: "Run") -> None:
+async def test_a_wait_for_changes_works_through_the_proxy(name: str, scheme: str, tmp_path: Path, serve: "Run") -> None:
     program(name)
     roster: Roster = await serve(
         f"sqlite:///{tmp_path}/roster.db",

@@ -1,4 +1,4 @@
-"""The commands of the pages do what they say, and their links lead somewhere."""
+"""The commands on the pages do what the pages say, and their links have targets."""
 
 import re
 import shlex
@@ -24,7 +24,7 @@ EXPECTED: Final = re.compile(r"# (?:→ )?(?P<status>\d{3})(?: (?P<body>.*))?")
 
 
 class Call(NamedTuple):
-    """A curl command and the answer that the comment after it promises."""
+    """A curl command and the answer in the comment after it."""
 
     command: str
     status: int
@@ -42,7 +42,7 @@ def calls_in(page: str) -> Iterator[Call]:
 
 
 async def answer_to(http: AsyncClient, command: str, url: str) -> tuple[int, str]:
-    """What curl would get: the options that it knows here are those that the page needs."""
+    """The answer that curl would get. Only the options on the pages are supported."""
     words = iter(shlex.split(command)[1:])
     method, target, headers, data, in_query = None, "", {}, [], False
     for word in words:
@@ -78,7 +78,7 @@ PAGES: Final = ("README.md", "docs/guide.md", "docs/keys.md")
 
 
 @pytest.mark.parametrize("page", PAGES)
-async def test_every_curl_of_a_page_gets_the_answer_that_stands_there(
+async def test_every_curl_of_a_page_gets_the_shown_answer(
     serve: "Run", http: AsyncClient, sqlite_url: str, page: str
 ) -> None:
     calls = list(calls_in((ROOT / page).read_text()))
@@ -102,7 +102,7 @@ def test_the_readme_is_two_screens() -> None:
     assert len(text.split()) <= 1000
 
 
-def test_every_link_between_pages_leads_somewhere() -> None:
+def test_every_link_between_pages_has_a_target() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)", page.read_text()):
             found = page.parent / target if target else page
@@ -113,7 +113,7 @@ def test_every_link_between_pages_leads_somewhere() -> None:
                 assert anchor in anchors, f"{page.name}: {target}#{anchor}"
 
 
-def test_the_first_screen_begins_with_what_makes_it_run() -> None:
+def test_the_first_screen_begins_with_the_commands_to_run_roster() -> None:
     first, second = SHELL.findall((ROOT / "README.md").read_text())[:2]
 
     targets = re.findall(r"^make (\w+)", first, re.MULTILINE)
@@ -131,7 +131,7 @@ def test_the_page_of_settings_is_current() -> None:
     )
 
 
-def test_every_setting_that_a_page_names_is_one() -> None:
+def test_every_setting_that_a_page_names_exists() -> None:
     for page in [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]:
         for name in re.findall(r"`ROSTER_([A-Z_]+?)(?:__[A-Z_]+)?[`=]", page.read_text()):
             assert name.startswith("TEST_") or name.lower() in Settings.model_fields, f"{page.name}: {name}"

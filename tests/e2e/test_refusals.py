@@ -15,7 +15,7 @@ SECRET = "hunter2"
 
 
 async def complaint_of(roster: "Roster") -> str:
-    """The one line that it says when it refuses."""
+    """The one line that the server prints when it refuses to start."""
     assert await roster.ended() == 2, (roster.said, roster.complained)
     assert len(roster.complained) == 1, roster.complained
     (line,) = roster.complained
@@ -26,7 +26,7 @@ async def complaint_of(roster: "Roster") -> str:
     return line
 
 
-async def test_a_second_server_on_the_same_file_refuses(serve: "Run", sqlite_url: str) -> None:
+async def test_a_second_server_on_the_same_file_is_refused(serve: "Run", sqlite_url: str) -> None:
     first = await serve(sqlite_url)
     await first.url()
 
@@ -37,14 +37,14 @@ async def test_a_second_server_on_the_same_file_refuses(serve: "Run", sqlite_url
     assert await first.stop() == 0
 
 
-async def test_workers_on_sqlite_refuse(serve: "Run", sqlite_url: str) -> None:
+async def test_workers_on_sqlite_are_refused(serve: "Run", sqlite_url: str) -> None:
     line = await complaint_of(await serve(sqlite_url, "--workers", "2"))
 
     assert "SQLite is for one server process" in line
     assert "--database-url" in line
 
 
-async def test_a_port_that_is_taken_is_named(run: "Run", sqlite_url: str) -> None:
+async def test_a_port_in_use_is_refused_with_its_number(run: "Run", sqlite_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         line = await complaint_of(await run("serve", "--port", port, database_url=sqlite_url))
@@ -53,7 +53,7 @@ async def test_a_port_that_is_taken_is_named(run: "Run", sqlite_url: str) -> Non
     assert "--port" in line
 
 
-async def test_a_host_that_is_none_is_named(run: "Run", sqlite_url: str) -> None:
+async def test_an_invalid_host_is_refused_with_its_name(run: "Run", sqlite_url: str) -> None:
     host, key = "no.such.host.invalid", write_secret(FIRST_ID, "s" * 32)
     line = await complaint_of(
         await run("serve", "--port", "0", "--host", host, database_url=sqlite_url, bootstrap_key=key)
@@ -62,20 +62,22 @@ async def test_a_host_that_is_none_is_named(run: "Run", sqlite_url: str) -> None
     assert f"{host} port 0" in line
 
 
-async def test_a_bad_bootstrap_key_is_refused_without_being_repeated(serve: "Run", sqlite_url: str) -> None:
+async def test_a_bad_bootstrap_key_is_refused_and_not_shown(serve: "Run", sqlite_url: str) -> None:
     line = await complaint_of(await serve(sqlite_url, bootstrap_key=f"rk_1_{SECRET}"))
 
     assert "roster keys generate" in line
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_a_postgres_behind_the_head_names_the_command(serve: "Run", bare_postgres_url: str, workers: str) -> None:
+async def test_a_postgres_behind_the_head_is_refused_with_the_command_to_upgrade(
+    serve: "Run", bare_postgres_url: str, workers: str
+) -> None:
     line = await complaint_of(await serve(bare_postgres_url, "--workers", workers))
 
     assert "roster db upgrade" in line
 
 
-async def test_a_postgres_out_of_reach_is_named_without_the_password(serve: "Run") -> None:
+async def test_an_unreachable_postgres_is_refused_without_showing_the_password(serve: "Run") -> None:
     with socket.socket() as closed:  # bound, and never listened on
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -85,14 +87,14 @@ async def test_a_postgres_out_of_reach_is_named_without_the_password(serve: "Run
     assert f"PostgreSQL, directory at 127.0.0.1:{port} cannot be reached" in line
 
 
-async def test_a_database_that_is_not_there_is_named(serve: "Run", postgres_url: str) -> None:
+async def test_a_missing_database_is_refused_with_its_name(serve: "Run", postgres_url: str) -> None:
     line = await complaint_of(await serve(postgres_url.replace("/roster_test", "/no_roster_test")))
 
     assert "no_roster_test" in line
     assert "does not exist" in line
 
 
-async def test_a_file_that_is_no_database_is_refused_and_left_alone(
+async def test_a_file_that_is_not_a_database_is_refused_and_not_changed(
     serve: "Run", sqlite_url: str, tmp_path: Path
 ) -> None:
     (tmp_path / "roster.db").write_text("a letter to my grandmother, of more than a hundred bytes" * 20)
@@ -103,7 +105,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(
     assert (tmp_path / "roster.db").read_text().startswith("a letter")
 
 
-async def test_a_folder_that_is_not_there_is_refused(serve: "Run", tmp_path: Path) -> None:
+async def test_a_missing_folder_is_refused(serve: "Run", tmp_path: Path) -> None:
     line = await complaint_of(await serve(f"sqlite:///{tmp_path}/none/roster.db"))
 
     assert "none/roster.db cannot be opened" in line

@@ -1,4 +1,4 @@
-"""A client whose answer was lost with the server asks again with its idempotency key, and is told what was done."""
+"""A client whose answer was lost with the server repeats its request with the idempotency key, and gets the result."""
 
 import signal
 from pathlib import Path
@@ -17,7 +17,7 @@ ONCE: Final = {"idempotency-key": "create-alice"}
 
 @pytest.fixture
 async def url(run: "Run", serve: "Run", http: AsyncClient, database_url: str, moment: str) -> str:
-    """Of a server that was started after another one was killed at some moment of creating Alice."""
+    """The URL of a server that was started after another one was killed while it created Alice."""
     dying = await run(moment, "serve", "--port", "0", program=[DYING], database_url=database_url)
     where = await dying.url()
     assert (await http.post(f"{where}/users/", json={"name": "Bob"})).status_code == 201
@@ -33,7 +33,7 @@ async def told(http: AsyncClient, url: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("moment", ["after"])
-async def test_what_was_committed_before_the_server_was_killed_is_answered_again(http: AsyncClient, url: str) -> None:
+async def test_a_request_committed_before_the_kill_gets_its_stored_answer(http: AsyncClient, url: str) -> None:
     before = await told(http, url)
     (_, change) = before
 
@@ -47,7 +47,7 @@ async def test_what_was_committed_before_the_server_was_killed_is_answered_again
 
 
 @pytest.mark.parametrize("moment", ["before"])
-async def test_what_was_not_committed_when_the_server_was_killed_is_done_now(http: AsyncClient, url: str) -> None:
+async def test_a_request_not_committed_before_the_kill_is_carried_out_on_repeat(http: AsyncClient, url: str) -> None:
     assert len(await told(http, url)) == 1
 
     done = await http.post(f"{url}/users/", json=ALICE, headers=ONCE)

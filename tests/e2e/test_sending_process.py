@@ -1,4 +1,4 @@
-"""The process that sends to webhooks ends with its server, also when that is killed."""
+"""The process that sends to webhooks ends with its server, even when the server is killed."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def is_running(pid: int) -> bool:
-    """Not ended: one that nobody has waited for yet is not running any more."""
+    """Whether a process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -30,7 +30,7 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-async def test_it_ends_with_the_server(
+async def test_the_sending_process_ends_with_the_server(
     serve: "Run", http: AsyncClient, sqlite_url: str, number: signal.Signals
 ) -> None:
     receiver = Receiver()

@@ -1,4 +1,4 @@
-"""What a process loads: what it needs, for somebody waits for its start."""
+"""A process loads only the modules that it needs, so that it starts quickly."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Roster, Run
 
 TELLING: Final = ("-X", "importtime", "-m", "api.commands.main")
-"""A `roster` that tells on standard error what it imports."""
+"""A `roster` that prints its imports on standard error."""
 
 
 async def loaded_by(roster: "Roster", code: int = 0) -> set[str]:
-    """What a process had imported when it ended."""
+    """The modules that a process had imported when it ended."""
     assert await roster.ended() == code, roster.errors
     return {line.rpartition("|")[2].strip() for line in roster.complained if line.startswith("import time:")}
 
@@ -37,7 +37,7 @@ async def test_a_server_on_sqlite_loads_neither_the_migrations_nor_the_driver_of
 
 
 async def test_a_server_on_a_fresh_file_loads_the_migrations(run: "Run", http: AsyncClient, sqlite_url: str) -> None:
-    """The twin that shows that the test above can fail."""
+    """The twin of the tests above: a module that is loaded is seen."""
     assert {"alembic", "mako"} <= await loaded_to_serve(run, http, sqlite_url)
 
 

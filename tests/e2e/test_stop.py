@@ -1,4 +1,4 @@
-"""How a server stops: what it has begun it ends, and nothing stays locked."""
+"""How a server stops: it finishes its requests, and leaves nothing locked."""
 
 import asyncio
 import fcntl
@@ -48,7 +48,7 @@ class SlowUpload:
 
 
 async def until_refused(host: str, port: int) -> None:
-    """Until nobody listens any more."""
+    """Returns when no server listens any more."""
     while True:
         try:
             _, writer = await asyncio.open_connection(host, port)
@@ -59,7 +59,7 @@ async def until_refused(host: str, port: int) -> None:
         writer.close()
 
 
-async def test_on_sigterm_it_drains_and_ends_what_it_has_begun(
+async def test_on_sigterm_the_server_drains_and_finishes_its_requests(
     serve: "Run", http: AsyncClient, database_url: str
 ) -> None:
     roster = await serve(database_url, drain_s=60)
@@ -84,10 +84,10 @@ async def test_on_sigterm_it_drains_and_ends_what_it_has_begun(
     assert roster.complained == []
 
 
-async def test_while_it_drains_clients_are_told_to_connect_anew(
+async def test_while_the_server_drains_it_closes_connections_after_each_answer(
     serve: "Run", http: AsyncClient, sqlite_url: str
 ) -> None:
-    """To another server. A connection that ends between two requests might end on one that is on its way."""
+    """Clients then connect to another server. Closing between two requests could lose one that was just sent."""
     roster = await serve(sqlite_url, drain_s=60)
     url = await roster.url()
     before = await http.get(f"{url}/users/")
@@ -101,7 +101,7 @@ async def test_while_it_drains_clients_are_told_to_connect_anew(
     assert while_it_drains.headers["connection"] == "close"
 
 
-async def test_a_connection_that_it_took_before_it_stops_gets_its_first_answer(run: "Run", sqlite_url: str) -> None:
+async def test_a_connection_accepted_before_the_stop_gets_its_first_answer(run: "Run", sqlite_url: str) -> None:
     roster: Roster = await run("serve", "--port", "0", program=[PATIENT], database_url=sqlite_url)
     host, port = await roster.address()
     fresh = await asyncio.open_connection(host, port)
@@ -122,7 +122,9 @@ async def test_a_connection_that_it_took_before_it_stops_gets_its_first_answer(r
     fresh[1].close()
 
 
-async def test_an_interrupt_is_an_order_that_is_carried_out(serve: "Run", http: AsyncClient, database_url: str) -> None:
+async def test_an_interrupt_stops_the_server_without_an_error(
+    serve: "Run", http: AsyncClient, database_url: str
+) -> None:
     roster = await serve(database_url)
     await http.post(f"{await roster.url()}/users/", json={"name": "Alice"})
 
@@ -133,7 +135,7 @@ async def test_an_interrupt_is_an_order_that_is_carried_out(serve: "Run", http: 
     assert [event for event in roster.events if event["level"] in ("error", "critical")] == []
 
 
-async def test_a_stopped_server_leaves_its_file_unlocked_and_whole(
+async def test_a_stopped_server_leaves_its_file_unlocked_and_intact(
     serve: "Run", http: AsyncClient, sqlite_url: str, tmp_path: Path
 ) -> None:
     roster = await serve(sqlite_url)
@@ -170,7 +172,7 @@ async def test_workers_on_postgres_serve_and_stop(serve: "Run", http: AsyncClien
 LIFE = {"starting", "serving", "draining", "stopped", "worker died", "worker started in its place"}
 
 
-async def test_the_life_of_a_server_is_in_its_log(serve: "Run", http: AsyncClient, sqlite_url: str) -> None:
+async def test_the_log_shows_the_life_of_a_server(serve: "Run", http: AsyncClient, sqlite_url: str) -> None:
     key = write_secret(FIRST_ID, "s" * 32)
     roster = await serve(sqlite_url, bootstrap_key=key, drain_s=0)
     url = await roster.url()
@@ -191,7 +193,7 @@ async def test_the_life_of_a_server_is_in_its_log(serve: "Run", http: AsyncClien
     assert wrong not in "".join(roster.said)
 
 
-async def test_a_worker_that_dies_is_told_of_and_replaced(serve: "Run", http: AsyncClient, postgres_url: str) -> None:
+async def test_a_worker_that_dies_is_logged_and_replaced(serve: "Run", http: AsyncClient, postgres_url: str) -> None:
     roster = await serve(postgres_url, "--workers", "2")
     url = await roster.url()
     await http.get(f"{url}/users/")

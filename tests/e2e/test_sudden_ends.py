@@ -1,4 +1,4 @@
-"""A server that is killed in the middle of its work keeps what it has acknowledged, each exactly once."""
+"""A server that is killed in the middle of its work has stored each acknowledged write exactly once."""
 
 import asyncio
 import signal
@@ -18,7 +18,7 @@ CLIENTS = 8
 
 
 class Acknowledged:
-    """What clients were told is stored: the id of each external id."""
+    """The acknowledged users: the id of each external id."""
 
     def __init__(self, enough: int) -> None:
         self.ids: dict[str, int] = {}
@@ -26,7 +26,7 @@ class Acknowledged:
         self._enough = enough
 
     async def collect(self, http: AsyncClient, url: str, client: int) -> None:
-        """Create users one after the other until the server is no more."""
+        """Creates users one after the other until the server is gone."""
         try:
             for number in count():
                 key = f"{client}-{number}"
@@ -40,7 +40,7 @@ class Acknowledged:
 
 
 async def kill_amid_creates(roster: "Roster", http: AsyncClient, *, after: int) -> Acknowledged:
-    """Kill the server while clients create users, once some creates are acknowledged and others on their way."""
+    """Kills the server while clients create users, when some are acknowledged and others are being created."""
     url = await roster.url()
     acknowledged = Acknowledged(after)
     async with asyncio.timeout(120), asyncio.TaskGroup() as clients:
@@ -53,7 +53,7 @@ async def kill_amid_creates(roster: "Roster", http: AsyncClient, *, after: int) 
 
 
 async def all_of(http: AsyncClient, url: str, since: str = "") -> list[dict[str, Any]]:
-    """The whole of a list or of the feed."""
+    """All items of a list or of the feed."""
     found: list[dict[str, Any]] = []
     page = await http.get(url + since)
     while page.json():
@@ -65,7 +65,7 @@ async def all_of(http: AsyncClient, url: str, since: str = "") -> list[dict[str,
 
 
 async def what_is_wrong(http: AsyncClient, url: str, acknowledged: Acknowledged) -> list[str]:
-    """Every way in which the directory differs from what clients were told."""
+    """Every difference between the directory and the answers that clients got."""
     users = await all_of(http, f"{url}/users/?fields=id,external_id&limit=1000")
     changes = await all_of(http, f"{url}/changes/?limit=1000")
     kept = {user["external_id"]: user["id"] for user in users}
@@ -86,7 +86,7 @@ async def what_is_wrong(http: AsyncClient, url: str, acknowledged: Acknowledged)
     return wrong
 
 
-async def test_a_killed_server_keeps_every_acknowledged_user_once(
+async def test_a_killed_server_has_every_acknowledged_user_exactly_once(
     serve: "Run", http: AsyncClient, database_url: str
 ) -> None:
     acknowledged = await kill_amid_creates(await serve(database_url), http, after=60)
@@ -97,7 +97,7 @@ async def test_a_killed_server_keeps_every_acknowledged_user_once(
     assert await again.stop() == 0
 
 
-async def test_a_server_that_answers_before_it_commits_would_be_caught(
+async def test_a_server_that_answers_before_it_commits_is_detected(
     run: "Run", serve: "Run", http: AsyncClient, database_url: str
 ) -> None:
     hasty = await run("serve", "--port", "0", program=[HASTY], database_url=database_url)

@@ -53,7 +53,7 @@ class Servers:
 
 
 async def write(servers: Servers, http: AsyncClient, writer: int, enough: asyncio.Event) -> None:
-    """Create and change users, whatever server is there."""
+    """Creates and changes users, on any server that runs."""
     number = 0
     while not enough.is_set():
         number += 1
@@ -76,7 +76,7 @@ async def all_changes(http: AsyncClient, url: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_every_change_arrives_whenever_servers_are_killed(
+async def test_every_change_is_delivered_although_servers_are_killed(
     serve: "Run", http: AsyncClient, database_url: str
 ) -> None:
     receiver, enough = Receiver(), asyncio.Event()

@@ -1,4 +1,4 @@
-"""What an operator sleeps through. `make night` runs it at length, and prints its figures.
+"""Failures that must not wake an operator. `make night` runs these tests at length, and prints their figures.
 
 `make proofs` runs what is quick of it: a restart in place of twenty, seconds in place of minutes. What has no quick
 form is skipped there: it takes the fixture `at_night`.

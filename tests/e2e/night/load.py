@@ -1,4 +1,4 @@
-"""Clients that ask all the time, and note what they were told."""
+"""Clients that send requests all the time, and record the answers."""
 
 import asyncio
 import json
@@ -89,7 +89,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Load"]:
-        """They ask until the block ends, and end with an answer."""
+        """The clients send requests until the block ends. Each ends after an answer."""
         tasks = [asyncio.create_task(self._ask(place / self.clients * self.pace_s)) for place in range(self.clients)]
         try:
             yield self
@@ -103,7 +103,7 @@ class Load:
         return self
 
     async def more(self, number: int) -> None:
-        """Returns when so many more were answered."""
+        """Returns when this many more requests were answered."""
         wanted = self.statuses.total() + number
         async with asyncio.timeout(PATIENCE_S + number / LEAST_PER_S):
             while self.statuses.total() < wanted:  # noqa: ASYNC110  # nothing tells of it

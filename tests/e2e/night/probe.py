@@ -1,4 +1,4 @@
-"""Asks a server whether it lives, forty times a second, until standard input ends. Prints how many seconds each took.
+"""Calls /health/live forty times a second until standard input ends. Prints the seconds that each call took.
 
 It is a process of its own: beside hundreds of clients it would measure those.
 """

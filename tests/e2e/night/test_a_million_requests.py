@@ -121,16 +121,16 @@ class Watched:
     async def holds(self) -> Held:
         self._looks += 1
         self._roster.signal(signal.SIGUSR1)
-        await self._roster.line(lambda _: len(self._told()) >= self._looks)
-        told = json.loads(self._told()[-1])
+        await self._roster.line(lambda _: len(self._printed()) >= self._looks)
+        counts = json.loads(self._printed()[-1])
         files = sum(map(open_files, tree_of(self._roster.process.pid)))
-        return Held(memory_of(self._roster), files, told["threads"], told["tasks"])
+        return Held(memory_of(self._roster), files, counts["threads"], counts["tasks"])
 
-    def _told(self) -> list[str]:
+    def _printed(self) -> list[str]:
         return [line for line in self._roster.said if '"watched"' in line]
 
 
-async def test_what_a_server_holds_stays_what_it_was(
+async def test_the_memory_files_threads_and_tasks_of_a_server_do_not_grow(
     database_url: str, serve_on: "Run", listener: socket.socket
 ) -> None:
     host, port = listener.getsockname()

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("at_night")
 HOUR: Final = 3600
 DAY: Final = 24 * HOUR
 JUMPS: Final = (HOUR, -HOUR, 400 * DAY, 0, -3 * DAY, 10, -10, 0)
-"""Where the clock is put, in seconds from where it should be."""
+"""The offset of the clock, in seconds."""
 
 ADMIN: Final = write_secret(FIRST_ID, random_characters())
 
@@ -54,7 +54,7 @@ class Clock:
         }
 
     def put(self, seconds: float) -> None:
-        """In one step, as the server reads the file at any moment."""
+        """It is written in one step, since the server may read the file at any moment."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{seconds:+d}s\n")
         new.rename(self._file)
@@ -159,7 +159,7 @@ async def test_an_answer_is_remembered_for_a_day_of_the_clock(clock: Clock, api:
     assert await create_once() > first
 
 
-async def test_a_wait_for_changes_ends_though_the_clock_was_put_back(clock: Clock, api: AsyncClient) -> None:
+async def test_a_wait_for_changes_ends_although_the_clock_was_set_back(clock: Clock, api: AsyncClient) -> None:
     last = (await api.post("/users/", json={"name": "Alice"})).headers["roster-seq"]
     waiting = asyncio.create_task(api.get("/changes/", params={"since": last, "wait": 2}))
     await asyncio.sleep(0.2)
@@ -188,7 +188,7 @@ def postgres_with_a_clock(library: Path) -> Iterator[tuple[Cluster, Clock]]:
 async def test_nothing_depends_on_the_clock_of_postgres(
     postgres_with_a_clock: tuple[Cluster, Clock], run: "Run"
 ) -> None:
-    """The machine of the database may have another time than that of the server: the server's counts."""
+    """The machine of the database may have another time than the server. Only the server's time counts."""
     cluster, clock = postgres_with_a_clock
     await database_for_tests(cluster.url).upgrade()
     roster: Roster = await run("serve", "--port", "0", database_url=cluster.url)
@@ -202,8 +202,8 @@ async def test_nothing_depends_on_the_clock_of_postgres(
         async with Load(*await roster.address(), create).running() as load:
             for jump in JUMPS:
                 await asyncio.to_thread(clock.put, jump)
-                told = await database.fetchval("SELECT clock_timestamp()")
-                assert abs(told - datetime.now(UTC) - timedelta(seconds=jump)) < timedelta(minutes=5)
+                shown = await database.fetchval("SELECT clock_timestamp()")
+                assert abs(shown - datetime.now(UTC) - timedelta(seconds=jump)) < timedelta(minutes=5)
                 await load.more(100)
                 assert (await create_once()).json()["id"] == alice
         last = (await api.post("/users/", json={"name": "Bob"})).headers["roster-seq"]

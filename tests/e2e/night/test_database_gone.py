@@ -1,4 +1,4 @@
-"""PostgreSQL goes away under load and comes back: what clients are told is true, and it works again at once."""
+"""PostgreSQL goes away under load and comes back: all answers are true, and Roster works again at once."""
 
 import asyncio
 import time
@@ -55,7 +55,7 @@ async def reset(cluster: Cluster) -> None:
 
 
 async def locked(cluster: Cluster) -> None:
-    """Nobody can write a change. Reads go on."""
+    """No change can be written. Reads still work."""
     connection = await asyncpg.connect(cluster.url_of("roster"))
     async with connection.transaction():
         await connection.execute("LOCK TABLE changes IN EXCLUSIVE MODE")
@@ -115,7 +115,7 @@ async def test_postgres_goes_away_and_comes_back(
 
 
 async def require_true(url: str, answers: Iterable[Answer]) -> None:
-    """What was acknowledged is there, what was refused is not, and each user has its change."""
+    """Acknowledged writes are stored, refused ones are not, and each user has its change."""
     sent = {f"e{each.number}": each for each in answers if each.number % 5 == 0}
     stored = {row["external_id"] for row in await ask(url, "SELECT external_id FROM users")}
     acknowledged = {key for key, each in sent.items() if each.status == 201}

@@ -1,6 +1,6 @@
 """SQLite on a disk that is full, read-only or broken, and files that somebody changes beside a running server.
 
-Each is told in one line, nothing that was acknowledged is lost, and no request gets a 500. It needs root, to mount.
+Each is reported in one line, nothing that was acknowledged is lost, and no request gets a 500. It needs root, to mount.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("at_night")
 
 SHUTDOWN: Final = 0x8004587D
-"""EXT4_IOC_SHUTDOWN: from then on the file system answers every write, and most reads, with an error."""
+"""EXT4_IOC_SHUTDOWN: afterwards the file system answers every write, and most reads, with an error."""
 
 MIB: Final = 2**20
 
@@ -125,7 +125,7 @@ async def test_a_read_only_file_system_is_refused_in_one_line(small: Path, serve
     assert refused.errors.startswith(f"roster: {small}/roster.db")
 
 
-async def test_a_disk_that_fails_under_a_server_is_told_of(disk: Path, serve: "Run") -> None:
+async def test_a_failing_disk_of_a_running_server_is_reported(disk: Path, serve: "Run") -> None:
     server: Roster = await serve(f"sqlite:///{disk}/roster.db")
     async with Load(*await server.address(), mixed).running() as load:
         await load.more(500)
@@ -172,7 +172,7 @@ def replace_file(file: Path) -> None:
         (replace_file, "files_removed"),
     ],
 )
-async def test_what_is_done_to_the_files_beside_a_server_is_told_in_one_line(
+async def test_changes_to_the_files_of_a_running_server_are_reported_in_one_line(
     tmp_path: Path, serve: "Run", happens: Callable[[Path], None], code: str
 ) -> None:
     file = tmp_path / "roster.db"

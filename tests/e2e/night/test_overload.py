@@ -1,4 +1,4 @@
-"""Ten times what a server can do, from 500 connections: it does nearly all of what it can, and refuses the rest."""
+"""Ten times the capacity of a server, from 500 connections: it keeps its throughput, and refuses the rest."""
 
 import asyncio
 import sys
@@ -50,7 +50,7 @@ def mixed(number: int) -> bytes:
 
 @asynccontextmanager
 async def probed(host: str, port: int) -> AsyncIterator[list[float]]:
-    """How long /health/live takes meanwhile, once the block has ended."""
+    """The seconds that each call of /health/live took during the block, available after it."""
     taken: list[float] = []
     probe = await asyncio.create_subprocess_exec(
         sys.executable, PROBE, host, str(port), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -61,7 +61,7 @@ async def probed(host: str, port: int) -> AsyncIterator[list[float]]:
 
 
 @pytest.mark.parametrize("make", [writes, mixed])
-async def test_a_server_that_is_asked_too_much_does_what_it_can(
+async def test_an_overloaded_server_keeps_its_throughput_and_refuses_the_rest(
     database_url: str, make: Callable[[int], bytes], serve: "Run"
 ) -> None:
     server: Roster = await serve(database_url, log_level="info")

@@ -25,11 +25,11 @@ BETWEEN: Final = 400
 """Answers between two restarts."""
 
 GOOD: Final = {200, 201, 404}
-"""404: one reads what another has not created yet."""
+"""404: a client reads a user that another one has not created yet."""
 
 
 async def waits_or_serves(roster: "Roster") -> None:
-    """It is ready to take over: on SQLite as soon as the one before it lets go of the file."""
+    """The next server is ready to take over: on SQLite as soon as the previous one releases the file."""
     events = ('"event": "serving"', '"event": "waiting for the server before this one to stop"')
     await roster.line(lambda line: any(event in line for event in events))
 
@@ -56,10 +56,10 @@ async def test_no_request_fails_when_a_server_takes_over(
             await load.more(BETWEEN)
     assert await server.stop() == 0
 
-    tell(f"{engine}: {RESTARTS} restarts", load)
+    report(f"{engine}: {RESTARTS} restarts", load)
 
 
-def tell(what: str, load: Load) -> None:
+def report(what: str, load: Load) -> None:
     longest = max(answer.seconds for answer in load.answers)
     log.info("%s, answers %s, the longest after %.2f s", what, dict(load.statuses), longest)
     assert set(load.statuses) <= GOOD
@@ -87,7 +87,7 @@ async def test_no_request_fails_when_workers_are_replaced_one_after_the_other(po
 
     assert server.complained == []
     assert [event for event in server.events if event["level"] == "error"] == []
-    tell(f"workers replaced {RESTARTS} times", load)
+    report(f"workers replaced {RESTARTS} times", load)
 
 
 REVISION: Final = '''
@@ -107,7 +107,7 @@ def downgrade():
 
 @pytest.fixture
 def newer(tmp_path: Path) -> dict[str, str]:
-    """What makes a process one of a Roster with one more revision, which is additive."""
+    """The environment that gives a process one more revision, which is additive."""
     source = shutil.copytree(SOURCE, tmp_path / "newer", ignore=shutil.ignore_patterns("__pycache__"))
     revision = f"{int(head()) + 1:04}"
     file = source / "repositories" / "migrations" / "versions" / f"{revision}_newer.py"
@@ -145,13 +145,13 @@ async def test_no_request_fails_in_a_rolling_upgrade_by_an_additive_revision(
             await load.more(BETWEEN)
             await require_ready(host, port)
     assert await server.stop() == 0
-    tell(f"{database_url.partition(':')[0]}: upgraded and back", load)
+    report(f"{database_url.partition(':')[0]}: upgraded and back", load)
 
 
 async def test_a_server_waits_for_the_one_before_it_on_the_same_socket(
     sqlite_url: str, serve_on: "Run", run: "Run", http: AsyncClient, listener: socket.socket
 ) -> None:
-    """And one that has a socket of its own does not wait: it is refused."""
+    """A server with a socket of its own does not wait. It is refused."""
     before: Roster = await serve_on(listener, sqlite_url)
     url = await before.url()
     after: Roster = await serve_on(listener, sqlite_url)
@@ -167,7 +167,7 @@ async def test_a_server_waits_for_the_one_before_it_on_the_same_socket(
     assert before.complained == after.complained == []
 
 
-async def test_workers_are_replaced_on_sighup_and_none_of_them_has_died(
+async def test_workers_are_replaced_on_sighup_and_none_is_reported_as_dead(
     serve: "Run", http: AsyncClient, postgres_url: str
 ) -> None:
     server: Roster = await serve(postgres_url, "--workers", "2")

@@ -1,4 +1,4 @@
-"""The server, which tells on SIGUSR1 how many tasks and threads it has."""
+"""The server, which prints on SIGUSR1 how many tasks and threads it has."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from api.container import Container
 from api.process.startup import require_key_unless_local
 
 
-def tell(number: int, frame: FrameType | None) -> None:
+def report(number: int, frame: FrameType | None) -> None:
     counts = {"event": "watched", "tasks": len(asyncio.all_tasks()), "threads": threading.active_count()}
     sys.stdout.write(json.dumps(counts) + "\n")
     sys.stdout.flush()
@@ -22,7 +22,7 @@ def tell(number: int, frame: FrameType | None) -> None:
 
 async def watch_and_go_on(container: Container) -> None:
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, tell, 0, None)
+    loop.add_signal_handler(signal.SIGUSR1, report, 0, None)
     await require_key_unless_local(container)
 
 
