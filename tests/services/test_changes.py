@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from domain.changes import FIELDS, Action
-from domain.errors import Malformed, NotFound
+from domain.changes import FIELDS, Action, Change
+from domain.errors import Malformed, NotFound, PositionExpired
+from domain.groups import Group, NewGroup
 from domain.lists.filters import Filter
 from domain.lists.terms import parse_filter
 from domain.users import NewUser, User
@@ -15,6 +17,7 @@ from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from repositories.stores import MemoryReadStores
 from services.changes import ChangeService
+from services.groups import GroupService
 from services.users import UserService
 
 
@@ -171,17 +174,133 @@ async def test_a_reader_that_continues_from_the_end_of_a_page_misses_no_change(c
     assert len(seen) >= 3
 
 
+class Removing(MemoryUnitsOfWork):
+    """Counts how often a reader asks whether old changes were removed. Before it lists changes, these are removed."""
+
+    def __init__(self, up_to: int = 0) -> None:
+        super().__init__()
+        self.up_to = up_to
+        self.asked = 0
+        self.contexts: list[RequestContext | None] = []
+
+    @asynccontextmanager
+    async def reading(self, context: RequestContext | None = None) -> AsyncIterator[MemoryReadStores]:
+        self.contexts.append(context)
+        async with super().reading(context) as work:
+            changes: Any = work.changes
+            has_expired, list_ = changes.has_expired, changes.list
+
+            async def counted(since: int) -> bool:
+                self.asked += 1
+                answer: bool = await has_expired(since)
+                return answer
+
+            async def listed(**given: Any) -> Sequence[Change]:
+                await trim(self, self.up_to)
+                found: Sequence[Change] = await list_(**given)
+                return found
+
+            changes.has_expired, changes.list = counted, listed
+            yield work
+
+
+async def trim(units: MemoryUnitsOfWork, up_to: int) -> None:
+    async with units.writing(RequestContext(actor="retention", request_id="-")) as work:
+        await work.changes.trim(before=work.now + timedelta(days=1), up_to=up_to, limit=99)
+        await work.commit(None)
+
+
+@pytest.mark.parametrize("filter", [None, OF_BOB])
+async def test_a_reader_of_changes_that_are_removed_meanwhile_is_told(
+    context: RequestContext, filter: Filter | None
+) -> None:
+    units = Removing(up_to=2)
+    await create_users(UserService(units, context), 4)
+    with pytest.raises(PositionExpired):
+        await ChangeService(units, context).list(filter=filter, since=1, limit=9)
+
+
+@pytest.mark.parametrize(
+    ("since", "filter", "times"),
+    [(0, None, 1), (3, None, 1), (4, None, 1), (1, OF_BOB, 1), (0, OF_BOB, 2), (2, OF_BOB, 2), (4, OF_BOB, 1)],
+)
+async def test_a_reader_looks_again_for_removed_changes_only_where_there_may_be_any(
+    context: RequestContext, since: int, filter: Filter | None, times: int
+) -> None:
+    units = Removing()
+    await create_users(UserService(units, context), 4)
+    await ChangeService(units, context).list(filter=filter, since=since, limit=9)
+    assert units.asked == times
+
+
+async def test_a_reader_who_continues_reads_where_its_last_change_is_visible_and_a_new_reader_on_the_primary(
+    context: RequestContext,
+) -> None:
+    units = Removing()
+    await create_users(UserService(units, context), 4)
+    changes = ChangeService(units, context)
+    context.min_seq = 1
+    await changes.list(since=None, limit=9)
+    assert (units.contexts, context.min_seq) == ([None], 1)
+    await changes.list(since=3, limit=9)
+    assert (units.contexts, context.min_seq) == ([None, context], 3)
+    await changes.list_about(User, 1, since=4, limit=9)
+    assert context.min_seq == 4
+
+
+async def test_a_history_that_cannot_be_followed_any_more_is_told(
+    units: MemoryUnitsOfWork, changes: ChangeService
+) -> None:
+    await create_users(UserService(units, changes.context), 3)
+    await trim(units, 2)
+    with pytest.raises(PositionExpired):
+        await changes.list_about(User, 1, since=1, limit=9)
+    assert (await changes.list_about(User, 3, since=0, limit=9)).end == 3
+
+
+async def test_an_entity_without_kept_changes_has_an_empty_history(
+    units: MemoryUnitsOfWork, users: UserService, groups: GroupService, changes: ChangeService
+) -> None:
+    await create_users(users, 1)
+    for name in ("Engineers", "Makers"):
+        await groups.create(NewGroup(name=name))
+    await users.delete(1)
+    await trim(units, 99)
+    assert (await changes.list_about(User, 1, since=0, limit=9)).changes == []
+    assert (await changes.list_about(Group, 2, since=0, limit=9)).changes == []
+    with pytest.raises(NotFound, match="never was a user"):
+        await changes.list_about(User, 2, since=0, limit=9)
+    with pytest.raises(NotFound, match="never was a group"):
+        await changes.list_about(Group, 3, since=0, limit=9)
+
+
+async def test_the_newest_changes_are_listed_backwards(users: UserService, changes: ChangeService) -> None:
+    await create_users(users, 3)
+    await users.delete(2)
+
+    def seqs(found: Sequence[Change]) -> list[int]:
+        return [each.seq for each in found]
+
+    assert seqs(await changes.latest(limit=2)) == [4, 3]
+    assert seqs(await changes.latest(filter=OF_BOB, before=4, limit=2)) == [2]
+    assert seqs(await changes.latest_about(User, 2, limit=9)) == [4, 2]
+    assert seqs(await changes.latest_about(User, 2, before=4, limit=9)) == [2]
+    assert seqs(await changes.latest_about(Group, 2, limit=9)) == []
+
+
 class Waits(MemoryUnitsOfWork):
     """Records each wait for a change. A wait ends after its planned action."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waited: list[tuple[int, float]] = []
+        self.read_from: list[int | None] = []
         self.planned: list[tuple[Callable[[], Awaitable[object]], float]] = []
         self.reading_now = 0
 
     @asynccontextmanager
     async def reading(self, context: RequestContext | None = None) -> AsyncIterator[MemoryReadStores]:
+        self.read_from.append(None if context is None else context.min_seq)
         async with super().reading(context) as work:
             self.reading_now += 1
             yield work
@@ -272,3 +391,11 @@ async def test_a_page_after_a_wait_keeps_its_limit(waiting: Waiting) -> None:
 
     waiting.units.planned = [(create_three, 12.5)]
     assert await waiting.wait(since=0, within_s=30, limit=2) == [1, 2]
+
+
+async def test_a_change_that_ends_a_wait_is_read_on_the_primary(waiting: Waiting) -> None:
+    await create_users(waiting.users, 1)
+    waiting.changes.context.min_seq = 1
+    waiting.units.planned = [(waiting.create, 12.5)]
+    assert await waiting.wait(since=1, within_s=30) == [2]
+    assert waiting.units.read_from == [1, None]

@@ -148,6 +148,16 @@ async def test_a_removed_member_does_not_return_when_it_is_restored(
     assert await roles(memberships, engineers) == {BOB: None}
 
 
+async def test_a_membership_that_ends_while_its_user_is_deleted_does_not_come_back_with_the_user(
+    memberships: MembershipService, users: UserService, engineers: Group
+) -> None:
+    await memberships.put(engineers.id, ALICE)
+    await users.delete(ALICE)
+    assert (await memberships.remove(engineers.id, ALICE)).seq is not None
+    await users.restore(ALICE)
+    assert await memberships.count(engineers.id) == 0
+
+
 async def test_a_dry_run_returns_what_would_be_done(
     units: MemoryUnitsOfWork, memberships: MembershipService, engineers: Group
 ) -> None:

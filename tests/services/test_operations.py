@@ -24,7 +24,7 @@ from tests.services.receivers import take_all
 import services
 from domain.batches import UserOperation, Verb
 from domain.deliveries import Delivery, DeliveryState
-from domain.errors import Busy, Contended
+from domain.errors import Busy, Contended, Unreachable
 from domain.groups import NewGroup
 from domain.idempotency import Committed
 from domain.imports import Match, Options, Row
@@ -224,6 +224,7 @@ class WatchedUnits(MemoryUnitsOfWork):
         self.openers: set[str] = set()
         self.pauses: list[int] = []
         self.is_contended: Callable[[int], bool] = lambda number: False
+        self.contention: Callable[[], Contended] = lambda: Contended("Again.")
         self.at_start = True
 
     def reading(self, context: RequestContext | None = None) -> "UnitContext[MemoryReadStores]":
@@ -243,7 +244,7 @@ class WatchedUnits(MemoryUnitsOfWork):
 
     def fail(self, number: int, *, at_start: bool) -> None:
         if self.is_contended(number) and self.at_start is at_start:
-            raise Contended("Again.")
+            raise self.contention()
 
     @asynccontextmanager
     async def read(self, unit: AbstractAsyncContextManager[W], number: int) -> AsyncIterator[W]:
@@ -491,6 +492,17 @@ async def test_a_unit_that_stays_contended_is_busy_and_stores_nothing(method: st
 
     assert (units.begun, len(units.pauses)) == (ATTEMPTS, ATTEMPTS - 1)
     assert await contents(units) == before
+
+
+@pytest.mark.parametrize("method", sorted(set(RUN_AGAIN) - openers()))
+async def test_a_method_that_consists_of_others_is_not_run_again_as_a_whole(method: str) -> None:
+    units = await directory_for(method)
+    units.is_contended, units.contention = lambda number: True, Unreachable
+
+    with pytest.raises(Unreachable):
+        await outcome(class_of(method), CALLS[method], units)
+
+    assert units.begun == ATTEMPTS
 
 
 @pytest.mark.parametrize("method", sorted(STREAMED))

@@ -1,11 +1,14 @@
 """Groups together with their members, as SCIM uses them."""
 
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from domain.errors import Gone, Invalid, NotFound, Stale
-from domain.groups import FIELDS, NewGroup
+from domain.groups import FIELDS, Group, NewGroup
 from domain.lists.pages import parse_sort
 from domain.lists.terms import parse_filter
 from domain.nestings import Cycle
@@ -13,11 +16,11 @@ from domain.provisioning import MembersPatch
 from domain.references import Subject
 from domain.users import NewUser
 from domain.work import RequestContext
-from repositories.fake import MemoryUnitsOfWork
+from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
 from services.changes import ChangeService
 from services.groups import GroupService
 from services.memberships import MembershipService
-from services.provisioning import ProvisioningService
+from services.provisioning import ProvisioningService, change_members
 from services.users import UserService
 
 ALICE: Subject = ("user", 1)
@@ -87,6 +90,60 @@ async def test_a_change_without_a_difference_writes_nothing(provisioning: Provis
         MembersPatch(matching=(lambda member: member == BOB,)),
     ):
         assert (await provisioning.change(group.id, lambda same: same, patch)).seq is None
+
+
+async def test_a_part_that_nobody_asked_to_change_has_not_changed(
+    provisioning: ProvisioningService, units: MemoryUnitsOfWork, context: RequestContext
+) -> None:
+    group = (await provisioning.create(NewGroup(name="Engineers"), {ALICE, PARTS})).result
+    async with units.writing(context) as work:
+        for patch in (NOTHING, MembersPatch(add={ALICE}), MembersPatch(add={PARTS}), MembersPatch(remove={BOB})):
+            assert await change_members(work, group, patch) is False
+        for patch in (MembersPatch(add={BOB}), MembersPatch(remove={PARTS}), MembersPatch(replaces=True)):
+            assert await change_members(work, group, patch) is True
+
+
+class Locks(MemoryUnitsOfWork):
+    """Notes how groups are locked: shared by `hold`, exclusively by `get`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[str] = []
+
+    @asynccontextmanager
+    async def writing(self, context: RequestContext) -> AsyncIterator[MemoryUnitOfWork]:
+        async with super().writing(context) as work:
+            groups: Any = work.groups
+            hold, get = groups.hold, groups.get
+
+            async def held(id: int) -> Group:
+                group: Group = await hold(id)
+                self.taken = ["shared"]
+                return group
+
+            async def got(id: int) -> Group:
+                self.taken.append("exclusive")
+                group: Group = await get(id)
+                return group
+
+            groups.hold, groups.get = held, got
+            yield work
+
+
+async def test_only_a_change_of_the_group_itself_keeps_others_from_changing_its_members(
+    context: RequestContext,
+) -> None:
+    units = Locks()
+    provisioning = ProvisioningService(units, context)
+    await provisioning.create(NewGroup(name="Engineers"))
+
+    async def locks(name: str, expected: Collection[int] | None = None) -> list[str]:
+        await provisioning.change(1, lambda group: group.revised(name=name), NOTHING, expected=expected)
+        return units.taken
+
+    assert await locks("Engineers") == ["shared"]
+    assert await locks("Engineers", expected={1}) == ["shared", "exclusive"]
+    assert await locks("Makers") == ["shared", "exclusive"]
 
 
 async def test_changes_the_group_beside_its_members(provisioning: ProvisioningService) -> None:

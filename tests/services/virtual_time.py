@@ -1,8 +1,12 @@
 """An event loop whose clock jumps to the next timer when nothing else can run: days pass in milliseconds."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from functools import wraps
+from typing import Any, Final, ParamSpec
+
+P = ParamSpec("P")
 
 START: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -28,3 +32,19 @@ def monotonic() -> float:
 
 def clock() -> datetime:
     return START + timedelta(seconds=monotonic())
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a test on a loop of its own, whose time is virtual."""
+
+    @wraps(test)
+    def run(*args: P.args, **given: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(test(*args, **given))
+
+    return run
+
+
+async def settled() -> None:
+    """Return when all that can be done now was done."""
+    await asyncio.sleep(0.001)

@@ -54,7 +54,7 @@ class Attempt(NamedTuple):
 
 
 class Outbox:
-    def __init__(self, subscription: Subscription, now: datetime, *, at_once: bool = False) -> None:
+    def __init__(self, subscription: Subscription, now: datetime, *, at_once: bool) -> None:
         """With `at_once`, all open deliveries are due now, even if the receiver asked for silence, because somebody
         changed the webhook."""
         self.webhook: Webhook = subscription.webhook
@@ -95,13 +95,9 @@ class Outbox:
         return self.has_room and len(self._fresh) < LOW
 
     @property
-    def is_sending(self) -> bool:
-        return bool(self._under_way)
-
-    @property
     def is_idle(self) -> bool:
         """Whether there is nothing to send, now or later."""
-        return not (self._fresh or self._under_way or self._waiting)
+        return not (self._fresh or self._waiting)
 
     @property
     def position(self) -> int:
@@ -275,7 +271,7 @@ class Outbox:
             return
         if self.failing_since is not None and at - self.failing_since >= BACK_AFTER:
             for delivery in list(self._waiting.values()):
-                if delivery.next_at is not None and delivery.next_at > at and delivery.subject not in self._under_way:
+                if delivery.next_at is not None and delivery.next_at > at:
                     self._wait(replace(delivery, next_at=at))
         self.failing_since = None
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 from pydantic_core import to_json
-from tests.services.virtual_time import VirtualTimeLoop, clock, monotonic
+from tests.services.virtual_time import clock, in_virtual_time, monotonic
 
 from domain.changes import Change, ChangePage
 from domain.deliveries import Answer, Delivery, DeliveryState
@@ -191,8 +191,8 @@ def days(monkeypatch: pytest.MonkeyPatch) -> None:
     quick_days(monkeypatch)
 
 
-def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Runs a test in a new world, on a loop with virtual time."""
+def in_a_world(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run a test in a world of its own, in virtual time."""
 
     async def within(**given: Any) -> None:
         world = World()
@@ -202,18 +202,14 @@ def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]
             for holder in list(world.running):
                 await world.kill(holder)
 
-    @wraps(test)
-    def run(**given: Any) -> None:
-        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-            runner.run(within(**given))
-
+    run = wraps(test)(in_virtual_time(within))
     signature = inspect.signature(test)
     taken = [each for name, each in signature.parameters.items() if name != "world"]
     run.__signature__ = signature.replace(parameters=taken)  # type: ignore[attr-defined]
     return run
 
 
-@in_virtual_time
+@in_a_world
 async def test_each_change_is_sent_once_and_the_position_follows(world: World) -> None:
     hook = await world.hook()
     world.start()
@@ -231,7 +227,7 @@ async def test_each_change_is_sent_once_and_the_position_follows(world: World) -
     ]
 
 
-@in_virtual_time
+@in_a_world
 async def test_a_new_webhook_is_noticed_and_one_that_begins_in_the_past_catches_up(world: World) -> None:
     for _ in range(700):
         await world.user()
@@ -246,7 +242,7 @@ async def test_a_new_webhook_is_noticed_and_one_that_begins_in_the_past_catches_
     assert world.receiver.most == AT_ONCE
 
 
-@in_virtual_time
+@in_a_world
 async def test_messages_of_one_entity_are_sent_one_at_a_time_and_delay_no_others(
     world: World,
 ) -> None:
@@ -265,7 +261,7 @@ async def test_messages_of_one_entity_are_sent_one_at_a_time_and_delay_no_others
         assert world.receiver.seqs(each) == sorted(world.receiver.seqs(each))
 
 
-@in_virtual_time
+@in_a_world
 async def test_only_changes_that_match_the_filter_are_sent_and_an_actor_can_be_excluded(world: World) -> None:
     await world.hook('kind eq "user" and action ne "updated" and actor ne "key:3"')
     world.start()
@@ -278,7 +274,7 @@ async def test_only_changes_that_match_the_filter_are_sent_and_an_actor_can_be_e
 
 
 @pytest.mark.usefixtures("days")
-@in_virtual_time
+@in_a_world
 async def test_a_message_is_retried_by_the_schedule_with_the_same_id_and_then_once_a_day(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda message: Answer(milliseconds=1, status=500)
@@ -298,7 +294,7 @@ async def test_a_message_is_retried_by_the_schedule_with_the_same_id_and_then_on
     assert (await world.kept(hook.id)).shown_state is State.ACTIVE
 
 
-@in_virtual_time
+@in_a_world
 async def test_changes_of_an_entity_wait_behind_a_failed_one_and_others_are_sent(world: World) -> None:
     alice, bob = await world.user(), await world.user()
     await world.hook()
@@ -321,7 +317,7 @@ def await_seqs(entity: int, world: World) -> list[int]:
 
 
 @pytest.mark.usefixtures("days")
-@in_virtual_time
+@in_a_world
 async def test_all_messages_are_sent_at_once_when_the_receiver_is_back(world: World) -> None:
     await world.hook()
     world.receiver.answer = lambda message: Answer(milliseconds=1, error="refused")
@@ -337,7 +333,7 @@ async def test_all_messages_are_sent_at_once_when_the_receiver_is_back(world: Wo
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("retry_after", ["120", "Thu, 01 Jan 2026 12:02:00 GMT"])
-@in_virtual_time
+@in_a_world
 async def test_a_retry_waits_for_retry_after(world: World, status: int, retry_after: str) -> None:
     await world.hook()
     world.receiver.answer = lambda m: (
@@ -353,7 +349,7 @@ async def test_a_retry_waits_for_retry_after(world: World, status: int, retry_af
     assert sorted(world.receiver.seqs()) == [2, 3]
 
 
-@in_virtual_time
+@in_a_world
 async def test_retry_after_is_kept_over_a_restart_but_not_over_a_change_of_the_webhook(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda m: (
@@ -375,7 +371,7 @@ async def test_retry_after_is_kept_over_a_restart_but_not_over_a_change_of_the_w
     assert (await world.kept(hook.id)).silent_until is None
 
 
-@in_virtual_time
+@in_a_world
 async def test_a_410_disables_the_webhook_until_it_is_resumed(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda message: Answer(milliseconds=1, status=410)
@@ -397,7 +393,7 @@ async def test_a_410_disables_the_webhook_until_it_is_resumed(world: World) -> N
 
 
 @pytest.mark.usefixtures("days")
-@in_virtual_time
+@in_a_world
 async def test_a_message_refused_for_three_days_is_set_aside_and_later_ones_are_sent(world: World) -> None:
     hook = await world.hook()
     world.start(alone=True)
@@ -413,7 +409,7 @@ async def test_a_message_refused_for_three_days_is_set_aside_and_later_ones_are_
 
 
 @pytest.mark.usefixtures("days")
-@in_virtual_time
+@in_a_world
 async def test_a_message_that_was_set_aside_can_be_sent_again(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda m: Answer(milliseconds=1, status=400) if m.seq == 2 else OK
@@ -427,7 +423,7 @@ async def test_a_message_that_was_set_aside_can_be_sent_again(world: World) -> N
     assert [(each.change, each.state) for each in await world.deliveries(hook.id)] == [(2, DeliveryState.DELIVERED)]
 
 
-@in_virtual_time
+@in_a_world
 async def test_a_delivered_message_can_be_sent_again_once(world: World) -> None:
     hook = await world.hook()
     world.start()
@@ -438,7 +434,7 @@ async def test_a_delivered_message_can_be_sent_again_once(world: World) -> None:
     assert world.receiver.seqs() == [2, 2]
 
 
-@in_virtual_time
+@in_a_world
 async def test_a_paused_webhook_sends_nothing_and_loses_nothing(world: World) -> None:
     hook = await world.hook()
     world.start()
@@ -453,7 +449,7 @@ async def test_a_paused_webhook_sends_nothing_and_loses_nothing(world: World) ->
     assert world.receiver.seqs() == [3, 5]
 
 
-@in_virtual_time
+@in_a_world
 async def test_a_new_url_applies_to_messages_that_are_not_delivered_yet(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda m: OK if m.url.endswith("2") else Answer(milliseconds=1, status=500)
@@ -465,7 +461,7 @@ async def test_a_new_url_applies_to_messages_that_are_not_delivered_yet(world: W
     assert world.receiver.seqs() == [2]
 
 
-@in_virtual_time
+@in_a_world
 async def test_a_deleted_webhook_gets_no_messages(world: World) -> None:
     hook = await world.hook()
     world.receiver.answer = lambda message: Answer(milliseconds=1, status=500)
@@ -478,7 +474,7 @@ async def test_a_deleted_webhook_gets_no_messages(world: World) -> None:
     assert await world.deliveries(hook.id) == []
 
 
-@in_virtual_time
+@in_a_world
 async def test_one_process_delivers_and_another_takes_over_within_15_seconds(world: World) -> None:
     await world.hook()
     world.start("one")
@@ -508,7 +504,7 @@ async def holder_of(world: World) -> str:
     return (await lease_of(world)).holder
 
 
-@in_virtual_time
+@in_a_world
 async def test_a_process_that_lost_its_lease_stores_nothing_and_stops(world: World) -> None:
     hook = await world.hook()
     world.start("one")
@@ -527,7 +523,7 @@ async def test_a_process_that_lost_its_lease_stores_nothing_and_stops(world: Wor
     assert (await world.kept(hook.id)).position == 3
 
 
-@in_virtual_time
+@in_a_world
 async def test_a_clean_stop_waits_for_answers_and_the_next_process_delivers_at_once(world: World) -> None:
     hook = await world.hook()
     world.receiver.seconds = lambda message: 2
@@ -544,7 +540,7 @@ async def test_a_clean_stop_waits_for_answers_and_the_next_process_delivers_at_o
     assert world.receiver.seqs() == [2, 3]
 
 
-@in_virtual_time
+@in_a_world
 async def test_delivery_continues_after_the_database_was_busy(world: World) -> None:
     hook = await world.hook()
     world.start()
@@ -561,7 +557,7 @@ async def test_delivery_continues_after_the_database_was_busy(world: World) -> N
     assert (await world.kept(hook.id)).position == 5
 
 
-@in_virtual_time
+@in_a_world
 async def test_the_lag_is_the_age_of_the_oldest_change_that_was_not_delivered(world: World) -> None:
     await world.hook()
     world.receiver.answer = lambda message: Answer(milliseconds=1, status=500)
@@ -575,7 +571,7 @@ async def test_the_lag_is_the_age_of_the_oldest_change_that_was_not_delivered(wo
     assert world.meter.outcomes == {"failed": 2, "delivered": 1}
 
 
-@in_virtual_time
+@in_a_world
 async def test_the_position_of_idle_webhooks_is_not_written_for_each_change(world: World) -> None:
     hooks = [await world.hook(f'kind eq "user" and entity_id eq {1000 + number % 7}') for number in range(50)]
     world.start(alone=True)
@@ -590,7 +586,7 @@ async def test_the_position_of_idle_webhooks_is_not_written_for_each_change(worl
     assert world.receiver.got == []
 
 
-@in_virtual_time
+@in_a_world
 async def test_a_thousand_idle_webhooks_have_no_task_and_each_filter_is_evaluated_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -618,7 +614,7 @@ async def test_a_thousand_idle_webhooks_have_no_task_and_each_filter_is_evaluate
 
 
 @pytest.mark.parametrize("seed", range(8))
-@in_virtual_time
+@in_a_world
 async def test_every_change_arrives_and_in_order_for_each_entity_despite_any_failures(
     world: World, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -661,7 +657,7 @@ async def test_every_change_arrives_and_in_order_for_each_entity_despite_any_fai
         assert all(seqs == sorted(seqs) for seqs in firsts.values())
 
 
-@in_virtual_time
+@in_a_world
 async def test_changes_that_arrive_one_by_one_are_read_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.hook()
     deliverer_ = world.start()
