@@ -65,6 +65,10 @@ class Verdict(StrEnum):
     """The receiver wants no more messages."""
 
 
+OF_CLASS: Final[Mapping[int, Verdict]] = {2: Verdict.DELIVERED, 4: Verdict.REFUSED}
+"""What the first digit of a status means. All others mean `FAILED`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The result of an attempt: a status, or an error if there was no answer. `text` is the beginning of the body."""
@@ -81,7 +85,7 @@ class Answer:
             return Verdict.FAILED
         if self.status == GONE:
             return Verdict.GONE
-        return {2: Verdict.DELIVERED, 4: Verdict.REFUSED}.get(self.status // 100, Verdict.FAILED)
+        return OF_CLASS.get(self.status // 100, Verdict.FAILED)
 
     @property
     def beginning(self) -> str | None:
