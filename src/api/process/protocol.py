@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from api.process.transports import Joining
 from api.web.problems import CODES, MEDIA_TYPE, title_of
 from api.web.requests import BODY_TIMEOUT_S
 
@@ -34,7 +35,7 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with a time limit for each part of a request, and a size limit for the head."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Joining(transport, self.loop))
         self._head_bytes = 0
         self._in_body = False
         self._is_last = False
