@@ -7,7 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import wraps
 from itertools import pairwise
@@ -20,6 +20,7 @@ from tests.services.virtual_time import clock, in_virtual_time, monotonic
 from domain.changes import Change, ChangePage
 from domain.deliveries import Answer, Delivery, DeliveryState
 from domain.errors import Busy
+from domain.groups import NewGroup
 from domain.leases import Lease
 from domain.lists.filters import Filter, matches
 from domain.users import NewUser
@@ -32,6 +33,7 @@ from services.delivery.deliverer import Deliverer
 from services.delivery.ledger import Ledger
 from services.delivery.outbox import AT_ONCE, MAX_HELD
 from services.delivery.sender import SenderDependencies
+from services.groups import GroupService
 from services.users import UserService
 from services.webhooks import WebhookService
 
@@ -173,6 +175,10 @@ class World:
     async def deliveries(self, id: int, state: DeliveryState | None = None) -> Sequence[Delivery]:
         async with self.units.reading() as work:
             return await work.deliveries.list(id, state=state, limit=10_000)
+
+    async def changes(self) -> Sequence[Change]:
+        async with self.units.reading() as work:
+            return await work.changes.list(limit=10_000)
 
     async def matching(self, webhook: Webhook) -> list[int]:
         async with self.units.reading() as work:
@@ -677,3 +683,157 @@ async def test_changes_that_arrive_one_by_one_are_read_together(world: World, mo
     await world.until(lambda: len(world.receiver.taken) == 201)
 
     assert len(reads) < 100
+
+
+@in_a_world
+async def test_a_process_without_webhooks_does_not_hold_the_lease(world: World) -> None:
+    world.start()
+    await asyncio.sleep(10)
+    async with world.units.reading() as work:
+        assert await work.leases.find("webhooks") is None
+    await world.hook()
+    await world.user()
+    await world.until(lambda: world.receiver.seqs() == [2], within_s=3)
+
+
+@in_a_world
+async def test_a_change_after_a_quiet_time_is_sent_without_delay(world: World) -> None:
+    await world.hook()
+    world.start()
+    await asyncio.sleep(10)
+    began = monotonic()
+    await world.user()
+    await world.until(lambda: len(world.receiver.got) == 1)
+    assert world.receiver.got[0].at == began
+
+
+@in_a_world
+async def test_wanted_changes_are_read_more_often_than_unwanted_ones(world: World) -> None:
+    await world.hook('kind eq "user"')
+    deliverer_ = world.start()
+    reads = 0
+    read = deliverer_._ledger.changes
+
+    async def counted(since: int, limit: int, filter: Filter | None = None) -> ChangePage:
+        nonlocal reads
+        reads += 1
+        return await read(since, limit, filter)
+
+    deliverer_._ledger.changes = counted  # type: ignore[method-assign]
+    await asyncio.sleep(10)
+
+    async def reads_of_a_second(change: Callable[[], Awaitable[object]]) -> int:
+        before = reads
+        for _ in range(100):
+            await change()
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(5)
+        return reads - before
+
+    groups = GroupService(world.units, CONTEXT)
+    wanted = await reads_of_a_second(world.user)
+    unwanted = await reads_of_a_second(lambda: groups.create(NewGroup(name=f"Group {monotonic()}")))
+    assert unwanted < 15
+    assert 30 < wanted < 50
+
+
+@in_a_world
+async def test_the_progress_of_a_busy_webhook_is_stored_a_few_times_a_second(world: World) -> None:
+    await world.hook()
+    world.start()
+    await asyncio.sleep(10)
+    before = (await lease_of(world)).beats
+    for _ in range(100):
+        await world.user()
+        await asyncio.sleep(0.01)
+    assert 5 < (await lease_of(world)).beats - before < 25
+
+
+@in_a_world
+async def test_an_idle_process_renews_its_lease_every_few_seconds(world: World) -> None:
+    await world.hook()
+    world.start()
+    await asyncio.sleep(10)
+    before = (await lease_of(world)).beats
+    await asyncio.sleep(120)
+    assert 20 < (await lease_of(world)).beats - before < 40
+
+
+@in_a_world
+async def test_a_message_is_not_sent_again_because_its_webhook_is_changed(world: World) -> None:
+    hook = await world.hook()
+    world.start()
+    await asyncio.sleep(10)
+    await world.user()
+    await world.until(lambda: len(world.receiver.taken) == 1)
+    await world.webhooks.patch(hook.id, {"url": f"{URL}/new"})
+    await asyncio.sleep(5)
+    assert len(world.receiver.got) == 1
+
+
+@in_a_world
+async def test_deliveries_that_could_not_be_stored_are_stored_later(world: World) -> None:
+    hook = await world.hook()
+    world.start()
+    await asyncio.sleep(10)
+    world.units.is_busy = True
+    await world.user()
+    await asyncio.sleep(1)
+    world.units.is_busy = False
+    await asyncio.sleep(5)
+    assert len(world.receiver.got) == 1
+    assert [each.change for each in await world.deliveries(hook.id)] == [2]
+
+
+@in_a_world
+async def test_old_deliveries_are_removed_from_all_webhooks_a_few_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliverer, "KEPT_DELIVERIES", 2)
+    monkeypatch.setattr(deliverer, "TRIMMED_AT_ONCE", 2)
+    hooks = [await world.hook(url=f"{URL}/{number}") for number in range(3)]
+    old = Delivery.of((await world.changes())[0], hooks[0].id)
+    async with world.units.writing(CONTEXT) as work:
+        await work.deliveries.put([replace(old, at=clock() - timedelta(days=30, seconds=-60))])
+        await work.commit(None)
+    world.start()
+    await asyncio.sleep(10)
+    assert [each.change for each in await world.deliveries(hooks[0].id)] == [1]
+    for _ in range(3):
+        await world.user()
+    await asyncio.sleep(300)
+    assert [[each.change for each in await world.deliveries(hook.id)] for hook in hooks] == [[6, 5]] * 3
+
+
+@in_a_world
+async def test_the_lag_is_that_of_the_webhooks_that_this_process_delivers_now(world: World) -> None:
+    hook = await world.hook()
+    other = await world.hook(url=f"{URL}/2")
+    world.receiver.answer = lambda message: Answer(milliseconds=1, status=500)
+    world.start()
+    await world.user()
+    await asyncio.sleep(100)
+    assert world.meter.lags[-1] > 90
+    async with world.units.writing(CONTEXT) as work:
+        await work.leases.take("webhooks", "two", await work.leases.find("webhooks"))
+        await work.commit(None)
+    await asyncio.sleep(5)
+    assert world.meter.lags[-1] == 0
+    await world.webhooks.pause(hook.id)
+    await world.webhooks.delete(other.id)
+    await world.hook(url=f"{URL}/3")
+    await asyncio.sleep(30)
+    assert await holder_of(world) == "one"
+    assert world.meter.lags[-1] == 0
+
+
+@in_a_world
+async def test_a_clean_stop_does_not_wait_long_for_answers(world: World) -> None:
+    await world.hook()
+    world.receiver.seconds = lambda message: 100
+    first = world.start()
+    await world.user()
+    await asyncio.sleep(1)
+    began = monotonic()
+    await first.finish()
+    assert monotonic() - began == deliverer.LAST_ANSWERS_S

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.groups import GroupService
 from services.imports import batches, runs
+from services.imports import service as importing
 from services.imports.batches import IDENTIFIERS, SeenKeys
 from services.imports.runs import Import
 from services.imports.service import ImportService
@@ -229,6 +231,53 @@ class TestCreate:
         assert faults(outcomes[-1]) == [("/external_id", "taken")]
 
 
+class Watched:
+    """The rows of a file. Before each row is read, it is noted how often something else has run."""
+
+    def __init__(self, count: int) -> None:
+        self.rows = rows_of(*[{"name": f"U{n}", "external_id": f"x{n}"} for n in range(count)])
+        self.turns = 0
+        self.seen: list[int] = []
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self.rows:
+            self.seen.append(self.turns)
+            yield row
+
+    async def run_others(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+    @property
+    def pauses(self) -> list[int]:
+        """The rows before which something else has run, counted from 0."""
+        return [number for number, (one, next) in enumerate(pairwise(self.seen), 1) if one != next]
+
+
+@pytest.fixture
+async def watched() -> AsyncIterator[Watched]:
+    file = Watched(BATCH + 2)
+    others = asyncio.create_task(file.run_others())
+    yield file
+    others.cancel()
+
+
+class TestPauses:
+    async def test_requests_run_while_rows_are_read(
+        self, directory: Importing, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(runs, "SLICE", 2)
+        await directory.run_rows(watched, CREATE)
+        assert watched.pauses == [2, 4, BATCH]
+
+    async def test_requests_run_while_the_identifiers_of_a_sync_are_read(
+        self, directory: Importing, watched: Watched
+    ) -> None:
+        await directory.run_rows(watched, TestSync.SYNC)
+        assert watched.pauses[:2] == [1, BATCH + 1]
+
+
 class TestUpsert:
     async def test_a_row_changes_only_the_fields_that_it_has(self, directory: Importing) -> None:
         await directory.run({**ALICE, "attributes": {"floor": 3, "desk": 1}})
@@ -323,6 +372,16 @@ class TestSync:
             await directory.run(*many[3:], options=Options(mode=Mode.SYNC))
         await directory.run(*many[2:], options=Options(mode=Mode.SYNC))
         assert len(await directory.people()) == 18
+
+    async def test_all_users_are_compared_with_the_file_in_pages(
+        self, directory: Importing, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(importing, "MAX_LIMIT", 2)
+        many = [{"name": f"U{n}", "external_id": f"X{n}"} for n in range(7)]
+        await directory.run(*many)
+        outcomes = await directory.run(many[2], options=Options(mode=Mode.SYNC, max_delete=Share(6, is_percent=False)))
+        assert [each.id for each in outcomes if each.done is Done.DELETED] == [1, 2, 4, 5, 6, 7]
+        assert directory.counts == Counts(rows=1, unchanged=1, deleted=6)
 
     async def test_a_row_with_an_unknown_user_deletes_nobody(self, directory: Importing) -> None:
         await directory.run(ALICE, BOB)
@@ -446,6 +505,17 @@ class TestGroups:
         (outcome,) = await directory.run({**ALICE, "groups": [{"name": "Pilots", "rank": 1}]})
         assert faults(outcome) == [("/groups/0", "wrong_type")]
         assert await directory.people() == []
+
+    async def test_a_row_of_a_relation_has_no_other_fields(self, directory: Importing) -> None:
+        await directory.run({"kind": "group", "name": "A"}, {"kind": "group", "name": "B"}, ALICE)
+        outcomes = await directory.run(
+            {"kind": "nesting", "group": "A", "child": "B", "since": 1},
+            {"kind": "membership", "user": "a", "group": "A", "rank": 1, "area": 2},
+        )
+        assert [faults(each) for each in outcomes] == [
+            [("/since", "unknown")],
+            [("/area", "unknown"), ("/rank", "unknown")],
+        ]
 
     async def test_a_cycle_rejects_only_the_row_that_closes_it(self, directory: Importing) -> None:
         outcomes = await directory.run(
