@@ -46,6 +46,9 @@ class RequestContext:
     dry_run: bool = False
     idempotency_key: IdempotencyKey | None = None
 
+    can_wait: bool = False
+    """Nobody waits for the commits, so each may wait a moment for another one, to share its cost."""
+
     min_seq: int | None = None
     """Reads may use a replica that has all changes up to this number. None: reads use only the primary."""
 

@@ -28,6 +28,7 @@ class Hasty:
     """A transaction that does everything except the commit."""
 
     companion: Companion | None = None
+    can_wait = False
     has_begun = True
 
     def __init__(self, executor: Transaction) -> None:

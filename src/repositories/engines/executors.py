@@ -39,6 +39,9 @@ class Transaction(Executor, Protocol):
 
     companion: Companion | None
 
+    can_wait: bool
+    """Whether `commit` may wait a moment for other units, to share its cost."""
+
     async def fetch(self, statement: sa.Executable, parameters: Parameters = ..., *, last: bool = False) -> Rows:
         """As `Executor.fetch`. With `last`, the statement also commits, which saves SQLite a trip to the driver's
         thread."""
@@ -94,6 +97,7 @@ class TransactionState:
 
     has_ended: bool = False
     companion: Companion | None = None
+    can_wait: bool = False
 
     def fail(self) -> None:
         self.has_ended = True

@@ -245,6 +245,7 @@ class SqlUnitsOfWork:
         key = None if context.dry_run else context.idempotency_key
         with self._in_flight.claim(context.actor, key):
             async with self._database.transaction() as executor:
+                executor.can_wait = context.can_wait
                 work = self.writing_unit(self._database, executor, context, self._clock(), self._relations)
                 try:
                     if key:

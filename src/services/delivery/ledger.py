@@ -45,7 +45,7 @@ class Ledger:
     def __init__(self, units: UnitsOfWork, holder: str) -> None:
         self.units = units
         self.holder = holder
-        self._context = RequestContext(actor="webhooks", request_id="-")
+        self._context = RequestContext(actor="webhooks", request_id="-", can_wait=True)
 
     @retry
     async def any(self) -> bool:

@@ -98,9 +98,10 @@ async def test_creations_that_arrive_during_a_commit_share_the_next_one(
     assert await what_is_there(sqlite) == (["a", "b", "c", "d"], [1, 2, 3, 4])
 
 
-async def write(sqlite: SqliteDatabase, *names: str, otherwise: Refusal | None = None) -> None:
+async def write(sqlite: SqliteDatabase, *names: str, otherwise: Refusal | None = None, can_wait: bool = False) -> None:
     """A unit that only writes. With `otherwise` its last statement finds no row."""
     async with sqlite.transaction() as executor:
+        executor.can_wait = can_wait
         for name in names:
             await executor.write(sa.insert(leases), {"name": name, "holder": "a", "beats": 1})
         if otherwise is not None:
@@ -122,6 +123,70 @@ async def test_a_unit_that_only_writes_shares_a_commit_with_others(
     await asyncio.gather(*creations, writes)
     assert held.commits == 2
     assert await lease_names(sqlite) == ["one", "two"]
+
+
+@pytest.fixture
+def waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repositories.engines.sqlite.commits, "WAITS_S", 3600)
+
+
+async def start_to_write(sqlite: SqliteDatabase, name: str) -> asyncio.Task[None]:
+    """A unit that can wait, and does."""
+    waiting = asyncio.ensure_future(write(sqlite, name, can_wait=True))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return waiting
+
+
+@pytest.mark.usefixtures("waits_for_ever")
+async def test_a_unit_that_can_wait_shares_the_commit_of_the_next_one(
+    sqlite: SqliteDatabase, users: UserService, held: Held
+) -> None:
+    waiting = await start_to_write(sqlite, "one")
+    creation = create(users, "a")
+    await held.halt.reached.wait()
+    held.halt.go_on()
+    await asyncio.gather(creation, waiting)
+    assert held.commits == 1
+    assert await lease_names(sqlite) == ["one"]
+
+
+@pytest.mark.usefixtures("waits_for_ever")
+async def test_it_makes_no_group_of_its_own_behind_a_commit(
+    sqlite: SqliteDatabase, users: UserService, held: Held
+) -> None:
+    (creation,) = await create_behind(held, users, "a")
+    waiting = await start_to_write(sqlite, "one")
+    held.halt.go_on()
+    await creation
+    await users.create(NewUser(name="b"))
+    await waiting
+    assert held.commits == 2
+
+
+async def test_it_does_not_wait_for_long(sqlite: SqliteDatabase) -> None:
+    await write(sqlite, "one", can_wait=True)
+    await write(sqlite, "two", can_wait=True)
+    assert await lease_names(sqlite) == ["one", "two"]
+
+
+@pytest.mark.usefixtures("waits_for_ever")
+async def test_a_unit_that_waits_is_committed_before_the_database_is_closed(sqlite: SqliteDatabase) -> None:
+    waiting = await start_to_write(sqlite, "one")
+    await sqlite.stop()
+    await waiting
+    await sqlite.start()
+    assert await lease_names(sqlite) == ["one"]
+
+
+@pytest.mark.usefixtures("waits_for_ever")
+async def test_a_unit_that_is_cancelled_while_it_waits_is_not_run(sqlite: SqliteDatabase, users: UserService) -> None:
+    waiting = await start_to_write(sqlite, "one")
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await users.create(NewUser(name="a"))
+    assert await lease_names(sqlite) == []
 
 
 async def test_a_write_that_finds_no_row_rolls_back_only_its_own_unit(

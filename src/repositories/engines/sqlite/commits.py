@@ -2,6 +2,9 @@
 
 A COMMIT costs a sync of the disk. A trip to the driver's thread costs two waits for the interpreter lock (GIL). With
 sixteen clients most units share both. Each unit has a savepoint, so that a refused unit is undone alone.
+
+Nobody waits for what the deliverer of webhooks stores. So it waits for the next unit, and no request waits for a COMMIT
+of its own.
 """
 
 import asyncio
@@ -9,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from domain.errors import Busy, Refusal
 from repositories.engines.alarms import ALARMS
@@ -21,6 +24,9 @@ from repositories.engines.sqlite.steps import Work, begin, run, undo
 
 T = TypeVar("T")
 
+WAITS_S: Final = 0.05
+"""How long a unit that can wait does so, if no other unit comes."""
+
 
 class GroupCommit:
     """Runs whole units on the writing connection. A group of units waits for its turn like any other writer."""
@@ -30,27 +36,49 @@ class GroupCommit:
         self._lock = lock
         self._meter = meter
         self._waiting: list[Job[Any]] = []
+        self._can_wait: list[Job[Any]] = []
+        self._end_of_wait: asyncio.TimerHandle | None = None
         self._committing: asyncio.Task[None] | None = None
 
-    async def run(self, work: Work[T]) -> T:
+    async def run(self, work: Work[T], *, can_wait: bool = False) -> T:
         """Run a unit and commit it. Raises what the unit raises, and then nothing of it is stored, or the error of the
-        COMMIT.
+        COMMIT. A unit that `can_wait` waits for another unit, for at most `WAITS_S`.
 
         If the task is cancelled, the unit either has not begun, or has ended when this raises: it was stored or
         refused.
         """
         job = Job(work)
-        self._waiting.append(job)
-        if self._committing is None:
-            self._committing = asyncio.create_task(self._commit_all())
+        if can_wait:
+            self._can_wait.append(job)
+            if self._end_of_wait is None:
+                self._end_of_wait = asyncio.get_running_loop().call_later(WAITS_S, self._wait_no_longer)
+        else:
+            self._waiting.append(job)
+            self._begin()
         try:
             return await job.result
         except asyncio.CancelledError:
-            if job in self._waiting:
-                self._waiting.remove(job)
-            else:
-                await self._connection.wait_until_over(job)
+            for queue in (self._waiting, self._can_wait):
+                if job in queue:
+                    queue.remove(job)
+                    raise
+            await self._connection.wait_until_over(job)
             raise
+
+    def _begin(self) -> None:
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_all())
+
+    def _wait_no_longer(self) -> None:
+        self._waiting += self._those_that_can_wait()
+        self._begin()
+
+    def _those_that_can_wait(self) -> Sequence[Job[Any]]:
+        if self._end_of_wait is not None:
+            self._end_of_wait.cancel()
+            self._end_of_wait = None
+        jobs, self._can_wait = self._can_wait, []
+        return jobs
 
     async def _commit_all(self) -> None:
         try:
@@ -66,7 +94,7 @@ class GroupCommit:
             deliver_batch(self._waiting, [(None, refusal)] * len(self._waiting))
             self._waiting.clear()
             return
-        jobs, self._waiting = self._waiting, []
+        jobs, self._waiting = [*self._waiting, *self._those_that_can_wait()], []
         started = time.perf_counter()
         group = self._connection.submit(partial(commit_together, jobs))
         self._lock.release()  # the first job of the next writer is queued behind this one
@@ -75,7 +103,8 @@ class GroupCommit:
         deliver_batch(jobs, outcomes)
 
     async def stop(self) -> None:
-        """Returns when no unit is running."""
+        """Returns when no unit is running or waiting."""
+        self._wait_no_longer()
         if self._committing is not None:
             await self._committing
 

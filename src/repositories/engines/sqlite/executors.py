@@ -215,7 +215,7 @@ class SqliteTransaction(TransactionState):
         elif steps:
             self.has_ended = True
             with translating_errors():
-                await self._commits.run(partial(run_all, steps))
+                await self._commits.run(partial(run_all, steps), can_wait=self.can_wait)
         self.has_ended = True
 
     async def rollback(self) -> None:
