@@ -151,7 +151,7 @@ async def empty(url: str) -> None:
 
 
 def emptying(*extensions: sa.MetaData) -> Iterator[str]:
-    """Deletes all rows and counts anew. Of the few that a test leaves, TRUNCATE would take five times as long."""
+    """Deletes all rows and restarts the counters. With few rows, TRUNCATE would take five times as long."""
     for table in (table for each in (*extensions, metadata) for table in reversed(each.sorted_tables)):
         yield f"DELETE FROM {table.name}"
         for column in table.columns:

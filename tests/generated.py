@@ -13,7 +13,7 @@ Test = TypeVar("Test", bound=Callable[..., object])
 
 
 def examples(number: int) -> Callable[[Test], Test]:
-    """Each example fills the databases anew, hence fixtures of the whole function will do."""
+    """Each example fills the databases again, so fixtures for the whole function are enough."""
     chosen = settings(
         max_examples=number * TIMES,
         deadline=None,

@@ -53,7 +53,7 @@ USED: Final[Mapping[str, str]] = {
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.send_400_response": "what is no HTTP gets a problem",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.transport": "to close it, and to ask what is unsent",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.loop": "whose timers are used",
-    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.client": "whom the log names",
+    "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.client": "the client that the log names",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.cycle": "the request that is being answered, if any",
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.pipeline": "requests that wait for it",
     "uvicorn.protocols.http.httptools_impl.RequestResponseCycle": "the type of a request that is being answered",
@@ -125,7 +125,7 @@ NAMED: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "sqlalchemy.engine.base.Connection._allow_revalidate": (
         SESSIONS,
-        "no connecting anew, past the unit of work, after a statement was cancelled",
+        "no new connection outside the unit of work after a statement was cancelled",
     ),
     "sqlalchemy.connectors.asyncio.AsyncAdapt_dbapi_cursor._async_soft_close": (
         SESSIONS,
@@ -143,7 +143,7 @@ NAMED: Final[Mapping[str, tuple[str, str]]] = {
         "has to be of the same strategy as `lazy`, which is set when the mapper is configured",
     ),
 }
-"""What is used of an object whose type the syntax does not tell: where, and what for."""
+"""Private names of objects whose type the syntax does not show: where they are used, and why."""
 
 CAPPED: Final = ("fastapi", "uvicorn", "aiosqlite", "sqlalchemy", "asyncpg")
 

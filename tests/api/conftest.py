@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def own_settings_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No .env and no environment of whoever runs the tests gets into the settings."""
+    """Keeps the .env file and the environment of the person who runs the tests out of the settings."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("ROSTER_")]:
         monkeypatch.delenv(name)
@@ -41,7 +41,7 @@ def own_settings_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @cache
 def settings_with(**values: Any) -> Settings:
-    """Settings that a test names, and the defaults of all others. Equal ones are the same: to make them takes longer
+    """Settings of a test, with the defaults of all others. Equal settings are shared: making them takes longer
     than most requests."""
     return Settings(**values)
 
@@ -58,7 +58,7 @@ async def serving(container: Container) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 def client_of() -> Callable[[Container], AbstractAsyncContextManager[AsyncClient]]:
-    """Starts an app on the parts of a container and gives a client of it."""
+    """Starts an app with the parts of a container, and returns a client of it."""
     return serving
 
 
@@ -97,7 +97,7 @@ async def served_at_a_port(container: Container) -> AsyncIterator[Served]:
 
 @pytest.fixture
 def served() -> Callable[[Container], AbstractAsyncContextManager[Served]]:
-    """Serves an app on the parts of a container, as the server process does, and says where."""
+    """Serves an app with the parts of a container, as the server process does, and returns its address."""
     return served_at_a_port
 
 
@@ -139,7 +139,7 @@ async def database_client(database_url: str, container_at: Callable[[str], Conta
 
 
 class Directory:
-    """A directory in memory, served to its own machine; its clocks are moved by hand. And who asks what of it."""
+    """A directory in memory, served to its own machine, with clocks that tests move, and the clients of it."""
 
     def __init__(self, time: "MovedTime", **settings: Any) -> None:
         units = MemoryUnitsOfWork(time.clock)
@@ -182,5 +182,5 @@ def directory(time: "MovedTime") -> Directory:
 
 @pytest.fixture
 def directory_with(time: "MovedTime") -> Callable[..., Directory]:
-    """The same with settings."""
+    """The same, with settings."""
     return lambda **settings: Directory(time, **settings)

@@ -1,4 +1,4 @@
-"""openapi.json as tests read it: what there is to ask, with which scopes, parameters and bodies.
+"""openapi.json as tests read it: the operations with their scopes, parameters and bodies.
 
 A test over every operation is parametrized by these. So a new noun is tested with no edit here.
 """
@@ -30,7 +30,7 @@ class Operation:
 
     @property
     def scopes(self) -> Sequence[Scope]:
-        """What its caller needs, all of them; none for anybody."""
+        """The scopes that its caller needs: all of them. None if it is open to anybody."""
         return [Scope(name) for needed in self.described["security"] for names in needed.values() for name in names]
 
     @property
@@ -47,16 +47,16 @@ class Operation:
 
     @property
     def creates(self) -> bool:
-        """Whether it adds one to a collection, which gets a place of its own."""
+        """Whether it adds an entity with an address of its own to a collection."""
         return self.method == "POST" and self.body is not None and "201" in self.described["responses"]
 
     def parameters(self, place: str) -> Mapping[str, Any]:
-        """The schemas of its parameters in the path, the query or the headers, by name; a header's in small letters."""
+        """The schemas of its parameters in the path, the query or the headers, by name. Headers are in lower case."""
         named = str.lower if place == "header" else str
         return {named(each["name"]): each["schema"] for each in self.described["parameters"] if each["in"] == place}
 
     def at(self, id: int | str, key: str) -> str:
-        """Its path with an id, and a key, for every parameter."""
+        """Its path with a value for every parameter."""
         path = self.path
         for name, schema in self.parameters("path").items():
             one_of = schema.get("enum") or [schema.get("const", key)]
@@ -65,7 +65,7 @@ class Operation:
 
     @property
     def nowhere(self) -> str:
-        """Its path to something that is not there."""
+        """Its path to something that does not exist."""
         return self.at(MAX_ID, "nobody")
 
     @property
@@ -75,7 +75,7 @@ class Operation:
 
     @property
     def shown(self) -> str | None:
-        """The name of the schema that it answers with."""
+        """The name of the schema of its answer."""
         return next((schema_in(each) for status, each in self.described["responses"].items() if status[0] == "2"), None)
 
 
@@ -96,7 +96,7 @@ WRITES: Final = [operation for operation in GUARDED if not operation.reads]
 
 
 def fields_of(schema: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The fields of a body with each schema that they may be of."""
+    """The fields of a body with each of their possible schemas."""
     for name, field in SCHEMAS[schema]["properties"].items():
         for each in (field, *field.get("anyOf", ())):
             yield name, each
@@ -113,13 +113,13 @@ def objects_in(schema: str) -> Iterator[str]:
 
 
 def lawful(schema: str) -> dict[str, Any]:
-    """A body of the schema: its first example, which refers to the first of what it refers to."""
+    """A body of the schema: its first example, with references to the first entity of each kind."""
     example: dict[str, Any] = SCHEMAS[schema]["examples"][0]
     return {**example, **{name: 1 for name in ids_in(schema) if example.get(name) is not None}}
 
 
 async def fill(ask: Any, *, but: Operation | None = None) -> None:
-    """Create one of each noun, by its first example; of those that refer to others after them.
+    """Creates one entity of each kind from its first example, after the entities that it refers to.
 
     `ask` sends a request. What `but` creates is left out, and what refers to that.
     """

@@ -56,7 +56,7 @@ async def test_each_operation_has_the_result_of_its_single_request(client: Async
     assert answer.headers["roster-seq"] == str(changes[-1]["seq"])
 
 
-async def test_users_are_named_by_their_external_ids_too(client: AsyncClient) -> None:
+async def test_users_can_be_named_by_their_external_ids(client: AsyncClient) -> None:
     done = await batch(
         client,
         {"op": "put", "external_id": "a", "body": {"name": "Alicia"}},
@@ -85,7 +85,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("operation", "status", "code"), REFUSED)
-async def test_what_is_refused_stops_no_other(
+async def test_a_refused_operation_does_not_stop_the_others(
     client: AsyncClient, operation: dict[str, Any], status: int, code: str
 ) -> None:
     answer = await batch(client, operation, {"op": "create", "body": {"name": "Good"}})
@@ -96,7 +96,7 @@ async def test_what_is_refused_stops_no_other(
 
 
 @pytest.mark.parametrize(("operation", "status", "code"), REFUSED)
-async def test_of_an_atomic_batch_nothing_is_stored_then(
+async def test_an_atomic_batch_with_a_refused_operation_stores_nothing(
     client: AsyncClient, operation: dict[str, Any], status: int, code: str
 ) -> None:
     answer = await batch(client, {"op": "create", "body": {"name": "Good"}}, operation, atomic=True)
@@ -105,7 +105,7 @@ async def test_of_an_atomic_batch_nothing_is_stored_then(
     assert await names(client) == ["Alice"]
 
 
-async def test_what_each_value_breaks_is_told_in_its_result(client: AsyncClient) -> None:
+async def test_the_result_of_an_operation_names_each_broken_rule(client: AsyncClient) -> None:
     answer = await batch(client, {"op": "create", "body": {"name": "", "email": 3}})
     (refused,) = answer.json()["results"]
     assert [(each["pointer"], each["code"]) for each in refused["errors"]] == [
@@ -114,7 +114,7 @@ async def test_what_each_value_breaks_is_told_in_its_result(client: AsyncClient)
     ]
 
 
-async def test_no_user_is_named_twice_and_no_value_given_twice(client: AsyncClient) -> None:
+async def test_the_same_user_or_unique_value_twice_in_a_batch_is_refused(client: AsyncClient) -> None:
     twice = await batch(
         client,
         {"op": "patch", "id": 1, "body": {"name": "Alicia"}},
@@ -138,7 +138,7 @@ async def test_a_dry_run_stores_nothing(client: AsyncClient) -> None:
     assert await names(client) == ["Alice"]
 
 
-async def test_with_an_idempotency_key_it_is_carried_out_once(client: AsyncClient) -> None:
+async def test_a_batch_with_an_idempotency_key_is_carried_out_once(client: AsyncClient) -> None:
     first = await batch(client, *ALL, headers={"idempotency-key": "batch-17"})
     again = await batch(client, *ALL, headers={"idempotency-key": "batch-17"})
     assert again.headers["idempotency-replayed"] == "true"
@@ -173,7 +173,7 @@ async def test_an_operation_of_the_wrong_form_refuses_the_request(
 
 
 @pytest.mark.parametrize("number", [0, MOST + 1])
-async def test_a_batch_has_a_bound(client: AsyncClient, number: int) -> None:
+async def test_the_size_of_a_batch_is_bounded(client: AsyncClient, number: int) -> None:
     assert (await batch(client, *[{"op": "delete", "id": 1}] * number)).status_code == 422
 
 
@@ -186,7 +186,7 @@ async def test_a_full_batch_is_carried_out_on_each_database(database_client: Asy
     assert count.headers["x-total-count"] == str(MOST - 100)
 
 
-async def test_it_needs_the_scope_to_write_users(directory: "Directory") -> None:
+async def test_a_batch_needs_the_scope_to_write_users(directory: "Directory") -> None:
     _, reader = await directory.key(Scope.USERS_READ)
     body = {"operations": [{"op": "create", "body": {"name": "B"}}]}
     refused = await directory.ask("POST", "/users/batch", key=reader, json=body)
@@ -194,7 +194,7 @@ async def test_it_needs_the_scope_to_write_users(directory: "Directory") -> None
 
 
 @pytest.mark.parametrize("atomic", [0, "true", None])
-async def test_whether_a_batch_is_atomic_is_true_or_false_and_nothing_else(client: AsyncClient, atomic: object) -> None:
+async def test_the_field_atomic_accepts_only_true_or_false(client: AsyncClient, atomic: object) -> None:
     operations = [{"op": "create", "body": {"name": "Alice"}}]
     refused = await client.post("/users/batch", json={"atomic": atomic, "operations": operations})
 

@@ -1,4 +1,4 @@
-"""How the parts are put together: each can be built, each replaced, and two apps share nothing."""
+"""How the parts are put together: each can be built and replaced, and two apps share nothing."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ async def test_every_part_can_be_built(name: str, container_at: Callable[[str], 
     assert container.providers[name](*[needed[name]] if name in needed else []) is not None
 
 
-def test_there_are_services() -> None:
+def test_these_tests_find_the_services() -> None:
     assert {"users", "changes"} <= SERVICES
 
 
@@ -48,7 +48,7 @@ async def test_two_apps_in_one_process_stay_apart(
         assert len((await lefts.get("/changes/")).json()) == 1
 
 
-async def test_an_app_goes_on_when_another_one_ends(
+async def test_an_app_keeps_working_when_another_one_ends(
     tmp_path: Path, container_at: Callable[[str], Container], client_of: Callable[[Container], Any]
 ) -> None:
     left, right = (container_at(f"sqlite:///{tmp_path}/{name}.db") for name in ("left", "right"))

@@ -1,4 +1,4 @@
-"""Changes arrive at a receiver over HTTP, signed, and are seen afterwards. On both databases."""
+"""Changes are delivered to a receiver over HTTP, signed, and listed as deliveries. On both databases."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ DEADLINE_S = 30
 
 @pytest.fixture(autouse=True)
 def looked_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked of deliveries, and who delivers, is looked at every 50 ms in place of 2 s."""
+    """The server looks for requested deliveries, and for its lease, every 50 ms instead of 2 s."""
     for module in (deliverer, lease):
         monkeypatch.setattr(module, "LOOK_EVERY_S", 0.05)
 
@@ -73,7 +73,7 @@ async def deliveries(client: AsyncClient, query: str = "") -> list[dict[str, Any
     return found
 
 
-async def test_a_change_arrives_as_the_feed_shows_it_and_its_signature_is_good(
+async def test_a_change_is_delivered_as_the_feed_shows_it_with_a_valid_signature(
     client: AsyncClient, receiver: Receiver
 ) -> None:
     created = await client.post("/webhooks/", json={"url": receiver.url, "filter": 'kind eq "user"'})
@@ -87,7 +87,7 @@ async def test_a_change_arrives_as_the_feed_shows_it_and_its_signature_is_good(
     assert message.keys() == ChangeMessage.model_fields.keys()
 
 
-async def test_deliveries_are_seen_and_a_failed_one_is_sent_again_when_asked(
+async def test_deliveries_are_listed_and_a_failed_one_can_be_sent_again(
     client: AsyncClient, receiver: Receiver
 ) -> None:
     receiver.answer = b"HTTP/1.1 503 X\r\nRetry-After: 3600\r\nContent-Length: 4\r\n\r\nbusy"
@@ -160,7 +160,7 @@ async def test_a_test_message_is_sent_at_once_and_not_recorded(client: AsyncClie
     assert await deliveries(client) == []
 
 
-async def test_a_rotated_secret_signs_together_with_the_one_before(client: AsyncClient, receiver: Receiver) -> None:
+async def test_messages_are_signed_with_the_rotated_and_the_old_secret(client: AsyncClient, receiver: Receiver) -> None:
     created = await client.post("/webhooks/", json={"url": receiver.url, "filter": 'kind eq "user"'})
     rotated = await client.post("/webhooks/1/rotate")
     await client.post("/users/", json={"name": "Alice"})
@@ -169,7 +169,7 @@ async def test_a_rotated_secret_signs_together_with_the_one_before(client: Async
         assert Standard(each.json()["secret"]).verify(receiver.bodies[0], dict(headers_in(receiver.heads[0])))
 
 
-async def test_a_server_that_starts_again_goes_on_where_it_stopped(database_url: str, receiver: Receiver) -> None:
+async def test_a_restarted_server_continues_the_delivery(database_url: str, receiver: Receiver) -> None:
     async with delivering(database_url) as client:
         await client.post("/webhooks/", json={"url": receiver.url, "filter": 'kind eq "user"'})
         await client.post("/users/", json={"name": "Alice"})

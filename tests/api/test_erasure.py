@@ -1,4 +1,4 @@
-"""What was erased is in no file of SQLite's any more, with the server running and its database open."""
+"""No file of SQLite has erased values any more, while the server runs with its database open."""
 
 import asyncio
 import random
@@ -35,7 +35,7 @@ SECRETS = (
 
 
 def traces(folder: Path, secret: str) -> int:
-    """How often the files of the database hold a text."""
+    """How often a text is in the files of the database."""
     return sum(file.read_bytes().count(secret.encode()) for file in files(folder))
 
 
@@ -60,7 +60,7 @@ async def client(
     "rewritten_bytes", [repositories.engines.sqlite.scrubbing.REWRITTEN_BYTES, 0], ids=["rewritten", "not"]
 )
 @pytest.mark.parametrize("deleted", [False, True], ids=["living", "deleted"])
-async def test_no_file_holds_what_was_erased(
+async def test_no_file_has_an_erased_value(
     client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool, rewritten_bytes: int
 ) -> None:
     monkeypatch.setattr(repositories.engines.sqlite.scrubbing, "REWRITTEN_BYTES", rewritten_bytes)
@@ -82,7 +82,7 @@ async def test_no_file_holds_what_was_erased(
 async def test_an_erasure_beside_an_open_stream_is_pending_until_no_trace_is_left(
     container: Container, client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It keeps no writer waiting for the stream, and says that it is not over."""
+    """The erasure does not make writers wait for the stream, and reports that it is pending."""
     monkeypatch.setattr(repositories.work.background, "AGAIN_AFTER_S", 0.01)
     monkeypatch.setattr(repositories.work.units_of_work, "SCRUBBED_WITHIN_S", 0.01)
     await client.post("/users/", json=ALICE)
@@ -99,7 +99,7 @@ async def test_an_erasure_beside_an_open_stream_is_pending_until_no_trace_is_lef
     assert [secret for secret in SECRETS if traces(tmp_path, secret)] == []
 
 
-async def test_erasures_at_once_share_a_pass(
+async def test_concurrent_erasures_share_one_rewrite(
     container: Container, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, passes = container.database(), []
@@ -117,7 +117,7 @@ async def test_erasures_at_once_share_a_pass(
     assert len(passes) < 8
 
 
-async def test_a_rewrite_that_fails_is_tried_again(
+async def test_a_failed_rewrite_of_the_file_is_retried(
     container: Container, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories.work.background, "AGAIN_AFTER_S", 0.01)
@@ -144,7 +144,7 @@ async def test_a_deletion_alone_keeps_everything(client: AsyncClient, tmp_path: 
     assert [secret for secret in SECRETS[:5] if not traces(tmp_path, secret)] == []
 
 
-async def test_an_erasure_that_is_only_tried_keeps_everything(client: AsyncClient, tmp_path: Path) -> None:
+async def test_a_dry_run_of_an_erasure_keeps_everything(client: AsyncClient, tmp_path: Path) -> None:
     await client.post("/users/", json=ALICE)
     await client.delete("/users/1?purge=true&dry_run=true")
     assert [secret for secret in SECRETS[:5] if not traces(tmp_path, secret)] == []
@@ -177,7 +177,7 @@ async def erase(client: AsyncClient, username: str) -> None:
     assert (await client.get("/users/?count=true&limit=1")).headers["x-total-count"] == "1999"
 
 
-async def test_no_file_holds_a_copy_that_a_split_page_left(
+async def test_no_file_has_an_erased_value_left_by_a_page_split(
     container: Container, client: AsyncClient, tmp_path: Path
 ) -> None:
     username = await someone_with_a_copy(container, tmp_path)
@@ -185,7 +185,7 @@ async def test_no_file_holds_a_copy_that_a_split_page_left(
     assert not traces(tmp_path, username)
 
 
-async def test_without_rewriting_the_file_a_copy_stays(
+async def test_without_the_rewrite_a_copy_stays_in_the_file(
     container: Container, client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories.engines.sqlite.scrubbing, "REWRITTEN_BYTES", 0)

@@ -1,4 +1,4 @@
-"""Everything that the directory holds on one person, over HTTP."""
+"""The export of everything that the directory has about one person, over HTTP."""
 
 import pytest
 from httpx2 import AsyncClient
@@ -6,7 +6,7 @@ from httpx2 import AsyncClient
 from services import exports
 
 
-async def test_shows_the_user_with_every_field_and_all_changes_about_it(client: AsyncClient) -> None:
+async def test_an_export_has_every_field_of_the_user_and_all_changes_about_it(client: AsyncClient) -> None:
     await client.post("/users/", json={"name": "Alice", "email": "alice@x.org"})
     await client.post("/users/", json={"name": "Bob"})
     await client.patch("/users/1", json={"name": "Alicia"})
@@ -22,7 +22,7 @@ async def test_shows_the_user_with_every_field_and_all_changes_about_it(client: 
     assert [each["action"] for each in held.json()["changes"]] == ["created", "updated", "deleted"]
 
 
-async def test_a_long_history_is_whole(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_history_is_exported_whole(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports, "MAX_LIMIT", 2)
     await client.post("/users/", json={"name": "Alice"})
     for number in range(4):
@@ -34,7 +34,7 @@ async def test_a_long_history_is_whole(client: AsyncClient, monkeypatch: pytest.
     assert [each["version"] for each in held["changes"]] == [1, 2, 3, 4, 5]
 
 
-async def test_of_an_erased_person_nothing_is_held(client: AsyncClient) -> None:
+async def test_the_export_of_an_erased_user_is_not_found(client: AsyncClient) -> None:
     await client.post("/users/", json={"name": "Alice"})
     await client.delete("/users/1?purge=true")
 
@@ -49,7 +49,7 @@ async def test_a_head_has_no_body(client: AsyncClient) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-async def test_memberships_are_there_also_while_the_user_is_deleted(client: AsyncClient) -> None:
+async def test_the_export_of_a_deleted_user_has_its_memberships(client: AsyncClient) -> None:
     await client.post("/users/", json={"name": "Alice"})
     for name in ("Engineers", "Pilots"):
         await client.post("/groups/", json={"name": name})

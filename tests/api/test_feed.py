@@ -1,4 +1,4 @@
-"""The change feed over HTTP. Whoever waits here without end fails by a bound."""
+"""The change feed over HTTP. A bound ends a wait that has no end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -38,7 +38,7 @@ async def client(container: Container, client_of: Callable[[Container], Client])
 
 @pytest.fixture
 async def elsewhere(container: Container, database_url: str) -> AsyncIterator[UnitsOfWork]:
-    """The same database, as another process has it."""
+    """The same database, in another process."""
     settings = providers.Object(Settings(database_url=database_url, pool_size=2))
     other = Container(settings=settings, serving=providers.Object(False))
     await other.units().start()
@@ -57,14 +57,14 @@ def next_of(page: Response) -> str:
 
 
 async def seen_waiting(container: Container, number: int) -> None:
-    """Return once so many wait."""
+    """Returns when this many readers wait."""
     while True:
         if len(container.units()._feed._waits) >= number:
             return
         await asyncio.sleep(0)
 
 
-async def test_every_write_says_the_number_of_its_change(client: AsyncClient) -> None:
+async def test_every_write_returns_the_number_of_its_change(client: AsyncClient) -> None:
     writes = [
         await create(client, "Alice"),
         await client.patch("/users/1", json={"name": "Alicia"}),
@@ -81,15 +81,15 @@ async def test_every_write_says_the_number_of_its_change(client: AsyncClient) ->
         await client.delete("/users/9"),
     ]
 
-    told = (await client.get("/changes/")).json()
-    assert [int(answer.headers["roster-seq"]) for answer in writes] == [change["seq"] for change in told]
-    assert [change["action"] for change in told] == [
+    recorded = (await client.get("/changes/")).json()
+    assert [int(answer.headers["roster-seq"]) for answer in writes] == [change["seq"] for change in recorded]
+    assert [change["action"] for change in recorded] == [
         "created", "updated", "created", "updated", "deleted", "restored", "purged",
     ]  # fmt: skip
     assert not any("roster-seq" in answer.headers for answer in quiet)
 
 
-async def test_the_feed_goes_on_after_a_number_up_to_a_limit(client: AsyncClient) -> None:
+async def test_the_feed_continues_after_a_number_up_to_a_limit(client: AsyncClient) -> None:
     numbers = [int((await create(client, f"U{number}")).headers["roster-seq"]) for number in range(4)]
 
     for since, limit, expected in ((0, 2, numbers[:2]), (numbers[1], 10, numbers[2:]), (numbers[3], 10, [])):
@@ -111,13 +111,13 @@ async def test_a_number_that_no_change_can_have_is_refused(client: AsyncClient) 
 BAD_WAITS: Final = ["-1", "31", "0.5", "", "x", "+1"]
 
 
-async def test_a_wait_is_of_0_to_30_seconds(client: AsyncClient) -> None:
+async def test_a_wait_takes_0_to_30_seconds(client: AsyncClient) -> None:
     for wait in BAD_WAITS:
         refused = await client.get("/changes/", params={"wait": wait})
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/query/wait")
 
 
-async def test_where_there_is_news_nobody_waits(client: AsyncClient) -> None:
+async def test_a_wait_returns_at_once_if_there_is_a_change(client: AsyncClient) -> None:
     await create(client, "Alice")
     page = await client.get(f"/changes/?wait={LONG}")
     assert [change["action"] for change in page.json()] == ["created"]
@@ -142,7 +142,7 @@ async def test_a_wait_ends_with_a_commit_in_this_process(container: Container, c
 
 
 def change_ids_are_dense(container: Container) -> bool:
-    """PostgreSQL counts on for what was only tried."""
+    """PostgreSQL uses up numbers for dry runs."""
     return container.settings().database_url.startswith("sqlite")
 
 
@@ -162,10 +162,10 @@ async def test_a_wait_ends_with_a_commit_of_another_process(
     assert [(change["actor"], change["seq"]) for change in (await waits).json()] == [("elsewhere", committed.seq)]
 
 
-async def test_a_wait_for_nothing_ends_empty_and_goes_on_from_the_same_place(
+async def test_a_wait_without_a_change_returns_an_empty_page_with_the_same_position(
     container: Container, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The seconds of this test are hundredths."""
+    """A second of this test takes a hundredth of a second."""
     units = container.units()
     changed = units.changed
     monkeypatch.setattr(units, "changed", lambda since, within_s, *more: changed(since, within_s / 100, *more))
@@ -176,8 +176,10 @@ async def test_a_wait_for_nothing_ends_empty_and_goes_on_from_the_same_place(
         assert (page.status_code, page.json(), next_of(page)) == (200, [], start)
 
 
-async def test_very_many_wait_on_no_connection(database_url: str, client_of: Callable[[Container], Client]) -> None:
-    """Two hundred on a pool of one, and others are served meanwhile."""
+async def test_waiting_readers_use_no_database_connection(
+    database_url: str, client_of: Callable[[Container], Client]
+) -> None:
+    """Two hundred readers wait with a pool of one connection, and others are served meanwhile."""
     settings = Settings(database_url=database_url, pool_size=1, pool_timeout_s=5, limits=Limits(waits_per_key=200))
     container = Container(settings=providers.Object(settings))
     async with client_of(container) as client, AsyncExitStack() as stack:
@@ -194,7 +196,7 @@ async def test_very_many_wait_on_no_connection(database_url: str, client_of: Cal
             assert [str(change["seq"]) for change in page.json()] == [created.headers["roster-seq"]]
 
 
-async def test_a_server_that_drains_lets_everybody_go(container: Container, client: AsyncClient) -> None:
+async def test_a_draining_server_ends_all_waits(container: Container, client: AsyncClient) -> None:
     waits = [asyncio.create_task(client.get(f"/changes/?wait={LONG}")) for _ in range(3)]
     await seen_waiting(container, 3)
 
@@ -204,7 +206,7 @@ async def test_a_server_that_drains_lets_everybody_go(container: Container, clie
         assert (page.status_code, page.json(), next_of(page)) == (200, [], f"/changes/?wait={LONG}&since=0")
 
 
-async def test_a_filtered_feed_holds_what_matches_and_leads_past_the_rest(client: AsyncClient) -> None:
+async def test_a_filtered_feed_has_matching_changes_and_its_link_skips_the_others(client: AsyncClient) -> None:
     for number in range(6):
         await create(client, f"U{number}")
     deleted = await client.delete("/users/3")
@@ -223,10 +225,10 @@ async def test_a_filtered_feed_holds_what_matches_and_leads_past_the_rest(client
     assert f"since={last}" in next_of(nobody)
 
 
-async def test_what_comes_while_a_filtered_feed_is_read_is_not_missed(
+async def test_changes_during_the_read_of_a_filtered_feed_are_not_missed(
     container: Container, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change that matches is committed between the look at the last number and the look at the list."""
+    """A matching change is committed between the read of the last number and the read of the list."""
     await create(client, "Alice")
     units = container.units()
     reading = units.reading
@@ -242,7 +244,7 @@ async def test_what_comes_while_a_filtered_feed_is_read_is_not_missed(
 
 
 class Interrupted:
-    """A reading unit in which something happens after its first look at the changes, whichever that is."""
+    """A reading unit in which something happens after its first read of the changes."""
 
     def __init__(self, unit: Any, act: Callable[[], Any]) -> None:
         self._unit, self._act = unit, act
@@ -268,7 +270,7 @@ class Interrupted:
         return await self._unit.__aexit__(*error)
 
 
-async def test_a_wait_under_a_filter_is_for_what_matches(container: Container, client: AsyncClient) -> None:
+async def test_a_wait_with_a_filter_ends_with_a_matching_change(container: Container, client: AsyncClient) -> None:
     await create(client, "Alice")
     waits = asyncio.create_task(client.get("/changes/", params={"filter": 'action eq "deleted"', "wait": LONG}))
     await seen_waiting(container, 1)
@@ -281,7 +283,7 @@ async def test_a_wait_under_a_filter_is_for_what_matches(container: Container, c
     assert [str(change["seq"]) for change in (await waits).json()] == [deleted.headers["roster-seq"]]
 
 
-async def test_a_wait_that_ends_leads_past_what_the_filter_left_out(container: Container, client: AsyncClient) -> None:
+async def test_the_link_after_a_wait_skips_changes_that_do_not_match(container: Container, client: AsyncClient) -> None:
     waits = asyncio.create_task(client.get("/changes/", params={"filter": 'kind eq "group"', "wait": LONG}))
     await seen_waiting(container, 1)
     created = await create(client, "Alice")
@@ -301,14 +303,14 @@ BAD_FILTERS: Final = [
 ]
 
 
-async def test_a_filter_that_means_nothing_is_refused_with_its_position(client: AsyncClient) -> None:
+async def test_a_malformed_filter_is_refused_with_the_position_of_the_error(client: AsyncClient) -> None:
     for filter, position in BAD_FILTERS:
         refused = await client.get("/changes/", params={"filter": filter, "wait": LONG})
         assert (refused.status_code, refused.json()["code"], refused.json()["position"]) == (400, "malformed", position)
 
 
-async def test_a_filtered_follower_misses_nothing_of_many_writers(client: AsyncClient) -> None:
-    """It sees each change that matches once, with each user's versions in their order."""
+async def test_a_filtered_follower_misses_no_change_of_many_writers(client: AsyncClient) -> None:
+    """The follower sees each matching change once, with the versions of each user in order."""
     writers = asyncio.gather(*(write(client, number) for number in range(6)))
     seen, url = [], "/changes/?limit=3&filter=" + 'action eq "updated" or action eq "deleted"'
     while True:
@@ -319,10 +321,10 @@ async def test_a_filtered_follower_misses_nothing_of_many_writers(client: AsyncC
         if over and not page.json():
             break
 
-    told = (await client.get("/changes/?limit=1000")).json()
-    assert seen == [change for change in told if change["action"] in ("updated", "deleted")]
-    for id in {change["entity_id"] for change in told}:
-        assert [change["version"] for change in told if change["entity_id"] == id] == [1, 2, 3]
+    recorded = (await client.get("/changes/?limit=1000")).json()
+    assert seen == [change for change in recorded if change["action"] in ("updated", "deleted")]
+    for id in {change["entity_id"] for change in recorded}:
+        assert [change["version"] for change in recorded if change["entity_id"] == id] == [1, 2, 3]
     await writers
 
 
@@ -333,7 +335,9 @@ async def write(client: AsyncClient, number: int) -> None:
         assert (await client.delete(user)).status_code == 204
 
 
-async def test_a_reader_from_before_a_restore_is_told_where_to_begin(client: AsyncClient, container: Container) -> None:
+async def test_a_reader_from_before_a_restore_gets_the_position_to_begin_at(
+    client: AsyncClient, container: Container
+) -> None:
     last = (await create(client, "Alice")).headers["roster-seq"]
     await container.units().begin_epoch()
 

@@ -19,8 +19,8 @@ async def put(client: AsyncClient, key: str, **body: object) -> Response:
 
 
 async def changes(client: AsyncClient) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = (await client.get("/changes/?limit=1000")).json()
-    return told
+    recorded: list[dict[str, Any]] = (await client.get("/changes/?limit=1000")).json()
+    return recorded
 
 
 async def test_a_user_is_found_by_each_of_its_keys(database_client: AsyncClient) -> None:
@@ -37,7 +37,7 @@ async def test_a_user_is_found_by_each_of_its_keys(database_client: AsyncClient)
 
 
 @pytest.mark.parametrize("key", ["email", "username", "external-id"])
-async def test_a_key_in_a_path_may_hold_anything(database_client: AsyncClient, key: str) -> None:
+async def test_a_key_in_a_path_may_have_any_character(database_client: AsyncClient, key: str) -> None:
     field = key.replace("-", "_")
     for value in ODD_KEYS:
         created = await database_client.post("/users/", json={"name": value, field: value})
@@ -48,7 +48,7 @@ async def test_a_key_in_a_path_may_hold_anything(database_client: AsyncClient, k
 
 
 @pytest.mark.parametrize("key", ["email", "username", "external-id"])
-async def test_who_has_no_such_key_is_not_found(database_client: AsyncClient, key: str) -> None:
+async def test_an_unknown_key_is_not_found(database_client: AsyncClient, key: str) -> None:
     await database_client.post("/users/", json={"name": "Alice"})
     for value in ("x", "x" * 2048, "é" * 700, "%00", "a%00b", "%FF", "%ED%A0%80", "%E2%82", "null", "1", "", "%20"):
         answer = await database_client.get(f"/users/by/{key}/{value}")
@@ -101,10 +101,10 @@ async def test_a_put_creates_and_then_replaces_and_then_changes_nothing(database
     assert (await database_client.get("/users/1")).json() == expected
     assert [each.headers["etag"] for each in (created, replaced, again)] == ['"1"', '"2"', '"2"']
     assert again.headers["last-modified"] == replaced.headers["last-modified"]
-    told = await changes(database_client)
-    assert [each["action"] for each in told] == ["created", "updated"]
+    recorded = await changes(database_client)
+    assert [each["action"] for each in recorded] == ["created", "updated"]
     assert [each.headers.get("roster-seq") for each in (created, replaced, again)] == [
-        str(told[0]["seq"]), str(told[1]["seq"]), None,
+        str(recorded[0]["seq"]), str(recorded[1]["seq"]), None,
     ]  # fmt: skip
 
 
@@ -113,7 +113,7 @@ async def test_a_put_replaces_the_status_too(database_client: AsyncClient) -> No
     assert (await put(database_client, "x", name="Alice")).json() == {"id": 1, "name": "Alice", "external_id": "x"}
 
 
-async def test_a_body_may_repeat_the_key_and_not_contradict_it(database_client: AsyncClient) -> None:
+async def test_a_body_may_repeat_the_key_of_the_path_but_not_contradict_it(database_client: AsyncClient) -> None:
     for same in ("x", None):
         assert (await put(database_client, "x", name="Alice", external_id=same)).status_code in (200, 201)
     for other in ("y", "X", " x", ""):
@@ -123,7 +123,7 @@ async def test_a_body_may_repeat_the_key_and_not_contradict_it(database_client: 
     assert len(await changes(database_client)) == 1
 
 
-async def test_what_no_user_can_have_is_not_put(database_client: AsyncClient) -> None:
+async def test_a_put_with_an_invalid_key_is_refused(database_client: AsyncClient) -> None:
     for key in ("%00", "a%00b", "x" * 256, "x" * 2048, "", "%20", "é" * 700):
         refused = await database_client.put(f"/users/by/external-id/{key}", json={"name": "Alice"})
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/body/external_id"), key
@@ -133,7 +133,7 @@ async def test_what_no_user_can_have_is_not_put(database_client: AsyncClient) ->
     assert len(await changes(database_client)) == 1
 
 
-async def test_keys_of_others_are_a_conflict_for_a_put(database_client: AsyncClient) -> None:
+async def test_a_put_with_a_key_of_another_user_is_a_conflict(database_client: AsyncClient) -> None:
     await database_client.post("/users/", json={"name": "Bob", "email": "b@c.d", "username": "bob"})
     await put(database_client, "x", name="Alice")
 
@@ -148,15 +148,15 @@ async def test_a_put_over_a_deleted_user_creates_another_one(database_client: As
     await put(database_client, "x", name="Alice")
     await database_client.delete("/users/1")
 
-    anew = await put(database_client, "x", name="Alice")
+    created_again = await put(database_client, "x", name="Alice")
 
-    assert (anew.status_code, anew.json()["id"]) == (201, 2)
+    assert (created_again.status_code, created_again.json()["id"]) == (201, 2)
     assert (await database_client.get("/users/1")).status_code == 410
     assert (await database_client.post("/users/1/restore")).status_code == 409
 
 
 @pytest.mark.parametrize("keys", [{}, {"email": "a@b.c", "username": "alice"}], ids=["alone", "with other keys"])
-async def test_many_puts_of_one_new_user_at_once_are_one_creation(
+async def test_concurrent_puts_of_one_new_user_create_it_once(
     database_client: AsyncClient, keys: dict[str, str]
 ) -> None:
     puts = await asyncio.gather(*(put(database_client, "x", name="Alice", **keys) for _ in range(20)))
@@ -166,16 +166,16 @@ async def test_many_puts_of_one_new_user_at_once_are_one_creation(
     assert [change["action"] for change in await changes(database_client)] == ["created"]
 
 
-async def test_of_many_different_puts_at_once_each_replaces_the_one_before(database_client: AsyncClient) -> None:
+async def test_concurrent_puts_replace_each_other_one_after_the_other(database_client: AsyncClient) -> None:
     puts = await asyncio.gather(*(put(database_client, "x", name=f"A{n}", email="a@b.c") for n in range(20)))
 
     assert sorted(each.status_code for each in puts) == [200] * 19 + [201]
-    told = await changes(database_client)
-    assert [change["version"] for change in told] == list(range(1, 21))
-    assert {change["after"]["name"] for change in told} == {f"A{n}" for n in range(20)}
+    recorded = await changes(database_client)
+    assert [change["version"] for change in recorded] == list(range(1, 21))
+    assert {change["after"]["name"] for change in recorded} == {f"A{n}" for n in range(20)}
 
 
-async def test_of_many_that_only_create_one_does(database_client: AsyncClient) -> None:
+async def test_of_many_concurrent_puts_that_only_create_one_succeeds(database_client: AsyncClient) -> None:
     database_client.headers["if-none-match"] = "*"
     puts = await asyncio.gather(*(put(database_client, "x", name=f"A{n}", email="a@b.c") for n in range(20)))
 

@@ -1,11 +1,11 @@
-"""The promise that comes first, to the byte."""
+"""The first promise, byte for byte."""
 
 import pytest
 from httpx2 import AsyncClient
 
 
 @pytest.mark.parametrize("path", ["/users/", "/users"])
-async def test_the_first_user_is_alice_and_the_list_holds_her(database_client: AsyncClient, path: str) -> None:
+async def test_the_first_user_is_created_and_listed(database_client: AsyncClient, path: str) -> None:
     created = await database_client.post(path, json={"name": "Alice"})
     listed = await database_client.get(path)
 

@@ -61,7 +61,7 @@ async def test_a_group_is_created_and_listed(client: AsyncClient) -> None:
     assert table.text == "id,name\r\n1,Engineers\r\n2,Others\r\n"
 
 
-async def test_a_name_that_another_group_has_is_a_409_at_its_place(client: AsyncClient) -> None:
+async def test_a_name_of_another_group_is_a_409_with_its_pointer(client: AsyncClient) -> None:
     await create(client, "Straße")
     taken = await client.post("/groups/", json={"name": " STRASSE "})
     assert (taken.status_code, taken.json()["errors"][0]["pointer"]) == (409, "/body/name")
@@ -69,15 +69,15 @@ async def test_a_name_that_another_group_has_is_a_409_at_its_place(client: Async
     assert (unknown.status_code, unknown.json()["errors"][0]["pointer"]) == (422, "/body/members")
 
 
-async def test_who_has_a_name_is_told_to_those_who_may_read_groups(directory: "Directory") -> None:
-    for scope, told in ((Scope.USERS_READ, [None]), (Scope.GROUPS_READ, [1])):
+async def test_a_conflict_names_the_other_group_to_readers_of_groups(directory: "Directory") -> None:
+    for scope, shown in ((Scope.USERS_READ, [None]), (Scope.GROUPS_READ, [1])):
         _, secret = await directory.key(Scope.GROUPS_WRITE, scope)
         await directory.ask("POST", "/groups/", key=secret, json={"name": "Engineers"})
         taken = await directory.ask("POST", "/groups/", key=secret, json={"name": "Engineers"})
-        assert [error.get("id") for error in taken.json()["errors"]] == told
+        assert [error.get("id") for error in taken.json()["errors"]] == shown
 
 
-async def test_a_group_is_changed_under_a_condition(client: AsyncClient) -> None:
+async def test_a_group_is_changed_only_at_the_expected_version(client: AsyncClient) -> None:
     await create(client, "Engineers", description="x")
     patched = await client.patch("/groups/1", json={"description": None}, headers={"if-match": '"1"'})
     assert (patched.status_code, patched.json(), patched.headers["ETag"]) == (
@@ -97,7 +97,7 @@ async def test_a_group_is_changed_under_a_condition(client: AsyncClient) -> None
     assert other.status_code == 422
 
 
-async def test_a_deleted_group_is_a_410_and_comes_back_with_its_members(client: AsyncClient) -> None:
+async def test_a_deleted_group_is_a_410_and_is_restored_with_its_members(client: AsyncClient) -> None:
     await create(client, "Engineers")
     await client.put("/groups/1/members/2")
     assert (await client.delete("/groups/1", headers={"if-match": '"7"'})).status_code == 412
@@ -194,7 +194,7 @@ async def test_many_members_change_at_once_or_none(client: AsyncClient) -> None:
     assert await members(client) == kept
 
 
-async def test_a_change_of_many_that_is_sent_again_is_done_once(client: AsyncClient) -> None:
+async def test_a_repeated_change_of_many_members_is_carried_out_once(client: AsyncClient) -> None:
     await create(client, "Engineers")
     key = {"idempotency-key": "members-of-engineers"}
     first = await client.post("/groups/1/members/", json={"add": [1, 2]}, headers=key)
@@ -222,11 +222,11 @@ async def test_the_groups_of_a_user(client: AsyncClient) -> None:
     assert len((await client.get("/users/1/groups/")).json()) == 2
     await client.delete("/users/1?purge=true")
     assert (await client.get("/users/1/groups/")).status_code == 404
-    told = [each for each in (await client.get("/users/1/changes/")).json() if each["kind"] == "membership"]
-    assert {(each["before"], each["after"]) for each in told} == {(None, None)}
+    shown = [each for each in (await client.get("/users/1/changes/")).json() if each["kind"] == "membership"]
+    assert {(each["before"], each["after"]) for each in shown} == {(None, None)}
 
 
-async def test_a_group_is_a_part_of_another_one(client: AsyncClient) -> None:
+async def test_a_group_can_be_nested_in_another_one(client: AsyncClient) -> None:
     for name in ("Company", "Engineers", "Testers"):
         await create(client, name)
     put = await client.put("/groups/1/groups/2")
@@ -253,7 +253,7 @@ async def test_a_group_is_a_part_of_another_one(client: AsyncClient) -> None:
     assert (await client.get("/groups/1/groups/?fields=id")).json() == [{"id": 3}]
 
 
-async def test_members_and_groups_of_nested_groups_say_by_way_of_what(client: AsyncClient) -> None:
+async def test_members_and_groups_of_nested_groups_show_the_groups_between(client: AsyncClient) -> None:
     for name in ("Company", "Engineers", "Testers"):
         await create(client, name)
     for nesting in ("1/groups/2", "1/groups/3"):

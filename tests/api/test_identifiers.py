@@ -1,4 +1,4 @@
-"""Users by their identifiers: found, changed, deleted, brought back, and what is said of those that are taken."""
+"""Users by their identifiers: found, changed, deleted and restored, and the messages about taken identifiers."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ async def test_each_identifier_finds_changes_and_deletes(client: AsyncClient, pa
     assert (await client.get("/users/1")).status_code == 410
 
 
-async def test_only_the_three_are_identifiers_and_only_an_external_id_is_put(client: AsyncClient) -> None:
+async def test_users_have_three_identifiers_and_only_an_external_id_can_be_put(client: AsyncClient) -> None:
     for ask, path in ((client.get, "name/Alice"), (client.delete, "phone/1")):
         refused = await ask(f"/users/by/{path}")
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/path/identifier")
@@ -41,7 +41,7 @@ async def test_only_the_three_are_identifiers_and_only_an_external_id_is_put(cli
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/path/identifier")
 
 
-async def test_a_put_brings_back_a_deleted_user_if_it_is_told_to(client: AsyncClient) -> None:
+async def test_a_put_with_restore_restores_a_deleted_user(client: AsyncClient) -> None:
     await client.delete("/users/1")
     back = await client.put(f"{BY}?restore=true", json={"name": "Alicia"})
     assert (back.status_code, back.json()) == (200, {"id": 1, "name": "Alicia", "external_id": "hr/1"})
@@ -51,7 +51,7 @@ async def test_a_put_brings_back_a_deleted_user_if_it_is_told_to(client: AsyncCl
     assert (again.status_code, "Roster-Seq" in again.headers) == (200, False)
 
 
-async def test_of_several_it_brings_back_the_one_that_was_created_last(client: AsyncClient) -> None:
+async def test_a_put_with_restore_restores_the_last_created_user(client: AsyncClient) -> None:
     await client.delete("/users/1")
     assert (await client.put(BY, json={"name": "Second"})).status_code == 201
     await client.delete("/users/2")
@@ -60,7 +60,7 @@ async def test_of_several_it_brings_back_the_one_that_was_created_last(client: A
     assert (await client.put("/users/by/external-id/new?restore=true", json={"name": "New"})).status_code == 201
 
 
-async def test_a_conflict_names_every_identifier_and_who_has_it(client: AsyncClient) -> None:
+async def test_a_conflict_names_every_taken_identifier_and_its_user(client: AsyncClient) -> None:
     await client.post("/users/", json={"name": "Bob", "username": "bob"})
     taken = {"email": "ALICE@example.org", "username": "bob", "external_id": "free"}
     for refused in (
@@ -78,14 +78,14 @@ async def test_a_conflict_names_every_identifier_and_who_has_it(client: AsyncCli
     assert [(error["pointer"], error["id"]) for error in refused.json()["errors"]] == [("/body/email", 1)]
 
 
-async def test_a_restoration_names_all_that_is_taken_meanwhile(client: AsyncClient) -> None:
+async def test_a_refused_restoration_names_every_taken_identifier(client: AsyncClient) -> None:
     await client.delete("/users/1")
     await client.post("/users/", json={**ALICE, "name": "Eve"})
     refused = await client.post("/users/1/restore")
     assert [error["id"] for error in refused.json()["errors"]] == [2, 2, 2]
 
 
-async def test_who_may_not_read_users_is_not_told_who_has_it(directory: "Directory") -> None:
+async def test_a_conflict_does_not_name_the_user_without_the_scope_to_read(directory: "Directory") -> None:
     _, writer = await directory.key(Scope.USERS_WRITE)
     _, both = await directory.key(Scope.USERS_WRITE, Scope.USERS_READ)
     await directory.ask("POST", "/users/", key=writer, json=ALICE)

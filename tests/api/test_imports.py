@@ -1,4 +1,4 @@
-"""Imports over HTTP: a file in, a report out."""
+"""Imports over HTTP: a file is sent, a report returned."""
 
 import asyncio
 import json
@@ -90,7 +90,7 @@ async def test_a_dry_run_shows_what_each_row_would_change_and_stores_nothing(cli
     assert [user["name"] for user in (await client.get("/users/")).json()] == ["Alice"]
 
 
-async def test_a_table_is_read_with_the_fields_that_its_columns_are_given(client: AsyncClient) -> None:
+async def test_the_columns_of_a_table_can_be_mapped_to_fields(client: AsyncClient) -> None:
     answer = await client.post(
         "/imports/",
         params={"map": ["E-Mail=email", "Notes="], "report": "all"},
@@ -115,7 +115,7 @@ async def test_a_table_is_read_with_the_fields_that_its_columns_are_given(client
         ("/imports/?mode=sync", NDJSON, b"", (409, "too_many_deletions")),
     ],
 )
-async def test_what_cannot_be_imported_is_a_problem_and_nothing_is_stored(
+async def test_a_refused_import_is_a_problem_and_stores_nothing(
     client: AsyncClient, path: str, headers: dict[str, str], content: bytes, refusal: tuple[int, str]
 ) -> None:
     await client.post("/users/", json={"name": "Alice", "external_id": "a"})
@@ -129,7 +129,7 @@ async def test_an_empty_file_imports_nothing(client: AsyncClient) -> None:
     assert result(await client.post("/imports/", headers=NDJSON)) == {}
 
 
-async def test_a_sync_deletes_those_who_are_not_in_the_file(client: AsyncClient) -> None:
+async def test_a_sync_deletes_users_that_are_not_in_the_file(client: AsyncClient) -> None:
     for name in ("a", "b"):
         await client.post("/users/", json={"name": name, "external_id": name})
     answer = await client.post("/imports/?mode=sync&max_delete=50%25", content=b'{"external_id":"a"}\n', headers=NDJSON)
@@ -137,13 +137,13 @@ async def test_a_sync_deletes_those_who_are_not_in_the_file(client: AsyncClient)
     assert (await client.get("/users/2")).status_code == 410
 
 
-async def test_all_rows_or_none_are_stored_if_asked_for(client: AsyncClient) -> None:
+async def test_an_atomic_import_stores_all_rows_or_none(client: AsyncClient) -> None:
     answer = await client.post("/imports/?atomic=true", content=PEOPLE, headers=NDJSON)
     assert result(answer) == {"rows": 3, "withheld": 2, "rejected": 1}
     assert (await client.get("/users/")).json() == []
 
 
-async def test_the_same_request_with_its_key_goes_on_where_the_first_one_ended(
+async def test_a_repeated_import_with_its_key_continues_where_the_first_one_ended(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.imports.SERVER_BATCH", 2)
@@ -158,7 +158,7 @@ async def test_the_same_request_with_its_key_goes_on_where_the_first_one_ended(
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_an_import_that_is_stopped_says_so_in_its_last_line(
+async def test_the_last_line_of_a_stopped_import_says_that_it_was_stopped(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.imports.SERVER_BATCH", 2)
@@ -186,8 +186,8 @@ async def test_a_file_that_differs_only_at_its_end_is_refused_from_the_start(
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_a_client_that_disconnects_cancels_it(upgraded_sqlite_url: str, served: Any) -> None:
-    """Between two batches: what was stored stays, and the rest is not."""
+async def test_an_import_is_cancelled_when_its_client_disconnects(upgraded_sqlite_url: str, served: Any) -> None:
+    """It is cancelled between two batches: stored rows stay, and the rest is not stored."""
     settings = Settings(database_url=upgraded_sqlite_url, limits=Limits(imports=1))
     many = b"".join(b'{"name":"User %d"}\n' % number for number in range(20_000))
     async with (
@@ -209,7 +209,7 @@ async def test_a_client_that_disconnects_cancels_it(upgraded_sqlite_url: str, se
 
 @pytest.fixture
 async def bounded(client_of: Callable[..., Any]) -> AsyncIterator[AsyncClient]:
-    """A server that takes small files only, one at a time."""
+    """A server that accepts small files only, one at a time."""
     limits = Limits(imports=1, import_bytes=100)
     container = Container(
         settings=providers.Object(Settings(limits=limits)), units=providers.Object(MemoryUnitsOfWork())
@@ -218,13 +218,13 @@ async def bounded(client_of: Callable[..., Any]) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-async def test_a_file_has_a_bound(bounded: AsyncClient) -> None:
+async def test_the_size_of_a_file_is_bounded(bounded: AsyncClient) -> None:
     refused = await bounded.post("/imports/", content=b'{"name":"x"}\n' * 8, headers=NDJSON)
     assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
     assert (await bounded.get("/users/")).json() == []
 
 
-async def test_imports_have_a_bound(bounded: AsyncClient) -> None:
+async def test_the_number_of_running_imports_is_bounded(bounded: AsyncClient) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -241,7 +241,7 @@ async def test_imports_have_a_bound(bounded: AsyncClient) -> None:
     assert (await bounded.post("/imports/", content=b"", headers=NDJSON)).status_code == 200
 
 
-async def test_a_body_that_stops_coming_is_given_up(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_stalls_is_timed_out(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.imports.BODY_TIMEOUT_S", 0.05)
 
     async def stuck() -> AsyncIterator[bytes]:
@@ -252,7 +252,7 @@ async def test_a_body_that_stops_coming_is_given_up(client: AsyncClient, monkeyp
     assert (refused.status_code, refused.json()["code"]) == (408, "too_slow")
 
 
-async def test_scopes_are_asked_for_by_what_the_rows_need(directory: "Directory") -> None:
+async def test_an_import_needs_the_scopes_for_its_kinds_of_rows(directory: "Directory") -> None:
     _, secret = await directory.key(Scope.USERS_READ, Scope.USERS_WRITE)
     answer = await directory.ask("POST", "/imports/", key=secret, content=PEOPLE, headers=NDJSON)
     assert [each["errors"][0]["code"] for each in lines(answer)[:3]] == ["forbidden", "forbidden", "too_short"]

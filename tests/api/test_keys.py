@@ -1,4 +1,4 @@
-"""Keys over HTTP: shown with their secret once, listed without, and every write told with its actor."""
+"""Keys over HTTP: shown with their secret once, listed without it. Every change has its actor."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -38,7 +38,7 @@ async def test_a_created_key_is_shown_with_its_secret(database_client: AsyncClie
     assert {**shown.json(), "last_used_at": None} == {name: key[name] for name in FIELDS}
 
 
-async def test_secrets_are_kept_by_no_cache(directory: "Directory") -> None:
+async def test_answers_with_secrets_are_not_cacheable(directory: "Directory") -> None:
     _, admin = await directory.key(*Scope)
 
     created = await directory.ask("POST", "/keys/", key=admin, json={"name": "n", "scopes": ["users:read"]})
@@ -80,7 +80,7 @@ async def test_keys_are_listed_by_pages_without_their_secrets(directory: "Direct
     assert first.json()[0]["last_used_at"] == "2026-01-01T12:00:00Z"
 
 
-async def test_a_revoked_key_is_no_good_and_still_shown_by_its_id(directory: "Directory") -> None:
+async def test_a_revoked_key_is_not_accepted_and_still_shown_by_its_id(directory: "Directory") -> None:
     _, admin = await directory.key(*Scope)
     _, secret = await directory.key(Scope.USERS_READ)
     assert (await directory.ask("GET", "/users/", key=secret)).status_code == 200
@@ -94,7 +94,7 @@ async def test_a_revoked_key_is_no_good_and_still_shown_by_its_id(directory: "Di
     assert (await directory.ask("POST", "/keys/2/rotate", key=admin)).status_code == 404
 
 
-async def test_both_secrets_are_good_while_they_overlap(directory: "Directory") -> None:
+async def test_both_secrets_are_valid_during_the_overlap(directory: "Directory") -> None:
     _, admin = await directory.key(*Scope)
     _, before = await directory.key(Scope.USERS_READ)
 
@@ -109,7 +109,7 @@ async def test_both_secrets_are_good_while_they_overlap(directory: "Directory") 
 
 
 @pytest.mark.parametrize("overlap", ["-1s", "2592001s", "31d", "1.0h", "+1h", "60", "x", "", "1e3s"])
-async def test_an_overlap_out_of_bounds_is_refused(directory: "Directory", overlap: str) -> None:
+async def test_an_overlap_outside_its_bounds_is_refused(directory: "Directory", overlap: str) -> None:
     _, admin = await directory.key(*Scope)
 
     refused = await directory.ask("POST", "/keys/1/rotate", key=admin, params={"overlap": overlap})
@@ -128,7 +128,7 @@ async def test_the_last_admin_key_is_not_revoked_over_http(directory: "Directory
 
 
 @pytest.mark.parametrize("path", ["/keys/", "/keys/2/rotate"])
-async def test_no_key_grants_a_scope_that_it_lacks(directory: "Directory", path: str) -> None:
+async def test_a_key_cannot_grant_a_scope_that_it_lacks(directory: "Directory", path: str) -> None:
     _, admin = await directory.key(Scope.KEYS_ADMIN)
     await directory.key(Scope.KEYS_ADMIN, Scope.USERS_READ)
     before = (await directory.ask("GET", "/keys/", key=admin)).json()
@@ -189,9 +189,9 @@ async def test_every_change_names_its_actor(directory: "Directory") -> None:
     await directory.ask("PATCH", "/users/1", key=secret, json={"name": "Alicia"})
     await directory.ask("DELETE", "/keys/1", key=secret)
 
-    told = (await directory.ask("GET", "/changes/", key=secret)).json()
+    recorded = (await directory.ask("GET", "/changes/", key=secret)).json()
 
-    assert [(change["kind"], change["entity_id"], change["actor"]) for change in told] == [
+    assert [(change["kind"], change["entity_id"], change["actor"]) for change in recorded] == [
         ("user", 1, "anonymous"),
         ("key", 1, "anonymous"),
         ("key", 2, "cli:tester"),
@@ -219,7 +219,7 @@ async def test_the_access_log_names_the_actor_and_no_secret(directory: "Director
     assert secret[:-1] not in repr(logs)
 
 
-async def test_an_idempotency_key_is_each_callers_own(directory: "Directory") -> None:
+async def test_the_same_idempotency_key_of_two_callers_is_independent(directory: "Directory") -> None:
     _, one = await directory.key(Scope.USERS_WRITE)
     _, other = await directory.key(Scope.USERS_WRITE)
     headers = {"idempotency-key": "the-same-key"}
@@ -233,7 +233,7 @@ async def test_an_idempotency_key_is_each_callers_own(directory: "Directory") ->
     assert [answer.headers.get("idempotency-replayed") for answer in answers] == [None, None, "true"]
 
 
-async def test_only_a_hash_is_in_the_file(
+async def test_the_database_file_has_only_a_hash_of_the_secret(
     container_at: Callable[[str], Container], client_of: Callable[[Container], Any], sqlite_url: str, tmp_path: "Path"
 ) -> None:
     async with client_of(container_at(sqlite_url)) as client:
@@ -249,7 +249,7 @@ async def test_only_a_hash_is_in_the_file(
         assert [file for file in files if random in file] == []
 
 
-async def test_keys_do_the_same_on_every_database(database_client: AsyncClient) -> None:
+async def test_keys_work_the_same_on_every_database(database_client: AsyncClient) -> None:
     admin = (await database_client.post("/keys/", json={"name": "a", "scopes": list(Scope)})).json()["secret"]
     headers = {"authorization": f"Bearer {admin}"}
     reader = (
@@ -280,7 +280,7 @@ async def sqlite_container(
     await container.units().stop()
 
 
-async def test_a_read_does_not_wait_until_the_use_of_its_key_is_noted(
+async def test_a_read_does_not_wait_for_the_update_of_last_used_at(
     sqlite_container: Container, client_of: Callable[[Container], Any]
 ) -> None:
     async with client_of(sqlite_container) as client, asyncio.timeout(30):
@@ -293,7 +293,7 @@ async def test_a_read_does_not_wait_until_the_use_of_its_key_is_noted(
             assert read.status_code == 200
 
 
-async def test_a_read_on_a_database_that_takes_no_write_is_answered(
+async def test_a_read_succeeds_on_a_database_that_refuses_writes(
     sqlite_container: Container, client_of: Callable[[Container], Any]
 ) -> None:
     async with client_of(sqlite_container) as client, asyncio.timeout(30):

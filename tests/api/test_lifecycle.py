@@ -17,8 +17,8 @@ async def create(client: AsyncClient, **body: object) -> str:
 
 
 async def feed(client: AsyncClient) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = (await client.get("/changes/?limit=1000")).json()
-    return told
+    recorded: list[dict[str, Any]] = (await client.get("/changes/?limit=1000")).json()
+    return recorded
 
 
 def refusal(answer: Response) -> tuple[int, str]:
@@ -49,7 +49,7 @@ async def test_a_suspended_user_is_still_found_and_keeps_its_keys(database_clien
 BAD_STATUSES: Final = ["deleted", "Active", "", 1, True, ["active"]]
 
 
-async def test_there_is_no_other_status(database_client: AsyncClient) -> None:
+async def test_another_status_is_refused(database_client: AsyncClient) -> None:
     alice = await create(database_client, name="Alice")
 
     for status in BAD_STATUSES:
@@ -60,7 +60,7 @@ async def test_there_is_no_other_status(database_client: AsyncClient) -> None:
         assert (await database_client.get(alice)).headers["etag"] == '"1"'
 
 
-async def test_a_deleted_user_is_hidden_wherever_users_are_looked_for(database_client: AsyncClient) -> None:
+async def test_a_deleted_user_is_hidden_in_every_list_and_search(database_client: AsyncClient) -> None:
     alice = await create(database_client, **RICH)
     bob = await create(database_client, name="Bob", status="suspended")
     await database_client.delete(alice)
@@ -76,7 +76,7 @@ async def test_a_deleted_user_is_hidden_wherever_users_are_looked_for(database_c
     assert (await database_client.get(bob)).status_code == 200
 
 
-async def test_a_deleted_user_is_gone_for_every_call_but_its_history_and_its_restoration(
+async def test_a_deleted_user_is_a_410_except_for_its_history_and_its_restoration(
     database_client: AsyncClient,
 ) -> None:
     alice = await create(database_client, **RICH)
@@ -116,7 +116,7 @@ async def test_a_restored_user_is_as_it_was_with_its_keys(database_client: Async
 @pytest.mark.parametrize(
     ("key", "taken"), [("email", "ALICE@EXAMPLE.ORG"), ("username", "ALICE"), ("external_id", "hr-4711")]
 )
-async def test_a_restoration_is_refused_by_the_name_of_a_key_that_was_taken_meanwhile(
+async def test_a_restoration_is_refused_with_the_name_of_a_key_that_is_taken(
     database_client: AsyncClient, key: str, taken: str
 ) -> None:
     alice = await create(database_client, **RICH)
@@ -132,7 +132,7 @@ async def test_a_restoration_is_refused_by_the_name_of_a_key_that_was_taken_mean
     assert (await database_client.post(f"{alice}/restore")).status_code == 200
 
 
-async def test_a_restoration_of_who_lives_writes_nothing(database_client: AsyncClient) -> None:
+async def test_restoring_a_user_that_is_not_deleted_writes_nothing(database_client: AsyncClient) -> None:
     alice = await create(database_client, **RICH)
 
     restored = await database_client.post(f"{alice}/restore")
@@ -142,7 +142,7 @@ async def test_a_restoration_of_who_lives_writes_nothing(database_client: AsyncC
     assert len(await feed(database_client)) == 1
 
 
-async def test_there_is_nobody_to_restore_where_nobody_was_or_is_any_more(database_client: AsyncClient) -> None:
+async def test_restoring_an_erased_or_unknown_user_is_a_404(database_client: AsyncClient) -> None:
     alice = await create(database_client, name="Alice")
     await database_client.delete(f"{alice}?purge=true")
 
@@ -151,14 +151,14 @@ async def test_there_is_nobody_to_restore_where_nobody_was_or_is_any_more(databa
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-async def test_an_erased_user_was_never_there_but_for_its_id_and_the_bare_record(
+async def test_an_erased_user_leaves_only_its_id_and_changes_without_values(
     database_client: AsyncClient, deleted: bool
 ) -> None:
     alice = await create(database_client, **RICH)
     await database_client.patch(alice, json={"name": "Alicia", "attributes": {"department": "sales"}})
     if deleted:
         await database_client.delete(alice)
-    told = await feed(database_client)
+    recorded = await feed(database_client)
 
     erased = await database_client.delete(f"{alice}?purge=true", headers={"x-request-id": "r-purge"})
 
@@ -167,7 +167,7 @@ async def test_an_erased_user_was_never_there_but_for_its_id_and_the_bare_record
         answer = await database_client.request(method, alice + path, json={} if method == "PATCH" else None)
         assert refusal(answer) == (404, "not_found")
     *old, last = await feed(database_client)
-    assert old == [{**change, "before": None, "after": None} for change in told]
+    assert old == [{**change, "before": None, "after": None} for change in recorded]
     assert (last["action"], last["version"], last["request_id"]) == ("purged", 4 if deleted else 3, "r-purge")
     assert (last["before"], last["after"]) == (None, None)
     assert erased.headers["roster-seq"] == str(last["seq"])
@@ -175,25 +175,25 @@ async def test_an_erased_user_was_never_there_but_for_its_id_and_the_bare_record
     assert await create(database_client, **RICH) == "/users/2"
 
 
-async def test_an_erasure_leaves_everybody_else_as_they_were(database_client: AsyncClient) -> None:
+async def test_an_erasure_does_not_change_other_users(database_client: AsyncClient) -> None:
     once = {"idempotency-key": "create-bob"}
     bob = await database_client.post("/users/", json={"name": "Bob", "username": "bob"}, headers=once)
     alice = await create(database_client, **RICH)
     await database_client.patch("/users/1", json={"attributes": {"department": "eng"}})
-    told, shown = await feed(database_client), (await database_client.get("/users/1?fields=*")).content
+    recorded, shown = await feed(database_client), (await database_client.get("/users/1?fields=*")).content
 
     await database_client.delete(f"{alice}?purge=true")
 
     assert (await database_client.get("/users/1?fields=*")).content == shown
     left = {change["seq"]: change for change in await feed(database_client)}
-    assert [left[change["seq"]] for change in told if change["entity_id"] == 1] == [
-        change for change in told if change["entity_id"] == 1
+    assert [left[change["seq"]] for change in recorded if change["entity_id"] == 1] == [
+        change for change in recorded if change["entity_id"] == 1
     ]
     again = await database_client.post("/users/", json={"name": "Bob", "username": "bob"}, headers=once)
     assert (again.content, again.headers["idempotency-replayed"]) == (bob.content, "true")
 
 
-async def test_an_erasure_forgets_the_answers_that_tell_of_the_erased(database_client: AsyncClient) -> None:
+async def test_an_erasure_removes_stored_answers_about_the_user(database_client: AsyncClient) -> None:
     once = {"idempotency-key": "create-alice"}
     await database_client.post("/users/", json=RICH, headers=once)
     await database_client.delete("/users/1")
@@ -201,15 +201,15 @@ async def test_an_erasure_forgets_the_answers_that_tell_of_the_erased(database_c
 
     await database_client.delete("/users/1?purge=true")
 
-    anew = await database_client.post("/users/", json=RICH, headers=once)
-    assert (anew.status_code, anew.json()["id"]) == (201, 2)
-    assert "idempotency-replayed" not in anew.headers
+    created_again = await database_client.post("/users/", json=RICH, headers=once)
+    assert (created_again.status_code, created_again.json()["id"]) == (201, 2)
+    assert "idempotency-replayed" not in created_again.headers
     restored = await database_client.post("/users/1/restore", headers={"idempotency-key": "restore-alice"})
     assert refusal(restored) == (404, "not_found")
 
 
 @pytest.mark.parametrize("purge", ["false", "0", "no"])
-async def test_only_a_yes_erases(database_client: AsyncClient, purge: str) -> None:
+async def test_only_a_true_value_of_purge_erases(database_client: AsyncClient, purge: str) -> None:
     alice = await create(database_client, name="Alice")
 
     await database_client.delete(f"{alice}?purge={purge}")
@@ -217,7 +217,7 @@ async def test_only_a_yes_erases(database_client: AsyncClient, purge: str) -> No
     assert refusal(await database_client.get(alice)) == (410, "gone")
 
 
-async def test_what_is_neither_yes_nor_no_does_nothing(database_client: AsyncClient) -> None:
+async def test_an_invalid_value_of_purge_is_refused_and_does_nothing(database_client: AsyncClient) -> None:
     alice = await create(database_client, name="Alice")
 
     assert (await database_client.delete(f"{alice}?purge=")).status_code == 422

@@ -29,7 +29,7 @@ async def client(database_client: AsyncClient) -> AsyncClient:
 
 
 @pytest.mark.parametrize("media_type", [MERGE_PATCH, "application/json", f"{MERGE_PATCH}; charset=utf-8"])
-async def test_what_is_left_out_stays_and_null_removes(client: AsyncClient, media_type: str) -> None:
+async def test_fields_left_out_are_kept_and_null_clears(client: AsyncClient, media_type: str) -> None:
     patched = await patch(client, {"email": None, "username": None, "external_id": None}, media_type)
     expected = {"id": 1, **{name: RICH[name] for name in ("name", "status", "attributes")}}
     assert (patched.status_code, patched.json()) == (200, expected)
@@ -67,16 +67,16 @@ async def test_attributes_merge_member_by_member(client: AsyncClient) -> None:
 
 
 def written(value: object) -> str:
-    """As JSON: Python takes 0, 0.0 and false for one another."""
+    """Values as JSON, since Python compares 0, 0.0 and false as equal."""
     return json.dumps(value, sort_keys=True)
 
 
-async def test_null_takes_all_attributes_and_makes_the_status_active(client: AsyncClient) -> None:
+async def test_null_clears_all_attributes_and_resets_the_status_to_active(client: AsyncClient) -> None:
     patched = await patch(client, {"attributes": None, "status": None})
     assert patched.json() == {"id": 1, **{name: RICH[name] for name in ("name", "email", "username", "external_id")}}
 
 
-async def test_a_patch_that_changes_nothing_leaves_no_mark(client: AsyncClient) -> None:
+async def test_a_patch_that_changes_nothing_writes_nothing(client: AsyncClient) -> None:
     before = await client.get("/users/1?fields=*")
     nothing: list[dict[str, Any]] = [
         {},
@@ -116,7 +116,7 @@ BROKEN: Final[list[tuple[Any, str]]] = [
 ]
 
 
-async def test_a_patch_that_breaks_a_rule_is_refused_whole(client: AsyncClient) -> None:
+async def test_a_patch_that_breaks_a_rule_changes_nothing(client: AsyncClient) -> None:
     for body, pointer in BROKEN:
         asked = {"username": "new", **body} if isinstance(body, dict) else body
         refused = await patch(client, asked)
@@ -125,7 +125,7 @@ async def test_a_patch_that_breaks_a_rule_is_refused_whole(client: AsyncClient) 
     assert (await client.get("/users/1")).json() == {"id": 1, **RICH}
 
 
-async def test_what_a_patch_adds_counts_with_what_is_there(client: AsyncClient) -> None:
+async def test_the_size_of_attributes_is_checked_after_the_merge(client: AsyncClient) -> None:
     half = "x" * 9_000
     assert (await patch(client, {"attributes": {"a": half}})).status_code == 200
     assert (await patch(client, {"attributes": {"b": half}})).status_code == 422

@@ -1,4 +1,4 @@
-"""A client that keeps a copy of the directory: from a list, then by the changes. On both databases."""
+"""A client that keeps a copy of the directory: from a list, then from the changes. On both databases."""
 
 import json
 from typing import Any
@@ -21,13 +21,13 @@ async def test_a_copy_begins_with_a_stream_and_follows_the_changes(database_clie
     await client.post("/users/2/restore")
 
     followed = await client.get("/changes/", params={"since": begun.headers["Roster-Seq"]})
-    told = [(change["action"], change["entity_id"]) for change in followed.json()]
-    assert (begun.headers["Roster-Seq"], told) == ("4", [("updated", 1), ("restored", 2)])
+    followed_changes = [(change["action"], change["entity_id"]) for change in followed.json()]
+    assert (begun.headers["Roster-Seq"], followed_changes) == ("4", [("updated", 1), ("restored", 2)])
     assert followed.headers["Roster-Seq"] == "6"
     assert followed.headers["Link"].startswith("</changes/?since=6>")
 
 
-async def test_every_form_of_a_list_says_which_state_it_shows(database_client: AsyncClient) -> None:
+async def test_every_form_of_a_list_has_the_number_of_the_last_change(database_client: AsyncClient) -> None:
     client = database_client
     assert (await client.get("/users/")).headers["Roster-Seq"] == "0"
     assert (await client.get("/users/", headers=NDJSON)).headers["Roster-Seq"] == "0"
@@ -39,7 +39,7 @@ async def test_every_form_of_a_list_says_which_state_it_shows(database_client: A
     assert (await client.get("/users/?email=nobody")).headers["Roster-Seq"] == "1"
 
 
-async def test_a_reader_can_begin_now(database_client: AsyncClient) -> None:
+async def test_a_reader_can_begin_at_the_end(database_client: AsyncClient) -> None:
     await database_client.post("/users/", json={"name": "Alice"})
     now = await database_client.get("/changes/?since=now")
     assert (now.status_code, now.json(), now.headers["Roster-Seq"]) == (200, [], "1")
@@ -63,7 +63,7 @@ async def test_a_number_beyond_the_last_change_is_refused(database_client: Async
     assert (await database_client.get("/changes/?since=1")).status_code == 200
 
 
-async def test_deleted_users_are_listed_if_asked_for(database_client: AsyncClient) -> None:
+async def test_deleted_users_are_listed_on_request(database_client: AsyncClient) -> None:
     client = database_client
     for name in ("Alice", "Bob", "Carol", "Dan"):
         await client.post("/users/", json={"name": name})

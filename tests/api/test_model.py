@@ -1,4 +1,4 @@
-"""The directory against a model of it: a dictionary. Any sequence of calls gets the answers that the model gives.
+"""The directory and a model of it, a dictionary, give the same answers to any sequence of calls.
 
 Each sequence has 50 calls. `make simulation` runs 500 of them on each database.
 """
@@ -53,7 +53,7 @@ class Call:
     target: int | str = 0
     body: Mapping[str, Any] = field(default_factory=dict)
     version: int | None = None
-    """What `If-Match` asks for."""
+    """The version in `If-Match`."""
 
     dry_run: bool = False
 
@@ -81,7 +81,7 @@ class Person:
 
     @property
     def shown(self) -> dict[str, Any]:
-        """As the API shows it: without what is not assigned."""
+        """The user as the API shows it: without fields that have no value."""
         hidden: tuple[Any, ...] = (None, {}) if self.profile["status"] != "active" else (None, {}, "active")
         return {"id": self.id, **{name: value for name, value in self.profile.items() if value not in hidden}}
 
@@ -117,7 +117,7 @@ def merged(value: Any, patch: Any) -> Any:
 class Answer:
     status: int
     person: Person | None = None
-    """The body shows it, and `ETag` its version."""
+    """The body shows the user, and `ETag` its version."""
 
     wrote: bool = False
 
@@ -127,7 +127,7 @@ class Model:
     people: dict[int, Person] = field(default_factory=dict)
     erased: set[int] = field(default_factory=set)
     history: list[tuple[int, int, str]] = field(default_factory=list)
-    """Of each change: the person's id, version and what was done."""
+    """For each change: the user's id, its version and the action."""
 
     numbers: list[int] = field(default_factory=list)
     """The sequence number of each change. They rise, not always by one."""
@@ -142,7 +142,7 @@ class Model:
         return any(holder is not None and holder.id != own for holder in holders)
 
     def answer(self, call: Call) -> tuple[Answer, Callable[[int], Any]]:
-        """The answer, and what to do if it is carried out: given the id in the answer."""
+        """The answer, and the change of the model if the call is carried out, which takes the id in the answer."""
         act: Callable[[Call], tuple[Answer, Callable[[int], Any]]] = getattr(self, f"_{call.method}")
         return act(call)
 
@@ -211,7 +211,7 @@ class Model:
         return refused(404) if person is None else (Answer(200, person), nothing)
 
     def _there(self, call: Call) -> Person | int:
-        """The person, or the status that says why there is none."""
+        """The user, or the status that says why there is none."""
         person = self.people.get(int(call.target))
         if person is None:
             return 404
@@ -282,7 +282,7 @@ async def send(client: AsyncClient, call: Call) -> Response:
 
 
 async def check(client: AsyncClient, model: Model, call: Call) -> None:
-    """Send one call and compare the answer with the model's."""
+    """Sends one call and compares the answer with the model's."""
     expected, carry_out = model.answer(call)
     got = await send(client, call)
     assert got.status_code == expected.status, got.text
@@ -299,7 +299,7 @@ async def check(client: AsyncClient, model: Model, call: Call) -> None:
 
 
 async def check_all(client: AsyncClient, model: Model) -> None:
-    """Compare all that is stored with the model."""
+    """Compares everything that is stored with the model."""
     live = [person for _, person in sorted(model.people.items()) if not person.is_deleted]
     assert (await client.get("/users/?limit=1000")).json() == [person.shown for person in live]
     changes = (await client.get("/changes/?limit=1000")).json()
@@ -343,7 +343,7 @@ def fresh(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(calls=st.lists(CALLS_OF_A_CLIENT, min_size=CALLS, max_size=CALLS))
-async def test_any_sequence_of_calls_gets_the_answers_of_a_dictionary(fresh: Fresh, calls: list[Call]) -> None:
+async def test_any_sequence_of_calls_gets_the_answers_of_the_model(fresh: Fresh, calls: list[Call]) -> None:
     model = Model()
     async with fresh() as client:
         for call in calls:
@@ -352,8 +352,8 @@ async def test_any_sequence_of_calls_gets_the_answers_of_a_dictionary(fresh: Fre
         await check_all(client, model)
 
 
-async def test_a_wrong_answer_is_noticed(fresh: Fresh) -> None:
-    """The model has somebody whom the directory does not have."""
+async def test_a_wrong_answer_is_detected(fresh: Fresh) -> None:
+    """The model has a user that the directory does not have."""
     model = Model(people={1: Person(1, {"name": "Nobody", **DEFAULTS})})
     async with fresh() as client:
         with pytest.raises(AssertionError):

@@ -1,4 +1,4 @@
-"""What only the directory itself writes is refused in every body: never applied, never passed over."""
+"""Fields that only the directory writes are refused in every body: never applied, never ignored."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -15,7 +15,7 @@ BOOKKEEPING: Final = {"id", "version", "created_at", "updated_at", "deleted_at",
 
 
 def taking() -> Iterator[tuple[Operation, str, frozenset[str]]]:
-    """Each operation that takes a body, its schema, and the fields that are not the client's to set."""
+    """Each operation that takes a body, its schema, and the fields that clients cannot set."""
     for operation in OPERATIONS:
         if taken := operation.body:
             shown = SCHEMAS[operation.shown]["properties"].keys() if operation.shown else set()
@@ -25,11 +25,11 @@ def taking() -> Iterator[tuple[Operation, str, frozenset[str]]]:
 TAKING: Final = list(taking())
 
 
-def test_finds_the_bodies_of_every_noun() -> None:
+def test_these_tests_find_the_bodies_of_every_entity() -> None:
     assert {schema for _, schema, _ in TAKING} >= {"UserIn", "UserPatch", "KeyIn"}
 
 
-def test_the_bookkeeping_is_among_the_fields() -> None:
+def test_the_read_only_fields_include_the_bookkeeping() -> None:
     assert all(refused >= BOOKKEEPING for _, _, refused in TAKING)
     assert all("secret" in refused for _, schema, refused in TAKING if schema == "KeyIn")
 

@@ -1,4 +1,4 @@
-"""`Roster-Min-Seq` where there are no replicas: every answer has every change, and only nonsense is refused."""
+"""`Roster-Min-Seq` without replicas: every answer has every change, and only invalid values are refused."""
 
 import pytest
 from httpx2 import AsyncClient
@@ -7,14 +7,14 @@ PATHS = ("/users/1", "/users/by/username/alice", "/users/", "/changes/", "/users
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_any_number_is_answered(database_client: AsyncClient, path: str) -> None:
+async def test_every_valid_number_in_roster_min_seq_is_accepted(database_client: AsyncClient, path: str) -> None:
     await database_client.post("/users/", json={"name": "Alice", "username": "alice"})
     for number in ("0", "1", "9007199254740991"):
         assert (await database_client.get(path, headers={"Roster-Min-Seq": number})).status_code == 200
 
 
 @pytest.mark.parametrize("number", ["", "-1", "+1", "1.0", "1 ", "01", "٣", "now", "9007199254740992", "9" * 5000])
-async def test_what_is_no_number_is_refused(client: AsyncClient, number: str) -> None:
+async def test_an_invalid_number_in_roster_min_seq_is_refused(client: AsyncClient, number: str) -> None:
     answer = await client.get("/users/", headers={b"roster-min-seq": number.encode()})
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
     assert "9" * 9 not in answer.text

@@ -1,4 +1,4 @@
-"""Old changes are removed while a server runs, and a reader that comes too late is told so. On both databases."""
+"""Old changes are removed while a server runs, and a reader that is too late gets a refusal. On both databases."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from domain.users import NewUser
 from domain.work import RequestContext
 
 
-async def test_a_reader_that_comes_too_late_gets_a_410_that_says_where_to_begin(database_url: str) -> None:
+async def test_a_reader_that_is_too_late_gets_a_410_with_the_position_to_begin_at(database_url: str) -> None:
     now = datetime.now(UTC) - timedelta(days=40)
     settings = Settings(database_url=database_url, keep_changes_days=30, pool_size=4)
     container = Container(settings=providers.Object(settings), clock=providers.Object(lambda: now))

@@ -1,4 +1,4 @@
-"""What an operator sets, where it may come from, and that bad values are not repeated."""
+"""The settings of an operator, their sources, and the reports of bad values, which do not show them."""
 
 import os
 from pathlib import Path
@@ -17,13 +17,13 @@ SECRET = "hunter2"
 
 @pytest.fixture
 def started_with(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """The settings of each server that would have been started."""
+    """The settings of each server that a command would start."""
     started: list[Settings] = []
     monkeypatch.setattr(api.process.server, "serve", lambda settings, _: started.append(settings))
     return started
 
 
-def test_a_flag_goes_before_the_environment_before_the_file_before_the_default(
+def test_a_flag_overrides_the_environment_which_overrides_the_file(
     started_with: list[Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def port(*flags: str) -> int:
@@ -66,7 +66,7 @@ BAD: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
-def test_a_bad_value_is_named_and_not_repeated(
+def test_a_bad_value_is_reported_by_its_name_and_not_shown(
     started_with: list[Settings], monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"ROSTER_{name}", value)
@@ -80,7 +80,7 @@ def test_a_bad_value_is_named_and_not_repeated(
     assert started_with == []
 
 
-def test_every_bad_value_is_named_at_once(started_with: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_bad_values_are_reported_at_once(started_with: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSTER_PORT", "x")
     monkeypatch.setenv("ROSTER_WORKERS", "x")
 
@@ -89,7 +89,7 @@ def test_every_bad_value_is_named_at_once(started_with: list[Settings], monkeypa
     assert [line.split()[1] for line in result.stderr.splitlines()] == ["ROSTER_PORT:", "ROSTER_WORKERS:"]
 
 
-def test_settings_do_not_show_the_url_with_its_password() -> None:
+def test_settings_do_not_show_the_password_of_the_url() -> None:
     assert SECRET not in repr(Settings(database_url=f"postgresql://roster:{SECRET}@host/directory"))
 
 
@@ -122,7 +122,7 @@ BAD_URLS = [
 
 
 @pytest.mark.parametrize("url", BAD_URLS)
-def test_a_url_that_is_none_is_refused_without_being_repeated(url: str) -> None:
+def test_an_invalid_url_is_refused_and_not_shown(url: str) -> None:
     result = CliRunner().invoke(app, ["db", "status", "--database-url", url])
 
     assert result.exit_code == 2, result.output
@@ -131,9 +131,7 @@ def test_a_url_that_is_none_is_refused_without_being_repeated(url: str) -> None:
     assert SECRET not in result.output
 
 
-def test_a_variable_that_sets_nothing_is_named_with_what_may_be_meant(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_unknown_variable_is_reported_with_a_suggestion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in [each for each in os.environ if each.startswith("ROSTER_")]:
         monkeypatch.delenv(name)
@@ -150,7 +148,7 @@ def test_a_variable_that_sets_nothing_is_named_with_what_may_be_meant(
     ]
 
 
-def test_a_command_warns_of_it(monkeypatch: pytest.MonkeyPatch, upgraded_sqlite_url: str) -> None:
+def test_a_command_warns_of_an_unknown_variable(monkeypatch: pytest.MonkeyPatch, upgraded_sqlite_url: str) -> None:
     monkeypatch.setenv("ROSTER_DATABSE_URL", SECRET)
     result = CliRunner().invoke(app, ["db", "status", "--database-url", upgraded_sqlite_url])
     assert result.exit_code == 0

@@ -33,14 +33,14 @@ async def create(client: AsyncClient, **body: object) -> Response:
     return answer
 
 
-async def test_a_rich_user_shows_what_is_assigned_as_it_was_typed(database_client: AsyncClient) -> None:
+async def test_a_user_with_all_fields_shows_them_as_typed(database_client: AsyncClient) -> None:
     created = await create(database_client, **RICH)
 
     assert created.json() == {"id": 1, **RICH}
     assert (await database_client.get("/users/1")).content == created.content
 
 
-async def test_what_is_not_assigned_is_left_out(database_client: AsyncClient) -> None:
+async def test_fields_without_a_value_are_left_out(database_client: AsyncClient) -> None:
     created = await create(
         database_client, name="Bob", email=None, username=None, external_id=None, status="active", attributes={}
     )
@@ -48,7 +48,7 @@ async def test_what_is_not_assigned_is_left_out(database_client: AsyncClient) ->
     assert created.content == b'{"id":1,"name":"Bob"}'
 
 
-async def test_fields_star_shows_every_field(database_client: AsyncClient) -> None:
+async def test_the_parameter_fields_with_a_star_shows_every_field(database_client: AsyncClient) -> None:
     await create(database_client, name="Alice")
 
     shown: dict[str, Any] = (await database_client.get("/users/1?fields=*")).json()
@@ -70,7 +70,7 @@ async def test_fields_star_shows_every_field(database_client: AsyncClient) -> No
     assert datetime.fromisoformat(created_at).utcoffset() == datetime.now(UTC).utcoffset()
 
 
-async def test_fields_shows_exactly_those_in_their_order(database_client: AsyncClient) -> None:
+async def test_the_parameter_fields_shows_exactly_these_in_their_order(database_client: AsyncClient) -> None:
     await create(database_client, name="Alice")
 
     one = await database_client.get("/users/1", params={"fields": "id,email"})
@@ -124,7 +124,7 @@ async def test_location_leads_to_the_user(database_client: AsyncClient) -> None:
 @pytest.mark.parametrize(
     "media_type", ["application/json", "application/merge-patch+json", "Application/JSON; charset=utf-8"]
 )
-async def test_a_patch_is_taken_in_both_media_types(database_client: AsyncClient, media_type: str) -> None:
+async def test_a_patch_is_accepted_in_both_media_types(database_client: AsyncClient, media_type: str) -> None:
     await create(database_client, name="Alice", email="a@b.c", attributes={"floor": 1, "team": {"a": 1, "b": 2}})
 
     patched = await database_client.patch(
@@ -154,7 +154,7 @@ async def test_a_patch_that_changes_nothing_writes_nothing(database_client: Asyn
     assert len((await database_client.get("/changes/")).json()) == 1
 
 
-async def test_a_patch_cannot_take_the_name_away(database_client: AsyncClient) -> None:
+async def test_a_patch_cannot_clear_the_name(database_client: AsyncClient) -> None:
     await create(database_client, name="Alice")
 
     refused = await database_client.patch("/users/1", json={"name": None})
@@ -164,7 +164,7 @@ async def test_a_patch_cannot_take_the_name_away(database_client: AsyncClient) -
     assert (await database_client.get("/users/1")).headers["etag"] == '"1"'
 
 
-async def test_a_deleted_user_is_gone_and_an_unknown_one_not_found(database_client: AsyncClient) -> None:
+async def test_a_deleted_user_is_a_410_and_an_unknown_one_a_404(database_client: AsyncClient) -> None:
     await create(database_client, name="Alice")
 
     deleted = await database_client.delete("/users/1")
@@ -206,7 +206,7 @@ async def test_a_taken_key_is_a_conflict_that_names_it(
         ]
 
 
-async def test_of_many_who_want_a_key_at_once_one_gets_it(database_client: AsyncClient) -> None:
+async def test_of_many_concurrent_creations_with_the_same_key_one_succeeds(database_client: AsyncClient) -> None:
     attempts = [database_client.post("/users/", json={"name": f"U{n}", "email": "one@b.c"}) for n in range(20)]
 
     statuses = sorted([answer.status_code for answer in await asyncio.gather(*attempts)])
@@ -232,7 +232,7 @@ async def test_each_write_is_one_change_with_its_request(database_client: AsyncC
     assert (feed[1]["before"], feed[1]["after"]) == ({"name": "Alice"}, {"name": "Bob"})
 
 
-async def test_the_feed_goes_on_where_its_link_says(database_client: AsyncClient) -> None:
+async def test_the_feed_continues_at_its_link(database_client: AsyncClient) -> None:
     seen = []
     page = await database_client.get("/changes/?limit=2")
     for number in range(5):
@@ -247,7 +247,7 @@ async def test_the_feed_goes_on_where_its_link_says(database_client: AsyncClient
 
 
 async def insert_users(container: Container, count: int) -> None:
-    """Straight into the table: a thousand requests would tell nothing more."""
+    """Writes into the table directly, since a thousand requests would show nothing more."""
     database = container.database()
     moment = "'2026-01-01T00:00:00.000000+00:00'" if isinstance(database, SqliteDatabase) else "now()"
     async with database.transaction() as executor:
@@ -261,7 +261,7 @@ async def insert_users(container: Container, count: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 1, 7, 999, 1000])
-async def test_a_reader_who_follows_the_links_sees_everyone_once(
+async def test_a_reader_that_follows_the_links_sees_every_user_once(
     limit: int | None,
     database_url: str,
     container_at: Callable[[str], Container],
@@ -294,7 +294,7 @@ async def test_a_last_page_that_is_full_has_no_link(database_client: AsyncClient
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "1001", "1e3", "", "a", "9" * 5000])
-async def test_a_limit_out_of_bounds_is_refused(client: AsyncClient, limit: str) -> None:
+async def test_a_limit_outside_its_bounds_is_refused(client: AsyncClient, limit: str) -> None:
     refused = await client.get("/users/", params={"limit": limit})
 
     assert refused.status_code == 422
@@ -302,11 +302,11 @@ async def test_a_limit_out_of_bounds_is_refused(client: AsyncClient, limit: str)
 
 
 LIST = "/users?"
-"""What cursors of the list without a filter and a sort are made for."""
+"""The list for which cursors without a filter and a sort are made."""
 
 
 def forged(payload: bytes) -> str:
-    """A cursor with a checksum that is right, as anybody can compute it."""
+    """A cursor with a valid checksum, which anybody can compute."""
     return urlsafe_b64encode(check(payload, LIST) + payload).decode().rstrip("=")
 
 
@@ -343,13 +343,13 @@ BAD_CURSORS = {
 
 
 @pytest.mark.parametrize("cursor", BAD_CURSORS.values(), ids=BAD_CURSORS.keys())
-async def test_a_cursor_that_is_none_of_this_list_is_refused(client: AsyncClient, cursor: str) -> None:
+async def test_a_cursor_of_another_list_is_refused(client: AsyncClient, cursor: str) -> None:
     refused = await client.get("/users/", params={"cursor": cursor})
 
     assert (refused.status_code, refused.json()["code"]) == (400, "malformed")
 
 
-async def test_a_cursor_that_nobody_touched_is_taken(client: AsyncClient) -> None:
+async def test_an_unchanged_cursor_is_accepted(client: AsyncClient) -> None:
     for name in ("Alice", "Bob"):
         await create(client, name=name)
 
@@ -373,7 +373,7 @@ async def test_head_is_get_without_the_body(database_client: AsyncClient) -> Non
 @pytest.mark.parametrize(
     "id", ["1_0", "+1", "1.0", "%201", "1%0D%0A", "01", "%EF%BC%91", "0", "-1", "x", "1e0", "9" * 400]
 )
-async def test_an_id_has_one_spelling(client: AsyncClient, id: str) -> None:
+async def test_another_spelling_of_an_id_is_refused(client: AsyncClient, id: str) -> None:
     await create(client, name="Alice")
 
     for path in (f"/users/{id}", f"/users/{id}/changes/"):
@@ -383,7 +383,7 @@ async def test_an_id_has_one_spelling(client: AsyncClient, id: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["a\nb", "a\r\n", "\na", "a/b", "%2F", "?", "a b"])
-async def test_a_key_of_any_characters_is_found_by_its_path(database_client: AsyncClient, key: str) -> None:
+async def test_a_user_is_found_by_a_key_with_any_characters(database_client: AsyncClient, key: str) -> None:
     path = f"/users/by/external-id/{quote(key, safe='')}"
 
     put = await database_client.put(path, json={"name": "Alice"})

@@ -65,13 +65,13 @@ async def test_a_webhook_is_patched_paused_rotated_and_removed(database_client: 
         ({}, "/body/url"),
     ],
 )
-async def test_what_is_refused_says_where(client: AsyncClient, body: dict[str, Any], pointer: str) -> None:
+async def test_a_refusal_has_the_pointer_of_the_fault(client: AsyncClient, body: dict[str, Any], pointer: str) -> None:
     refused = await client.post("/webhooks/", json=body)
     assert (refused.status_code, [each["pointer"] for each in refused.json()["errors"]]) == (422, [pointer])
     assert (await client.get("/webhooks/")).json() == []
 
 
-async def test_only_a_key_for_it_may_touch_webhooks(directory: "Directory") -> None:
+async def test_webhooks_need_their_own_scope(directory: "Directory") -> None:
     _, secret = await directory.key(*(each for each in Scope if each is not Scope.WEBHOOKS_ADMIN))
     for method, path in (("POST", "/webhooks/"), ("GET", "/webhooks/"), ("GET", "/webhooks/1")):
         refused = await directory.ask(method, path, key=secret)

@@ -45,15 +45,15 @@ class Forked:
     pid: int
     stdout: asyncio.StreamReader
     stderr: asyncio.StreamReader
-    told: asyncio.StreamReader
+    reports: asyncio.StreamReader
     returncode: int | None = None
 
     def __post_init__(self) -> None:
         self._end = asyncio.create_task(self._wait())
 
     async def _wait(self) -> int:
-        self.returncode = int(await self.told.readline())
-        await self.told.read()
+        self.returncode = int(await self.reports.readline())
+        await self.reports.read()
         return self.returncode
 
     async def wait(self) -> int:
@@ -87,8 +87,8 @@ class Forks:
         socket.send_fds(self._control, [json.dumps(asked).encode()], theirs)
         for descriptor in theirs:
             os.close(descriptor)
-        stdout, stderr, told = [await reader_of(descriptor) for descriptor in ours]
-        return Forked(int(await told.readline()), stdout, stderr, told)
+        stdout, stderr, reports = [await reader_of(descriptor) for descriptor in ours]
+        return Forked(int(await reports.readline()), stdout, stderr, reports)
 
     def stop(self) -> None:
         self._control.close()
@@ -114,22 +114,22 @@ def main() -> None:
             return
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            stdout, stderr, told = descriptors
+            stdout, stderr, reports = descriptors
             if pid := os.fork():
-                report(pid, told, stdout, stderr)
+                report(pid, reports, stdout, stderr)
             become(json.loads(message), stdout, stderr)
             return
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def report(pid: int, told: int, *others: int) -> None:
+def report(pid: int, reports: int, *others: int) -> None:
     """Reports the id of a process, and its exit status when it has ended."""
     for descriptor in others:  # which end with the process
         os.close(descriptor)
-    os.write(told, b"%d\n" % pid)
+    os.write(reports, b"%d\n" % pid)
     _, status = os.waitpid(pid, 0)
-    os.write(told, b"%d\n" % os.waitstatus_to_exitcode(status))
+    os.write(reports, b"%d\n" % os.waitstatus_to_exitcode(status))
     os._exit(0)
 
 

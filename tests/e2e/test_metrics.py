@@ -102,8 +102,8 @@ async def test_the_metrics_of_each_worker_include_all_workers(workers: Workers, 
             assert await workers.users_listed() == 7
             assert await workers.figure("roster_requests_in_flight") == 1
             assert await workers.figure("roster_pool_size", pool="read") == 2 * POOL_SIZE
-    told = await workers.get("/metrics", headers={"accept": "application/openmetrics-text"})
-    assert "roster_request_seconds" in {family.name for family in openmetrics_families(told)}  # type: ignore[no-untyped-call]
+    shown = await workers.get("/metrics", headers={"accept": "application/openmetrics-text"})
+    assert "roster_request_seconds" in {family.name for family in openmetrics_families(shown)}  # type: ignore[no-untyped-call]
     assert await roster.stop() == 0
     assert roster.complained == []
     assert workers.folders == []

@@ -27,14 +27,14 @@ async def url(run: "Run", serve: "Run", http: AsyncClient, database_url: str, mo
     return str(await (await serve(database_url)).url())
 
 
-async def told(http: AsyncClient, url: str) -> list[dict[str, Any]]:
+async def changes_in(http: AsyncClient, url: str) -> list[dict[str, Any]]:
     changes: list[dict[str, Any]] = (await http.get(f"{url}/changes/")).json()
     return changes
 
 
 @pytest.mark.parametrize("moment", ["after"])
 async def test_a_request_committed_before_the_kill_gets_its_stored_answer(http: AsyncClient, url: str) -> None:
-    before = await told(http, url)
+    before = await changes_in(http, url)
     (_, change) = before
 
     again = await http.post(f"{url}/users/", json=ALICE, headers=ONCE)
@@ -43,14 +43,14 @@ async def test_a_request_committed_before_the_kill_gets_its_stored_answer(http: 
     assert again.json() == {"id": change["entity_id"], **ALICE}
     assert (again.headers["roster-seq"], again.headers["etag"]) == (str(change["seq"]), '"1"')
     assert (await http.get(f"{url}{again.headers['location']}")).json() == again.json()
-    assert await told(http, url) == before
+    assert await changes_in(http, url) == before
 
 
 @pytest.mark.parametrize("moment", ["before"])
 async def test_a_request_not_committed_before_the_kill_is_carried_out_on_repeat(http: AsyncClient, url: str) -> None:
-    assert len(await told(http, url)) == 1
+    assert len(await changes_in(http, url)) == 1
 
     done = await http.post(f"{url}/users/", json=ALICE, headers=ONCE)
 
     assert (done.status_code, "idempotency-replayed" in done.headers) == (201, False)
-    assert [change["entity_id"] for change in await told(http, url)][1:] == [done.json()["id"]]
+    assert [change["entity_id"] for change in await changes_in(http, url)][1:] == [done.json()["id"]]

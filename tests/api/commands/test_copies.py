@@ -1,4 +1,4 @@
-"""`roster copy`: what it prints, and what it ends with."""
+"""`roster copy`: its output and its exit codes."""
 
 import sqlite3
 from collections.abc import AsyncGenerator
@@ -36,7 +36,7 @@ def test_each_table_has_a_line_with_its_rows_and_its_checksum(upgraded_sqlite_ur
     )
 
 
-def test_a_table_that_differs_is_told_and_ends_with_1(
+def test_a_table_that_differs_is_reported_and_the_command_exits_with_1(
     upgraded_sqlite_url: str, copy_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def steps(copy: Copy) -> AsyncGenerator[Comparison]:
@@ -51,7 +51,7 @@ def test_a_table_that_differs_is_told_and_ends_with_1(
     assert "Run this again" in result.stderr
 
 
-def test_a_live_copy_says_what_it_lacks(upgraded_sqlite_url: str, copy_url: str) -> None:
+def test_a_live_copy_reports_what_it_lacks(upgraded_sqlite_url: str, copy_url: str) -> None:
     result = run(upgraded_sqlite_url, copy_url, "--live")
     assert result.exit_code == 0
     assert "up to change 0. Later changes of the source are not in the target" in result.stderr
@@ -68,7 +68,7 @@ def test_a_live_copy_says_what_it_lacks(upgraded_sqlite_url: str, copy_url: str)
         ("{here}", "sqlite:///none/copy.db", "none/copy.db cannot be opened: No such file or directory."),
     ],
 )
-def test_what_cannot_be_copied_is_told_in_one_line(  # noqa: PLR0917
+def test_a_refused_copy_is_reported_in_one_line(  # noqa: PLR0917
     upgraded_sqlite_url: str, copy_url: str, source: str, target: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROSTER_REPLICA_URL", "postgresql://replica/roster")  # which is about the directory in use

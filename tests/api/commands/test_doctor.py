@@ -1,4 +1,4 @@
-"""`roster doctor` and `roster config`: what is wrong, and what mends it."""
+"""`roster doctor` and `roster config`: what is wrong, and how to fix it."""
 
 import json
 import re
@@ -37,20 +37,20 @@ def file(upgraded_sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return file
 
 
-def test_of_a_healthy_file_nothing_fails(file: Path) -> None:
+def test_no_check_of_a_healthy_file_fails(file: Path) -> None:
     code, found = doctor()
     assert code == 0
     assert {each["level"] for what, each in found.items() if what not in {"backup", "sqlite"}} == {"ok"}
     assert {"pages", "disk", "log", "schema", "access by HTTP"} <= found.keys()
 
 
-def test_a_table_says_the_same_to_people(file: Path) -> None:
+def test_the_findings_are_shown_as_a_table_without_json(file: Path) -> None:
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 0
     assert "no damage, journal mode wal" in result.stdout
 
 
-def test_a_backup_is_noticed(file: Path, tmp_path: Path) -> None:
+def test_a_backup_is_found(file: Path, tmp_path: Path) -> None:
     assert doctor()[1]["backup"]["level"] == "warn"
     CliRunner().invoke(app, ["backup", str(tmp_path / "copy.db")])
     found = doctor()[1]["backup"]
@@ -83,7 +83,7 @@ def test_a_schema_that_is_behind_fails_and_names_the_command(file: Path) -> None
 
 
 @pytest.mark.parametrize(("revision", "says"), [("9999", "Upgrade Roster"), ("copying-0", "Run roster copy again")])
-def test_a_schema_that_no_upgrade_helps_says_what_does(file: Path, revision: str, says: str) -> None:
+def test_a_schema_that_cannot_be_upgraded_has_another_fix(file: Path, revision: str, says: str) -> None:
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = ?1, compatible_since = ?1", (revision,))
     code, found = doctor()
@@ -91,27 +91,27 @@ def test_a_schema_that_no_upgrade_helps_says_what_does(file: Path, revision: str
     assert says in found["schema"]["says"]
 
 
-def test_a_file_that_is_missing_fails_and_is_not_created(tmp_path: Path) -> None:
+def test_a_missing_file_fails_and_is_not_created(tmp_path: Path) -> None:
     code, found = doctor("--database-url", f"sqlite:///{tmp_path / 'none.db'}")
     assert (code, found["database"]["level"]) == (1, "fail")
     assert not (tmp_path / "none.db").exists()
 
 
-def test_a_server_that_all_could_use_without_a_key_fails(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_open_to_everybody_without_a_key_fails(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSTER_HOST", "0.0.0.0")
     code, found = doctor()
     assert (code, found["access by HTTP"]["level"]) == (1, "fail")
     assert "roster keys create" in found["access by HTTP"]["fix"]
 
 
-def test_a_typing_error_in_a_variable_is_a_warning(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_variable_is_a_warning(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSTER_HOTS", "x")
     code, found = doctor()
     assert (code, found["settings"]["level"]) == (0, "warn")
     assert "ROSTER_HOST" in found["settings"]["says"]
 
 
-def test_a_change_of_the_future_is_a_warning_about_the_clock(file: Path) -> None:
+def test_a_change_in_the_future_is_a_warning_about_the_clock(file: Path) -> None:
     CliRunner().invoke(app, ["users", "create", "Alice"])
     assert doctor()[1]["clock"]["level"] == "ok"
     with closing(sqlite3.connect(file)) as connection, connection:
@@ -136,14 +136,14 @@ def test_each_extra_is_installed_or_the_command_that_installs_it_is_named(
         assert f"pip install 'roster[{each.name}]'" in said["fix"]
 
 
-def test_an_extra_that_is_switched_off_is_not_missed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disabled_extra_is_not_reported_as_missing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSTER_CONSOLE", "false")
     assert doctor()[1]["extra console"]["says"] == "installed, and switched off"
     monkeypatch.setattr("api.extras.find_spec", lambda name: None)
     assert doctor()[1]["extra console"]["level"] == "ok"
 
 
-def test_the_extras_are_those_of_the_package_with_all_that_they_bring() -> None:
+def test_the_extras_are_those_of_the_package_with_their_dependencies() -> None:
     brought: dict[str, set[str]] = {}
     for needed in requires("roster") or ():
         if match := re.fullmatch(r"([\w.-]+).*; extra == ['\"](\w+)['\"]", needed):
@@ -152,7 +152,7 @@ def test_the_extras_are_those_of_the_package_with_all_that_they_bring() -> None:
     assert {each.name: set(each.packages) for each in EXTRAS} == brought
 
 
-def test_postgres_is_looked_at(postgres_url: str) -> None:
+def test_postgres_is_checked(postgres_url: str) -> None:
     code, found = doctor("--database-url", postgres_url)
     assert code == 1  # the server of the tests has both off
     assert {what for what, each in found.items() if each["level"] == "fail"} == {"fsync", "full_page_writes"}
@@ -170,7 +170,7 @@ def config(*arguments: str) -> dict[str, dict[str, Any]]:
     return {each["setting"]: each for each in json.loads(result.stdout)}
 
 
-def test_config_says_what_is_set_and_by_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_shows_each_setting_and_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("ROSTER_PORT=9000\nROSTER_HOST=127.0.0.2\n")
     monkeypatch.setenv("ROSTER_HOST", "127.0.0.3")
     found = config("--database-url", "sqlite:///x.db")

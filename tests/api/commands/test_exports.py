@@ -1,4 +1,4 @@
-"""`roster export`: what is written, and that a reader gets every value back."""
+"""`roster export`: its output, from which a reader gets every value back."""
 
 import csv
 import io
@@ -52,13 +52,13 @@ class TestExport:
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (0, "roster: 4 users")
         assert users_in(result.stdout) == list(PEOPLE[:-1])
 
-    def test_a_filter_chooses(self) -> None:
+    def test_a_filter_selects_users(self) -> None:
         assert users_in(run("--filter", 'name eq "alice"').stdout) == [PEOPLE[0]]
         refused = run("--filter", 'nme eq "alice"')
         assert refused.exit_code == 2
         assert refused.stderr.startswith("roster: There is no such field to filter by.")
 
-    def test_in_csv_no_cell_is_a_formula_and_every_value_comes_back(self) -> None:
+    def test_csv_has_no_formulas_and_every_value_can_be_read_back(self) -> None:
         cells = list(csv.reader(io.StringIO(run("--format", "csv").stdout_bytes.decode(), newline="")))
         own = ["name", "email", "username", "external_id", "status", "attributes", "scim"]
         assert cells[0] == ["kind", *own, "groups", "description", "group", "child"]
@@ -67,7 +67,7 @@ class TestExport:
         assert [unescaped(name) for name in names] == [each.name for each in PEOPLE[:-1]]
         assert [row[4] for row in cells[1:]] == ["", '","', "line\nbreak\r\n", ""]
 
-    def test_a_file_is_private_and_has_its_name_only_when_it_is_complete(
+    def test_an_export_file_is_private_and_gets_its_name_when_it_is_complete(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         file = tmp_path / "users.ndjson"
@@ -82,7 +82,7 @@ class TestExport:
         assert file.read_bytes() == whole
         assert not list(tmp_path.glob("*.part"))
 
-    def test_a_place_that_cannot_be_written_is_told_in_one_line(self, tmp_path: Path) -> None:
+    def test_a_path_that_cannot_be_written_is_reported_in_one_line(self, tmp_path: Path) -> None:
         result = run("-o", str(tmp_path / "none" / "users"))
         assert result.exit_code == 2
         assert result.stderr.splitlines()[-1].endswith("cannot be written: No such file or directory.")

@@ -1,4 +1,4 @@
-"""`roster import`: what it prints, writes and ends with."""
+"""`roster import`: its output, its files and its exit codes."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def exported() -> str:
     return CliRunner().invoke(app, ["export"]).stdout
 
 
-def test_good_rows_are_stored_and_bad_ones_told_with_their_lines() -> None:
+def test_good_rows_are_stored_and_bad_ones_reported_with_their_lines() -> None:
     result = run("people.ndjson")
     assert (result.exit_code, said(result)) == (
         1,
@@ -44,7 +44,7 @@ def test_good_rows_are_stored_and_bad_ones_told_with_their_lines() -> None:
     assert exported().count("\n") == 2
 
 
-def test_rows_come_from_standard_input_too() -> None:
+def test_rows_can_be_read_from_standard_input() -> None:
     result = run("-", stdin="name;external id\nMüller;m\n")
     assert (result.exit_code, said(result)) == (0, ["1 rows: 1 created"])
 
@@ -77,12 +77,12 @@ def test_a_dry_run_prints_what_each_row_would_change_and_stores_nothing() -> Non
     assert exported() == before
 
 
-def test_with_json_each_row_is_a_line_for_programs() -> None:
+def test_with_json_each_row_is_one_line_of_json() -> None:
     result = run("people.ndjson", "--json")
     assert [json.loads(line)["done"] for line in result.stdout.splitlines()] == ["created", "rejected", "created"]
 
 
-def test_the_same_file_again_stores_no_row_twice_unless_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_file_again_stores_no_row_twice_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "BATCH", 2)
     Path("people.ndjson").write_text('{"name":"Alice"}\n{"name":"Alice"}\n{"name":"Bob"}\n', encoding="utf-8")
     run("people.ndjson")
@@ -101,8 +101,8 @@ def test_a_sync_of_the_wrong_file_is_refused() -> None:
     result = run("-", "--mode", "sync", stdin='{"external_id":"a","name":"Alice"}\n')
     assert result.exit_code == 2
     assert said(result)[0].startswith("1 of the 2 users who have this identifier are not in the file")
-    told = run("-", "--mode", "sync", "--max-delete", "50%", stdin='{"external_id":"a","name":"Alice"}\n')
-    assert (told.exit_code, said(told)) == (0, ["1 rows: 1 unchanged, 1 deleted"])
+    outcome = run("-", "--mode", "sync", "--max-delete", "50%", stdin='{"external_id":"a","name":"Alice"}\n')
+    assert (outcome.exit_code, said(outcome)) == (0, ["1 rows: 1 unchanged, 1 deleted"])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_sync_of_the_wrong_file_is_refused() -> None:
         (["people.ndjson", "--errors", "none/errors"], "none/errors cannot be written: No such file or directory."),
     ],
 )
-def test_what_cannot_be_imported_is_told_in_one_line(arguments: list[str], reason: str) -> None:
+def test_a_refused_import_is_reported_in_one_line(arguments: list[str], reason: str) -> None:
     Path("latin.csv").write_bytes("name\nMüller\n".encode("latin-1"))
     Path("unknown.csv").write_text("name,nmae\nA,B\n", encoding="utf-8")
     result = run(*arguments)

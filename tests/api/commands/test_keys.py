@@ -42,7 +42,7 @@ def done(*arguments: str) -> str:
 
 
 def own_lines(result: Result) -> list[str]:
-    """What it writes to standard error, without the database that it works on."""
+    """The lines on standard error, without the one that names the database."""
     return [line for line in result.stderr.splitlines() if not line.startswith("roster: SQLite ")]
 
 
@@ -51,7 +51,7 @@ def in_json(*arguments: str) -> Any:
 
 
 def complaints(*arguments: str) -> list[str]:
-    """What it says when it refuses."""
+    """The lines of a refusal."""
     result = keys(*arguments)
     assert (result.exit_code, result.stdout) == (2, ""), result.output
     assert "Traceback" not in result.stderr
@@ -81,11 +81,11 @@ def feed() -> list[Change]:
         async with units.reading() as work:
             return list(await work.changes.list(limit=100))
 
-    told: list[Change] = in_directory(read)
-    return told
+    recorded: list[Change] = in_directory(read)
+    return recorded
 
 
-def test_a_file_that_is_not_there_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSTER_DATABASE_URL", "sqlite:///elsewhere.db")
     monkeypatch.chdir(tmp_path)
     for arguments in (ADMIN, ["list"], ["rotate", "1"], ["revoke", "1"]):
@@ -102,7 +102,7 @@ def test_the_database_is_named_by_its_absolute_path(tmp_path: Path, monkeypatch:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_all_scopes_are_all_that_there_are() -> None:
+def test_all_scopes_gives_every_scope_and_excludes_other_scopes() -> None:
     assert in_json("create", "admin", "--all-scopes")["scopes"] == sorted(Scope)
     for arguments in (["create", "n"], ["create", "n", "--all-scopes", "--scope", "users:read"]):
         assert complaints(*arguments) == [
@@ -110,7 +110,7 @@ def test_all_scopes_are_all_that_there_are() -> None:
         ]
 
 
-def test_a_created_key_is_good() -> None:
+def test_a_created_key_is_accepted() -> None:
     created = in_json("create", "import", "--scope", "users:write", "--scope", "users:read")
 
     assert id_in(created["secret"]) == created["id"] == 1
@@ -119,7 +119,7 @@ def test_a_created_key_is_good() -> None:
     assert (created["name"], created["scopes"]) == ("import", ["users:read", "users:write"])
 
 
-def test_to_people_it_is_said_in_lines() -> None:
+def test_without_json_a_key_is_shown_in_lines() -> None:
     said = dict(line.split(maxsplit=1) for line in done(*ADMIN).splitlines() if line)
 
     assert (said["id"], said["name"], said["scopes"]) == ("1", "admin", "keys:admin")
@@ -129,14 +129,14 @@ def test_to_people_it_is_said_in_lines() -> None:
 
 @pytest.mark.parametrize(("text", "span"), [("90d", timedelta(days=90)), ("12h", timedelta(hours=12)),
                                             ("30m", timedelta(minutes=30))])  # fmt: skip
-def test_a_key_expires_when_it_is_told_to(text: str, span: timedelta) -> None:
+def test_a_key_expires_at_the_given_time(text: str, span: timedelta) -> None:
     created = in_json(*ADMIN, "--expires", text)
 
     lasts = datetime.fromisoformat(created["expires_at"]) - datetime.fromisoformat(created["created_at"])
     assert abs(lasts - span) < timedelta(minutes=1)
 
 
-def test_the_list_is_of_keys_that_are_not_revoked_without_secrets() -> None:
+def test_the_list_has_keys_that_are_not_revoked_without_their_secrets() -> None:
     assert in_json("list") == []
     assert done("list") == ""
     secret = in_json(*ADMIN)["secret"]
@@ -151,7 +151,7 @@ def test_the_list_is_of_keys_that_are_not_revoked_without_secrets() -> None:
     assert "admin" in done("list")
 
 
-def test_a_rotated_key_has_two_secrets_for_a_while() -> None:
+def test_a_rotated_key_accepts_two_secrets_for_a_while() -> None:
     first = in_json(*ADMIN)["secret"]
     second = in_json("rotate", "1")["secret"]
     assert authenticate(first).id == authenticate(second).id == 1
@@ -163,7 +163,7 @@ def test_a_rotated_key_has_two_secrets_for_a_while() -> None:
         authenticate(second)
 
 
-def test_a_revoked_key_is_no_good() -> None:
+def test_a_revoked_key_is_not_accepted() -> None:
     done(*ADMIN)
     secret = in_json("create", "other", "--scope", "users:read")["secret"]
 
@@ -173,7 +173,7 @@ def test_a_revoked_key_is_no_good() -> None:
         authenticate(secret)
 
 
-def test_the_last_admin_key_is_revoked_by_force() -> None:
+def test_the_last_admin_key_is_revoked_with_force() -> None:
     done(*ADMIN)
 
     [line] = complaints("revoke", "1")
@@ -183,7 +183,7 @@ def test_the_last_admin_key_is_revoked_by_force() -> None:
     assert in_json("list") == []
 
 
-def test_a_secret_is_made_up_without_being_stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_generate_prints_a_secret_and_stores_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROSTER_DATABASE_URL", f"sqlite:///{tmp_path}/elsewhere.db")
     one, other = done("generate").strip(), done("generate").strip()
 
@@ -192,7 +192,7 @@ def test_a_secret_is_made_up_without_being_stored(monkeypatch: pytest.MonkeyPatc
     assert not (tmp_path / "elsewhere.db").exists()
 
 
-def test_every_change_names_who_sat_at_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_change_has_the_user_of_the_operating_system_as_actor(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "somebody-else")
     done(*ADMIN)
@@ -203,7 +203,7 @@ def test_every_change_names_who_sat_at_the_machine(monkeypatch: pytest.MonkeyPat
     assert len({change.request_id for change in feed()}) == 3
 
 
-def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_actor_is_the_user_id_of_the_system_if_it_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(number: int) -> None:
         raise KeyError(number)
 
@@ -213,7 +213,7 @@ def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> N
     assert [change.actor for change in feed()] == [f"cli:{os.getuid()}"]
 
 
-def test_a_name_cannot_speak_to_the_terminal() -> None:
+def test_a_name_cannot_send_control_characters_to_the_terminal() -> None:
     done("create", "\x1b[2Jadmin\nid 7", "--scope", "users:read")
 
     said = done("list")
@@ -224,7 +224,7 @@ def test_a_name_cannot_speak_to_the_terminal() -> None:
 
 
 @pytest.mark.parametrize("text", ["90", "1y", "-1d", "1.5d", "", "d", "1 d", "999999d", "٣d"])
-def test_a_duration_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     for arguments in ([*ADMIN, f"--expires={text}"], ["rotate", "1", f"--overlap={text}"]):
         [line] = complaints(*arguments)
         assert line.startswith("roster: ")
@@ -242,18 +242,18 @@ def test_a_duration_that_is_none_is_refused(text: str) -> None:
         (["rotate", "7", "--overlap", "31d"], "roster: overlap: Must be at most 30 days."),
     ],
 )
-def test_what_is_not_to_be_is_refused_in_one_line(arguments: list[str], line: str) -> None:
+def test_a_refusal_is_one_line(arguments: list[str], line: str) -> None:
     assert complaints(*arguments) == [line]
 
 
 @pytest.mark.parametrize("arguments", [["create", "n"], ["create", "n", "--scope", "users:all"], ["rotate", "0"],
                                        ["revoke", "x"], ["revoke"], ["create"]])  # fmt: skip
-def test_what_it_does_not_understand_is_refused_and_nothing_is_done(arguments: list[str]) -> None:
+def test_invalid_arguments_are_refused_and_nothing_is_done(arguments: list[str]) -> None:
     assert keys(*arguments).exit_code == 2
     assert in_json("list") == []
 
 
-def test_a_link_to_the_console_is_of_the_only_key_or_of_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_to_the_console_uses_the_only_key_or_the_named_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROSTER_PORT", "8001")
     assert done("console-link").startswith("http://127.0.0.1:8001/console/link/")  # there is no key
     done(*ADMIN)

@@ -1,4 +1,4 @@
-"""How far a command is, on a terminal and elsewhere."""
+"""The progress of a command, on a terminal and without one."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_elsewhere_there_is_a_line_now_and_then(
+def test_without_a_terminal_a_line_is_printed_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [100.0]
@@ -25,7 +25,7 @@ def test_elsewhere_there_is_a_line_now_and_then(
     assert capsys.readouterr().err == "roster: 20,000 rows, 50%, 2,500 rows/s, copying users\n"
 
 
-def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_a_bar_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "120")

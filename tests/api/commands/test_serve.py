@@ -17,7 +17,7 @@ from api.settings import Settings
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_document_of_the_api_is_the_one_in_the_repository() -> None:
+def test_the_printed_openapi_document_is_the_one_in_the_repository() -> None:
     result = CliRunner().invoke(app, ["openapi"])
 
     assert (result.exit_code, result.stdout) == (0, (ROOT / "openapi.json").read_text())
@@ -30,7 +30,7 @@ def test_the_version_is_that_of_the_api() -> None:
     assert (result.exit_code, result.stdout) == (0, document["info"]["version"] + "\n")
 
 
-def test_status_says_where_the_schema_is_and_what_to_do(tmp_path: Path) -> None:
+def test_status_shows_the_revision_of_the_schema_and_what_to_do(tmp_path: Path) -> None:
     url = ["--database-url", f"sqlite:///{tmp_path}/roster.db"]
 
     missing = CliRunner().invoke(app, ["db", "status", *url])
@@ -47,7 +47,7 @@ def test_status_says_where_the_schema_is_and_what_to_do(tmp_path: Path) -> None:
     assert "roster db upgrade" not in after.stdout
 
 
-def test_a_server_serves_with_what_it_has_loaded_out_of_the_collectors_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_freezes_loaded_objects_for_the_garbage_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(
         api.process.server, "serve", lambda *_: seen.append((gc.isenabled(), gc.get_freeze_count() > 0))
@@ -59,7 +59,7 @@ def test_a_server_serves_with_what_it_has_loaded_out_of_the_collectors_sight(mon
     assert seen == [(True, True)]
 
 
-def test_an_app_is_served_out_of_the_collectors_sight(tmp_path: Path) -> None:
+def test_a_long_lived_app_is_frozen_for_the_garbage_collector(tmp_path: Path) -> None:
     settings = Settings(database_url=f"sqlite:///{tmp_path / 'roster.db'}")
     gc.unfreeze()
     before = gc.get_freeze_count()

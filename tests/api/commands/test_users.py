@@ -45,21 +45,21 @@ def test_a_user_is_created_shown_changed_deleted_restored_and_erased() -> None:
     assert run("users", "show", "1").exit_code == 2
 
 
-def test_a_list_is_filtered_sorted_and_cut() -> None:
+def test_a_list_is_filtered_sorted_and_limited() -> None:
     for name in ("Carol", "Alice", "Bob"):
         run("users", "create", name, "--username", name)
     assert [user["name"] for user in in_json("users", "list", "--sort", "-name", "--limit", "2")] == ["Carol", "Bob"]
     assert [user["id"] for user in in_json("users", "list", "--filter", 'username eq "bob"')] == [3]
 
 
-def test_a_list_shows_what_is_as_it_is_by_default_too() -> None:
+def test_a_list_also_shows_default_values() -> None:
     """Over HTTP a list leaves the status out of those who are active."""
     run("users", "create", "Alice")
     assert run("users", "list").output.splitlines()[-1].split() == ["1", "Alice", "active"]
     assert in_json("users", "list") == [in_json("users", "show", "1")]
 
 
-def test_on_a_terminal_or_in_a_file_no_value_is_cut_off_or_obeyed() -> None:
+def test_no_value_is_cut_off_or_interpreted_by_the_terminal() -> None:
     long = "x" * 190
     run("users", "create", long)
     run("users", "create", "[bold]\x1b[31mred")
@@ -88,7 +88,7 @@ def test_a_refusal_is_one_line_and_exits_with_2(arguments: tuple[str, ...], reas
     assert reason in line
 
 
-def test_changes_show_the_last_ones_and_those_after_a_number() -> None:
+def test_changes_shows_the_last_changes_or_those_after_a_number() -> None:
     for name in ("Alice", "Bob", "Carol"):
         run("users", "create", name)
     assert [each["seq"] for each in in_json("changes", "--limit", "2")] == [2, 3]
@@ -97,7 +97,7 @@ def test_changes_show_the_last_ones_and_those_after_a_number() -> None:
     assert "created  user 3" in run("changes").stdout
 
 
-def test_changes_are_followed_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_follow_prints_new_changes_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("Alice", "Bob"):
         run("users", "create", name)
     asked: list[object] = []

@@ -28,7 +28,7 @@ def in_json(*arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
-def test_creates_shows_changes_and_removes() -> None:
+def test_a_webhook_is_created_shown_changed_and_removed() -> None:
     created = in_json("create", URL, "--filter", 'kind eq "user"', "--since", "0")
     assert created["secret"].startswith("whsec_")
     (listed,) = in_json("list")
@@ -53,7 +53,7 @@ def test_creates_shows_changes_and_removes() -> None:
         (("rotate", "1", "--overlap", "soon"), "roster: 'soon' is not a duration."),
     ],
 )
-def test_says_why_it_refuses(arguments: tuple[str, ...], reason: str) -> None:
+def test_a_refusal_has_its_reason(arguments: tuple[str, ...], reason: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert reason in result.stderr

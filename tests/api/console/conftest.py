@@ -1,4 +1,4 @@
-"""Somebody with a browser, as far as HTTP goes."""
+"""A browser, as far as HTTP goes."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ from domain.work import RequestContext
 
 
 class Browser:
-    """Somebody with a browser: keeps cookies, follows redirects, sends forms as pages do."""
+    """A browser: it keeps cookies, follows redirects, and sends forms as pages do."""
 
     def __init__(self, directory: Directory, **options: Any) -> None:
         transport = ASGITransport(app=directory.app, client=("127.0.0.1", 50000))
@@ -23,7 +23,7 @@ class Browser:
         return await self.http.get(f"/console{path}")
 
     async def send(self, path: str, on: str, **fields: str) -> Response:
-        """Send a form of the page `on`."""
+        """Sends a form of the page `on`."""
         [token, *_] = [*re.findall(r'name="token" value="([^"]*)"', (await self.see(on)).text), ""]
         return await self.http.post(f"/console{path}", data={"token": token, **fields})
 

@@ -1,4 +1,4 @@
-"""The console over HTTP: who may see and do what, and that nothing of a user is ever run."""
+"""The console over HTTP: who may see and do what, and that values of users are never run as code."""
 
 import re
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from domain.work import RequestContext
 HOSTILE = ["<img src=x onerror=alert(1)>", '"><script>alert(1)</script>', "{{ 7 * 7 }}", "\u202eecilA", "x" * 200]
 
 
-async def test_on_a_fresh_directory_it_is_open_to_its_own_machine_and_says_what_to_do(browser: Browser) -> None:
+async def test_a_fresh_console_is_open_on_its_own_machine_and_says_what_to_do(browser: Browser) -> None:
     home = await browser.see("/")
     assert home.status_code == 200
     assert "There are no people yet" in home.text
 
 
-async def test_from_the_first_key_on_one_has_to_sign_in_and_comes_back_to_the_page(
+async def test_with_a_key_signing_in_is_required_and_returns_to_the_page(
     directory: Directory, browser: Browser
 ) -> None:
     _, secret = await directory.key(*Scope)
@@ -45,7 +45,7 @@ async def test_signing_in_never_leads_to_another_site(directory: Directory, brow
     assert str((await browser.sign_in(secret, next=elsewhere)).url) == "http://localhost/console/"
 
 
-async def test_a_page_of_another_machine_is_not_open(directory: Directory) -> None:
+async def test_a_request_with_another_host_has_to_sign_in(directory: Directory) -> None:
     transport = ASGITransport(app=directory.app, client=("127.0.0.1", 50000))
     async with AsyncClient(transport=transport, base_url="http://rebound.example") as http:
         answer = await http.get("/console/users")
@@ -53,7 +53,7 @@ async def test_a_page_of_another_machine_is_not_open(directory: Directory) -> No
     assert answer.headers["location"].startswith("/console/sign-in")
 
 
-async def test_a_session_ends_when_its_key_is_revoked_when_it_is_old_and_when_one_signs_out(
+async def test_a_session_ends_with_its_key_after_its_time_or_by_signing_out(
     directory: Directory,
 ) -> None:
     key, secret = await directory.key(*Scope)
@@ -78,7 +78,7 @@ async def test_an_expired_key_ends_its_session(directory: Directory) -> None:
     assert "sign-in" in str((await browser.see("/users")).url)
 
 
-async def test_the_cookie_is_for_the_server_alone_and_cannot_be_made_up(directory: Directory) -> None:
+async def test_the_cookie_is_http_only_and_cannot_be_forged(directory: Directory) -> None:
     _, secret = await directory.key(*Scope)
     browser = Browser(directory)
     answer = await browser.http.post("/console/sign-in", data={"key": secret}, follow_redirects=False)
@@ -123,7 +123,7 @@ async def test_a_form_of_another_site_is_refused(directory: Directory) -> None:
     assert (await get(directory, alice.id)).deleted_at is None
 
 
-async def test_what_a_key_may_not_do_is_neither_shown_nor_done(directory: Directory) -> None:
+async def test_actions_beyond_the_scopes_of_the_key_are_hidden_and_refused(directory: Directory) -> None:
     alice = await add(directory)
     reader = await signed_in(directory, Scope.USERS_READ)
 
@@ -138,7 +138,7 @@ async def test_what_a_key_may_not_do_is_neither_shown_nor_done(directory: Direct
     assert (await get(directory, alice.id)).deleted_at is None
 
 
-async def test_a_person_is_added_found_edited_and_the_record_says_by_whom(directory: Directory) -> None:
+async def test_a_person_is_added_found_and_edited_and_the_changes_name_the_actor(directory: Directory) -> None:
     browser = await signed_in(directory, *Scope)
 
     added = await browser.send(
@@ -165,7 +165,7 @@ async def test_a_person_is_added_found_edited_and_the_record_says_by_whom(direct
     assert "console:key:1" in page.text
 
 
-async def test_a_refused_form_says_what_is_wrong_beside_the_field_and_keeps_what_was_typed(
+async def test_a_refused_form_shows_the_error_beside_the_field_and_keeps_the_input(
     directory: Directory,
 ) -> None:
     await add(directory, email="taken@x.org")
@@ -186,7 +186,7 @@ async def test_a_refused_form_says_what_is_wrong_beside_the_field_and_keeps_what
     assert no_status.status_code == 422
 
 
-async def test_an_edit_that_meets_a_newer_version_shows_both_and_lets_one_choose(directory: Directory) -> None:
+async def test_an_edit_of_an_older_version_shows_both_versions_to_choose_from(directory: Directory) -> None:
     alice = await add(directory, email="old@x.org")
     browser = await signed_in(directory, *Scope)
     users = directory.container.users(RequestContext(actor="other", request_id="r2"))
@@ -241,7 +241,7 @@ async def test_a_person_is_erased_only_if_the_name_is_typed(directory: Directory
     assert "Alice" not in (await browser.see("/changes")).text
 
 
-async def test_the_values_from_before_a_change_come_back(directory: Directory) -> None:
+async def test_a_change_can_be_undone(directory: Directory) -> None:
     alice = await add(directory, attributes={"floor": 1, "team": {"a": 1}})
     users = directory.container.users(RequestContext(actor="other", request_id="r2"))
     changed = await users.patch(alice.id, {"name": "Bad", "attributes": {"floor": None, "team": {"b": 2}, "x": 1}})
@@ -255,7 +255,7 @@ async def test_the_values_from_before_a_change_come_back(directory: Directory) -
     assert back.email == "later@x.org"  # of another change
 
 
-async def test_nothing_comes_back_from_before_a_creation(directory: Directory) -> None:
+async def test_undoing_a_creation_is_refused(directory: Directory) -> None:
     alice = await add(directory)
     browser = await signed_in(directory, *Scope)
     on = f"/users/{alice.id}"
@@ -265,7 +265,7 @@ async def test_nothing_comes_back_from_before_a_creation(directory: Directory) -
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-async def test_what_a_user_says_is_text_and_nothing_else(directory: Directory, text: str) -> None:
+async def test_values_of_users_are_shown_as_text_only(directory: Directory, text: str) -> None:
     await add(directory, name=text, external_id=text, attributes={text: [text, {text: None}]})
     browser = await signed_in(directory, *Scope)
 
@@ -278,7 +278,7 @@ async def test_what_a_user_says_is_text_and_nothing_else(directory: Directory, t
     assert unescape(re.findall(r"<h1><bdi>(.*?)</bdi>", shown)[0]) == text
 
 
-async def test_every_page_comes_from_this_host_alone_and_runs_nothing_inline(directory: Directory) -> None:
+async def test_every_page_loads_from_this_host_only_and_has_no_inline_script(directory: Directory) -> None:
     await add(directory)
     browser = await signed_in(directory, *Scope)
     paths = (
@@ -306,7 +306,7 @@ async def test_every_page_comes_from_this_host_alone_and_runs_nothing_inline(dir
         assert (await browser.see(f"/assets/{asset}")).status_code == 200
 
 
-async def test_lists_go_on_by_cursor(directory: Directory) -> None:
+async def test_lists_continue_by_cursor(directory: Directory) -> None:
     for number in range(60):
         await add(directory, name=f"P{number:03}")
     browser = await signed_in(directory, *Scope)
@@ -365,7 +365,7 @@ async def test_people_are_searched_added_to_a_group_and_removed(directory: Direc
     assert (await browser.send(f"{on}/explode", on=on)).status_code == 400
 
 
-async def test_members_go_on_by_cursor(directory: Directory) -> None:
+async def test_members_continue_by_cursor(directory: Directory) -> None:
     group = await group_of(directory, "All")
     people = [await add(directory, name=f"P{number:03}") for number in range(60)]
     memberships = directory.container.memberships(RequestContext(actor="hr", request_id="r1"))
@@ -382,7 +382,7 @@ async def test_members_go_on_by_cursor(directory: Directory) -> None:
     assert "P000" not in second
 
 
-async def test_groups_are_parts_of_groups_and_never_of_themselves(directory: Directory) -> None:
+async def test_groups_can_be_nested_in_other_groups_but_not_in_a_cycle(directory: Directory) -> None:
     alice = await add(directory)
     outer, inner = await group_of(directory, "All"), await group_of(directory, "Engineers")
     browser = await signed_in(directory, *Scope)
@@ -399,7 +399,7 @@ async def test_groups_are_parts_of_groups_and_never_of_themselves(directory: Dir
     assert "Take out" not in out.text
 
 
-async def test_who_may_not_write_groups_only_reads_them(directory: Directory) -> None:
+async def test_a_key_that_may_not_write_groups_can_only_read_them(directory: Directory) -> None:
     alice = await add(directory)
     group = await group_of(directory, "Engineers")
     reader = await signed_in(directory, Scope.GROUPS_READ)
@@ -410,7 +410,7 @@ async def test_who_may_not_write_groups_only_reads_them(directory: Directory) ->
     assert (await (await signed_in(directory, Scope.USERS_READ)).see("/groups")).status_code == 403
 
 
-async def test_changes_are_filtered_go_back_and_follow(directory: Directory) -> None:
+async def test_changes_are_filtered_paged_and_followed(directory: Directory) -> None:
     for number in range(60):
         await add(directory, name=f"P{number}")
     browser = await signed_in(directory, *Scope)
@@ -433,7 +433,7 @@ async def test_changes_are_filtered_go_back_and_follow(directory: Directory) -> 
     assert "user 60" in new.text
 
 
-async def test_changes_name_people_and_keys_to_those_who_may_read_them(directory: Directory) -> None:
+async def test_changes_show_names_of_people_and_keys_that_the_session_may_read(directory: Directory) -> None:
     alice = await add(directory)
     browser = await signed_in(directory, *Scope)
     group = (
@@ -482,7 +482,7 @@ async def test_a_key_cannot_grant_more_than_it_has(directory: Directory) -> None
     assert "cannot grant" in refused.text
 
 
-async def test_what_is_no_form_is_refused(directory: Directory) -> None:
+async def test_a_body_that_is_not_a_form_is_refused(directory: Directory) -> None:
     browser = await signed_in(directory, *Scope)
     as_json = await browser.http.post("/console/users/new", json={"name": "x"})
     huge = await browser.http.post("/console/users/new", data={"name": "x" * 70_000})
@@ -492,12 +492,12 @@ async def test_what_is_no_form_is_refused(directory: Directory) -> None:
 
 
 @pytest.mark.parametrize("path", ["/users/0", "/users/x", "/users/99", "/users/9999999999999999999", "/nowhere"])
-async def test_a_page_that_is_not_there_is_a_404_with_the_request_id(directory: Directory, path: str) -> None:
+async def test_an_unknown_page_is_a_404_with_the_request_id(directory: Directory, path: str) -> None:
     browser = await signed_in(directory, *Scope)
     page = await browser.see(path)
     assert page.status_code == 404
     assert page.headers["x-request-id"] in page.text
 
 
-async def test_it_can_be_switched_off(directory_with: Callable[..., Directory]) -> None:
+async def test_the_console_can_be_switched_off(directory_with: Callable[..., Directory]) -> None:
     assert (await directory_with(console=False).ask("GET", "/console/")).status_code == 404

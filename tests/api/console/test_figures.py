@@ -24,17 +24,17 @@ def tally(day: int, action: Action, changes: int = 1, *, before: str | None = No
     return Tally(f"2026-03-{day:02}", "user", action, before, after, changes)
 
 
-def test_days_end_with_the_present_one() -> None:
+def test_the_last_day_is_today() -> None:
     assert days_until(NOW, 3) == DAYS
 
 
-def test_a_line_is_counted_back_from_what_is_so_now() -> None:
+def test_a_line_is_computed_backwards_from_the_current_count() -> None:
     tallies = [tally(2, Action.CREATED, 5), tally(3, Action.DELETED, 2), tally(3, Action.UPDATED, 9)]
     assert line_of(7, steps_of(tallies, in_all("user")), DAYS) == points([4, 9, 7])
     assert line_of(7, steps_of(tallies, in_all("group")), DAYS) == points([7, 7, 7])
 
 
-def test_suspensions_count_among_the_active() -> None:
+def test_suspensions_lower_the_number_of_active_users() -> None:
     tallies = [
         tally(2, Action.CREATED, 3, after="active"),
         tally(2, Action.CREATED, 1, after="suspended"),
@@ -44,13 +44,13 @@ def test_suspensions_count_among_the_active() -> None:
     assert steps_of(tallies, active) == {"2026-03-02": 3, "2026-03-03": -2}
 
 
-def test_a_line_fills_its_box_and_a_level_one_lies_at_its_foot() -> None:
+def test_a_line_fills_its_box_and_a_constant_one_is_at_the_bottom() -> None:
     assert points([0, 10]) == "0.0,25.0 100.0,1.0"
     assert points([3, 3]) == "0.0,25.0 100.0,25.0"
     assert points([3]) == "0.0,25.0"
 
 
-def test_the_highest_bar_is_as_high_as_all_may_be_and_its_parts_stand_on_each_other() -> None:
+def test_the_highest_bar_has_the_full_height_and_its_parts_are_stacked() -> None:
     counts = actions_by_day(
         [tally(3, Action.CREATED, 3), tally(3, Action.DELETED, 1), tally(2, Action.CREATED, 2)], NOW
     )
@@ -61,7 +61,7 @@ def test_the_highest_bar_is_as_high_as_all_may_be_and_its_parts_stand_on_each_ot
     assert bars_of({"0": {}}, ACTION_FILLS, 100)[0].parts == []
 
 
-def test_minutes_are_named_by_how_long_ago_they_were() -> None:
+def test_minutes_are_labelled_by_their_age() -> None:
     assert statuses_by_minute([[0, 0, 3, 0, 0, 0], [0, 0, 0, 0, 1, 0]]) == {
         "1": {"0xx": 0, "1xx": 0, "2xx": 3, "3xx": 0, "4xx": 0, "5xx": 0},
         "0": {"0xx": 0, "1xx": 0, "2xx": 0, "3xx": 0, "4xx": 1, "5xx": 0},

@@ -65,7 +65,7 @@ async def test_a_file_is_checked_before_anything_is_stored_and_then_imported(dir
     assert "Check the file" in (await browser.see("/import")).text
 
 
-async def test_what_cannot_be_read_is_said_and_nothing_is_stored(directory: Directory) -> None:
+async def test_an_unreadable_file_is_explained_and_nothing_is_stored(directory: Directory) -> None:
     browser = await signed_in(directory, *Scope)
     await bring(browser, b"\xff\xfe\x00")
     job = await ended(directory)
@@ -105,7 +105,7 @@ async def test_an_import_is_cancelled_between_two_batches(
     assert "Cancelled" in (await browser.see("/import")).text
 
 
-async def test_another_key_sees_and_does_nothing_of_it(directory: Directory) -> None:
+async def test_an_import_is_invisible_to_other_keys(directory: Directory) -> None:
     browser = await signed_in(directory, *Scope)
     await bring(browser)
     await ended(directory)
@@ -123,7 +123,7 @@ async def test_a_file_of_another_site_is_refused(directory: Directory) -> None:
     assert directory.app.state.jobs.of("console:key:1") is None
 
 
-async def test_progress_is_told_while_it_goes_on(directory: Directory) -> None:
+async def test_progress_is_shown_while_an_import_runs(directory: Directory) -> None:
     browser = await signed_in(directory, *Scope)
     await bring(browser)
     job = await ended(directory)
@@ -134,7 +134,9 @@ async def test_progress_is_told_while_it_goes_on(directory: Directory) -> None:
     assert "roster-done" not in progress.headers
 
 
-async def test_an_import_waits_for_no_place_and_gives_its_own_back(directory: Directory) -> None:
+async def test_an_import_beyond_the_bound_is_refused_at_once_and_an_ended_one_frees_its_place(
+    directory: Directory,
+) -> None:
     places = directory.container.import_places()
     browser = await signed_in(directory, *Scope)
     with places.one("a"), places.one("b"):

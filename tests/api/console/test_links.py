@@ -44,7 +44,7 @@ async def test_a_link_ends_after_half_an_hour(directory: Directory) -> None:
     await follow(Browser(directory), late, 401)
 
 
-async def test_a_link_ends_with_its_key_and_so_does_its_session(directory: Directory) -> None:
+async def test_a_link_and_its_session_end_with_the_key(directory: Directory) -> None:
     await directory.key(*Scope)
     key, _ = await directory.key(*Scope)
     one, other, browser = await link(directory, key.id), await link(directory, key.id), Browser(directory)
@@ -54,7 +54,7 @@ async def test_a_link_ends_with_its_key_and_so_does_its_session(directory: Direc
     await follow(Browser(directory), other, 401)
 
 
-async def test_without_keys_a_link_is_for_this_machine_until_there_is_a_key(directory: Directory) -> None:
+async def test_without_keys_a_link_works_on_this_machine_until_a_key_exists(directory: Directory) -> None:
     one, other, browser = await link(directory, None), await link(directory, None), Browser(directory)
     await follow(browser, one)
     assert (await browser.see("/users")).status_code == 200
@@ -78,7 +78,7 @@ async def test_another_site_cannot_follow_a_link(directory: Directory) -> None:
     await follow(browser, token)
 
 
-async def test_nobody_makes_a_link_to_more_than_one_may(directory: Directory) -> None:
+async def test_a_link_cannot_have_a_scope_that_its_creator_lacks(directory: Directory) -> None:
     key, _ = await directory.key(*Scope)
     with pytest.raises(Forbidden):
         await link(directory, key.id, Scope.KEYS_ADMIN)

@@ -1,4 +1,4 @@
-"""People in the console over HTTP: the list as it is filtered, many at once, and the ways back."""
+"""People in the console over HTTP: filtered lists, bulk actions, and undoing changes."""
 
 import asyncio
 import csv
@@ -57,7 +57,7 @@ async def test_a_wrong_attribute_is_explained_in_place(directory: Directory) -> 
     assert "Write an attribute as in team=Sales" in page.text
 
 
-async def test_columns_are_chosen_attributes_too(directory: Directory) -> None:
+async def test_columns_can_be_chosen_including_attributes(directory: Directory) -> None:
     await add(directory, email="a@x.org", external_id="e-1", attributes={"team": {"floor": 3}})
     browser = await signed_in(directory, *Scope)
     page = (await browser.see("/users?column=external_id&attributes=team.floor")).text
@@ -66,7 +66,7 @@ async def test_columns_are_chosen_attributes_too(directory: Directory) -> None:
     assert "a@x.org" not in page
 
 
-async def test_what_is_filtered_is_exported(directory: Directory) -> None:
+async def test_the_filtered_users_can_be_exported(directory: Directory) -> None:
     await add(directory, attributes={"team": "Sales"})
     await add(directory, name="=Bob")
     browser = await signed_in(directory, Scope.USERS_READ)
@@ -78,7 +78,7 @@ async def test_what_is_filtered_is_exported(directory: Directory) -> None:
     assert (await browser.see("/users/export/xml")).status_code == 400
 
 
-async def test_many_are_suspended_activated_and_deleted_once_it_is_confirmed(directory: Directory) -> None:
+async def test_many_are_suspended_activated_and_deleted_after_a_confirmation(directory: Directory) -> None:
     one, two, three = await crowd(directory, 3)
     browser = await signed_in(directory, *Scope)
     for action, status in (("suspend", "suspended"), ("activate", "active")):
@@ -94,7 +94,7 @@ async def test_many_are_suspended_activated_and_deleted_once_it_is_confirmed(dir
     assert [(await get(directory, id)).is_hidden for id in (one, two, three)] == [True, True, False]
 
 
-async def test_the_deleted_are_brought_back_together_but_for_those_whose_identifiers_others_have(
+async def test_deleted_users_are_restored_together_except_those_whose_identifiers_are_taken(
     directory: Directory,
 ) -> None:
     gone = [(await add(directory, name=f"G{number}", email=f"g{number}@x.org")).id for number in range(3)]
@@ -108,7 +108,7 @@ async def test_the_deleted_are_brought_back_together_but_for_those_whose_identif
     assert [(await get(directory, id)).is_hidden for id in gone] == [False, True, False]
 
 
-async def test_all_who_were_deleted_and_match_are_brought_back(directory: Directory) -> None:
+async def test_all_matching_deleted_users_are_restored(directory: Directory) -> None:
     gone = await crowd(directory, 51)
     await directory.container.users(RequestContext(actor="t", request_id="r")).delete_many(gone)
     browser = await signed_in(directory, *Scope)
@@ -118,7 +118,7 @@ async def test_all_who_were_deleted_and_match_are_brought_back(directory: Direct
     assert not any([(await get(directory, id)).is_hidden for id in gone])
 
 
-async def test_all_who_match_are_as_many_as_was_said_or_none(directory: Directory) -> None:
+async def test_a_bulk_action_is_refused_if_the_number_of_matches_changed(directory: Directory) -> None:
     await crowd(directory, 60)
     other = await add(directory, name="Other")
     browser = await signed_in(directory, *Scope)
@@ -137,7 +137,7 @@ async def test_all_who_match_are_as_many_as_was_said_or_none(directory: Director
     assert (await get(directory, other.id)).status == "active"
 
 
-async def test_nothing_is_done_to_nobody_nor_by_who_may_not(directory: Directory) -> None:
+async def test_a_bulk_action_needs_a_choice_a_known_action_and_the_scope(directory: Directory) -> None:
     [one] = await crowd(directory, 1)
     browser = await signed_in(directory, *Scope)
     assert (await browser.send("/users/bulk", on="/users", action="suspend")).status_code == 400
@@ -149,7 +149,7 @@ async def test_nothing_is_done_to_nobody_nor_by_who_may_not(directory: Directory
     assert (await get(directory, one)).status == "active"
 
 
-async def test_a_version_is_restored_whatever_came_after_it(directory: Directory) -> None:
+async def test_an_old_version_is_restored_although_others_followed(directory: Directory) -> None:
     alice = await add(directory, email="a@x.org", attributes={"floor": 1})
     users = directory.container.users(RequestContext(actor="other", request_id="r2"))
     second = await users.patch(alice.id, {"name": "Second", "attributes": {"floor": 2}})
@@ -169,7 +169,7 @@ async def test_a_version_is_restored_whatever_came_after_it(directory: Directory
     assert (await browser.send(f"{on}/restore-version", on=on, seq="99")).status_code == 400
 
 
-async def test_a_long_history_goes_on(directory: Directory) -> None:
+async def test_a_long_history_has_pages(directory: Directory) -> None:
     alice = await add(directory)
     users = directory.container.users(RequestContext(actor="other", request_id="r2"))
     for number in range(40):
@@ -184,7 +184,7 @@ async def test_a_long_history_goes_on(directory: Directory) -> None:
 
 @pytest.fixture
 def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search for a part of a text takes until it is cancelled, if it is asked for in a hurry, as among a million."""
+    """A search for a part of a text with a time limit never ends by itself, as in a directory of a million users."""
     listed, waited = UserService.list, asyncio.timeout
 
     async def slow_unless_exact(self: UserService, *, filter: Filter | None = None, **asked: Any) -> Page[User]:
@@ -203,7 +203,7 @@ def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("crowded")
-async def test_a_search_that_takes_long_shows_who_is_named_exactly_so_and_goes_on_when_asked(
+async def test_a_slow_search_shows_exact_matches_first_and_can_be_continued(
     directory: Directory,
 ) -> None:
     await add(directory, name="Alice", email="a@x.org")
@@ -219,7 +219,7 @@ async def test_a_search_that_takes_long_shows_who_is_named_exactly_so_and_goes_o
 
 
 @pytest.mark.usefixtures("crowded")
-async def test_those_who_could_be_added_to_a_group_are_found_quickly_or_by_exactly_their_name(
+async def test_a_slow_search_for_new_members_shows_only_exact_names(
     directory: Directory,
 ) -> None:
     await add(directory, name="Alice")
@@ -230,7 +230,7 @@ async def test_those_who_could_be_added_to_a_group_are_found_quickly_or_by_exact
     assert (">Alice<" in suggested, "Alice Miller" in suggested) == (True, False)
 
 
-async def test_a_count_that_takes_long_is_left_out(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_count_that_takes_too_long_is_left_out(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     await crowd(directory, 51)
     browser = await signed_in(directory, *Scope)
 
@@ -243,7 +243,7 @@ async def test_a_count_that_takes_long_is_left_out(directory: Directory, monkeyp
     assert "P049" in page
 
 
-async def test_nobody_found_is_a_count_of_none(directory: Directory) -> None:
+async def test_a_search_without_matches_shows_a_count_of_0(directory: Directory) -> None:
     browser = await signed_in(directory, *Scope)
     page = (await browser.see("/users?q=nobody")).text
     assert "<strong>0</strong> found" in page

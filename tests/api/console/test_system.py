@@ -27,7 +27,7 @@ async def test_the_system_page_shows_settings_with_their_origin_and_no_secret(
         assert (await (await signed_in(directory, *scopes)).see("/system")).status_code == 403
 
 
-async def test_the_first_page_says_what_is_wrong_to_who_can_mend_it(directory: Directory) -> None:
+async def test_the_first_page_shows_problems_to_those_who_can_fix_them(directory: Directory) -> None:
     async def look() -> list[Finding]:
         return [BAD, Finding("pages", Level.OK, "no damage")]
 
@@ -38,7 +38,7 @@ async def test_the_first_page_says_what_is_wrong_to_who_can_mend_it(directory: D
     assert "1 MiB free" not in (await (await signed_in(directory, Scope.USERS_READ)).see("/")).text
 
 
-async def test_one_looks_again_after_ten_minutes(directory: Directory) -> None:
+async def test_the_checks_are_repeated_after_ten_minutes(directory: Directory) -> None:
     looks = []
 
     async def look() -> list[Finding]:
@@ -53,7 +53,7 @@ async def test_one_looks_again_after_ten_minutes(directory: Directory) -> None:
     assert len(looks) == 2
 
 
-async def test_the_first_page_counts_and_draws_what_happened(directory: Directory) -> None:
+async def test_the_first_page_shows_counts_and_activity(directory: Directory) -> None:
     directory.container.clock.override(providers.Object(directory.time.clock))
     alice = await add(directory)
     await add(directory, name="Bob")

@@ -39,7 +39,7 @@ async def test_a_webhook_is_added_edited_paused_rotated_and_deleted(directory: D
     assert "There are no webhooks" in (await browser.send(f"{on}/delete", on=on)).text
 
 
-async def test_deliveries_are_listed_by_state_and_sent_again(directory: Directory) -> None:
+async def test_deliveries_are_listed_by_state_and_can_be_sent_again(directory: Directory) -> None:
     browser = await signed_in(directory, *Scope)
     on = "/webhooks/1"
     await browser.send("/webhooks/new", on="/webhooks/new", url="https://x.org/a")
@@ -55,14 +55,14 @@ async def test_deliveries_are_listed_by_state_and_sent_again(directory: Director
     assert "asked" in (await browser.send(f"{on}/send-again", on=on, change=str(change.seq))).text
 
 
-async def test_a_test_says_what_the_receiver_answered(directory: Directory) -> None:
-    """The host is not to be found: that is an answer too."""
+async def test_a_test_message_shows_the_answer_of_the_receiver(directory: Directory) -> None:
+    """The host name has no address. This is shown as the answer."""
     browser = await signed_in(directory, *Scope)
     await browser.send("/webhooks/new", on="/webhooks/new", url="https://nobody.invalid/")
     assert "The test was not delivered" in (await browser.send("/webhooks/1/test", on="/webhooks/1")).text
 
 
-async def test_who_may_not_see_webhooks_does_not(directory: Directory) -> None:
+async def test_webhooks_are_hidden_without_their_scope(directory: Directory) -> None:
     browser = await signed_in(directory, Scope.USERS_READ)
     assert "Webhooks" not in (await browser.see("/")).text
     assert (await browser.see("/webhooks")).status_code == 403

@@ -1,4 +1,4 @@
-"""Receivers on loopback: one that must stay silent, one that answers as it is told, one that speaks TLS."""
+"""Receivers on loopback: one that must not be called, one with given answers, one with TLS."""
 
 import asyncio
 import socket
@@ -30,7 +30,7 @@ class Listener:
         return port
 
     def is_silent(self) -> bool:
-        """Whether nobody has tried to connect."""
+        """Whether no connection was tried."""
         for each in self.sockets:
             with suppress(BlockingIOError):
                 each.accept()[0].close()
@@ -54,7 +54,7 @@ def listener() -> Iterator[Listener]:
 
 @dataclass
 class Receiver:
-    """Answers each request with these bytes. Notes what it gets, and the names that TLS was asked for."""
+    """Answers each request with these bytes. It records the requests, and the host names in TLS."""
 
     answer: bytes = NO_CONTENT
     port: int = 0

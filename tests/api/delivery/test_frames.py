@@ -1,4 +1,4 @@
-"""Frames come out of a pipe as they were put in, however the pipe cuts them."""
+"""Frames are read from a pipe as they were written, however the pipe splits them."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Webhooks attack nobody: whatever a URL says, nothing connects to an address that is not public."""
+"""Webhooks cannot be used for attacks: no URL leads to a connection to an address that is not public."""
 
 import asyncio
 import socket
@@ -20,18 +20,20 @@ OF_THIS_MACHINE: Final = [
     "[::ffff:0.0.0.0]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::1%lo]", "[fe80::1%lo]",
     "127.0.0.1%00.example.org", "%31%32%37.0.0.1", "127.0.0.1%2f", "127。0。0。1", "①②⑦.0.0.1",
 ]  # fmt: skip
-"""How this machine can be written."""
+"""The notations of this machine."""
 
 ELSEWHERE: Final = [
     "10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.169.254", "0xa9fea9fe", "2852039166", "100.64.0.1",
     "[fd00:ec2::254]", "[fe80::1]", "[::ffff:169.254.169.254]", "224.0.0.1", "[ff02::1]", "255.255.255.255",
 ]  # fmt: skip
-"""Other addresses that are nobody's business."""
+"""Other addresses that are not public."""
 
 
 @pytest.mark.parametrize("host", [*OF_THIS_MACHINE, socket.gethostname()])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_nothing_connects_to_this_machine_in_any_notation(listener: Listener, scheme: str, host: str) -> None:
+async def test_addresses_of_this_machine_are_refused_in_any_notation(
+    listener: Listener, scheme: str, host: str
+) -> None:
     async with posting(allow_private=False) as post:
         answer = await post(f"{scheme}://{host}:{listener.port}/", {}, b"{}")
     assert answer.status is None
@@ -40,7 +42,7 @@ async def test_nothing_connects_to_this_machine_in_any_notation(listener: Listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "2130706433", "localhost", "[::ffff:127.0.0.1]"])
-async def test_the_listener_would_hear_it(listener: Listener, host: str) -> None:
+async def test_without_the_check_the_listener_is_reached(listener: Listener, host: str) -> None:
     """The twin of the test above: without the check each of these connects."""
     lost = asyncio.Event()
     network = PublicNetwork(allow_private=True)
@@ -63,7 +65,7 @@ class Closing(asyncio.Protocol):
 
 
 class Recorded(PublicNetwork):
-    """Notes where it is to connect to. It is refused there, or never answered."""
+    """Records the addresses of connections. They are refused, or never answered."""
 
     def __init__(self, resolve: Resolve, *, hangs: bool = False) -> None:
         super().__init__(allow_private=False, resolve=resolve)
@@ -78,7 +80,7 @@ class Recorded(PublicNetwork):
 
 
 class Names:
-    """Answers each look-up with the next of these."""
+    """Answers each lookup with the next of these."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
@@ -96,11 +98,11 @@ async def tried(resolve: Resolve, host: str = "hooks.example", *, hangs: bool = 
     return recorded.tried
 
 
-async def test_a_name_that_means_another_address_the_second_time_is_looked_up_once() -> None:
+async def test_a_host_name_is_looked_up_once_for_each_connection() -> None:
     names = Names(["93.184.216.34"], ["127.0.0.1"])
     assert await tried(names) == [("93.184.216.34", 443)]
     assert names.asked == 1
-    assert await tried(names) == []  # the next connection looks anew, and is refused
+    assert await tried(names) == []  # the next connection looks the name up again, and is refused
 
 
 @pytest.mark.parametrize("addresses", [["1.1.1.1", "127.0.0.1"], ["127.0.0.1", "1.1.1.1"], ["1.1.1.1", "fe80::1%2"]])
@@ -108,7 +110,7 @@ async def test_every_address_of_a_name_has_to_be_public(addresses: Sequence[str]
     assert await tried(Names(addresses)) == []
 
 
-async def test_the_first_addresses_are_tried_in_turn() -> None:
+async def test_the_first_addresses_are_tried_one_after_the_other() -> None:
     found = ["1.1.1.1", "2606:4700:4700::1111", "8.8.8.8", "8.8.4.4"]
     assert await tried(Names(found)) == [("1.1.1.1", 443), ("2606:4700:4700::1111", 443), ("8.8.8.8", 443)]
     assert await tried(Names([])) == []
@@ -121,5 +123,5 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypa
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
-async def test_no_other_address_that_is_not_public_is_tried(host: str) -> None:
+async def test_no_address_that_is_not_public_is_tried(host: str) -> None:
     assert await tried(look_up, host.strip("[]")) == []

@@ -1,4 +1,4 @@
-"""How one message is sent: what goes out, what is read, and that nothing takes long."""
+"""How one message is sent: the request, the answer, and the time-outs."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ async def here(host: str, port: int) -> Sequence[str]:
     return ["127.0.0.1"]
 
 
-async def test_posts_the_body_with_its_headers_and_keeps_the_connection(receiver: Receiver) -> None:
+async def test_the_body_is_posted_with_its_headers_and_the_connection_is_kept(receiver: Receiver) -> None:
     async with posting() as post:
         for number in (1, 2):
             answer = await post(receiver.url, {"webhook-id": f"msg_{number}"}, b'{"a":1}')
@@ -70,7 +70,7 @@ async def test_no_redirect_is_followed(receiver: Receiver) -> None:
     assert (answer.status, answer.verdict, len(receiver.heads)) == (307, Verdict.FAILED, 1)
 
 
-async def test_reads_the_beginning_of_an_answer_and_retry_after(receiver: Receiver) -> None:
+async def test_the_beginning_of_an_answer_and_retry_after_are_read(receiver: Receiver) -> None:
     receiver.answer = b"HTTP/1.1 503 X\r\nRetry-After: 7\r\nContent-Length: 3\r\n\r\nno\xff"
     async with posting() as post:
         answer = await post(receiver.url, {}, b"{}")
@@ -78,7 +78,7 @@ async def test_reads_the_beginning_of_an_answer_and_retry_after(receiver: Receiv
 
 
 class Endless:
-    """Begins an answer and goes on with it for ever."""
+    """Begins an answer that never ends."""
 
     def __init__(self, begin: bytes, more: bytes) -> None:
         self._begin = begin
@@ -161,7 +161,7 @@ async def test_a_receiver_that_reads_nothing_is_given_up(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", b"HTTP/1.1 200 OK\r\nX: "])
-async def test_a_receiver_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+async def test_a_receiver_that_hangs_is_timed_out(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(poster, "TIMEOUT_S", 0.2)
     forever = asyncio.Event()
 
@@ -191,7 +191,7 @@ async def test_a_receiver_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch
         b"HTTP/1.1 100 Continue\r\n\r\n",
     ],
 )
-async def test_what_is_no_answer_is_an_error(sent: bytes) -> None:
+async def test_a_malformed_answer_is_an_error(sent: bytes) -> None:
     async def answer_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(sent)
@@ -204,7 +204,7 @@ async def test_what_is_no_answer_is_an_error(sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://nowhere.invalid/"])
-async def test_a_receiver_that_is_not_there_is_an_error(url: str) -> None:
+async def test_a_receiver_that_cannot_be_reached_is_an_error(url: str) -> None:
     async with posting() as post:
         answer = await post(url, {}, b"{}")
     assert answer.status is None
@@ -218,7 +218,7 @@ async def test_http_is_for_private_addresses_only(receiver: Receiver) -> None:
     assert receiver.connections == 0
 
 
-async def test_no_proxy_of_the_environment_is_asked(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_not_used(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with posting() as post:

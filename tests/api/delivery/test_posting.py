@@ -1,4 +1,4 @@
-"""The process that sends: it is there when it is needed, is replaced when it ends, and ends with the server."""
+"""The sending process: it starts when it is needed, is replaced when it ends, and ends with the server."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ async def post() -> AsyncIterator[Posting]:
 
 
 class Hesitant:
-    """Answers when it is told to. Counts the messages that have come, and those whose sender has gone."""
+    """Answers when a test lets it. It counts the received messages, and those whose sender has gone."""
 
     def __init__(self) -> None:
         self.may_answer = asyncio.Event()
@@ -94,13 +94,13 @@ async def test_a_process_is_started_with_the_first_message_and_sends_all(receive
     assert pid_of(post) == pid
 
 
-async def test_the_whole_answer_comes_back(receiver: Receiver, post: Posting) -> None:
+async def test_the_whole_answer_is_returned(receiver: Receiver, post: Posting) -> None:
     receiver.answer = b"HTTP/1.1 503 Later\r\nRetry-After: 7\r\nContent-Length: 5\r\n\r\na\x00b\xffc"
     answer = await post(receiver.url, {}, b"{}")
     assert (answer.status, answer.retry_after, answer.beginning) == (503, "7", "a\ufffdb\ufffdc")
 
 
-async def test_what_a_killed_process_owes_is_sent_by_another(post: Posting) -> None:
+async def test_messages_of_a_killed_process_are_sent_by_another(post: Posting) -> None:
     hesitant = Hesitant()
     async with receiving(hesitant.handle) as port:
         answers = [asyncio.ensure_future(post(url(port), {}, b"{}")) for _ in range(3)]
@@ -113,7 +113,9 @@ async def test_what_a_killed_process_owes_is_sent_by_another(post: Posting) -> N
         assert pid_of(post) != killed
 
 
-async def test_a_frozen_process_is_replaced(post: Posting, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frozen_sending_process_is_replaced(
+    post: Posting, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert (await post(receiver.url, {}, b"{}")).status == 204
     frozen = pid_of(post)
     os.kill(frozen, signal.SIGSTOP)
@@ -125,7 +127,7 @@ async def test_a_frozen_process_is_replaced(post: Posting, receiver: Receiver, m
     assert pid_of(post) != frozen
 
 
-async def test_a_message_whose_task_is_cancelled_is_ended(post: Posting) -> None:
+async def test_cancelling_the_task_cancels_its_message(post: Posting) -> None:
     hesitant = Hesitant()
     async with receiving(hesitant.handle) as port:
         answer = asyncio.ensure_future(post(url(port), {}, b"{}"))
@@ -145,7 +147,7 @@ async def test_signals_that_reach_every_process_do_not_end_it(post: Posting, rec
     assert pid_of(post) == pid
 
 
-async def test_it_has_no_setting_of_the_server(
+async def test_the_sending_process_has_no_settings_of_the_server(
     post: Posting, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROSTER_BOOTSTRAP_KEY", "a secret")
@@ -155,7 +157,7 @@ async def test_it_has_no_setting_of_the_server(
     assert b"ROSTER_" not in environment
 
 
-async def test_private_addresses_stay_forbidden_in_it(receiver: Receiver) -> None:
+async def test_private_addresses_are_refused_in_the_sending_process(receiver: Receiver) -> None:
     post = Posting(allow_private=False)
     refused = await post(receiver.url.replace("http:", "https:"), {}, b"{}")
     await post.close()
@@ -163,7 +165,7 @@ async def test_private_addresses_stay_forbidden_in_it(receiver: Receiver) -> Non
     assert receiver.connections == 0
 
 
-async def test_closing_ends_it_and_the_next_message_starts_another(receiver: Receiver, post: Posting) -> None:
+async def test_close_ends_the_process_and_the_next_message_starts_another(receiver: Receiver, post: Posting) -> None:
     await post.close()
     assert (await post(receiver.url, {}, b"{}")).status == 204
     pid = pid_of(post)
@@ -173,7 +175,7 @@ async def test_closing_ends_it_and_the_next_message_starts_another(receiver: Rec
     assert (await post(receiver.url, {}, b"{}")).status == 204
 
 
-async def test_one_that_ends_at_once_again_and_again_is_an_answer(
+async def test_a_sending_process_that_keeps_ending_is_reported_as_the_answer(
     post: Posting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
@@ -181,7 +183,9 @@ async def test_one_that_ends_at_once_again_and_again_is_an_answer(
     assert (answer.status, answer.error) == (None, NO_PROCESS)
 
 
-async def test_one_that_cannot_be_started_is_an_answer(post: Posting, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sending_process_that_cannot_be_started_is_reported_as_the_answer(
+    post: Posting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/file")
     answer = await post("http://127.0.0.1:1/", {}, b"{}")
     assert (answer.status, answer.error) == (None, NO_PROCESS)

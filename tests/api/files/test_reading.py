@@ -1,4 +1,4 @@
-"""Files as rows: what spreadsheets and programs write, and what is told of a file that cannot be read."""
+"""Files as rows: what spreadsheets and programs write, and the messages about files that cannot be read."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ def faults(row: Row) -> list[tuple[str, str]]:
 
 
 class TestObjects:
-    def test_each_line_is_an_object_and_empty_lines_are_passed_over(self) -> None:
+    def test_each_line_is_an_object_and_empty_lines_are_skipped(self) -> None:
         rows = read(b'{"name":"Alice"}\n\n  \n{"name":"B\xc3\xbc"}\r\n{"name":"last"}')
         assert [(row.line, row.values) for row in rows] == [
             (1, {"name": "Alice"}),
@@ -42,7 +42,7 @@ class TestObjects:
         [b"{", b"[]", b"3", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":1e999}', b'{"a":' + b"9" * 5000 + b"}",
          b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}", b'{"a":' + b"[" * 65 + b"]" * 65 + b"}"],
     )  # fmt: skip
-    def test_a_line_that_is_no_strict_object_is_a_row_with_that_fault(self, line: bytes) -> None:
+    def test_a_line_that_is_not_a_strict_json_object_is_a_row_with_a_fault(self, line: bytes) -> None:
         bad, good = read(line + b'\n{"name":"Alice"}\n', Format.NDJSON)
         assert (bad.values, faults(bad)) == ({}, [("", "not_json")])
         assert good.values == {"name": "Alice"}
@@ -57,7 +57,7 @@ class TestTables:
     @pytest.mark.parametrize("separator", [",", ";", "\t"])
     @pytest.mark.parametrize("mark", ["", "\ufeff"])
     @pytest.mark.parametrize("end", ["\n", "\r\n"])
-    def test_what_spreadsheets_write_is_read(self, separator: str, mark: str, end: str) -> None:
+    def test_files_of_spreadsheets_are_read(self, separator: str, mark: str, end: str) -> None:
         text = (
             f'{mark}Name{separator}"External ID"{separator}status{end}"A ""B""{end}C, D; E"{separator}x{separator}{end}'
         )
@@ -67,7 +67,7 @@ class TestTables:
         found = values(b"name,attributes.floor,attributes.address.city\nAlice,3,\n")
         assert found == [{"name": "Alice", "attributes": {"floor": "3", "address": {"city": None}}}]
 
-    def test_columns_can_be_given_fields_and_be_left_out(self) -> None:
+    def test_columns_can_be_mapped_to_fields_or_left_out(self) -> None:
         columns = [("E-Mail", "email"), ("Floor", "attributes.floor"), ("Notes", "")]
         found = values(b"name,E-Mail,Floor,Notes,\nAlice,a@x.org,3,x,y\n", columns=columns)
         assert found == [{"name": "Alice", "email": "a@x.org", "attributes": {"floor": "3"}}]
@@ -80,7 +80,7 @@ class TestTables:
             None,
         ]
 
-    def test_a_row_has_no_empty_cells_of_other_kinds(self) -> None:
+    def test_empty_cells_of_columns_of_other_kinds_are_ignored(self) -> None:
         found = values(b"kind,name,email,group,child\ngroup,Staff,,,\nnesting,,,Staff,Engineers\n,Alice,,,\n")
         assert found == [
             {"kind": "group", "name": "Staff"},
@@ -88,7 +88,7 @@ class TestTables:
             {"name": "Alice", "email": None},
         ]
 
-    def test_lines_are_counted_as_an_editor_counts_them_and_empty_rows_are_passed_over(self) -> None:
+    def test_lines_are_counted_as_in_an_editor_and_empty_rows_are_skipped(self) -> None:
         rows = read(b'name,email\n"A\nB",a\n,\n\nC,c\nD\nE,e,e\n')
         assert [(row.line, faults(row)) for row in rows] == [
             (2, []),
@@ -97,7 +97,7 @@ class TestTables:
             (8, [("", "wrong_length")]),
         ]
 
-    def test_a_cell_that_is_to_be_json_and_is_not_is_told(self) -> None:
+    def test_a_cell_with_invalid_json_is_reported(self) -> None:
         (row,) = read(b"name,attributes,scim\nAlice,{,[\n")
         assert faults(row) == [("/attributes", "not_json"), ("/scim", "not_json")]
 
@@ -114,19 +114,17 @@ class TestTables:
             (b"\n\n", "no first row"),
         ],
     )
-    def test_a_broken_table_is_refused_as_a_whole_and_nothing_of_it_is_repeated(
-        self, content: bytes, said: str
-    ) -> None:
+    def test_a_broken_table_is_refused_whole_and_the_message_repeats_no_value(self, content: bytes, said: str) -> None:
         with pytest.raises(Malformed, match=said) as refused:
             rows_in(io.BytesIO(content), Format.CSV)
         assert "secret" not in refused.value.detail
 
-    def test_a_field_for_a_column_that_is_not_there_is_refused(self) -> None:
+    def test_a_field_for_a_missing_column_is_refused(self) -> None:
         with pytest.raises(Malformed, match="not in the first row"):
             rows_in(io.BytesIO(b"name\nA\n"), Format.CSV, [("E-Mail", "email")])
 
     @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=4))
-    def test_every_text_comes_back_from_what_is_written(self, texts: list[str]) -> None:
+    def test_every_written_text_is_read_back(self, texts: list[str]) -> None:
         content = csv_lines([["name"]]) + write_csv([{"name": text} for text in texts], ["name"])
         if csv.field_size_limit() > max(map(len, texts)):
             assert [each["name"] for each in values(content, format=Format.CSV)] == texts
@@ -140,15 +138,15 @@ class TestEncodings:
         with pytest.raises(Malformed, match=r"UTF-16|is not UTF-8|cannot be read|no such field"):
             rows_in(io.BytesIO(text.encode(encoding, errors="replace")), format)
 
-    def test_the_message_says_where_and_what_to_do(self, format: Format) -> None:
+    def test_the_message_has_the_position_and_what_to_do(self, format: Format) -> None:
         with pytest.raises(Malformed, match=r"Line 2 is not UTF-8, from its byte 2\..*Save it as UTF-8"):
             rows_in(io.BytesIO(b"name\nM\xfcller\n"), format)
 
-    def test_a_line_has_a_bound(self, format: Format) -> None:
+    def test_the_length_of_a_line_is_bounded(self, format: Format) -> None:
         with pytest.raises(Malformed, match=f"Line 2 has more than {MAX_LINE} bytes"):
             rows_in(io.BytesIO(b"name\n" + b"x" * (MAX_LINE + 1)), format)
 
 
 @pytest.mark.parametrize(("content", "name"), [(b' {"name":"A"}', "A"), (b"\xef\xbb\xbf{}", None), (b"name\nB", "B")])
-def test_without_a_format_the_beginning_tells_it(content: bytes, name: str | None) -> None:
+def test_the_format_is_detected_from_the_beginning(content: bytes, name: str | None) -> None:
     assert [row.values.get("name") for row in read(content)] == [name]

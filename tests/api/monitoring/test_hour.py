@@ -25,7 +25,7 @@ def test_requests_are_counted_by_minute_and_status_and_forgotten_after_an_hour(t
     assert hour.p95_s() is None
 
 
-def test_a_minute_begins_anew_an_hour_later(time: MovedTime, hour: LastHour) -> None:
+def test_a_minute_is_reset_after_an_hour(time: MovedTime, hour: LastHour) -> None:
     hour.ended("get_user", 200, 5)
     time.pass_by(60 * 60)
     hour.ended("get_user", 200, 0.001)
@@ -33,7 +33,7 @@ def test_a_minute_begins_anew_an_hour_later(time: MovedTime, hour: LastHour) -> 
     assert (hour.p95_s() or 0) < 0.002
 
 
-def test_the_time_of_95_in_100_is_told_within_a_quarter(hour: LastHour) -> None:
+def test_the_95th_percentile_is_at_most_a_quarter_too_high(hour: LastHour) -> None:
     for _ in range(95):
         hour.ended("get_user", 200, 0.010)
     for _ in range(5):
@@ -43,7 +43,7 @@ def test_the_time_of_95_in_100_is_told_within_a_quarter(hour: LastHour) -> None:
     assert 3 <= (hour.p95_s() or 0) <= 3.75
 
 
-def test_waits_for_changes_count_as_requests_and_not_as_slow_ones(hour: LastHour) -> None:
+def test_waits_for_changes_count_as_requests_but_not_as_slow_ones(hour: LastHour) -> None:
     hour.ended("get_user", 200, 0.001)
     for _ in range(50):
         hour.ended("console_new_changes", 200, 25)
@@ -51,6 +51,6 @@ def test_waits_for_changes_count_as_requests_and_not_as_slow_ones(hour: LastHour
     assert (hour.p95_s() or 0) < 0.002
 
 
-def test_what_takes_very_long_is_counted_too(hour: LastHour) -> None:
+def test_very_slow_requests_are_counted(hour: LastHour) -> None:
     hour.ended("get_user", 200, 1000)
     assert (hour.p95_s() or 0) > 20

@@ -1,4 +1,4 @@
-"""What monitoring is told: how much was asked, how it was answered, how long it took. Nothing of who and of whom."""
+"""The metrics: how many requests, their answers and their times. Nothing about callers and users."""
 
 import asyncio
 import platform
@@ -40,7 +40,7 @@ Figures = dict[Labels, float]
 
 
 async def figures(client: AsyncClient) -> Figures:
-    """Each figure under its name and the values of its labels, in the order of their names."""
+    """Each metric by its name and the values of its labels, in the order of their names."""
     answer = await client.get("/metrics")
     assert answer.status_code == 200
     return {
@@ -80,7 +80,7 @@ async def test_refusals_and_failures_are_counted_by_their_status(client: AsyncCl
 
 
 @pytest.mark.parametrize(("error", "status"), [(RuntimeError("!"), "500"), (Busy("B."), "503")])
-async def test_a_failure_is_counted_as_what_was_answered(
+async def test_a_failure_is_counted_with_the_status_of_its_answer(
     in_memory: Container, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
 ) -> None:
     def fail(*_: object) -> None:
@@ -94,7 +94,7 @@ async def test_a_failure_is_counted_as_what_was_answered(
         assert answers(await figures(client)) == {("get_user", status): 1}
 
 
-async def test_what_nobody_serves_is_one_figure_however_it_is_called(client: AsyncClient) -> None:
+async def test_all_unknown_paths_and_methods_share_one_metric(client: AsyncClient) -> None:
     for number in range(50):
         await client.get(f"/nowhere/{number}?x={number}", headers={"host": f"h{number}", "x-request-id": f"r{number}"})
         await client.request(f"METHOD{number}", "/users/1")
@@ -106,7 +106,7 @@ async def test_what_nobody_serves_is_one_figure_however_it_is_called(client: Asy
     assert len(counted) == 2
 
 
-async def test_another_host_is_counted(directory_with: Callable[..., "Directory"]) -> None:
+async def test_a_request_with_a_refused_host_is_counted(directory_with: Callable[..., "Directory"]) -> None:
     directory = directory_with(allowed_hosts="localhost")
     await directory.ask("GET", "/users/1", headers={"host": "elsewhere"})
 
@@ -139,7 +139,7 @@ async def test_a_request_is_in_flight_until_it_is_answered(client: AsyncClient) 
     assert answers(after)["create_user", "201"] == 1
 
 
-async def test_a_request_that_was_broken_off_is_in_flight_no_more(client: AsyncClient) -> None:
+async def test_a_cancelled_request_is_no_longer_in_flight(client: AsyncClient) -> None:
     waiting = asyncio.create_task(client.get("/changes/?since=0&wait=30"))
     while (await figures(client))[("roster_requests_in_flight",)] < 2:
         pass
@@ -152,7 +152,7 @@ async def test_a_request_that_was_broken_off_is_in_flight_no_more(client: AsyncC
     assert answers(shown)["list_changes", "none"] == 1
 
 
-async def test_the_build_is_told(client: AsyncClient) -> None:
+async def test_the_metrics_show_the_build(client: AsyncClient) -> None:
     build = ("roster_build_info", "sqlite", platform.python_version(), version("roster"))
 
     assert (await figures(client))[build] == 1
@@ -168,7 +168,7 @@ async def test_the_build_names_the_engine_and_not_the_url(url: str, client_of: C
     assert "//" not in text
 
 
-async def test_the_process_is_told_of(client: AsyncClient) -> None:
+async def test_the_metrics_show_the_process(client: AsyncClient) -> None:
     shown = await figures(client)
 
     assert shown[("process_resident_memory_bytes",)] > 0
@@ -176,7 +176,7 @@ async def test_the_process_is_told_of(client: AsyncClient) -> None:
     assert ("python_gc_collections_total", "0") in shown
 
 
-async def test_the_database_is_told_of(database_client: AsyncClient) -> None:
+async def test_the_metrics_show_the_database(database_client: AsyncClient) -> None:
     await database_client.post("/users/", json={"name": "Alice"})
     await database_client.get("/users/1")
     await database_client.get('/users/?filter=name co "l"')
@@ -194,7 +194,7 @@ async def test_the_database_is_told_of(database_client: AsyncClient) -> None:
     assert (("roster_pool_wait_seconds_count", "read") in shown) is postgres
 
 
-async def test_nothing_that_was_sent_is_told(client: AsyncClient) -> None:
+async def test_the_metrics_have_no_value_of_a_request(client: AsyncClient) -> None:
     alice = {"name": "Secretive", "email": "secretive@example.org", "external_id": "secretive-1"}
     headers = {"x-request-id": "secretive", "user-agent": "secretive", "referer": "http://secretive/"}
     await client.post("/users/", json=alice)
@@ -209,7 +209,7 @@ async def test_nothing_that_was_sent_is_told(client: AsyncClient) -> None:
     assert len(answers(await figures(client))) >= 5
 
 
-async def test_two_apps_in_one_process_have_figures_of_their_own(client_of: Callable[[Container], Any]) -> None:
+async def test_two_apps_in_one_process_have_separate_metrics(client_of: Callable[[Container], Any]) -> None:
     def container() -> Container:
         return Container(settings=providers.Object(Settings()), units=providers.Object(MemoryUnitsOfWork()))
 
@@ -222,7 +222,7 @@ async def test_two_apps_in_one_process_have_figures_of_their_own(client_of: Call
         assert answers(await figures(right)) == {("list_changes", "200"): 2}
 
 
-async def test_head_has_the_headers_alone(client: AsyncClient) -> None:
+async def test_head_returns_the_headers_only(client: AsyncClient) -> None:
     head = await client.head("/metrics")
 
     assert (head.status_code, head.content) == (200, b"")
@@ -231,7 +231,7 @@ async def test_head_has_the_headers_alone(client: AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/plain", "application/json", "", "application/openmetrics-text;q=0"])
-async def test_it_is_the_text_format_unless_asked_for_another(client: AsyncClient, accept: str) -> None:
+async def test_the_format_is_prometheus_text_by_default(client: AsyncClient, accept: str) -> None:
     answer = await client.get("/metrics", headers={"accept": accept})
 
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -243,7 +243,7 @@ async def test_it_is_the_text_format_unless_asked_for_another(client: AsyncClien
     "accept",
     [PROMETHEUS, "application/openmetrics-text", "application/openmetrics-text;version=\u00b2;q=0.5,text/*;q=0.4"],
 )
-async def test_it_is_openmetrics_for_who_prefers_that(client: AsyncClient, accept: str) -> None:
+async def test_the_format_is_openmetrics_if_the_client_prefers_it(client: AsyncClient, accept: str) -> None:
     await client.get("/users/1")
 
     answer = await client.get("/metrics", headers={b"accept": accept.encode("latin-1")})
@@ -252,14 +252,14 @@ async def test_it_is_openmetrics_for_who_prefers_that(client: AsyncClient, accep
     assert {"roster_request_seconds", "roster_build_info"} <= {each.name for each in openmetrics_families(answer.text)}  # type: ignore[no-untyped-call]
 
 
-async def test_it_needs_no_key_where_the_door_is_locked(directory: "Directory") -> None:
+async def test_metrics_need_no_key_even_if_the_api_does(directory: "Directory") -> None:
     await directory.key(Scope.USERS_READ)
 
     assert (await directory.ask("GET", "/users/")).status_code == 401
     assert (await directory.ask("GET", "/metrics", address="203.0.113.7")).status_code == 200
 
 
-def test_a_command_beside_the_server_keeps_no_figures() -> None:
+def test_a_command_beside_the_server_records_no_metrics() -> None:
     container = Container(settings=providers.Object(Settings()), serving=providers.Object(False))
 
     assert container.meter() is NO_METER
@@ -267,14 +267,14 @@ def test_a_command_beside_the_server_keeps_no_figures() -> None:
     assert meter is not NO_METER
 
 
-def test_the_commands_start_without_what_keeps_figures() -> None:
+def test_the_commands_do_not_import_the_metrics_library() -> None:
     script = "import sys, api.commands.main; sys.exit('prometheus_client' in sys.modules)"
 
     done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT / "src")}, check=False)
     assert done.returncode == 0
 
 
-def test_the_file_of_a_worker_that_has_just_begun_or_ended_does_no_harm(tmp_path: Path) -> None:
+def test_the_file_of_a_starting_or_ending_worker_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "histogram_1.db").touch()
     (tmp_path / "gauge_livesum_2.db").symlink_to(tmp_path / "removed")
     (tmp_path / "gauge_livesum_3.db").write_bytes(bytes(65536))
@@ -282,12 +282,12 @@ def test_the_file_of_a_worker_that_has_just_begun_or_ended_does_no_harm(tmp_path
     assert list(FiguresOfWorkers(str(tmp_path)).collect()) == []
 
 
-async def test_every_figure_that_the_readme_names_is_there(database_client: AsyncClient) -> None:
+async def test_every_metric_that_the_docs_name_exists(database_client: AsyncClient) -> None:
     named = set(re.findall(r"`((?:roster|process)_[a-z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
     await database_client.get("/users/1")
 
     text = (await database_client.get("/metrics")).text
 
-    told = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
-    assert {name for name in told if name.startswith("roster_")} <= named
-    assert named <= told
+    typed = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    assert {name for name in typed if name.startswith("roster_")} <= named
+    assert named <= typed

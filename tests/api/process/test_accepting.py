@@ -1,4 +1,4 @@
-"""Clients that connect at the same time are accepted together: one in each turn of a busy loop would take seconds."""
+"""Clients that connect at the same time are accepted together. One in each turn of a busy loop would take seconds."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ CLIENTS: Final = 4 * ACCEPTED_IN_A_TURN
 
 
 async def turns_to_accept(listeners: Sequence[socket.socket]) -> int:
-    """How many turns of the event loop it takes until all clients are accepted, who wait there already."""
+    """How many turns of the event loop it takes to accept all waiting clients."""
     loop = asyncio.get_running_loop()
     accepted: list[asyncio.BaseTransport] = []
 

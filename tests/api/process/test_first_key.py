@@ -1,4 +1,4 @@
-"""What a server does about keys before it listens: it seeds the first, or refuses to be open to others."""
+"""A server checks keys before it listens: it seeds the first key, or refuses to be open to other machines."""
 
 import os
 from collections.abc import Callable
@@ -30,7 +30,7 @@ Prepare = Callable[..., Container]
 
 @pytest.fixture
 def prepared() -> Prepare:
-    """A container of a server that is about to listen somewhere, always on the same directory."""
+    """A container of a server that is about to listen, always on the same directory."""
     units = MemoryUnitsOfWork()
     return lambda **settings: Container(settings=providers.Object(Settings(**settings)), units=providers.Object(units))
 
@@ -44,12 +44,12 @@ async def ids(container: Container) -> list[int]:
 
 
 @pytest.mark.parametrize("host", AT_HOME)
-async def test_at_home_no_key_is_needed(prepared: Prepare, host: str) -> None:
+async def test_loopback_hosts_need_no_key(prepared: Prepare, host: str) -> None:
     await require_key_unless_local(prepared(host=host))
 
 
 @pytest.mark.parametrize("host", PUBLIC)
-async def test_anywhere_else_it_refuses_and_says_what_to_do(prepared: Prepare, host: str) -> None:
+async def test_without_a_key_other_hosts_are_refused_with_what_to_do(prepared: Prepare, host: str) -> None:
     with pytest.raises(NotReady) as refused:
         await require_key_unless_local(prepared(host=host))
 
@@ -58,14 +58,16 @@ async def test_anywhere_else_it_refuses_and_says_what_to_do(prepared: Prepare, h
 
 
 @pytest.mark.parametrize("host", PUBLIC)
-async def test_with_a_key_it_may_listen_anywhere(prepared: Prepare, host: str) -> None:
+async def test_with_a_key_every_host_is_allowed(prepared: Prepare, host: str) -> None:
     key, _ = (await service(prepared()).create(NewKey(name="n", scopes=(Scope.KEYS_ADMIN,)))).result
     await require_key_unless_local(prepared(host=host))
     await service(prepared()).revoke(key.id, force=True)
     await require_key_unless_local(prepared(host=host))  # locked, though nobody may come in
 
 
-async def test_the_refusal_comes_before_the_socket(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_key_is_refused_before_the_socket_is_opened(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(api.process.server, "listen", lambda settings: pytest.fail("it listens"))
 
     with pytest.raises(NotReady, match="Without any key"):
@@ -75,7 +77,7 @@ async def test_the_refusal_comes_before_the_socket(sqlite_url: str, monkeypatch:
         await serve_alone(Settings(host="0.0.0.0", port=0, database_url=sqlite_url))
 
 
-def test_so_it_does_with_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_workers_a_missing_key_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(container: Container) -> None:
         raise NotReady("Without any key.")
 
@@ -119,7 +121,7 @@ async def test_the_first_key_is_seeded_once(prepared: Prepare, given: Any, tmp_p
 
 
 @either_way
-async def test_another_bootstrap_key_changes_nothing_afterwards(prepared: Prepare, given: Any, tmp_path: Path) -> None:
+async def test_another_bootstrap_key_changes_nothing_later(prepared: Prepare, given: Any, tmp_path: Path) -> None:
     await require_key_unless_local(prepared(**given(SECRET, tmp_path)))
     container = prepared(**given(write_secret(FIRST_ID, "t" * 32), tmp_path))
 
@@ -135,7 +137,7 @@ BAD = ["hunter2", "rk_1_hunter2", write_secret(2, "s" * 32), SECRET[:-1], SECRET
 @either_way
 @pytest.mark.parametrize("secret", ["", " ", *BAD])
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-async def test_a_bad_one_is_refused_without_being_repeated(
+async def test_a_bad_bootstrap_key_is_refused_and_not_shown(
     prepared: Prepare, given: Any, tmp_path: Path, secret: str, host: str
 ) -> None:
     container = prepared(host=host, **given(secret, tmp_path))
@@ -148,7 +150,7 @@ async def test_a_bad_one_is_refused_without_being_repeated(
     assert await ids(container) == []
 
 
-async def test_a_file_that_is_no_text_is_refused_by_its_name(prepared: Prepare, tmp_path: Path) -> None:
+async def test_a_key_file_that_is_not_text_is_refused_with_its_name(prepared: Prepare, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"\xff\xfe" * 10)
 
     with pytest.raises(NotReady, match="secret cannot be read as text"):

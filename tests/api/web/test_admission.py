@@ -1,4 +1,4 @@
-"""However many requests arrive together, only a few begin in each iteration of the event loop."""
+"""Only a few requests begin in each iteration of the event loop, however many arrive together."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ MANY = 50
 
 
 class Begun:
-    """An app that notes which requests have begun, and never answers."""
+    """An app that records which requests have begun, and never answers."""
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -49,7 +49,7 @@ async def ignore(message: object) -> None:
     raise AssertionError
 
 
-async def test_a_few_begin_in_each_iteration_in_the_order_of_their_arrival() -> None:
+async def test_a_few_requests_begin_in_each_iteration_in_the_order_of_arrival() -> None:
     begun = Begun()
     for number in range(MANY):
         begun.ask(f"/{number}")
@@ -75,7 +75,7 @@ async def test_probes_begin_at_once(path: str) -> None:
     assert begun.paths[TOGETHER:] == [path]
 
 
-async def test_requests_that_come_later_begin_at_once_if_nobody_waits() -> None:
+async def test_later_requests_begin_at_once_if_none_waits() -> None:
     begun = Begun()
     for number in range(3 * TOGETHER):
         begun.ask(f"/{number}")
@@ -83,7 +83,7 @@ async def test_requests_that_come_later_begin_at_once_if_nobody_waits() -> None:
         assert begun.paths[-1] == f"/{number}"
 
 
-async def test_nobody_overtakes_those_who_wait() -> None:
+async def test_new_requests_do_not_overtake_waiting_ones() -> None:
     begun = Begun()
     for number in range(MANY):
         begun.ask(f"/{number}")
@@ -95,7 +95,7 @@ async def test_nobody_overtakes_those_who_wait() -> None:
     assert begun.paths == [f"/{number}" for number in range(MANY)]
 
 
-async def test_a_cancelled_request_takes_nobodys_turn() -> None:
+async def test_a_cancelled_request_delays_no_other() -> None:
     begun = Begun()
     tasks = [begun.ask(f"/{number}") for number in range(MANY)]
     await asyncio.sleep(0)
@@ -112,7 +112,7 @@ async def answers_at(directory: "Directory", path: str) -> list[Response]:
     return await asyncio.gather(*[directory.ask("GET", path) for _ in range(MANY)])
 
 
-async def test_those_who_have_waited_too_long_are_refused(
+async def test_requests_that_waited_too_long_are_refused(
     directory: "Directory", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "PATIENCE_S", -1)
@@ -128,14 +128,14 @@ async def test_those_who_have_waited_too_long_are_refused(
     assert (await directory.ask("GET", "/users/1")).status_code == 404
 
 
-async def test_those_who_have_not_waited_too_long_are_answered(
+async def test_requests_that_waited_within_the_bound_are_answered(
     directory: "Directory", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "PATIENCE_S", 3600)
     assert {answer.status_code for answer in await answers_at(directory, "/users/1")} == {404}
 
 
-async def test_a_refusal_of_scim_has_scims_form(
+async def test_a_refused_scim_request_has_the_form_of_scim(
     directory_with: Callable[..., "Directory"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "PATIENCE_S", -1)

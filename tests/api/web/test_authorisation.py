@@ -42,10 +42,10 @@ DECIDED: Final[Mapping[str, Sequence[Scope]]] = {
     "rotate_key": [Scope.KEYS_ADMIN],
     "revoke_key": [Scope.KEYS_ADMIN],
 }
-"""What some operations need, by a decision that must not be undone by the way. Others only have to keep the rules."""
+"""Operations whose scopes were decided and must not change unnoticed. Others only have to keep the rules."""
 
 OPEN: Final = {"live", "ready", "metrics"}
-"""What is open to anybody, by decision: nothing else may be."""
+"""The operations that are open to anybody. No others may be."""
 
 READING: Final = {scope for scope in Scope if scope.endswith(":read")}
 
@@ -69,20 +69,20 @@ def require_admitted(answer: Response) -> None:
     assert answer.status_code not in (401, 403, 429, 500), answer.text
 
 
-def test_no_decision_outlives_its_operation() -> None:
+def test_every_decided_operation_exists() -> None:
     assert DECIDED.keys() | OPEN <= {operation.id for operation in OPERATIONS}
 
 
-def test_what_is_decided_is_what_is_needed() -> None:
+def test_operations_need_the_scopes_that_were_decided() -> None:
     assert {each.id: each.scopes for each in OPERATIONS if each.id in DECIDED} == DECIDED
 
 
-def test_nothing_else_is_open_to_anybody() -> None:
+def test_no_other_operation_is_open_without_a_key() -> None:
     assert {operation.id for operation in OPERATIONS if not operation.scopes} == OPEN
 
 
 @every_guarded_operation
-def test_no_scope_that_is_for_reading_lets_anybody_write_and_none_for_writing_is_needed_to_read(
+def test_reading_scopes_never_allow_a_write_and_reads_need_no_writing_scope(
     operation: Operation,
 ) -> None:
     writing = {scope for scope in operation.scopes if scope.endswith((":write", ":purge"))}
@@ -90,21 +90,21 @@ def test_no_scope_that_is_for_reading_lets_anybody_write_and_none_for_writing_is
     assert not writing if operation.reads else READING.isdisjoint(operation.scopes)
 
 
-def test_what_is_served_is_what_the_document_tells(in_memory: Container) -> None:
+def test_the_openapi_document_has_every_served_operation(in_memory: Container) -> None:
     served = [route for route in create_app(in_memory).router.routes if isinstance(route, APIRoute)]
 
     assert {route.name for route in served} == {operation.id for operation in OPERATIONS}
     assert {route.name for route in served if isinstance(route, StrictRoute)} == {each.id for each in GUARDED}
 
 
-def test_what_the_document_tells_is_what_the_services_declare(in_memory: Container) -> None:
+def test_the_scopes_in_the_openapi_document_are_those_of_the_services(in_memory: Container) -> None:
     served = [route for route in create_app(in_memory).router.routes if isinstance(route, StrictRoute)]
 
     declared = {route.name: list(scopes_of(operation_of(route.endpoint))) for route in served}
     assert declared == {operation.id: operation.scopes for operation in GUARDED}
 
 
-def test_nothing_else_is_served_than_the_docs_and_the_console(in_memory: Container) -> None:
+def test_only_the_docs_and_the_console_are_served_beside_operations(in_memory: Container) -> None:
     routes = create_app(in_memory).router.routes
 
     others = {getattr(route, "path", None) for route in routes if not isinstance(route, APIRoute)}
@@ -112,7 +112,7 @@ def test_nothing_else_is_served_than_the_docs_and_the_console(in_memory: Contain
 
 
 @every_operation
-def test_the_document_tells_the_scopes(operation: Operation) -> None:
+def test_the_openapi_document_shows_the_scopes(operation: Operation) -> None:
     security = [{"key": operation.scopes}] if operation.scopes else []
 
     assert operation.described["security"] == security
@@ -124,7 +124,7 @@ MALFORMED: Final = ["Bearer", "Bearer ", "{secret}", "Basic {secret}", "Bearer {
 
 
 @every_operation
-async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation: Operation) -> None:
+async def test_a_request_without_a_valid_key_is_a_401(directory: "Directory", operation: Operation) -> None:
     method, path = operation.method, operation.nowhere
     key, secret = await directory.key(*Scope)
     _, expired = await directory.key(*Scope, expires_at=directory.time.now + timedelta(days=1))
@@ -150,7 +150,7 @@ async def test_without_a_valid_key_it_is_a_401(directory: "Directory", operation
 
 @every_guarded_operation
 @pytest.mark.parametrize("held", Scope)
-async def test_a_key_of_one_scope_may_do_what_that_is_for(
+async def test_a_key_with_one_scope_may_do_what_this_scope_allows(
     directory: "Directory", operation: Operation, held: Scope
 ) -> None:
     _, secret = await directory.key(held)
@@ -164,14 +164,14 @@ async def test_a_key_of_one_scope_may_do_what_that_is_for(
 
 
 @every_guarded_operation
-async def test_a_key_of_just_its_scopes_is_enough(directory: "Directory", operation: Operation) -> None:
+async def test_a_key_with_just_the_needed_scopes_is_enough(directory: "Directory", operation: Operation) -> None:
     _, secret = await directory.key(*operation.scopes)
 
     require_admitted(await directory.ask(operation.method, operation.nowhere, key=secret))
 
 
 @every_guarded_operation
-async def test_every_other_scope_together_is_not_enough(directory: "Directory", operation: Operation) -> None:
+async def test_all_other_scopes_together_are_not_enough(directory: "Directory", operation: Operation) -> None:
     for scope in operation.scopes:
         _, secret = await directory.key(*set(Scope) - {scope})
 
@@ -179,7 +179,7 @@ async def test_every_other_scope_together_is_not_enough(directory: "Directory", 
 
 
 @pytest.mark.parametrize("operation", [each for each in GUARDED if each.is_of_a_collection], ids=str)
-async def test_the_other_spelling_of_a_collection_is_no_way_around(
+async def test_a_collection_without_its_slash_needs_the_same_scopes(
     directory: "Directory", operation: Operation
 ) -> None:
     method, path = operation.method, operation.nowhere.removesuffix("/")
@@ -190,7 +190,7 @@ async def test_the_other_spelling_of_a_collection_is_no_way_around(
 
 
 @pytest.mark.parametrize("operation", [each for each in GUARDED if each.reads], ids=str)
-async def test_head_is_no_way_around(directory: "Directory", operation: Operation) -> None:
+async def test_head_needs_the_same_scopes(directory: "Directory", operation: Operation) -> None:
     _, secret = await directory.key(*set(Scope) - set(operation.scopes))
 
     assert (await directory.ask("HEAD", operation.nowhere)).status_code == 401
@@ -213,7 +213,7 @@ BODIES: Final[Mapping[str, dict[str, Any]]] = {
 
 @every_guarded_operation
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-async def test_it_is_refused_before_the_body_and_the_parameters_are_looked_at(
+async def test_a_missing_scope_is_refused_before_the_body_and_the_parameters_are_read(
     directory: "Directory", operation: Operation, body: dict[str, Any]
 ) -> None:
     method, path = operation.method, operation.at("no-id", "nobody") + "?no_such_parameter=1&limit=x"
@@ -223,7 +223,7 @@ async def test_it_is_refused_before_the_body_and_the_parameters_are_looked_at(
     require_403(await directory.ask(method, path, key=secret, **body), operation.scopes[0])
 
 
-async def test_purging_needs_a_scope_beside_writing(directory: "Directory") -> None:
+async def test_purging_needs_another_scope_than_writing(directory: "Directory") -> None:
     _, writer = await directory.key(Scope.USERS_WRITE, Scope.USERS_READ)
     _, purger = await directory.key(Scope.USERS_PURGE)
     _, both = await directory.key(Scope.USERS_WRITE, Scope.USERS_PURGE)
@@ -244,7 +244,7 @@ async def of_users(users: Users) -> None: ...
 
 
 @pytest.mark.parametrize("endpoint", [nothing, of_users])
-def test_a_route_that_does_not_say_which_operation_it_calls_cannot_be_declared(endpoint: Any) -> None:
+def test_a_route_without_a_declared_operation_is_refused(endpoint: Any) -> None:
     with pytest.raises(TypeError, match="declare the operation that it calls"):
         Router("/x", "x").get("/")(endpoint)
     with pytest.raises(TypeError, match="declare the operation that it calls"):
@@ -278,12 +278,12 @@ def test_the_scopes_of_a_route_are_those_of_the_operation_that_it_calls(operatio
 
 
 class OtherRoute(StrictRoute):
-    """A route of another protocol, in which the scope `scim` is worth something."""
+    """A route of another protocol, in which the scope `scim` counts."""
 
     holds = staticmethod(held_in_scim)
 
 
-async def test_the_scope_of_scim_is_worth_something_in_scim_and_nothing_elsewhere(directory: "Directory") -> None:
+async def test_the_scope_scim_counts_in_routes_of_scim_only(directory: "Directory") -> None:
     _, scim = await directory.key(Scope.SCIM)
     _, reader = await directory.key(Scope.USERS_READ)
     other = APIRouter(route_class=OtherRoute)

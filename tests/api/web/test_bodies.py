@@ -1,4 +1,4 @@
-"""What bodies have in common: integers as JSON has them."""
+"""What bodies have in common: integers as in JSON."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
@@ -18,7 +18,7 @@ from services.users import UserService
 
 
 class MemberIn(BaseModel):
-    """A body as a noun with references would have it."""
+    """A body of an entity with references."""
 
     user_id: Annotated[EntityId, Field(description="Who")]
     former_id: EntityId | None = None
@@ -43,7 +43,7 @@ async def members(in_memory: Container) -> AsyncIterator[AsyncClient]:
 
 
 async def send(members: AsyncClient, user_id: str, former_id: str = "null") -> tuple[int, object]:
-    """Post a body with these ids as they stand: the answer, or the pointers of a refusal with their codes."""
+    """Posts a body with these ids as text. Returns the answer, or the pointers of a refusal with their codes."""
     content = f'{{"user_id": {user_id}, "former_id": {former_id}}}'
     answer = await members.post("/members/", content=content, headers={"content-type": "application/json"})
     if answer.status_code != 422:
@@ -63,7 +63,7 @@ async def send(members: AsyncClient, user_id: str, former_id: str = "null") -> t
         (f"{MAX_ID}.0", MAX_ID),
     ],
 )
-async def test_one_number_is_one_id_however_it_is_spelled(members: AsyncClient, spelled: str, id: int) -> None:
+async def test_all_spellings_of_a_number_are_the_same_id(members: AsyncClient, spelled: str, id: int) -> None:
     status, shown = await send(members, spelled, spelled)
 
     assert (status, shown) == (200, {"user_id": id, "former_id": id})
@@ -76,23 +76,23 @@ OUT_OF_RANGE: Final = ["0", "-0", "0.0", "-1", "-1.0", str(2**53), f"{2**53}.0",
 
 
 @pytest.mark.parametrize("spelled", NO_INTEGERS)
-async def test_what_is_not_an_integer_is_refused_as_of_the_wrong_type(members: AsyncClient, spelled: str) -> None:
+async def test_a_value_that_is_not_an_integer_has_the_wrong_type(members: AsyncClient, spelled: str) -> None:
     assert await send(members, spelled) == (422, {"/body/user_id": "wrong_type"})
     assert await send(members, "1", spelled) == (422, {"/body/former_id": "wrong_type"})
 
 
 @pytest.mark.parametrize("spelled", OUT_OF_RANGE)
-async def test_what_no_entity_has_as_its_id_is_refused_as_out_of_range(members: AsyncClient, spelled: str) -> None:
+async def test_an_impossible_id_is_out_of_range(members: AsyncClient, spelled: str) -> None:
     assert await send(members, spelled) == (422, {"/body/user_id": "out_of_range"})
     assert await send(members, "1", spelled) == (422, {"/body/former_id": "out_of_range"})
 
 
-async def test_null_is_an_id_only_where_there_may_be_none(members: AsyncClient) -> None:
+async def test_null_is_accepted_only_for_an_optional_id(members: AsyncClient) -> None:
     assert await send(members, "null") == (422, {"/body/user_id": "wrong_type"})
     assert await send(members, "1", "null") == (200, {"user_id": 1, "former_id": None})
 
 
-def test_the_schema_says_the_bounds() -> None:
+def test_the_schema_shows_the_bounds() -> None:
     described = MemberIn.model_json_schema()["properties"]["user_id"]
 
     assert (described["type"], described["minimum"], described["maximum"]) == ("integer", 1, MAX_ID)

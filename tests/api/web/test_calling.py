@@ -1,4 +1,4 @@
-"""Endpoints are called with the same values as FastAPI calls them with, and what is not known stays with FastAPI."""
+"""Endpoints are called with the same values as by FastAPI. Unsupported ones are left to FastAPI."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
@@ -66,7 +66,7 @@ async def ask(app: FastAPI, method: str, path: str, **options: Any) -> tuple[int
 
 
 @pytest.mark.parametrize(("method", "path", "options"), REQUESTS, ids=lambda each: str(each)[:60])
-async def test_every_request_is_answered_as_with_fastapis_own_handler(
+async def test_every_request_gets_the_same_answer_as_from_the_handler_of_fastapi(
     app: FastAPI, method: str, path: str, options: dict[str, Any]
 ) -> None:
     answer = await ask(app, method, path, **options)
@@ -74,7 +74,7 @@ async def test_every_request_is_answered_as_with_fastapis_own_handler(
     assert answer == await ask(app, method, path, **options)
 
 
-def test_no_route_of_roster_needs_fastapis_own_handler(in_memory: Container) -> None:
+def test_no_route_of_roster_needs_the_handler_of_fastapi(in_memory: Container) -> None:
     served = [route for route in create_app(in_memory).router.routes if isinstance(route, StrictRoute)]
     assert served
     assert [route.name for route in served if not can_call(route.dependant)] == []
@@ -150,5 +150,5 @@ def test_an_ordinary_endpoint_can_be_called() -> None:
         twice,
     ],
 )
-def test_what_is_not_known_stays_with_fastapi(endpoint: Any) -> None:
+def test_unsupported_endpoints_are_left_to_fastapi(endpoint: Any) -> None:
     assert not can_call(APIRoute("/", endpoint, response_model=None).dependant)

@@ -18,7 +18,7 @@ WEAK_OR_OTHER: Final = [each for each in (*SAME, *OTHER) if each not in STRONG]
 
 @pytest.fixture
 async def client(database_client: AsyncClient) -> AsyncClient:
-    """Of a directory in which the first user is at version 2."""
+    """A client of a directory in which the first user is at version 2."""
     await database_client.put(BY_KEY, json={"name": "Al"})
     await database_client.put(BY_KEY, json=ALICE)
     return database_client
@@ -39,14 +39,14 @@ async def write(client: AsyncClient, kind: str, if_match: str, path: str = "/use
     return await client.request(method, f"{where}?{own_query}&{query}", json=body, headers=headers)
 
 
-async def test_a_tag_is_strong_and_the_version(client: AsyncClient) -> None:
+async def test_an_entity_tag_is_strong_and_is_the_version(client: AsyncClient) -> None:
     assert {(await client.get(path)).headers["etag"] for path in READS} == {'"2"'}
     await client.patch("/users/1", json={"attributes": {"a": 1}})
     assert {(await client.get(path)).headers["etag"] for path in READS} == {'"3"'}
 
 
 @pytest.mark.parametrize("path", READS)
-async def test_who_has_the_version_already_is_told_so_without_a_body(client: AsyncClient, path: str) -> None:
+async def test_a_client_with_the_current_version_gets_a_304_without_a_body(client: AsyncClient, path: str) -> None:
     full = await client.get(path)
     for tags in SAME:
         for method in ("GET", "HEAD"):
@@ -58,13 +58,13 @@ async def test_who_has_the_version_already_is_told_so_without_a_body(client: Asy
 
 
 @pytest.mark.parametrize("path", READS)
-async def test_who_has_another_version_gets_this_one(client: AsyncClient, path: str) -> None:
+async def test_a_client_with_another_version_gets_the_current_one(client: AsyncClient, path: str) -> None:
     for tags in OTHER:
         read = await client.get(path, headers=[(b"if-none-match", tags.encode())])
         assert (read.status_code, read.json()["name"]) == (200, "Alice"), tags
 
 
-async def test_a_user_who_is_not_there_is_so_whatever_the_client_has(client: AsyncClient) -> None:
+async def test_a_missing_user_is_not_found_whatever_version_the_client_has(client: AsyncClient) -> None:
     await client.delete("/users/1")
     for tags in ("*", '"3"'):
         answers = [await client.get(path, headers={"if-none-match": tags}) for path in (*READS, "/users/2")]
@@ -72,7 +72,7 @@ async def test_a_user_who_is_not_there_is_so_whatever_the_client_has(client: Asy
 
 
 @pytest.mark.parametrize("kind", WRITES)
-async def test_a_write_to_the_version_that_it_names_is_done(client: AsyncClient, kind: str) -> None:
+async def test_a_write_to_the_version_in_if_match_is_carried_out(client: AsyncClient, kind: str) -> None:
     done = 204 if kind in ("delete", "purge") else 200
     for tags in STRONG:
         assert (await write(client, kind, tags, query="dry_run=true")).status_code == done, tags
@@ -81,7 +81,7 @@ async def test_a_write_to_the_version_that_it_names_is_done(client: AsyncClient,
 
 
 @pytest.mark.parametrize("kind", WRITES)
-async def test_a_write_to_another_version_is_refused(client: AsyncClient, kind: str) -> None:
+async def test_a_write_to_another_version_than_if_match_is_refused(client: AsyncClient, kind: str) -> None:
     before = (await client.get("/users/1?fields=*")).content
     for tags in WEAK_OR_OTHER:
         refused = await write(client, kind, tags)
@@ -90,7 +90,7 @@ async def test_a_write_to_another_version_is_refused(client: AsyncClient, kind: 
     assert len((await client.get("/changes/")).json()) == 2
 
 
-async def test_of_two_who_read_the_same_version_the_second_does_not_overwrite(client: AsyncClient) -> None:
+async def test_of_two_writers_that_read_the_same_version_the_second_is_refused(client: AsyncClient) -> None:
     tag = (await client.get("/users/1")).headers["etag"]
 
     first = await client.patch("/users/1", json={"name": "First"}, headers={"if-match": tag})
@@ -100,19 +100,19 @@ async def test_of_two_who_read_the_same_version_the_second_does_not_overwrite(cl
     assert [answer.status_code for answer in (first, second, again)] == [200, 412, 200]
 
 
-async def test_a_stale_patch_is_refused_though_it_would_change_nothing(client: AsyncClient) -> None:
+async def test_a_stale_patch_is_refused_even_if_it_would_change_nothing(client: AsyncClient) -> None:
     assert (await client.patch("/users/1", json={}, headers={"if-match": '"1"'})).status_code == 412
     assert (await client.patch("/users/1", json={}, headers={"if-match": '"2"'})).status_code == 200
 
 
-async def test_who_is_not_there_is_not_found_before_any_version_is_compared(client: AsyncClient) -> None:
+async def test_an_unknown_user_is_a_404_before_versions_are_compared(client: AsyncClient) -> None:
     for kind in ("patch", "delete", "purge"):
         for tags in ("*", '"1"', '"garbage"'):
             unknown = await write(client, kind, tags, "/users/2")
             assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
 
 
-async def test_who_is_deleted_is_gone_before_any_version_is_compared(client: AsyncClient) -> None:
+async def test_a_deleted_user_is_a_410_before_versions_are_compared(client: AsyncClient) -> None:
     await client.delete("/users/1")
     for kind in ("patch", "delete"):
         for tags in ("*", '"3"', '"2"'):
@@ -120,13 +120,13 @@ async def test_who_is_deleted_is_gone_before_any_version_is_compared(client: Asy
             assert (gone.status_code, gone.json()["code"]) == (410, "gone")
 
 
-async def test_a_tombstone_has_a_version_for_its_erasure(client: AsyncClient) -> None:
+async def test_erasing_a_deleted_user_checks_its_version(client: AsyncClient) -> None:
     await client.delete("/users/1")
     assert (await write(client, "purge", '"2"')).status_code == 412
     assert (await write(client, "purge", '"3"')).status_code == 204
 
 
-async def test_nobody_is_put_where_the_client_takes_somebody_to_be(client: AsyncClient) -> None:
+async def test_a_put_with_if_match_creates_no_user(client: AsyncClient) -> None:
     new = "/users/by/external-id/new"
     for tags in ("*", '"1"', '"0"', '"garbage"'):
         refused = await client.put(new, json={"name": "New"}, headers={"if-match": tags})
@@ -134,7 +134,7 @@ async def test_nobody_is_put_where_the_client_takes_somebody_to_be(client: Async
     assert (await client.get(new)).status_code == 404
 
 
-async def test_a_put_that_only_creates_replaces_nobody(client: AsyncClient) -> None:
+async def test_a_put_that_only_creates_replaces_no_user(client: AsyncClient) -> None:
     only_create = {"if-none-match": "*"}
     created = await client.put("/users/by/external-id/new", json={"name": "New"}, headers=only_create)
     refused = await client.put(BY_KEY, json={"name": "New"}, headers=only_create)
@@ -142,7 +142,7 @@ async def test_a_put_that_only_creates_replaces_nobody(client: AsyncClient) -> N
     assert (await client.get("/users/1")).json()["name"] == "Alice"
 
 
-async def test_a_put_heeds_the_versions_that_the_client_does_not_want(client: AsyncClient) -> None:
+async def test_a_put_follows_if_none_match(client: AsyncClient) -> None:
     for tags, status in (('"2"', 412), ('"1", W/"2"', 412), ('"02"', 200), ('"2"', 200)):
         put = await client.put(BY_KEY, json={"name": "New"}, headers={"if-none-match": tags})
         assert put.status_code == status, tags

@@ -1,4 +1,4 @@
-"""Dry runs of every write, on both databases: the answer of the true call, and nothing stored."""
+"""Dry runs of every write, on both databases: the answer of the real call, and nothing stored."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +18,7 @@ WRITES: Final[dict[str, tuple[str, str, Any]]] = {
     "create and show": ("POST", "/users/?fields=name,version", {"name": "Dora"}),
     "patch": ("PATCH", "/users/1", {"name": "Alicia", "email": None}),
     "patch of nothing": ("PATCH", "/users/1", {"name": "Alice"}),
-    "put anew": ("PUT", "/users/by/external-id/new", {"name": "Dora"}),
+    "put a new one": ("PUT", "/users/by/external-id/new", {"name": "Dora"}),
     "put over": ("PUT", "/users/by/external-id/x", {"name": "Bobby"}),
     "put of nothing": ("PUT", "/users/by/external-id/x", {"name": "Bob"}),
     "delete": ("DELETE", "/users/1", None),
@@ -46,7 +46,7 @@ REFUSED: Final[dict[str, tuple[str, str, Any, int]]] = {
 
 @pytest.fixture
 async def client(database_client: AsyncClient) -> AsyncClient:
-    """Of a directory with two users and two deleted ones, of whom one's e-mail was taken since."""
+    """A client of a directory with two users and two deleted ones. The e-mail of one of these is taken."""
     await database_client.post("/users/", json={"name": "Alice", "username": "alice"})
     await database_client.post("/users/", json={"name": "Bob", "external_id": "x"})
     for email in ("carol@example.org", HELD):
@@ -57,7 +57,7 @@ async def client(database_client: AsyncClient) -> AsyncClient:
 
 
 async def everything(client: AsyncClient) -> list[bytes]:
-    """All that is stored, as far as anybody can see."""
+    """Everything that is stored, as far as the API shows it."""
     paths = ("/users/?fields=*", "/changes/", "/users/3/changes/")
     return [(await client.get(path)).content for path in paths]
 
@@ -70,21 +70,21 @@ async def ask(client: AsyncClient, method: str, path: str, body: Any, *, dry: bo
     return await client.request(method, path.partition("?")[0], params=params, json=body, headers=stale)
 
 
-def told(answer: Response) -> dict[str, str]:
-    """The headers but for those that are of this exchange or of its time."""
+def comparable(answer: Response) -> dict[str, str]:
+    """The headers without those that differ in each exchange."""
     but = ("x-request-id", "roster-seq", "dry-run", "last-modified", "location", "content-length")
     return {name: value for name, value in answer.headers.items() if name not in but}
 
 
 @pytest.mark.parametrize("write", WRITES)
-async def test_a_dry_run_answers_as_the_write_would_and_stores_nothing(client: AsyncClient, write: str) -> None:
+async def test_a_dry_run_returns_the_answer_of_the_write_and_stores_nothing(client: AsyncClient, write: str) -> None:
     before = await everything(client)
 
     tried = await ask(client, *WRITES[write], dry=True)
     assert await everything(client) == before
     done = await ask(client, *WRITES[write], dry=False)
 
-    assert (tried.status_code, told(tried)) == (done.status_code, told(done))
+    assert (tried.status_code, comparable(tried)) == (done.status_code, comparable(done))
     assert shown(tried) == shown(done)
     assert tried.headers["dry-run"] == "true"
     assert "roster-seq" not in tried.headers
@@ -93,12 +93,12 @@ async def test_a_dry_run_answers_as_the_write_would_and_stores_nothing(client: A
 
 
 def shown(answer: Response) -> Any:
-    """The body. The id of a new user is not compared: PostgreSQL counts on for what was only tried."""
+    """The body. The id of a new user is not compared, since PostgreSQL uses up ids for dry runs."""
     body: dict[str, Any] = answer.json() if answer.content else {}
     return {name: value for name, value in body.items() if name != "id" or answer.status_code != 201}
 
 
-async def test_a_dry_run_is_refused_as_the_write_would_be(client: AsyncClient) -> None:
+async def test_a_dry_run_is_refused_like_the_write(client: AsyncClient) -> None:
     before = await everything(client)
     for call, (*request, status) in REFUSED.items():
         tried = await ask(client, *request, dry=True)
@@ -110,7 +110,7 @@ async def test_a_dry_run_is_refused_as_the_write_would_be(client: AsyncClient) -
     assert await everything(client) == before
 
 
-async def test_a_dry_run_with_an_idempotency_key_is_not_the_call_with_that_key(client: AsyncClient) -> None:
+async def test_a_dry_run_does_not_use_its_idempotency_key(client: AsyncClient) -> None:
     key = {"idempotency-key": "create-dora"}
     for _ in range(2):
         tried = await client.post("/users/?dry_run=true", json={"name": "Dora"}, headers=key)
@@ -121,20 +121,20 @@ async def test_a_dry_run_with_an_idempotency_key_is_not_the_call_with_that_key(c
 
 
 @pytest.mark.parametrize("word", ["false", "0"])
-async def test_a_dry_run_that_is_none_stores(client: AsyncClient, word: str) -> None:
+async def test_a_false_value_of_dry_run_stores(client: AsyncClient, word: str) -> None:
     created = await client.post(f"/users/?dry_run={word}", json={"name": "Dora"})
     assert "dry-run" not in created.headers
     assert (await client.get(created.headers["location"])).status_code == 200
 
 
-async def test_what_is_neither_yes_nor_no_stores_nothing(client: AsyncClient) -> None:
+async def test_an_invalid_value_of_dry_run_stores_nothing(client: AsyncClient) -> None:
     for query in ("dry_run=", "dry_run=maybe", "dryrun=true"):
         assert (await client.post(f"/users/?{query}", json={"name": "Dora"})).status_code == 422
     assert len((await client.get("/users/")).json()) == 2
 
 
 @pytest.mark.parametrize("operation", [each for each in GUARDED if each.reads], ids=str)
-async def test_only_writes_are_tried(client: AsyncClient, operation: Operation) -> None:
+async def test_only_writes_accept_dry_run(client: AsyncClient, operation: Operation) -> None:
     refused = await client.get(f"{operation.at(1, 'alice')}?dry_run=true")
 
     assert (refused.status_code, "dry-run" in refused.headers) == (422, False)
@@ -146,10 +146,8 @@ async def test_only_writes_are_tried(client: AsyncClient, operation: Operation) 
 
 
 @pytest.mark.parametrize("operation", WRITING, ids=str)
-async def test_every_write_can_be_tried_and_a_trial_stores_nothing(
-    directory: "Directory", operation: Operation
-) -> None:
-    """Those of every noun, by their examples. That the answer is that of the write is tested above, on users."""
+async def test_every_write_has_a_dry_run_that_stores_nothing(directory: "Directory", operation: Operation) -> None:
+    """The writes of every entity, by their examples. The answers are compared above, on users."""
     _, secret = await directory.key(*Scope)
 
     async def ask(method: str, path: str, **options: Any) -> Response:
@@ -174,7 +172,7 @@ async def test_every_write_can_be_tried_and_a_trial_stores_nothing(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_on_sqlite_no_number_is_used_up(client: AsyncClient) -> None:
+async def test_a_dry_run_on_sqlite_uses_no_number(client: AsyncClient) -> None:
     for _ in range(3):
         tried = await client.post("/users/?dry_run=true", json={"name": "Dora"})
         assert (tried.json()["id"], tried.headers["location"]) == (5, "/users/5")

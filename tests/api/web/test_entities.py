@@ -32,7 +32,7 @@ EVERYTHING: Final[dict[str, Any]] = {
 }
 
 
-def test_without_a_function_of_its_own_a_kind_is_shown_with_its_id_and_what_is_assigned() -> None:
+def test_an_entity_is_shown_with_its_id_and_its_assigned_fields_by_default() -> None:
     show = USERS.by(None)
 
     assert show(user()) == {"id": 1, "name": "Alice"}
@@ -40,13 +40,13 @@ def test_without_a_function_of_its_own_a_kind_is_shown_with_its_id_and_what_is_a
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_it_is_the_same_as_the_quicker_function_of_users(name: str) -> None:
+def test_the_generic_function_gives_the_same_result_as_the_fast_one_of_users(name: str) -> None:
     each = user(**{name: EVERYTHING[name]})
 
     assert list(USERS.by(None)(each).items()) == list(sparse(each).items())
 
 
-def test_it_leaves_out_what_is_at_its_default_and_shows_what_is_only_empty() -> None:
+def test_default_values_are_left_out_and_empty_values_are_shown() -> None:
     shown = USERS.by(None)(user(status=Status.ACTIVE, email=None, attributes={}, external_id=""))
 
     assert shown == {"id": 1, "name": "Alice", "external_id": ""}
@@ -69,7 +69,7 @@ class Team(NewTeam, Entity, Editable):
     version: int
 
 
-def test_a_default_is_that_of_the_profile() -> None:
+def test_a_default_value_is_that_of_the_profile() -> None:
     show = Shown(Team, ("id", "name", "motto", "lead")).by(None)
 
     assert show(Team(id=1, name="A", updated_at=NOW, version=1)) == {"id": 1, "name": "A"}
@@ -77,7 +77,7 @@ def test_a_default_is_that_of_the_profile() -> None:
     assert show(other) == {"id": 1, "name": "", "motto": "Back", "lead": "Bob"}
 
 
-def test_who_asks_for_fields_gets_them_whatever_their_values() -> None:
+def test_requested_fields_are_shown_whatever_their_values() -> None:
     each = user()
 
     assert USERS.by("email, id")(each) == {"email": None, "id": 1}

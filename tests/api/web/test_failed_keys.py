@@ -1,4 +1,4 @@
-"""Whoever tries keys is slowed down, and nobody else."""
+"""Clients that try wrong keys are slowed down, and no others."""
 
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ async def status(directory: "Directory", address: str) -> int:
     return (await directory.ask("GET", "/users/", key=WRONG, address=address)).status_code
 
 
-async def test_after_twenty_wrong_keys_in_a_minute_an_address_is_told_to_wait(directory: "Directory") -> None:
+async def test_after_twenty_wrong_keys_in_a_minute_an_address_gets_a_429(directory: "Directory") -> None:
     assert (MAX_FAILURES, WINDOW_S) == (20, 60)
     await fail(directory, "192.0.2.1")
 
@@ -45,7 +45,7 @@ async def test_every_kind_of_wrong_key_counts(directory: "Directory") -> None:
     assert (await directory.ask("GET", "/users/", headers={"authorization": "x"})).status_code == 429
 
 
-async def test_a_good_key_from_there_is_taken_all_the_same(directory: "Directory") -> None:
+async def test_a_valid_key_from_a_refused_address_is_accepted(directory: "Directory") -> None:
     _, used = await directory.key(Scope.USERS_READ)
     _, unused = await directory.key(Scope.USERS_READ)
     await directory.ask("GET", "/users/", key=used, address="192.0.2.1")
@@ -57,7 +57,7 @@ async def test_a_good_key_from_there_is_taken_all_the_same(directory: "Directory
     assert await status(directory, "192.0.2.1") == 429
 
 
-async def test_who_sends_no_key_at_all_has_tried_none(directory: "Directory") -> None:
+async def test_a_request_without_a_key_does_not_count_as_a_wrong_key(directory: "Directory") -> None:
     await directory.key(Scope.USERS_READ)
     for _ in range(MAX_FAILURES + 1):
         assert (await directory.ask("GET", "/users/")).status_code == 401
@@ -65,7 +65,7 @@ async def test_who_sends_no_key_at_all_has_tried_none(directory: "Directory") ->
     assert await status(directory, "127.0.0.1") == 401
 
 
-async def test_a_good_key_with_too_few_scopes_is_no_wrong_key(directory: "Directory") -> None:
+async def test_a_valid_key_without_the_scope_does_not_count_as_wrong(directory: "Directory") -> None:
     _, secret = await directory.key(Scope.CHANGES_READ)
     for _ in range(MAX_FAILURES + 1):
         assert (await directory.ask("GET", "/users/", key=secret)).status_code == 403
@@ -89,7 +89,7 @@ async def test_other_addresses_are_not_slowed_down(directory: "Directory") -> No
         ("/run/roster.sock", "/run/roster.sock", True),
     ],
 )
-async def test_a_client_has_all_addresses_of_its_network(
+async def test_all_addresses_of_a_network_count_as_one_client(
     directory: "Directory", one: str, other: str, together: bool
 ) -> None:
     await fail(directory, one)
@@ -109,9 +109,7 @@ async def test_the_wait_ends_with_its_window(directory: "Directory") -> None:
     assert await status(directory, "192.0.2.1") == 429
 
 
-def test_no_more_addresses_are_counted_than_there_is_room_for(
-    time: "MovedTime", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_counted_addresses_is_bounded(time: "MovedTime", monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_ADDRESSES <= 10_000
     monkeypatch.setattr(api.web.access, "MAX_ADDRESSES", 3)
     failures = Failures(time.monotonic)
@@ -127,7 +125,7 @@ def test_no_more_addresses_are_counted_than_there_is_room_for(
         failures.note("address 1")
 
 
-async def test_two_apps_in_one_process_count_apart(directory: "Directory") -> None:
+async def test_two_apps_in_one_process_count_separately(directory: "Directory") -> None:
     await fail(directory, "192.0.2.1")
     other = type(directory)(directory.time)
 

@@ -1,4 +1,4 @@
-"""Where a new client stumbles: the way in, entity tags, unknown fields, formulas, e-mail addresses, one voice."""
+"""Where new clients go wrong: the root, entity tags, unknown fields, formulas, e-mail addresses, messages."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ from api.settings import EmailForm, Settings
 from repositories.fake import MemoryUnitsOfWork
 
 
-async def test_the_way_in_shows_programs_what_there_is_and_browsers_the_console(client: AsyncClient) -> None:
+async def test_the_root_returns_an_index_to_programs_and_the_console_to_browsers(client: AsyncClient) -> None:
     index = await client.get("/")
     assert index.status_code == 200
     assert index.json()["name"] == "roster"
@@ -33,7 +33,7 @@ async def test_without_a_console_browsers_are_shown_the_docs() -> None:
 
 @pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
 @pytest.mark.parametrize("tag", ["2", "v2", '"1", 2', '"1', "W/2", "'2'"])
-async def test_an_entity_tag_without_its_quotes_is_told_so(client: AsyncClient, header: str, tag: str) -> None:
+async def test_an_entity_tag_without_quotes_is_refused_with_a_hint(client: AsyncClient, header: str, tag: str) -> None:
     await client.post("/users/", json={"name": "Alice"})
     ask = client.get if header == "If-None-Match" else client.delete
     refused = await ask("/users/1", headers={header: tag})
@@ -51,7 +51,7 @@ async def test_entity_tags_in_quotes_are_read(client: AsyncClient, tag: str) -> 
     ("path", "fields"),
     [("/users/", "name, email, username, external_id, status"), ("/changes/", "seq, kind, entity_id")],
 )
-async def test_an_unknown_field_in_a_filter_lists_those_that_there_are(
+async def test_an_unknown_field_in_a_filter_is_refused_with_the_list_of_fields(
     client: AsyncClient, path: str, fields: str
 ) -> None:
     refused = await client.get(path, params={"filter": 'colour eq "red"'})
@@ -59,7 +59,7 @@ async def test_an_unknown_field_in_a_filter_lists_those_that_there_are(
     assert f"Fields are {fields}" in refused.json()["detail"]
 
 
-async def test_an_unknown_field_in_a_sort_lists_those_that_sort(client: AsyncClient) -> None:
+async def test_an_unknown_field_in_a_sort_is_refused_with_the_list_of_fields(client: AsyncClient) -> None:
     refused = await client.get("/users/?sort=attributes")
     assert "Fields are name, email" in refused.json()["detail"]
     assert "attributes" not in refused.json()["detail"]
@@ -80,20 +80,20 @@ ODD: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("sentence", ODD)
-async def test_whoever_finds_the_fault_it_is_said_in_one_voice(client: AsyncClient, sentence: str) -> None:
+async def test_the_same_fault_has_the_same_message_from_every_validator(client: AsyncClient, sentence: str) -> None:
     method, asked = ODD[sentence]
     refused = await client.request(method, "/users/", **asked)
     assert [error["detail"] for error in refused.json()["errors"]] == [sentence]
 
 
 @pytest.mark.parametrize("text", [*(f"{start}1+1" for start in FORMULA_STARTS), "'=1", "''=1", "'plain", "plain", "'"])
-def test_what_a_cell_escapes_can_be_undone(text: str) -> None:
+def test_the_escape_of_a_cell_can_be_undone(text: str) -> None:
     assert unescaped(cell(text)) == text
     assert cell(text, escapes=False) == text
     assert not cell(text).startswith(FORMULA_STARTS)
 
 
-async def test_formulas_can_be_kept(client: AsyncClient) -> None:
+async def test_formulas_can_be_kept_on_request(client: AsyncClient) -> None:
     await client.post("/users/", json={"name": "=1+1"})
     for asked, name in (("", "'=1+1"), ("&formulas=escape", "'=1+1"), ("&formulas=keep", "=1+1")):
         answer = await client.get(f"/users/?fields=id,name{asked}", headers={"accept": "text/csv"})
@@ -112,7 +112,7 @@ LOCAL = "a@corp.local"
 ADDRESSES = ["alice@example.org", "用户@例え.jp", "a+b@sub.example.org"]
 
 
-async def test_an_email_address_is_any_text_unless_an_operator_asks_for_its_form() -> None:
+async def test_an_email_address_is_any_text_by_default() -> None:
     async with app_with() as client:
         for email in ("alice", LOCAL, *ADDRESSES):
             assert (await client.post("/users/", json={"name": "A", "email": email})).status_code == 201
@@ -130,7 +130,7 @@ async def test_an_email_address_is_any_text_unless_an_operator_asks_for_its_form
             )
 
 
-async def test_an_address_that_a_user_has_already_stays_good() -> None:
+async def test_an_address_that_a_user_has_already_stays_valid() -> None:
     units = providers.Object(MemoryUnitsOfWork())
     for form in EmailForm:
         settings = providers.Object(Settings(email_form=form))

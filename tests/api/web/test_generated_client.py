@@ -1,4 +1,4 @@
-"""A client that is generated from openapi.json, as its users generate one, gets along with the server."""
+"""A client that is generated from openapi.json, as users generate one, works with the server."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ content_type_overrides:  # files, which are sent as they are
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
-    """Names to parts of the client: `api.users.create_user` and the like. A warning of the generator is an error."""
+    """The parts of the client by name, such as `api.users.create_user`. A warning of the generator is an error."""
     folder = tmp_path_factory.mktemp("client")
     config = folder / "config.yaml"
     config.write_text(CONFIGURED)

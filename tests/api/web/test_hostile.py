@@ -1,4 +1,4 @@
-"""Requests that no client sends by mistake: whatever they hold, the answer is never the server's own failure."""
+"""Hostile requests: whatever they contain, the answer is never an internal error."""
 
 import json
 from collections.abc import Mapping

@@ -26,7 +26,7 @@ DEADLINE_S: Final = 30
 
 
 class MovingClock:
-    """Stands still until it is moved."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -58,7 +58,7 @@ async def post(client: AsyncClient, key: str = "create-alice", path: str = "/use
 
 
 def kept_headers(answer: Response) -> dict[str, str]:
-    """All but those of the exchange itself."""
+    """The headers without those that differ in each exchange."""
     return {name: value for name, value in answer.headers.items() if name not in ("x-request-id", REPLAYED)}
 
 
@@ -69,7 +69,7 @@ def refusal(answer: Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-async def test_asked_again_the_answer_is_the_same_and_says_so(client: AsyncClient) -> None:
+async def test_a_repeated_request_gets_the_same_answer_marked_as_replayed(client: AsyncClient) -> None:
     first = await post(client)
     again = [await post(client) for _ in range(2)]
 
@@ -83,14 +83,14 @@ async def test_asked_again_the_answer_is_the_same_and_says_so(client: AsyncClien
     assert len((await client.get("/changes/")).json()) == 1
 
 
-async def test_the_other_spelling_of_a_collection_is_the_same_request(client: AsyncClient) -> None:
+async def test_a_collection_without_its_slash_is_the_same_request(client: AsyncClient) -> None:
     first, again = await post(client, path="/users/"), await post(client, path="/users")
 
     assert (again.status_code, again.content) == (201, first.content)
     assert again.headers[REPLAYED] == "true"
 
 
-async def test_the_answer_is_that_of_its_time_whatever_happened_since(client: AsyncClient) -> None:
+async def test_a_replayed_answer_shows_the_state_of_its_time(client: AsyncClient) -> None:
     first = await post(client)
     await client.patch("/users/1", json={"name": "Alicia"})
     assert (await post(client)).content == first.content
@@ -98,7 +98,7 @@ async def test_the_answer_is_that_of_its_time_whatever_happened_since(client: As
     assert (await post(client)).content == first.content
 
 
-async def test_what_was_shown_is_shown_again(client: AsyncClient) -> None:
+async def test_a_replayed_answer_has_the_same_fields(client: AsyncClient) -> None:
     first = await post(client, path="/users/?fields=id,version")
     again = await post(client, path="/users/?fields=id,version")
     assert first.content == again.content == b'{"id":1,"version":1}'
@@ -115,7 +115,7 @@ async def test_the_same_key_with_another_request_is_refused(client: AsyncClient,
     assert (await post(client)).headers[REPLAYED] == "true"
 
 
-async def test_each_key_and_none_are_requests_of_their_own(client: AsyncClient) -> None:
+async def test_requests_with_different_keys_or_none_are_independent(client: AsyncClient) -> None:
     answers = [await post(client, key, name="Alice") for key in ("create-1", "create-2", "CREATE-1")]
     answers += [await client.post("/users/", json={"name": "Alice"}) for _ in range(2)]
     assert [answer.json()["id"] for answer in answers] == [1, 2, 3, 4, 5]
@@ -142,7 +142,7 @@ async def test_any_other_key_is_refused_before_anything_is_done(client: AsyncCli
         assert (await client.get("/users/")).json() == []
 
 
-async def test_a_refusal_is_not_remembered(client: AsyncClient) -> None:
+async def test_a_refusal_is_not_stored(client: AsyncClient) -> None:
     await client.post("/users/", json={"name": "Thief", "email": ALICE["email"]})
     assert refusal(await post(client)) == (409, "conflict")
     assert (await post(client, name="")).status_code == 422
@@ -153,7 +153,7 @@ async def test_a_refusal_is_not_remembered(client: AsyncClient) -> None:
     assert (created.status_code, REPLAYED in created.headers) == (201, False)
 
 
-async def test_a_restoration_is_done_once_as_well(client: AsyncClient) -> None:
+async def test_a_restoration_is_carried_out_once(client: AsyncClient) -> None:
     await client.post("/users/", json=ALICE)
     await client.delete("/users/1")
     path, key = "/users/1/restore", {"idempotency-key": "restore-alice"}
@@ -168,7 +168,7 @@ async def test_a_restoration_is_done_once_as_well(client: AsyncClient) -> None:
     assert (await client.get("/users/1")).status_code == 410
 
 
-async def test_a_dry_run_neither_remembers_nor_replays(client: AsyncClient) -> None:
+async def test_a_dry_run_neither_stores_nor_replays_an_answer(client: AsyncClient) -> None:
     tried = await post(client, path="/users/?dry_run=true")
     first = await post(client)
     tried_again = await post(client, path="/users/?dry_run=true", name="Bob")
@@ -178,13 +178,13 @@ async def test_a_dry_run_neither_remembers_nor_replays(client: AsyncClient) -> N
     assert not any(REPLAYED in answer.headers for answer in (tried, first, tried_again))
 
 
-async def test_an_answer_is_remembered_for_24_hours(client: AsyncClient, clock: MovingClock) -> None:
+async def test_an_answer_is_stored_for_24_hours(client: AsyncClient, clock: MovingClock) -> None:
     await post(client, name="Alice")
     clock.now += timedelta(hours=24, microseconds=-1)
     assert (await post(client, name="Alice")).headers[REPLAYED] == "true"
     clock.now += timedelta(microseconds=1)
-    anew = await post(client, name="Bob")
-    assert (anew.status_code, anew.json()) == (201, {"id": 2, "name": "Bob"})
+    created_again = await post(client, name="Bob")
+    assert (created_again.status_code, created_again.json()) == (201, {"id": 2, "name": "Bob"})
     clock.now += timedelta(hours=1)
     assert (await post(client, name="Bob")).headers[REPLAYED] == "true"
 
@@ -194,7 +194,7 @@ async def remembered(container: Container) -> list[str]:
     return [key for (key,) in rows]
 
 
-async def test_old_answers_are_cleared_away_without_a_write_with_a_key(
+async def test_old_answers_are_removed_even_without_new_requests_with_a_key(
     container: Container, client: AsyncClient, clock: MovingClock
 ) -> None:
     many = [f"{number:08}" for number in range(REMOVED_AT_ONCE + 50)]
@@ -212,7 +212,7 @@ async def test_old_answers_are_cleared_away_without_a_write_with_a_key(
     assert await remembered(container) == ["first-one", "young"]
 
 
-async def test_a_server_clears_old_answers_away_by_itself(
+async def test_a_server_removes_old_answers_by_itself(
     database_url: str,
     container_at: Callable[[str], Container],
     client_of: Callable[[Container], AbstractAsyncContextManager[AsyncClient]],
@@ -229,7 +229,7 @@ async def test_a_server_clears_old_answers_away_by_itself(
         await cleared.wait()
 
 
-async def test_of_many_posts_at_once_with_one_key_one_creates(client: AsyncClient) -> None:
+async def test_of_many_concurrent_posts_with_one_key_one_creates(client: AsyncClient) -> None:
     posts = await asyncio.gather(*(post(client) for _ in range(50)))
 
     done = [answer for answer in posts if answer.status_code == 201]
@@ -242,7 +242,7 @@ async def test_of_many_posts_at_once_with_one_key_one_creates(client: AsyncClien
     assert len((await client.get("/changes/")).json()) == 1
 
 
-async def test_a_request_whose_twin_is_under_way_is_told_to_come_again(
+async def test_a_request_is_refused_with_retry_after_while_the_first_one_runs(
     container: Container, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one is held at its commit."""
@@ -295,13 +295,13 @@ class Held:
 async def two_clients(
     postgres_url: str, container_at: Callable[[str], Container], client_of: Callable[[Container], Client]
 ) -> AsyncIterator[tuple[Container, AsyncClient, AsyncClient]]:
-    """Of two servers on one PostgreSQL database, and the container of the first."""
+    """Clients of two servers on one PostgreSQL database, and the container of the first."""
     one, other = container_at(postgres_url), container_at(postgres_url)
     async with client_of(one) as first, client_of(other) as second:
         yield one, first, second
 
 
-async def test_another_server_knows_what_was_done_and_what_is_under_way(
+async def test_another_server_knows_stored_answers_and_running_requests(
     two_clients: tuple[Container, AsyncClient, AsyncClient],
 ) -> None:
     container, here, there = two_clients
@@ -321,7 +321,7 @@ def once_like(key: str) -> IdempotencyKey:
     return IdempotencyKey(key, "another request", lambda committed: "{}")
 
 
-async def test_of_many_posts_at_once_to_two_servers_one_creates(
+async def test_of_many_concurrent_posts_with_one_key_to_two_servers_one_creates(
     two_clients: tuple[Container, AsyncClient, AsyncClient],
 ) -> None:
     _, here, there = two_clients

@@ -19,7 +19,7 @@ USERS: Final[Sequence[dict[str, Any]]] = [
 
 @pytest.fixture
 async def client(database_client: AsyncClient) -> AsyncClient:
-    """Of a directory with six users, of the ids 1 to 6, and one deleted."""
+    """A client of a directory with six users, with the ids 1 to 6, and a deleted one."""
     for user in USERS:
         assert (await database_client.post("/users/", json=user)).status_code == 201
     deleted = await database_client.post("/users/", json={"name": "Alice", "email": "gone@acme.com"})
@@ -33,7 +33,7 @@ def ids(page: Response) -> list[int]:
 
 
 async def walked(client: AsyncClient, **params: Any) -> list[int]:
-    """The ids on all pages of a list, as one who follows the links sees them."""
+    """The ids on all pages of a list, found by following the links."""
     page = await client.get("/users/", params=params)
     found = ids(page)
     while "next" in page.links:
@@ -62,7 +62,7 @@ SORTED: Final = [
 
 
 async def test_a_list_is_sorted_by_several_fields_in_both_directions(client: AsyncClient) -> None:
-    """What has no value comes last, or first downwards."""
+    """Missing values come last, or first in descending order."""
     for sort, order in SORTED:
         assert ids(await client.get("/users/", params={"sort": sort})) == order
         for limit in (1, 4):
@@ -80,7 +80,7 @@ FILTERED: Final = [
 ]
 
 
-async def test_a_list_holds_what_its_filter_lets_through(client: AsyncClient) -> None:
+async def test_a_list_has_what_matches_its_filter(client: AsyncClient) -> None:
     for expression, found in FILTERED:
         listed = await client.get("/users/", params={"filter": expression, "count": "true"})
         assert (ids(listed), listed.headers["x-total-count"]) == (found, str(len(found)))
@@ -104,7 +104,7 @@ BAD_FILTERS: Final = [
 ]
 
 
-async def test_a_filter_that_means_nothing_is_refused_with_its_position(client: AsyncClient) -> None:
+async def test_a_malformed_filter_is_refused_with_the_position_of_the_error(client: AsyncClient) -> None:
     for expression, position in BAD_FILTERS:
         refused = await client.get("/users/", params={"filter": expression})
         assert (refused.status_code, refused.json()["code"], refused.json()["position"]) == (400, "malformed", position)
@@ -123,13 +123,13 @@ BAD_SORTS: Final = [
 ]
 
 
-async def test_a_sort_that_means_nothing_is_refused_with_its_position(client: AsyncClient) -> None:
+async def test_a_malformed_sort_is_refused_with_the_position_of_the_error(client: AsyncClient) -> None:
     for sort, position in BAD_SORTS:
         refused = await client.get("/users/", params={"sort": sort})
         assert (refused.status_code, refused.json()["code"], refused.json()["position"]) == (400, "malformed", position)
 
 
-async def test_short_parameters_are_filters_that_hold_together(client: AsyncClient) -> None:
+async def test_short_parameters_are_filters_that_all_have_to_match(client: AsyncClient) -> None:
     for query, found in (
         ("email=ALICE@acme.com", [2]),
         ("username=zed", [4]),
@@ -149,12 +149,12 @@ async def test_short_parameters_are_filters_that_hold_together(client: AsyncClie
         assert (ids(listed), listed.headers["x-total-count"]) == (found, str(len(found))), query
 
 
-async def test_a_short_parameter_that_can_be_nobodys_is_refused(client: AsyncClient) -> None:
+async def test_a_short_parameter_with_an_impossible_value_is_refused(client: AsyncClient) -> None:
     for query, status in (("status=gone", 422), ("status=", 422), ("email=%00", 400), ("username=a%00", 400)):
         assert (await client.get(f"/users/?{query}")).status_code == status, query
 
 
-async def test_a_count_is_of_all_that_match_on_every_page(client: AsyncClient) -> None:
+async def test_the_count_on_every_page_is_that_of_all_matches(client: AsyncClient) -> None:
     first = await client.get("/users/?limit=4&count=true")
     second = await client.get(first.links["next"]["url"])
     uncounted = await client.get("/users/?count=false")
@@ -163,7 +163,7 @@ async def test_a_count_is_of_all_that_match_on_every_page(client: AsyncClient) -
     assert "x-total-count" not in uncounted.headers
 
 
-async def test_a_cursor_is_of_one_list(client: AsyncClient) -> None:
+async def test_a_cursor_belongs_to_one_list(client: AsyncClient) -> None:
     listed = {"filter": "id gt 0", "sort": "name", "status": "active", "limit": "1"}
     link = (await client.get("/users/", params=listed)).links["next"]["url"]
     cursor = dict(part.split("=") for part in link.partition("?")[2].split("&"))["cursor"]
@@ -184,10 +184,10 @@ async def test_a_cursor_is_of_one_list(client: AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("sort", ["id", "-id", "name", "-username", "status,-name", "email"])
-async def test_who_is_there_all_along_is_on_one_page_whatever_comes_and_goes(
+async def test_an_unchanged_user_is_on_exactly_one_page_despite_other_writes(
     database_client: AsyncClient, sort: str
 ) -> None:
-    """Nobody is passed over and nobody comes twice while users are added, changed and deleted around them."""
+    """No user is skipped or repeated while others are added, changed and deleted."""
     dice = random.Random(sort)
 
     def somebody(number: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""While there is no key: who is at home may come in, and nobody else."""
+"""While there is no key, only clients on the same machine have access."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +31,7 @@ Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
 async def ask_with(app: FastAPI, method: str, path: str, headers: Headers) -> Response:
-    """Ask with exactly these headers, none of the client's own."""
+    """Sends a request with exactly these headers."""
     sent = headers.items() if isinstance(headers, Mapping) else headers
     async with AsyncClient(transport=ASGITransport(app=app), base_url="http://unused") as client:
         request = client.build_request(method, path)
@@ -40,19 +40,19 @@ async def ask_with(app: FastAPI, method: str, path: str, headers: Headers) -> Re
 
 
 @pytest.mark.parametrize("host", OWN_HOSTS)
-async def test_who_asks_for_this_machine_comes_in(directory: "Directory", host: str) -> None:
+async def test_a_request_with_a_loopback_host_needs_no_key(directory: "Directory", host: str) -> None:
     assert (await ask_with(directory.app, "GET", "/users/", {"host": host})).status_code == 200
 
 
 @pytest.mark.parametrize("host", OTHER_HOSTS)
-async def test_who_asks_for_another_name_does_not(directory: "Directory", host: str) -> None:
+async def test_a_request_with_another_host_needs_a_key(directory: "Directory", host: str) -> None:
     refused = await ask_with(directory.app, "GET", "/users/", {"host": host})
 
     assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
     assert refused.headers["www-authenticate"].startswith("Bearer")
 
 
-async def test_who_asks_for_no_name_or_two_does_not_come_in(directory: "Directory") -> None:
+async def test_a_request_with_no_host_or_two_needs_a_key(directory: "Directory") -> None:
     for headers in ([], [("host", "localhost"), ("host", "evil.example")], [("host", "localhost")] * 2):
         assert (await ask_with(directory.app, "GET", "/users/", headers)).status_code == 401
 
@@ -80,7 +80,7 @@ OWN: Final[list[dict[str, str]]] = [
 HOME: Final = {"host": "localhost:8000"}
 
 SIMPLE: Final = [("GET", "/users/"), ("POST", "/users/1/restore"), ("POST", "/keys/1/rotate"), ("POST", "/users/")]
-"""What a page may send to anywhere without asking first, but for the media type of a body."""
+"""The requests that a page may send to any site without a preflight, except for the media type of a body."""
 
 
 @pytest.mark.parametrize(("method", "path"), [*SIMPLE, ("DELETE", "/users/1"), ("PATCH", "/users/1")])
@@ -96,13 +96,13 @@ async def test_a_page_of_another_origin_can_neither_read_nor_write(
 
 @pytest.mark.parametrize(("method", "path"), SIMPLE)
 @pytest.mark.parametrize("headers", OWN, ids=str)
-async def test_a_page_of_the_server_itself_may(
+async def test_a_page_of_the_server_itself_can_read_and_write(
     directory: "Directory", method: str, path: str, headers: dict[str, str]
 ) -> None:
     assert (await ask_with(directory.app, method, path, {**HOME, **headers})).status_code in (200, 404, 415, 422)
 
 
-async def test_a_foreign_page_changes_nothing(directory: "Directory") -> None:
+async def test_a_page_of_another_site_changes_nothing(directory: "Directory") -> None:
     alice: dict[str, Any] = {"content": b'{"name":"Alice"}', "headers": {"content-type": "application/json"}}
     assert (await directory.ask("POST", "/users/", **alice)).status_code == 201
     assert (await directory.ask("DELETE", "/users/1")).status_code == 204
@@ -118,13 +118,13 @@ async def test_a_foreign_page_changes_nothing(directory: "Directory") -> None:
     ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Real-IP", "Via",
      "X-Client-IP", "X-Original-URL", "X-Original-Forwarded-For", "X-Rewrite-URL"],
 )  # fmt: skip
-async def test_what_comes_through_a_proxy_does_not_come_from_home(directory: "Directory", name: str) -> None:
+async def test_a_request_through_a_proxy_needs_a_key(directory: "Directory", name: str) -> None:
     for value in ("127.0.0.1", "for=127.0.0.1;host=localhost", ""):
         refused = await ask_with(directory.app, "GET", "/users/", {**HOME, name.lower(): value})
         assert refused.status_code == 401
 
 
-async def test_the_first_key_locks_the_door_at_once(directory: "Directory") -> None:
+async def test_a_key_is_required_at_once_after_the_first_one_is_created(directory: "Directory") -> None:
     created = await directory.ask("POST", "/keys/", json={"name": "first", "scopes": ["keys:admin", "users:read"]})
 
     assert created.status_code == 201
@@ -132,7 +132,7 @@ async def test_the_first_key_locks_the_door_at_once(directory: "Directory") -> N
     assert (await directory.ask("GET", "/users/", key=created.json()["secret"])).status_code == 200
 
 
-async def test_the_door_stays_locked_when_every_key_is_gone(directory: "Directory") -> None:
+async def test_a_key_is_still_required_after_all_keys_are_revoked(directory: "Directory") -> None:
     key, _ = await directory.key(Scope.USERS_READ)
     await directory.revoke(key)
     directory.time.pass_by(3600)
@@ -141,7 +141,7 @@ async def test_the_door_stays_locked_when_every_key_is_gone(directory: "Director
     assert (await directory.ask("POST", "/keys/", json={"name": "n", "scopes": ["users:read"]})).status_code == 401
 
 
-async def test_a_dry_run_of_the_first_key_locks_nothing(directory: "Directory") -> None:
+async def test_a_dry_run_of_the_first_key_does_not_make_keys_required(directory: "Directory") -> None:
     body = {"name": "first", "scopes": ["keys:admin"]}
     shown = await directory.ask("POST", "/keys/?dry_run=true", json=body)
 
@@ -150,7 +150,7 @@ async def test_a_dry_run_of_the_first_key_locks_nothing(directory: "Directory") 
     assert (await directory.ask("GET", "/users/", key=shown.json()["secret"])).status_code == 401
 
 
-async def test_an_app_that_nobody_said_is_at_home_is_locked(directory: "Directory") -> None:
+async def test_an_app_that_is_not_declared_local_needs_a_key(directory: "Directory") -> None:
     directory.app = directory.served()
 
     assert (await directory.ask("GET", "/users/")).status_code == 401
@@ -159,7 +159,7 @@ async def test_an_app_that_nobody_said_is_at_home_is_locked(directory: "Director
     assert (await directory.ask("GET", "/users/", key=secret)).status_code == 200
 
 
-async def test_a_mounted_app_is_locked(directory: "Directory") -> None:
+async def test_a_mounted_app_needs_a_key(directory: "Directory") -> None:
     _, secret = await directory.key(Scope.USERS_READ)
     fresh = type(directory)(directory.time)
     for each, key, status in ((fresh, None, 401), (directory, None, 401), (directory, secret, 200)):
@@ -169,12 +169,12 @@ async def test_a_mounted_app_is_locked(directory: "Directory") -> None:
         assert (await each.ask("GET", "/directory/users/", key=key)).status_code == status
 
 
-async def test_a_wrong_key_does_not_come_in_where_none_would(directory: "Directory") -> None:
+async def test_a_wrong_key_is_refused_even_if_no_key_is_needed(directory: "Directory") -> None:
     assert (await directory.ask("GET", "/users/", key="wrong")).status_code == 401
     assert (await directory.ask("GET", "/users/")).status_code == 200
 
 
-async def test_a_preflight_of_a_foreign_page_is_told_nothing(directory: "Directory") -> None:
+async def test_a_preflight_of_another_site_gets_no_permission(directory: "Directory") -> None:
     asked = {"origin": "http://evil.example", "access-control-request-method": "DELETE"}
 
     answer = await directory.ask("OPTIONS", "/users/1", headers=asked)

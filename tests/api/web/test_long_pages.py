@@ -29,7 +29,7 @@ async def pages_of(client: AsyncClient, url: str) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("sort", ["id", "-name"])
-async def test_a_page_of_large_users_ends_early_and_leads_on(
+async def test_a_page_of_large_users_ends_early_and_links_to_the_next(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch, in_memory: Container, sort: str
 ) -> None:
     monkeypatch.setattr(api.web.lists, "FEW", 3)
@@ -54,7 +54,7 @@ async def test_a_long_page_of_small_users_is_whole(client: AsyncClient, monkeypa
     assert await pages_of(client, '/users/?limit=3&filter=name co "none"') == [[]]
 
 
-async def test_others_are_served_between_the_steps_of_a_long_page(
+async def test_other_requests_are_served_between_the_steps_of_a_long_page(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api.web.lists, "FEW", 2)

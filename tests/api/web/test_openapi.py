@@ -1,4 +1,4 @@
-"""The document that client authors read, and the pages that show it."""
+"""The document for authors of clients, and the pages that show it."""
 
 import json
 import re
@@ -21,7 +21,7 @@ METHODS = {"get", "post", "put", "patch", "delete"}
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    """As it is in the repository: the first test holds it against what is served, which takes long to be made up."""
+    """The document in the repository. The first test compares it with the served one, which takes long to make."""
     document: dict[str, Any] = json.loads((ROOT / "openapi.json").read_text())
     return document
 
@@ -36,11 +36,11 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-async def test_the_document_in_the_repository_is_the_one_that_is_served(client: AsyncClient) -> None:
+async def test_the_document_in_the_repository_is_the_served_one(client: AsyncClient) -> None:
     assert (await client.get("/openapi.json")).json() == json.loads((ROOT / "openapi.json").read_text())
 
 
-def test_operations_are_called_as_the_functions_are(document: dict[str, Any], in_memory: Container) -> None:
+def test_operation_ids_are_the_names_of_the_functions(document: dict[str, Any], in_memory: Container) -> None:
     functions = {
         f"{method} {re.sub(':path}', '}', route.path)}": route.endpoint.__name__
         for route in create_app(in_memory).routes
@@ -68,7 +68,7 @@ def test_every_parameter_is_described(document: dict[str, Any]) -> None:
 
 
 def speaks(schema: dict[str, Any], schemas: dict[str, Any]) -> bool:
-    """Whether a schema, or one that it is made of, has words or an example."""
+    """Whether a schema, or one of its parts, has a description or an example."""
     if "$ref" in schema:
         return speaks(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     if schema.get("description") or schema.get("examples"):
@@ -88,7 +88,7 @@ def test_every_field_is_described_or_shown_by_example(document: dict[str, Any]) 
     assert bare == []
 
 
-def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+def test_every_reference_has_a_target(document: dict[str, Any]) -> None:
     references = set(re.findall(r'"\$ref": "#/components/(\w+)/([\w-]+)"', json.dumps(document)))
     there = {(kind, name) for kind, named in document["components"].items() for name in named}
 
@@ -106,7 +106,7 @@ def test_every_refusal_is_documented_as_a_problem(document: dict[str, Any]) -> N
 
 
 def resolved(part: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """What a part of the document is, or refers to."""
+    """A part of the document, with its reference resolved."""
     if "$ref" not in part:
         return part
     _, _, kind, name = part["$ref"].split("/")
@@ -114,7 +114,7 @@ def resolved(part: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_every_refusal_is_shown_by_an_example_that_is_one(document: dict[str, Any]) -> None:
+def test_every_refusal_has_a_valid_example(document: dict[str, Any]) -> None:
     codes = set()
     for name, response in document["components"]["responses"].items():
         for example in response["content"]["application/problem+json"]["examples"].values():
@@ -127,7 +127,7 @@ def test_every_refusal_is_shown_by_an_example_that_is_one(document: dict[str, An
     assert codes >= {(status, code) for status, code in CODES.items() if status != 404}
 
 
-def test_every_parameter_has_an_example_that_it_takes(document: dict[str, Any]) -> None:
+def test_every_parameter_has_a_valid_example(document: dict[str, Any]) -> None:
     for name, operation in operations(document).items():
         for parameter in operation.get("parameters", []):
             schema = resolved(parameter["schema"], document)
@@ -206,7 +206,7 @@ def test_the_fields_of_a_user_may_be_missing(document: dict[str, Any]) -> None:
     assert not document["components"]["schemas"]["UserOut"].get("required")
 
 
-def test_the_schema_of_problems_is_what_problems_are(document: dict[str, Any]) -> None:
+def test_problems_match_their_schema(document: dict[str, Any]) -> None:
     schema = document["components"]["schemas"]["Problem"]
 
     assert set(schema["required"]) == {"type", "title", "status", "detail", "code", "request_id"}
@@ -229,7 +229,7 @@ EMPTY: Final = ("202", "204")
 
 
 def test_every_success_with_a_body_has_a_schema(document: dict[str, Any]) -> None:
-    """A generated client throws away what it knows no schema of."""
+    """A generated client drops an answer without a schema."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             for status, response in operation["responses"].items():

@@ -1,4 +1,4 @@
-"""Dependencies can be overridden as FastAPI documents it, in one app and in no other of the process."""
+"""Dependencies can be overridden as FastAPI documents it, in one app without effect on others in the process."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class NobodyThere(UserService):
         return Page([], more=False)
 
 
-async def test_an_override_takes_effect_in_its_app_only_and_ends_when_it_is_taken_back() -> None:
+async def test_an_override_takes_effect_in_its_app_only_until_it_is_removed() -> None:
     one, other = new_app(), new_app()
     for app in (one, other):
         assert (await ask(app, "POST", "/users/", json={"name": "Alice"})).status_code == 201
@@ -55,7 +55,7 @@ async def test_an_override_takes_effect_in_its_app_only_and_ends_when_it_is_take
     assert (await ask(one, "GET", "/users/", params={"count": "true"})).headers["X-Total-Count"] == "1"
 
 
-async def test_an_override_takes_effect_on_a_route_that_was_asked_before() -> None:
+async def test_an_override_takes_effect_on_a_route_that_was_called_before() -> None:
     app, asked = new_app(), {"params": {"count": "true"}}
     assert (await ask(app, "GET", "/users/", **asked)).headers["X-Total-Count"] == "0"
 
@@ -64,7 +64,7 @@ async def test_an_override_takes_effect_on_a_route_that_was_asked_before() -> No
     assert (await ask(app, "GET", "/users/", **asked)).headers["X-Total-Count"] == "4711"
 
 
-async def test_two_apps_are_overridden_each_in_its_own_way() -> None:
+async def test_two_apps_can_have_different_overrides() -> None:
     class TwoThere(NobodyThere):
         async def count(self, filter: Any = None, **_: Any) -> int:
             return 2
@@ -77,7 +77,7 @@ async def test_two_apps_are_overridden_each_in_its_own_way() -> None:
         assert (await ask(app, "GET", "/users/", params={"count": "true"})).headers["X-Total-Count"] == count
 
 
-async def test_an_override_of_reading_leaves_writing_alone() -> None:
+async def test_an_override_of_reads_does_not_change_writes() -> None:
     app = new_app()
     app.dependency_overrides[users_to_read] = NobodyThere
 
@@ -86,7 +86,7 @@ async def test_an_override_of_reading_leaves_writing_alone() -> None:
     assert (created.status_code, created.json()) == (201, {"id": 1, "name": "Alice"})
 
 
-async def test_an_override_of_what_writes_leaves_parameters_as_they_are() -> None:
+async def test_an_override_of_a_write_does_not_change_parameters() -> None:
     app = new_app()
     asked: list[str] = []
 
@@ -106,7 +106,7 @@ async def test_an_override_of_what_writes_leaves_parameters_as_they_are() -> Non
     assert asked == ["Alice"]
 
 
-async def test_an_override_does_not_let_in_who_has_no_key() -> None:
+async def test_an_override_admits_nobody_without_a_key() -> None:
     app = new_app()
     app.state.open_locally = False
     app.dependency_overrides[users_to_read] = NobodyThere
@@ -114,7 +114,7 @@ async def test_an_override_does_not_let_in_who_has_no_key() -> None:
     assert (await ask(app, "GET", "/users/")).status_code == 401
 
 
-async def test_faults_of_every_part_of_a_request_are_told_together() -> None:
+async def test_faults_of_all_parts_of_a_request_are_reported_together() -> None:
     refused = await ask(
         new_app(),
         "PATCH",
@@ -131,7 +131,7 @@ async def test_faults_of_every_part_of_a_request_are_told_together() -> None:
     }
 
 
-async def test_a_refusal_of_a_parameter_says_that_the_run_was_dry() -> None:
+async def test_a_refused_parameter_of_a_dry_run_has_the_header_of_dry_runs() -> None:
     refused = await ask(
         new_app(), "PATCH", "/users/1", params={"dry_run": "true"}, headers={"If-Match": "x" * 1001}, json={}
     )
@@ -139,8 +139,8 @@ async def test_a_refusal_of_a_parameter_says_that_the_run_was_dry() -> None:
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-async def test_an_override_is_given_the_parameters_that_it_declares(dry_run: bool) -> None:
-    """As in any FastAPI app: what replaces a dependency is a dependency itself."""
+async def test_an_override_gets_the_parameters_that_it_declares(dry_run: bool) -> None:
+    """As in any FastAPI app, the replacement of a dependency is a dependency itself."""
     app = new_app()
     given: list[bool] = []
 

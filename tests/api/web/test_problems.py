@@ -1,4 +1,4 @@
-"""Whatever is not a success is a problem document, and none of them gives back what was sent."""
+"""Every error is a problem document, and none repeats a value of the request."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ MARKER = "Zq7XpMarker"
 
 
 def problem_in(answer: Response, status: int, code: str) -> dict[str, Any]:
-    """The document of an answer, which has to be one in full."""
+    """The problem document of an answer, which has to be complete."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = answer.json()
@@ -77,7 +77,7 @@ async def test_an_unknown_path_is_a_404(client: AsyncClient, path: str) -> None:
         ("POST", "/docs/assets/swagger-ui.css", "GET, HEAD"),
     ],
 )
-async def test_a_wrong_method_is_a_405_with_every_right_one(
+async def test_a_wrong_method_is_a_405_with_the_allowed_ones(
     client: AsyncClient, method: str, path: str, allowed: str
 ) -> None:
     refused = await client.request(method, path)
@@ -86,7 +86,7 @@ async def test_a_wrong_method_is_a_405_with_every_right_one(
     assert refused.headers["allow"] == allowed
 
 
-async def test_a_body_announced_too_large_is_refused_unread(client: AsyncClient) -> None:
+async def test_a_body_announced_as_too_large_is_refused_unread(client: AsyncClient) -> None:
     read = []
 
     async def body() -> AsyncIterator[bytes]:
@@ -100,7 +100,7 @@ async def test_a_body_announced_too_large_is_refused_unread(client: AsyncClient)
     assert read == []
 
 
-async def test_a_body_that_turns_out_too_large_is_read_no_further(client: AsyncClient) -> None:
+async def test_a_body_is_read_no_further_than_the_size_limit(client: AsyncClient) -> None:
     read = 0
 
     async def body() -> AsyncIterator[bytes]:
@@ -132,7 +132,7 @@ async def test_a_body_of_another_media_type_is_a_415(client: AsyncClient, media_
     assert refused.headers["accept"] == "application/json"
 
 
-async def test_a_patch_of_another_media_type_is_told_which_ones_there_are(client: AsyncClient) -> None:
+async def test_a_patch_with_another_media_type_is_refused_with_the_supported_ones(client: AsyncClient) -> None:
     refused = await client.patch("/users/1", content=b"{}", headers={"content-type": "application/json-patch+json"})
 
     problem_in(refused, 415, "unsupported_media_type")
@@ -167,7 +167,7 @@ NO_JSON = {
 
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON.keys())
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_what_is_not_json_to_the_letter_is_a_400(client: AsyncClient, method: str, body: bytes) -> None:
+async def test_a_body_that_is_not_strict_json_is_a_400(client: AsyncClient, method: str, body: bytes) -> None:
     await client.post("/users/", json={"name": "Before"})
     path = "/users/" if method == "POST" else "/users/1"
 
@@ -261,7 +261,7 @@ async def test_an_unknown_query_parameter_is_refused_before_anything_is_done(
     assert (await client.get("/users/")).json() == [{"id": 1, "name": "Alice"}]
 
 
-async def test_hundreds_of_faults_are_cut_and_so_are_long_pointers(client: AsyncClient) -> None:
+async def test_the_number_of_faults_and_the_length_of_pointers_are_bounded(client: AsyncClient) -> None:
     many = problem_in(await client.post("/users/", json={f"f{n}": n for n in range(500)}), 422, "invalid")
     long = problem_in(await client.post("/users/", json={"name": "A", "x" * 9000: 1}), 422, "invalid")
     deep = {"name": "A", "attributes": {"y" * 9000: float(2**60), "z" * 9000: "\0"}}
@@ -274,7 +274,7 @@ async def test_hundreds_of_faults_are_cut_and_so_are_long_pointers(client: Async
 
 
 class Failing:
-    """Units of work that fail in some way, with a text that nobody outside is to see."""
+    """Units of work that fail in some way, with a text that no client may see."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -300,7 +300,7 @@ def failing(in_memory: Container, client_of: Callable[[Container], Any]) -> Call
     return client_of_failing
 
 
-async def test_a_500_says_nothing_but_the_request_id(failing: Callable[[Exception], Any]) -> None:
+async def test_a_500_shows_only_the_request_id(failing: Callable[[Exception], Any]) -> None:
     async with failing(ValueError(MARKER)) as client:
         with structlog.testing.capture_logs() as logs:
             answer = await client.get("/users/1", headers={"x-request-id": "r-500"})
@@ -325,7 +325,7 @@ async def test_a_500_says_nothing_but_the_request_id(failing: Callable[[Exceptio
         (Stale("S."), 412, None),
     ],
 )
-async def test_a_refusal_has_its_status_and_says_when_to_try_again(
+async def test_a_refusal_has_its_status_and_retry_after(
     failing: Callable[[Exception], Any], refusal: Refusal, status: int, retry_after: str | None
 ) -> None:
     async with failing(refusal) as client:
@@ -342,7 +342,7 @@ def test_every_refusal_has_a_status(refusal: type[Refusal]) -> None:
     assert 400 <= STATUS[refusal] < 600
 
 
-async def test_a_server_that_drains_or_lost_its_database_is_not_ready(in_memory: Container) -> None:
+async def test_a_server_that_drains_or_has_lost_its_database_is_not_ready(in_memory: Container) -> None:
     app = create_app(in_memory, open_locally=True)
     async with (
         app.router.lifespan_context(app),
@@ -375,7 +375,7 @@ class Troubled(MemoryUnitsOfWork):
         (NotReady("The schema is at revision 1."), "not_ready"),
     ],
 )
-async def test_readiness_says_what_is_wrong_with_the_database(trouble: Exception, code: str) -> None:
+async def test_readiness_shows_what_is_wrong_with_the_database(trouble: Exception, code: str) -> None:
     app = create_app(Container(units=providers.Object(Troubled(trouble))), open_locally=True)
     async with AsyncClient(transport=ASGITransport(app=app), base_url="http://localhost") as client:
         answer = await client.get("/health/ready")
@@ -385,7 +385,7 @@ async def test_readiness_says_what_is_wrong_with_the_database(trouble: Exception
     assert "revision" not in answer.text  # that is for the operator
 
 
-async def test_a_body_that_comes_too_slowly_is_a_408(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_arrives_too_slowly_is_a_408(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api.web.requests, "BODY_TIMEOUT_S", 0.05)
 
     async def body() -> AsyncIterator[bytes]:
@@ -402,14 +402,14 @@ async def test_a_body_that_comes_too_slowly_is_a_408(client: AsyncClient, monkey
 @pytest.mark.parametrize(
     "path", ["/users/", "/users/1", "/nowhere", "/users/x", "/docs", "/docs/assets/swagger-ui.css"]
 )
-async def test_a_request_id_of_the_form_is_taken_over(client: AsyncClient, path: str) -> None:
+async def test_a_valid_request_id_is_used(client: AsyncClient, path: str) -> None:
     for request_id in ("a", "A-1._z", "x" * 64):
         answer = await client.get(path, headers={"x-request-id": request_id})
         assert answer.headers.get_list("x-request-id") == [request_id]
 
 
 @pytest.mark.parametrize("sent", [None, "", "x" * 65, "a b", "a;b", "ä", "a\tb", "{}", "a,b", '"', "%0d%0aX: y"])
-async def test_any_other_request_id_is_replaced(client: AsyncClient, sent: str | None) -> None:
+async def test_an_invalid_request_id_is_replaced(client: AsyncClient, sent: str | None) -> None:
     headers = {} if sent is None else {b"x-request-id": sent.encode("latin-1")}
 
     minted = [(await client.get(path, headers=headers)).headers.get_list("x-request-id") for path in ("/users/", "/x")]
@@ -418,7 +418,7 @@ async def test_any_other_request_id_is_replaced(client: AsyncClient, sent: str |
     assert minted[0] != minted[1]
 
 
-async def test_no_refusal_gives_back_a_value_that_was_sent(client: AsyncClient) -> None:
+async def test_no_refusal_repeats_a_value_of_the_request(client: AsyncClient) -> None:
     await client.post("/users/", json={"name": "Alice", "email": f"{MARKER}@b.c"})
     in_values: list[Any] = [
         {"name": MARKER * 20},

@@ -1,4 +1,4 @@
-"""The client's address behind proxies: only what trusted ones noted is believed."""
+"""The client's address behind proxies: only headers of trusted proxies count."""
 
 from ipaddress import ip_network
 
@@ -32,7 +32,7 @@ def client(peer: str = PROXY, **headers: str) -> str:
         ("", PROXY),
     ],
 )
-def test_the_last_address_that_is_no_proxy_is_the_clients(chain: str, found: str) -> None:
+def test_the_client_is_the_last_address_that_is_not_a_trusted_proxy(chain: str, found: str) -> None:
     assert client(x_forwarded_for=chain) == found
 
 
@@ -51,12 +51,12 @@ def test_the_header_of_rfc_7239_is_read_as_well(chain: str, found: str) -> None:
     assert client(forwarded=chain) == found
 
 
-def test_a_peer_that_is_not_trusted_is_itself_the_client() -> None:
+def test_an_untrusted_peer_is_the_client_itself() -> None:
     assert client("192.0.2.9", x_forwarded_for="6.6.6.6") == "192.0.2.9"
     assert client("testclient", x_forwarded_for="6.6.6.6") == "testclient"
 
 
-def test_a_header_that_the_proxy_does_not_set_is_not_believed_against_the_other() -> None:
+def test_contradicting_headers_of_a_proxy_are_not_trusted() -> None:
     assert client(x_forwarded_for="192.0.2.1", forwarded="for=6.6.6.6") == PROXY
     assert client(x_forwarded_for="192.0.2.1", forwarded="for=192.0.2.1") == "192.0.2.1"
 

@@ -1,4 +1,4 @@
-"""A route says which operation of a service it calls, or its module cannot be imported."""
+"""A route declares the operation of a service that it calls. Otherwise its module cannot be imported."""
 
 import runpy
 from pathlib import Path
@@ -31,18 +31,18 @@ def write(folder: Path, declared: str, path: str = "/") -> str:
 
 
 @pytest.mark.parametrize("path", ["/", "/{id}"])
-def test_a_module_with_a_route_that_calls_nothing_cannot_be_imported(tmp_path: Path, path: str) -> None:
+def test_a_module_with_a_route_without_a_declared_call_cannot_be_imported(tmp_path: Path, path: str) -> None:
     with pytest.raises(TypeError, match=r"get_team does not declare the operation that it calls: @calls\(\.\.\.\)"):
         runpy.run_path(write(tmp_path, "", path))
 
 
 @pytest.mark.parametrize("named", ["UserService", "UserService.units", "len", "UserService._put", "None"])
-def test_nor_one_with_a_route_that_calls_what_is_no_operation(tmp_path: Path, named: str) -> None:
+def test_a_module_with_a_route_that_calls_no_operation_cannot_be_imported(tmp_path: Path, named: str) -> None:
     with pytest.raises(AttributeError):
         runpy.run_path(write(tmp_path, f"@calls({named})"))
 
 
-def test_nor_one_whose_route_is_declared_before_it_says_what_it_calls(tmp_path: Path) -> None:
+def test_a_module_that_declares_a_route_before_its_operation_cannot_be_imported(tmp_path: Path) -> None:
     """Decorators apply from the last one up: the route has to be the first."""
     file = tmp_path / "teams.py"
     lines = MODULE.format(declared="@calls(UserService.get)", path="/").splitlines()
@@ -55,13 +55,13 @@ def test_nor_one_whose_route_is_declared_before_it_says_what_it_calls(tmp_path: 
 
 
 @pytest.mark.parametrize("path", ["/", "/{id}"])
-def test_one_whose_routes_call_operations_can(tmp_path: Path, path: str) -> None:
+def test_a_module_whose_routes_call_operations_can_be_imported(tmp_path: Path, path: str) -> None:
     module = runpy.run_path(write(tmp_path, "@calls(UserService.get)", path))
 
     assert module["router"].routes
 
 
-def test_saying_it_leaves_the_function_as_it_is() -> None:
+def test_the_decorator_returns_the_function_unchanged() -> None:
     async def get_team() -> str:
         return "team"
 

@@ -1,4 +1,4 @@
-"""openapi.json is kept: schemathesis finds nothing on either database."""
+"""The server does what openapi.json says: schemathesis finds no difference on either database."""
 
 import asyncio
 import os
@@ -20,14 +20,14 @@ from domain.work import RequestContext
 ROOT: Final = Path(__file__).parents[3]
 DEADLINE_S: Final = 1200
 WITHOUT: Final = ("revoke_key", "rotate_key", "import_file")
-"""It would take its own key away from itself, and it knows no NDJSON."""
+"""Schemathesis would revoke its own key, and it does not know NDJSON."""
 
 EXAMPLES: Final = os.environ.get("SCHEMATHESIS_EXAMPLES", "3")
-"""Requests for each operation, of those that are to be accepted and of those that are not. `make fuzz` sends more."""
+"""The number of valid and of invalid requests for each operation. `make fuzz` sends more."""
 
 PHASES: Final = ("fuzzing", "stateful")
 ONCE: Final = ("examples", "coverage")
-"""What openapi.json shows, and the bounds of each parameter: that is judged before any database, so once is enough."""
+"""Examples and bounds of parameters. The server checks them before it uses a database, so one database is enough."""
 
 Serving = Callable[[Container], AbstractAsyncContextManager[Any]]
 
@@ -51,7 +51,7 @@ CONFIGURED: Final = (ROOT / "schemathesis.toml").read_text()
 
 
 def configured(folder: Path) -> Path:
-    """The configuration of the repository, and what it would have to say of each operation that it does not name."""
+    """The configuration of the repository, completed for each operation that it does not name."""
     unnamed = [operation for operation in OPERATIONS if f'"{operation.id}"' not in CONFIGURED]
     refused = [MAY_BE_REFUSED.format(id=operation.id) for operation in unnamed if may_be_refused(operation)]
     histories = [MAY_BE_OF_THE_DELETED.format(id=operation.id) for operation in unnamed if is_a_history(operation)]
@@ -87,13 +87,13 @@ def is_a_history(operation: Operation) -> bool:
     return operation.path.endswith("}/changes/")
 
 
-def test_what_takes_an_idempotency_key_is_known() -> None:
+def test_these_tests_find_the_operations_with_an_idempotency_key() -> None:
     keyed = {operation.id for operation in OPERATIONS if "idempotency-key" in operation.parameters("header")}
 
     assert keyed >= {"create_user", "restore_user"}
 
 
-def test_every_operation_that_the_configuration_names_is_one() -> None:
+def test_every_operation_that_the_configuration_names_exists() -> None:
     named = {
         name for each in re.findall(r"include-operation-id = (.*)", CONFIGURED) for name in re.findall(r"\w+", each)
     }
@@ -103,7 +103,7 @@ def test_every_operation_that_the_configuration_names_is_one() -> None:
 
 
 async def key_for_everything(container: Container) -> str:
-    """A secret of the first key: from now on every request needs one."""
+    """The secret of the first key. From now on every request needs a key."""
     keys = container.keys(RequestContext(actor="tester", request_id="r1"))
     _, secret = (await keys.create(NewKey(name="schemathesis", scopes=tuple(Scope)))).result
     return secret

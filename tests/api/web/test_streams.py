@@ -1,4 +1,4 @@
-"""Whole lists as streams: what they hold, how they are asked for, and what becomes of them when nobody reads."""
+"""Whole lists as streams: their content, how to request them, and what happens when the client does not read."""
 
 import asyncio
 import csv
@@ -37,14 +37,14 @@ NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
 CSV_TYPE: Final = "text/csv; charset=utf-8"
 DEADLINE_S: Final = 30
-"""How long anything may take on a slow machine before a test says that it does not happen."""
+"""How long anything may take on a slow machine before a test fails."""
 
 ContainerAt = Callable[[str], Container]
 Serving = Callable[[Container], AbstractAsyncContextManager[Any]]
 
 
 class Reader:
-    """One client of the app, without a network: it takes an answer a message at a time, or not at all, or leaves."""
+    """A client without a network: it reads an answer message by message, does not read, or disconnects."""
 
     def __init__(self, app: FastAPI, accept: str = NDJSON, query: str = "") -> None:
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=1)
@@ -91,7 +91,7 @@ class Reader:
             await self.served
 
     async def left_alone(self) -> None:
-        """What is served ends, though nobody reads."""
+        """The stream ends although nobody reads."""
         async with asyncio.timeout(DEADLINE_S):
             await self.served
 
@@ -125,7 +125,7 @@ MOMENT: Final = "2026-01-01T00:00:00.000000+00:00"
 
 
 async def insert_users(container: Container, count: int) -> None:
-    """Straight into the table, called u1 and so on."""
+    """Writes users with the names u1, u2, … into the table directly."""
     async with container.database().transaction() as executor:
         await executor.fetch(
             sa.text(
@@ -138,19 +138,19 @@ async def insert_users(container: Container, count: int) -> None:
 
 
 async def no_snapshot_is_open(container: Container) -> None:
-    """Neither a place is taken, nor a connection in its transaction. Waits for the engine to see it."""
+    """Waits until no place for a stream is taken and no connection is in a transaction."""
     await come_true(partial(is_free, container))
 
 
 async def come_true(state: Callable[[], Awaitable[bool]]) -> None:
-    """Returns once it is so; nobody tells of what another process sees, or a transport."""
+    """Polls until the condition holds, since there is no event for it."""
     async with asyncio.timeout(DEADLINE_S):
         while not await state():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def is_free(container: Container) -> bool:
-    """Whether nobody reads an old state: SQLite can then empty its log, and PostgreSQL has no other transaction."""
+    """Whether nobody reads an old state. Then SQLite can empty its log, and PostgreSQL has no other transaction."""
     units, database = container.units(), cast("Any", container.database())
     if units._snapshots._taken.total():
         return False
@@ -203,12 +203,12 @@ async def test_csv_is_a_line_of_names_and_one_for_each_user(reading: AsyncClient
     }
 
 
-async def test_a_stream_of_nobody_is_empty_but_for_the_names(reading: AsyncClient) -> None:
+async def test_a_stream_of_nobody_is_empty_except_for_the_header_of_csv(reading: AsyncClient) -> None:
     assert (await ask(reading, NDJSON)).content == b""
     assert (await ask(reading, CSV, fields="id,name")).content == b"id,name\r\n"
 
 
-async def test_a_stream_is_filtered_sorted_and_shows_what_was_asked_for(reading: AsyncClient) -> None:
+async def test_a_stream_is_filtered_and_sorted_and_has_the_requested_fields(reading: AsyncClient) -> None:
     for name, status in (("Alice", "active"), ("Bob", "suspended"), ("Carol", "active")):
         await create(reading, name=name, status=status)
     query = {"filter": 'status eq "active"', "sort": "-name", "fields": "name,email"}
@@ -221,7 +221,7 @@ async def test_a_stream_is_filtered_sorted_and_shows_what_was_asked_for(reading:
 
 
 @pytest.mark.parametrize("sort", ["id", "-name", "email,-id"])
-async def test_a_stream_of_many_batches_holds_everybody_once(
+async def test_a_stream_of_many_batches_has_every_user_once(
     sort: str, reading: AsyncClient, container: Container
 ) -> None:
     count = 2 * MAX_LIMIT + 3
@@ -263,7 +263,7 @@ PREFERENCES: Final = {
 
 
 @pytest.mark.parametrize("accept", PREFERENCES)
-async def test_the_client_gets_what_it_prefers_and_caches_learn_of_it(client: AsyncClient, accept: str) -> None:
+async def test_the_client_gets_the_format_it_prefers_and_vary_tells_caches(client: AsyncClient, accept: str) -> None:
     answer = await ask(client, accept)
 
     assert answer.status_code == 200
@@ -289,7 +289,7 @@ async def test_a_page_of_a_stream_is_refused(client: AsyncClient, accept: str, q
 @pytest.mark.parametrize(
     ("query", "status"), [({"filter": "nmae pr"}, 400), ({"sort": "nmae"}, 400), ({"fields": "nmae"}, 422)]
 )
-async def test_what_cannot_be_streamed_is_a_problem_document(
+async def test_a_refused_stream_is_a_problem_document(
     reading: AsyncClient, container: Container, query: dict[str, str], status: int
 ) -> None:
     refused = await ask(reading, CSV, **query)
@@ -299,7 +299,7 @@ async def test_what_cannot_be_streamed_is_a_problem_document(
 
 
 @pytest.mark.parametrize("accept", [NDJSON, CSV])
-async def test_head_tells_the_headers_and_reads_nothing_more(
+async def test_head_returns_the_headers_and_reads_no_users(
     reading: AsyncClient, container: Container, accept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await insert_users(container, MAX_LIMIT + 1)
@@ -317,7 +317,7 @@ FORMULAS: Final = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-async def test_what_a_spreadsheet_would_run_has_an_apostrophe_before_it(client: AsyncClient, text: str) -> None:
+async def test_a_value_that_looks_like_a_formula_gets_an_apostrophe(client: AsyncClient, text: str) -> None:
     await create(client, name="A", username=text, external_id=text, email=text, attributes={text: text})
 
     (_, row) = csv.reader(
@@ -330,7 +330,7 @@ async def test_what_a_spreadsheet_would_run_has_an_apostrophe_before_it(client: 
 
 
 @pytest.mark.parametrize("text", ["plain", "a=b", "'quoted", "1-2", " =1", "“=1”"])
-async def test_what_a_spreadsheet_would_not_run_is_as_it_was(client: AsyncClient, text: str) -> None:
+async def test_a_value_that_is_not_a_formula_is_unchanged(client: AsyncClient, text: str) -> None:
     await create(client, name="A", external_id=text)
 
     (_, row) = csv.reader(io.StringIO((await ask(client, CSV, fields="external_id")).text, newline=""))
@@ -338,7 +338,7 @@ async def test_what_a_spreadsheet_would_not_run_is_as_it_was(client: AsyncClient
     assert row == [text]
 
 
-async def test_csv_quotes_as_rfc_4180_has_it(client: AsyncClient) -> None:
+async def test_csv_quotes_follow_rfc_4180(client: AsyncClient) -> None:
     await create(client, name='Ann "A", Lee', external_id="two\r\nlines", username="ä,😀", attributes={"a": 'b",\n'})
 
     streamed = await ask(client, CSV, fields="name,external_id,username,attributes,email")
@@ -398,7 +398,7 @@ HASTY: Final = [
 
 
 @pytest.mark.parametrize("limits", HASTY)
-async def test_a_client_that_does_not_read_is_let_go(app: FastAPI, container: Container, limits: Limits) -> None:
+async def test_a_client_that_does_not_read_is_disconnected(app: FastAPI, container: Container, limits: Limits) -> None:
     container.settings.override(providers.Object(container.settings().model_copy(update={"limits": limits})))
     await insert_users(container, 2 * MAX_LIMIT)
     with structlog.testing.capture_logs() as logs:
@@ -407,7 +407,7 @@ async def test_a_client_that_does_not_read_is_let_go(app: FastAPI, container: Co
         await reader.left_alone()
 
     assert "a client read its stream too slowly" in [line["event"] for line in logs]
-    assert (await reader.message())["more_body"]  # nor is it told that this was all
+    assert (await reader.message())["more_body"]  # and the stream is not marked as complete
     assert reader._messages.empty()
     await no_snapshot_is_open(container)
 
@@ -422,7 +422,7 @@ def is_served_to_the_end(limits: Limits, pieces: Sequence[tuple[int, float]]) ->
     return True
 
 
-def test_a_client_may_be_slower_than_the_least_rate_for_a_while_and_not_for_long() -> None:
+def test_a_client_may_be_slower_than_the_minimum_rate_only_for_a_while() -> None:
     limits = Limits(stream_bytes_per_s=1000, stream_patience_s=10)
     assert is_served_to_the_end(limits, [(1000, 1.0)] * 1000)
     assert is_served_to_the_end(limits, [(1000, 11.0), (1000, 1.0)])
@@ -431,13 +431,13 @@ def test_a_client_may_be_slower_than_the_least_rate_for_a_while_and_not_for_long
     assert not is_served_to_the_end(limits, [(1000, 11.0), (1000, 1.5)])
 
 
-def test_what_the_network_holds_is_no_credit() -> None:
-    """Megabytes are accepted at once, by buffers. After that the client has to keep up all the same."""
+def test_bytes_in_network_buffers_do_not_excuse_a_slow_client() -> None:
+    """Buffers accept megabytes at once. Afterwards the client still has to keep the minimum rate."""
     limits = Limits(stream_bytes_per_s=1000, stream_patience_s=10)
     assert not is_served_to_the_end(limits, [(4_000_000, 0.0), (1000, 11.5)])
 
 
-async def test_a_stream_too_many_is_told_to_come_back_and_keeps_no_other_read_waiting(
+async def test_a_stream_beyond_the_bound_is_refused_with_retry_after_and_blocks_no_read(
     app: FastAPI, reading: AsyncClient, container: Container
 ) -> None:
     await insert_users(container, 2 * MAX_LIMIT)
@@ -479,7 +479,7 @@ async def test_a_stream_takes_no_more_memory_for_more_users(app: FastAPI, contai
 
 
 async def peak_of(work: Any) -> tuple[int, int]:
-    """What the work returns, and the most memory that it had at a time."""
+    """The result of the work, and its peak memory."""
     tracemalloc.start()
     try:
         return await work, tracemalloc.get_traced_memory()[1]
@@ -502,7 +502,7 @@ def failing_export(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("failing_export")
 @pytest.mark.parametrize("accept", [NDJSON, CSV])
-async def test_a_failure_in_mid_stream_breaks_the_connection_off(
+async def test_a_failure_in_the_middle_of_a_stream_aborts_the_connection(
     container: Container, served: Serving, accept: str
 ) -> None:
     headers = {"accept": accept}
@@ -528,7 +528,7 @@ async def read_into(received: list[bytes], answer: Response) -> None:
         received.append(piece)  # noqa: PERF401  # a comprehension would lose them with the error
 
 
-async def test_a_whole_stream_comes_over_the_network_and_the_connection_serves_on(
+async def test_a_stream_is_sent_over_the_network_and_the_connection_stays_usable(
     container: Container, served: Serving
 ) -> None:
     async with served(container) as server, AsyncClient(base_url=server.url, timeout=DEADLINE_S) as http:

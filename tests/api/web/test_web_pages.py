@@ -1,4 +1,4 @@
-"""What browsers are told: which pages may call, and what an answer is not to be used for."""
+"""The headers for browsers: which pages may call the API, and how an answer may be used."""
 
 import re
 from base64 import b64encode
@@ -62,7 +62,7 @@ async def test_a_configured_page_may_call_with_a_key(with_pages: "Directory") ->
     assert "Origin" in answer.headers["vary"].split(", ")
 
 
-async def test_a_configured_page_needs_a_key_while_there_is_none(with_pages: "Directory") -> None:
+async def test_a_configured_page_needs_a_key_even_if_no_key_exists(with_pages: "Directory") -> None:
     refused = await with_pages.ask("GET", "/users/", headers={"origin": ORIGIN})
 
     assert refused.status_code == 401
@@ -70,7 +70,7 @@ async def test_a_configured_page_needs_a_key_while_there_is_none(with_pages: "Di
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://app.example", f"{ORIGIN}.evil.example"])
-async def test_another_page_may_not(with_pages: "Directory", origin: str) -> None:
+async def test_a_page_that_is_not_configured_may_not_call(with_pages: "Directory", origin: str) -> None:
     _, secret = await with_pages.key(*Scope)
 
     asked = await with_pages.ask("OPTIONS", "/users/1", **preflight(origin))
@@ -96,7 +96,7 @@ GUARDS = {
 
 
 async def answers_of(directory: "Directory") -> list[Response]:
-    """One of each status that is easily had."""
+    """A request for each common status."""
     alice: dict[str, Any] = {"json": {"name": "Alice"}}
     asked: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/users/", alice),
@@ -119,7 +119,7 @@ async def answers_of(directory: "Directory") -> list[Response]:
     return [await directory.ask(method, path, **options) for method, path, options in asked]
 
 
-async def test_every_answer_has_its_guards_and_a_request_id(with_pages: "Directory") -> None:
+async def test_every_answer_has_the_security_headers_and_a_request_id(with_pages: "Directory") -> None:
     answers = await answers_of(with_pages)
 
     assert {answer.status_code for answer in answers} >= {200, 201, 204, 304, 401, 404, 405, 415, 422}
@@ -129,7 +129,7 @@ async def test_every_answer_has_its_guards_and_a_request_id(with_pages: "Directo
         assert "server" not in answer.headers
 
 
-async def test_a_failure_has_them_too(directory: "Directory") -> None:
+async def test_a_failure_has_the_security_headers(directory: "Directory") -> None:
     directory.container.users.override(lambda context: 1 / 0)
 
     failed = await directory.ask("GET", "/users/")
@@ -138,7 +138,7 @@ async def test_a_failure_has_them_too(directory: "Directory") -> None:
     assert {name: failed.headers.get(name) for name in GUARDS} == GUARDS
 
 
-async def test_the_docs_run_their_own_script_and_no_other(directory: "Directory") -> None:
+async def test_the_docs_run_only_their_own_script(directory: "Directory") -> None:
     page = await directory.ask("GET", "/docs")
 
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
@@ -183,7 +183,7 @@ async def test_a_configured_host_is_answered(directory_with: Callable[..., "Dire
     "host", ["localhost", "evil.example", "roster.example.evil.example", "evil.roster.example", "", "roster.example:x"]
 )
 @pytest.mark.parametrize("path", ["/users/", "/docs", "/nowhere", "/health/live"])
-async def test_another_host_is_refused_by_a_problem(
+async def test_another_host_is_refused_with_a_problem(
     directory_with: Callable[..., "Directory"], host: str, path: str
 ) -> None:
     directory = directory_with(allowed_hosts=HOSTS, cors_origins=ORIGIN)
