@@ -95,7 +95,7 @@ async def test_a_deleted_user_is_a_410_except_for_its_history_and_its_restoratio
     ]
 
 
-async def test_a_restored_user_is_as_it_was_with_its_keys(database_client: AsyncClient) -> None:
+async def test_a_restored_user_has_all_its_values_and_keys(database_client: AsyncClient) -> None:
     alice = await create(database_client, **RICH)
     await database_client.delete(alice)
 

@@ -134,7 +134,7 @@ async def test_get_many_returns_users_by_id_and_leaves_out_missing_ones(units: A
             assert await work.users.get_many([]) == []
 
 
-async def test_find_many_returns_each_user_by_the_spelling_that_was_asked(units: Any) -> None:
+async def test_find_many_returns_each_user_under_the_given_spelling(units: Any) -> None:
     alice, bob, gone = await added(
         units,
         NewUser(name="Alice", email="Alice@example.org", external_id="A"),

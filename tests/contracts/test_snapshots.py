@@ -67,7 +67,7 @@ async def test_without_a_snapshot_writes_between_two_batches_are_in_the_export(
     assert [user.name for user in seen] == ["Alice", "Bob", "Carol", "Dan"]
 
 
-async def test_writes_go_on_while_an_export_is_read(users: UserService) -> None:
+async def test_writes_are_not_blocked_while_an_export_is_read(users: UserService) -> None:
     await create(users, "Alice", "Bob", "Carol")
     exports = [users.export() for _ in range(2)]
     for export in exports:

@@ -457,7 +457,7 @@ ATTRIBUTES: Final[list[JsonObject]] = [
 
 
 @pytest.mark.parametrize("attributes", ATTRIBUTES, ids=range(len(ATTRIBUTES)))
-async def test_attributes_come_back_exactly(users: UserService, attributes: JsonObject) -> None:
+async def test_attributes_are_stored_exactly(users: UserService, attributes: JsonObject) -> None:
     alice = (await users.create(NewUser(name="Alice", attributes=attributes))).result
     assert json.dumps((await users.get(alice.id)).attributes) == json.dumps(attributes)
     bob = (await users.create(NewUser(name="Bob"))).result

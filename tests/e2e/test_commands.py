@@ -62,7 +62,7 @@ async def test_a_server_on_a_console_prints_its_address(serve: "Run", http: Asyn
     assert (await http.get(f"{line.split()[1]}/health/live")).json() == {"status": "ok"}
 
 
-async def test_on_a_terminal_it_prints_a_link_to_the_console_while_there_are_no_keys(
+async def test_a_server_on_a_terminal_prints_a_link_to_the_console_while_no_keys_exist(
     serve: "Run", http: AsyncClient, sqlite_url: str
 ) -> None:
     roster = await serve(sqlite_url, log_format="console")

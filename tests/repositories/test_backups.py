@@ -346,6 +346,6 @@ def test_periodic_backups_keep_the_last_ones(
     assert (folder / "roster-notes.db").exists()
 
 
-def test_a_folder_that_is_not_there_is_refused(upgraded_sqlite_url: str, tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(upgraded_sqlite_url: str, tmp_path: Path) -> None:
     code, said = run("backup", tmp_path / "none", "--every", "1h", "--database-url", upgraded_sqlite_url)
     assert (code, "is not a folder" in said) == (2, True)

@@ -233,7 +233,7 @@ async def test_ids_and_changes_continue_beyond_those_that_were_removed(
         assert [user.name for user in (await UserService(units, CONTEXT).list(limit=9)).items] == ["Alice", "Carol"]
 
 
-async def test_a_target_with_anything_in_it_is_refused_and_stays_as_it_is(
+async def test_a_target_that_is_not_empty_is_refused_and_not_changed(
     source: Database, path: Path, sqlite_copy: Database, tmp_path: Path
 ) -> None:
     await sqlite_copy.upgrade()

@@ -103,7 +103,7 @@ async def test_an_upgrade_is_refused_if_no_copy_can_be_made(
     assert revision_in(file)[0] == "0001"
 
 
-async def test_a_server_that_may_not_upgrade_says_what_to_run(behind: str, file: Path) -> None:
+async def test_a_server_that_may_not_upgrade_names_the_command_to_run(behind: str, file: Path) -> None:
     database = database_at(behind, serving=True, pool_size=1, pool_timeout_s=5, auto_upgrade=False)
     with pytest.raises(NotReady, match="Run: roster db upgrade"):
         await database.start()
@@ -123,7 +123,7 @@ def upgrade(url: str, *arguments: str, answer: str | None = None) -> Result:
     return CliRunner().invoke(app, ["db", "upgrade", "--database-url", url, *arguments], input=answer)
 
 
-def test_the_command_can_be_told_to_ask_first(behind: str, file: Path) -> None:
+def test_the_command_can_ask_before_it_upgrades(behind: str, file: Path) -> None:
     refused = upgrade(behind, "--ask", answer="n\n")
     assert (refused.exit_code, revision_in(file)[0]) == (1, "0001")
     assert f"is at revision 0001, this Roster needs {revisions.head()}" in refused.stderr

@@ -179,7 +179,7 @@ async def test_3_5_2_a_refused_patch_changes_nothing(everywhere: Scim) -> None:
         assert await everywhere.get("/Groups/1") == before
 
 
-async def test_a_patch_answers_with_the_group_if_attributes_are_asked_for(scim: Scim) -> None:
+async def test_a_patch_returns_the_group_if_attributes_are_requested(scim: Scim) -> None:
     await directory(scim)
     await scim.create_group(displayName="g", members=[user(1)])
     operation = {"op": "add", "path": "members", "value": [user(2)]}

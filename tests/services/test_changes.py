@@ -211,7 +211,7 @@ async def trim(units: MemoryUnitsOfWork, up_to: int) -> None:
 
 
 @pytest.mark.parametrize("filter", [None, OF_BOB])
-async def test_a_reader_of_changes_that_are_removed_meanwhile_is_told(
+async def test_a_reader_of_changes_that_are_removed_meanwhile_gets_position_expired(
     context: RequestContext, filter: Filter | None
 ) -> None:
     units = Removing(up_to=2)
@@ -248,7 +248,7 @@ async def test_a_reader_who_continues_reads_where_its_last_change_is_visible_and
     assert context.min_seq == 4
 
 
-async def test_a_history_that_cannot_be_followed_any_more_is_told(
+async def test_a_history_whose_next_changes_were_removed_is_position_expired(
     units: MemoryUnitsOfWork, changes: ChangeService
 ) -> None:
     await create_users(UserService(units, changes.context), 3)

@@ -148,7 +148,7 @@ async def test_a_removed_member_does_not_return_when_it_is_restored(
     assert await roles(memberships, engineers) == {BOB: None}
 
 
-async def test_a_membership_that_ends_while_its_user_is_deleted_does_not_come_back_with_the_user(
+async def test_a_membership_that_ended_while_its_user_was_deleted_is_not_restored_with_it(
     memberships: MembershipService, users: UserService, engineers: Group
 ) -> None:
     await memberships.put(engineers.id, ALICE)

@@ -92,7 +92,7 @@ async def test_a_change_without_a_difference_writes_nothing(provisioning: Provis
         assert (await provisioning.change(group.id, lambda same: same, patch)).seq is None
 
 
-async def test_a_part_that_nobody_asked_to_change_has_not_changed(
+async def test_a_change_of_members_reports_whether_it_changed_anything(
     provisioning: ProvisioningService, units: MemoryUnitsOfWork, context: RequestContext
 ) -> None:
     group = (await provisioning.create(NewGroup(name="Engineers"), {ALICE, PARTS})).result

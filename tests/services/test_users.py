@@ -351,7 +351,7 @@ async def test_a_write_without_an_expected_version_accepts_any(
     await write(users, None)
 
 
-async def test_a_deleted_user_is_restored_as_it_was(users: UserService) -> None:
+async def test_a_deleted_user_is_restored_with_all_its_values(users: UserService) -> None:
     alice = (await users.create(NewUser(name="Alice", email="alice@example.org"))).result
     deleted = (await users.delete(alice.id)).result
     assert deleted.is_hidden

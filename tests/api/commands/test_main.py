@@ -15,13 +15,13 @@ def commands(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield from commands(command, *names, name) if hasattr(command, "commands") else [((*names, name), command)]
 
 
-def test_every_command_that_reads_prints_json_if_asked_to() -> None:
+def test_every_command_that_reads_can_print_json() -> None:
     reading = {names: command for names, command in commands(typer.main.get_command(app)) if names[-1] in READING}
     assert {names[-1] for names in reading} == READING
     for names, command in reading.items():
         assert any("--json" in each.opts for each in command.params), names
 
 
-def test_every_command_says_what_it_does() -> None:
+def test_every_command_has_a_help_text() -> None:
     for names, command in commands(typer.main.get_command(app)):
         assert command.help, names

@@ -96,7 +96,7 @@ async def test_a_message_on_a_connection_that_closes_at_that_moment_is_sent_on_a
     assert receiver.bodies == [[b"1", b"2"], [b"2", b"3"]]
 
 
-async def test_it_is_sent_a_second_time_only_once() -> None:
+async def test_a_message_is_sent_at_most_twice() -> None:
     receiver = Scripted([OK, CLOSE], [CLOSE])
     async with sending_to(receiver) as send:
         assert [await send(b"1"), await send(b"2")] == [DELIVERED, UNANSWERED]
@@ -120,7 +120,7 @@ async def test_a_message_whose_answer_has_begun_is_not_sent_a_second_time() -> N
     assert receiver.bodies == [[b"1", b"2"]]
 
 
-async def test_nothing_is_sent_on_a_connection_that_was_closed_meanwhile() -> None:
+async def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
     receiver = Scripted([OK_AND_CLOSE], [OK])
     async with sending_to(receiver) as send:
         assert await send(b"1") == DELIVERED
@@ -171,7 +171,7 @@ async def test_a_connection_that_is_not_used_is_closed(monkeypatch: pytest.Monke
         await receiver.one_is_closed()
 
 
-async def test_only_so_many_connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_kept_connections_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "MAX_IDLE", 1)
     receiver = Scripted([OK, OK], [OK, OK])
     async with sending_to(receiver) as send:
@@ -181,7 +181,7 @@ async def test_only_so_many_connections_are_kept(monkeypatch: pytest.MonkeyPatch
     assert sorted(receiver.bodies) == [[b"1"], [b"1", b"2"]]
 
 
-async def test_only_so_many_messages_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_messages_being_sent_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "AT_ONCE", 2)
     receiver = Scripted(*[[OK] * 6] * 2)
     async with sending_to(receiver) as send:

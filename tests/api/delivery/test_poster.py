@@ -132,7 +132,7 @@ async def test_an_endless_body_with_more_around_it_than_in_it_is_read_up_to_a_bo
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     ],
 )
-async def test_an_endless_head_is_no_answer(begin: bytes, more: bytes) -> None:
+async def test_an_endless_head_is_an_error(begin: bytes, more: bytes) -> None:
     answer = await Endless(begin, more).answer()
     assert answer.status is None
     assert "too long" in (answer.error or "")
@@ -145,7 +145,7 @@ async def test_interim_answers_are_passed_over(receiver: Receiver) -> None:
     assert receiver.connections == 1
 
 
-async def test_a_receiver_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_receiver_that_reads_nothing_is_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poster, "TIMEOUT_S", 0.2)
     closed = asyncio.Event()
 

@@ -52,7 +52,7 @@ def test_operation_ids_are_the_names_of_the_functions(document: dict[str, Any], 
     assert len(set(functions.values())) == len(functions)
 
 
-def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
+def test_every_operation_has_a_description(document: dict[str, Any]) -> None:
     assert [name for name, operation in operations(document).items() if not operation.get("description")] == []
 
 

@@ -196,6 +196,6 @@ def test_a_refused_sort_has_a_message_with_the_reason(text: str, words: str) -> 
         parse(text)
 
 
-def test_a_page_is_at_most_as_long_as_asked_for() -> None:
+def test_a_page_has_at_most_the_requested_length() -> None:
     assert Page.of([1, 2, 3, 4], 2) == Page([1, 2], more=True)
     assert DEFAULT_LIMIT <= MAX_LIMIT

@@ -1,4 +1,4 @@
-"""What the deliverer of webhooks reads and writes: each method of the ledger by itself."""
+"""The reads and writes of the deliverer of webhooks: each method of the ledger by itself."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -27,7 +27,7 @@ OF_USERS: Final = parse_filter('kind eq "user"', FIELDS)
 
 
 class Units(MemoryUnitsOfWork):
-    """A wait for a change ends as it was planned."""
+    """A wait for a change ends in a planned way."""
 
     def __init__(self) -> None:
         super().__init__(lambda: START)
@@ -148,7 +148,7 @@ async def test_subscriptions_are_read_in_pages_of_which_some_may_be_empty(
     assert [await page(0), await page(2), await page(4)] == [([1], 2), ([], 4), ([5], None)]
 
 
-async def test_a_webhook_is_disabled_in_the_name_of_its_receiver(ledger: Ledger, units: Units) -> None:
+async def test_the_change_that_disables_a_webhook_has_the_webhook_as_its_actor(ledger: Ledger, units: Units) -> None:
     made = await hook(units)
     await ledger.disable(made.id)
     assert (await kept(units, made.id)).state is State.DISABLED
@@ -174,7 +174,7 @@ async def test_a_reader_continues_after_a_change(ledger: Ledger, units: Units) -
     assert await ledger.changes(3, 9) == ChangePage([], 3)
 
 
-async def test_a_reader_with_a_filter_continues_where_the_record_ended(ledger: Ledger, units: Units) -> None:
+async def test_a_reader_with_a_filter_continues_at_the_end_of_the_record(ledger: Ledger, units: Units) -> None:
     await create_users(units, 1)
     await hook(units)
     page = await ledger.changes(0, 9, OF_USERS)
@@ -247,7 +247,7 @@ async def test_a_follower_does_not_read_all_the_time(is_busy: bool) -> None:
 # Deliveries
 
 
-async def test_deliveries_that_somebody_asked_for_are_found(ledger: Ledger, units: Units) -> None:
+async def test_requested_deliveries_are_found(ledger: Ledger, units: Units) -> None:
     one, other = await hook(units), await hook(units)
     asked = [delivery(one.id, 2, DeliveryState.ASKED), delivery(other.id, 1, DeliveryState.ASKED)]
     await put(units, delivery(one.id, 1, DeliveryState.RETRYING), *asked)
@@ -261,7 +261,7 @@ async def test_the_newest_deliveries_of_some_webhooks_are_kept(ledger: Ledger, u
     assert [await deliveries(units, of) for of in ids] == [[3, 2], [3, 2], [3, 2, 1]]
 
 
-async def test_old_deliveries_are_forgotten(ledger: Ledger, units: Units) -> None:
+async def test_old_deliveries_are_removed(ledger: Ledger, units: Units) -> None:
     of = (await hook(units)).id
     await put(units, delivery(of, 1, days_ago=31), delivery(of, 2, days_ago=29))
     await ledger.forget(START - timedelta(days=30))
@@ -281,7 +281,7 @@ async def test_the_lease_is_taken_by_a_process_that_has_seen_it(ledger: Ledger, 
     assert await ledger.lease() == Lease(THEIRS, 2)
 
 
-async def test_only_the_holder_gives_the_lease_back(ledger: Ledger, units: Units) -> None:
+async def test_only_the_holder_releases_the_lease(ledger: Ledger, units: Units) -> None:
     await ledger.take_lease(None)
     await Ledger(units, THEIRS).give_lease_back()
     assert await ledger.lease() == Lease(MINE, 1)

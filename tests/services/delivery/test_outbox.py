@@ -36,7 +36,7 @@ def later(seconds: float) -> datetime:
 
 
 def middle() -> float:
-    """Chance that adds nothing to the waits."""
+    """A random number that adds nothing to the waits."""
     return 0.5
 
 
@@ -64,17 +64,17 @@ def waiting(
     holds: bool = True,
     state: DeliveryState = DeliveryState.RETRYING,
 ) -> Delivery:
-    """A stored delivery that will be tried again."""
+    """A stored delivery that will be retried."""
     return replace(Delivery.of(change(seq, entity), HOOK, holds=holds, next_at=later(due_s)), state=state)
 
 
 def asked(seq: int, entity: int = ALICE, *, due_s: float = 0) -> Delivery:
-    """A delivery that somebody asked to send again."""
+    """A delivery that was requested again."""
     return waiting(seq, entity, due_s=due_s, holds=False, state=DeliveryState.ASKED)
 
 
 class Sending:
-    """An outbox, and a sender that sends what it gives and tells it the answers."""
+    """An outbox, and a sender that sends its messages and gives it the answers."""
 
     def __init__(self, *open: Delivery, at_once: bool = False, now_s: float = 0, **of_webhook: Any) -> None:
         webhook = Webhook(
@@ -84,7 +84,7 @@ class Sending:
         self.sent: dict[int, Attempt] = {}
 
     def send(self, at_s: float = 0) -> list[int]:
-        """Send all that may be sent now. Returns the numbers of the changes."""
+        """Sends everything that may be sent now. Returns the numbers of the changes."""
         taken = []
         while (attempt := self.outbox.take(later(at_s))) is not None:
             taken.append(attempt.delivery.change)
@@ -112,12 +112,12 @@ class Sending:
 
 
 def users(count: int, *, since: int = 0) -> list[Change]:
-    """One change of each of so many users."""
+    """One change for each of this many users."""
     return [change(since + number, entity=number) for number in range(1, count + 1)]
 
 
 def many(count: int) -> list[Delivery]:
-    """One delivery that holds each of so many users."""
+    """For each of this many users one delivery that holds it."""
     return [waiting(number, entity=number, due_s=9999) for number in range(1, count + 1)]
 
 
@@ -155,7 +155,7 @@ def test_changes_that_were_read_before_are_not_read_again() -> None:
     assert sending.send() == [6, 7]
 
 
-def test_the_end_of_what_was_read_never_goes_back() -> None:
+def test_the_end_of_the_read_changes_never_goes_back() -> None:
     sending = Sending(position=5)
     sending.outbox.add([], 9)
     assert (sending.outbox.read_to, sending.outbox.position) == (9, 9)
@@ -164,7 +164,7 @@ def test_the_end_of_what_was_read_never_goes_back() -> None:
     assert sending.outbox.read_to == 9
 
 
-def test_reading_on_is_news_even_if_nothing_matches() -> None:
+def test_reading_on_is_progress_to_store_even_if_nothing_matches() -> None:
     sending = Sending(position=5)
     sending.stored()
     sending.outbox.add([], 9)
@@ -172,7 +172,7 @@ def test_reading_on_is_news_even_if_nothing_matches() -> None:
     assert sending.stored() == (Progress(HOOK, 9), [])
 
 
-def test_advancing_is_news_only_if_there_was_something_to_pass() -> None:
+def test_advancing_is_progress_to_store_only_if_the_position_changed() -> None:
     sending = Sending(position=5)
     sending.stored()
     sending.outbox.advance(5)
@@ -182,7 +182,7 @@ def test_advancing_is_news_only_if_there_was_something_to_pass() -> None:
     assert sending.outbox.read_to == 6
 
 
-def test_an_outbox_has_room_until_it_holds_its_most_fresh_changes() -> None:
+def test_an_outbox_has_room_until_it_holds_the_maximum_of_fresh_changes() -> None:
     sending = Sending()
     sending.add(*users(LOW - 1))
     assert (sending.outbox.is_low, sending.outbox.has_room) == (True, True)
@@ -194,7 +194,7 @@ def test_an_outbox_has_room_until_it_holds_its_most_fresh_changes() -> None:
     assert not sending.outbox.has_room
 
 
-def test_a_receiver_that_is_down_gets_nothing_fresh_and_no_more_is_read_for_it() -> None:
+def test_a_receiver_that_is_down_gets_no_fresh_changes_and_no_more_are_read() -> None:
     nearly, down = Sending(*many(MAX_HELD - 1), position=999), Sending(*many(MAX_HELD), position=999)
     assert (nearly.outbox.has_room, nearly.outbox.is_low) == (True, True)
     assert (down.outbox.has_room, down.outbox.is_low) == (False, False)
@@ -207,7 +207,7 @@ def test_a_receiver_that_is_down_gets_nothing_fresh_and_no_more_is_read_for_it()
 # What is sent
 
 
-def test_changes_of_one_entity_are_sent_one_after_the_other_and_those_of_others_at_the_same_time() -> None:
+def test_changes_of_one_entity_are_sent_one_by_one_and_those_of_others_concurrently() -> None:
     sending = Sending()
     sending.add(change(1, ALICE), change(2, ALICE), change(3, BOB), change(4, ALICE))
     assert sending.send() == [1, 3]
@@ -221,7 +221,7 @@ def test_changes_of_one_entity_are_sent_one_after_the_other_and_those_of_others_
     assert sending.outbox.is_idle
 
 
-def test_a_change_that_comes_while_one_of_its_entity_is_sent_waits_for_it() -> None:
+def test_a_change_that_arrives_while_one_of_its_entity_is_sent_waits_for_it() -> None:
     sending = Sending()
     sending.add(change(1))
     assert sending.send() == [1]
@@ -248,7 +248,7 @@ def test_several_messages_are_sent_at_once_and_a_single_one_while_attempts_fail(
     assert len(failing.send()) == AT_ONCE
 
 
-def test_nothing_is_sent_before_the_receiver_wants_it() -> None:
+def test_nothing_is_sent_before_the_time_in_retry_after() -> None:
     sending = Sending(waiting(1, ALICE), position=1, silent_until=later(60))
     sending.add(change(2, BOB))
     assert sending.send(at_s=59.9) == []
@@ -273,7 +273,7 @@ def test_a_receiver_that_is_gone_ends_the_outbox() -> None:
     assert sending.outbox.has_ended
 
 
-def test_deliveries_are_sent_when_they_are_due_and_before_what_is_fresh() -> None:
+def test_deliveries_are_sent_when_they_are_due_and_before_fresh_changes() -> None:
     sending = Sending(waiting(1, ALICE, due_s=5), waiting(2, BOB, due_s=3), position=9)
     assert sending.outbox.wakes_at() == later(3)
     assert sending.send(at_s=2.9) == []
@@ -282,7 +282,7 @@ def test_deliveries_are_sent_when_they_are_due_and_before_what_is_fresh() -> Non
     assert sending.sent[1] == Attempt(waiting(1, ALICE, due_s=5), None)
 
 
-def test_an_outbox_wakes_at_once_for_fresh_changes_and_later_for_deliveries_that_are_due_later() -> None:
+def test_an_outbox_wakes_at_once_for_fresh_changes_and_later_for_later_deliveries() -> None:
     sending = Sending(waiting(1, ALICE, due_s=5), position=9)
     sending.add(change(10, BOB))
     woken = sending.outbox.wakes_at()
@@ -292,7 +292,7 @@ def test_an_outbox_wakes_at_once_for_fresh_changes_and_later_for_deliveries_that
     assert sending.outbox.wakes_at() == later(5)
 
 
-def test_an_outbox_does_not_wake_before_the_receiver_wants_messages_again() -> None:
+def test_an_outbox_does_not_wake_before_the_time_in_retry_after() -> None:
     assert Sending(waiting(1, due_s=5), silent_until=later(60)).outbox.wakes_at() == later(60)
     assert Sending(waiting(1, due_s=90), silent_until=later(60)).outbox.wakes_at() == later(90)
 
@@ -353,7 +353,7 @@ def test_the_next_change_of_a_held_entity_is_delivered_and_holds_it_again() -> N
     assert sending.send(at_s=3) == []
 
 
-def test_a_next_change_that_was_not_read_yet_comes_fresh() -> None:
+def test_a_next_change_that_was_not_read_yet_arrives_as_a_fresh_one() -> None:
     sending = held_and_delivered(read_to=9)
     sending.go_on(1, then=change(10))
     assert sending.send() == []
@@ -382,7 +382,7 @@ def test_a_held_delivery_that_fails_again_waits_longer() -> None:
     assert (noted.attempts, noted.holds) == (2, True)
 
 
-def test_a_change_that_is_no_longer_kept_is_set_aside_and_those_behind_it_go_on() -> None:
+def test_a_change_that_was_removed_is_set_aside_and_later_ones_are_sent() -> None:
     sending = Sending(waiting(1), position=9)
     sending.send()
     assert sending.outbox.is_lost(sending.sent[1]) is True
@@ -393,7 +393,7 @@ def test_a_change_that_is_no_longer_kept_is_set_aside_and_those_behind_it_go_on(
     assert aside == replace(waiting(1), state=DeliveryState.SET_ASIDE, next_at=None, holds=False, error=NOT_KEPT)
 
 
-def test_a_delivery_that_holds_nothing_is_only_set_aside_if_its_change_is_no_longer_kept() -> None:
+def test_a_delivery_that_holds_nothing_is_set_aside_only_if_its_change_was_removed() -> None:
     sending = Sending(asked(1), position=9)
     sending.send()
     assert sending.outbox.is_lost(sending.sent[1]) is False
@@ -406,7 +406,7 @@ def test_a_delivery_that_holds_nothing_is_only_set_aside_if_its_change_is_no_lon
 # What somebody asks for
 
 
-def test_a_delivery_that_was_asked_for_is_sent_and_nothing_is_looked_up_behind_it() -> None:
+def test_a_requested_delivery_is_sent_and_no_next_change_is_looked_up() -> None:
     sending = Sending(position=9)
     sending.outbox.ask(asked(1))
     assert sending.send() == [1]
@@ -415,7 +415,7 @@ def test_a_delivery_that_was_asked_for_is_sent_and_nothing_is_looked_up_behind_i
     assert sending.outbox.is_idle
 
 
-def test_a_delivery_that_was_asked_for_and_fails_is_tried_again_and_holds_nothing() -> None:
+def test_a_requested_delivery_that_fails_is_retried_and_holds_nothing() -> None:
     sending = Sending(position=9)
     sending.outbox.ask(asked(1))
     sending.send()
@@ -427,14 +427,14 @@ def test_a_delivery_that_was_asked_for_and_fails_is_tried_again_and_holds_nothin
     assert not sending.sent[1].delivery.holds
 
 
-def test_a_waiting_delivery_that_was_asked_for_is_sent_now_and_still_holds_its_entity() -> None:
+def test_a_waiting_delivery_that_is_requested_is_sent_now_and_still_holds_its_entity() -> None:
     sending = Sending(waiting(1, due_s=300), position=9)
     sending.outbox.ask(asked(1))
     assert sending.send() == [1]
     assert sending.answer(1) is True
 
 
-def test_a_delivery_that_was_asked_for_is_noted_once() -> None:
+def test_a_requested_delivery_is_noted_once() -> None:
     sending = Sending(position=9)
     sending.outbox.ask(asked(1))
     sending.stored()
@@ -444,8 +444,8 @@ def test_a_delivery_that_was_asked_for_is_noted_once() -> None:
     assert sending.send() == [1]
 
 
-def test_the_earlier_time_of_a_delivery_that_was_asked_for_no_longer_counts() -> None:
-    """It has arrived, or has another time."""
+def test_the_earlier_time_of_a_requested_delivery_no_longer_counts() -> None:
+    """The delivery has succeeded, or has another time."""
     arrived = Sending(waiting(1, ALICE, due_s=3), waiting(2, BOB, due_s=3), position=9)
     arrived.outbox.ask(asked(1, ALICE))
     assert arrived.send() == [1]
@@ -462,7 +462,7 @@ def test_the_earlier_time_of_a_delivery_that_was_asked_for_no_longer_counts() ->
     assert failed.send(at_s=FIRST_RETRY_S) == [1]
 
 
-def test_a_delivery_that_was_asked_for_waits_for_messages_of_its_own_entity_only() -> None:
+def test_a_requested_delivery_waits_for_messages_of_its_own_entity_only() -> None:
     sending = Sending(position=9)
     sending.add(change(10, ALICE), change(11, ALICE))
     assert sending.send() == [10]
@@ -477,7 +477,7 @@ def test_a_delivery_that_was_asked_for_waits_for_messages_of_its_own_entity_only
     assert sending.send() == [11]
 
 
-def test_a_delivery_that_is_asked_for_while_it_is_sent_is_not_sent_twice() -> None:
+def test_a_delivery_that_is_requested_while_it_is_sent_is_not_sent_twice() -> None:
     sending = Sending(waiting(1), position=9)
     assert sending.send() == [1]
     sending.outbox.ask(asked(1))
@@ -501,7 +501,7 @@ def test_a_fresh_change_waits_for_a_delivery_of_its_entity_and_is_sent_once() ->
     assert sending.send() == []
 
 
-def test_a_fresh_change_that_comes_while_a_delivery_of_its_entity_is_sent_waits_and_is_sent_once() -> None:
+def test_a_fresh_change_during_a_delivery_of_its_entity_waits_and_is_sent_once() -> None:
     sending = Sending(position=9)
     sending.outbox.ask(asked(1))
     assert sending.send() == [1]
@@ -516,7 +516,7 @@ def test_a_fresh_change_that_comes_while_a_delivery_of_its_entity_is_sent_waits_
 # How the receiver is
 
 
-def test_an_outbox_notes_since_when_attempts_fail_until_a_message_arrives() -> None:
+def test_an_outbox_knows_since_when_attempts_fail_until_one_succeeds() -> None:
     sending = Sending()
     sending.add(*users(3))
     sending.send()
@@ -528,7 +528,9 @@ def test_an_outbox_notes_since_when_attempts_fail_until_a_message_arrives() -> N
 
 
 @pytest.mark.parametrize(("failing_s", "is_back"), [(BACK_AFTER.total_seconds(), True), (59.9, False)])
-def test_everything_that_waits_is_due_when_the_receiver_is_back_after_a_while(failing_s: float, is_back: bool) -> None:
+def test_all_waiting_deliveries_are_due_when_the_receiver_is_back_after_a_while(
+    failing_s: float, is_back: bool
+) -> None:
     sending = Sending(
         waiting(1, ALICE), waiting(2, BOB, due_s=300), waiting(3, CAROL, due_s=0.5), failing_since=later(-failing_s)
     )
@@ -543,7 +545,7 @@ def test_everything_that_waits_is_due_when_the_receiver_is_back_after_a_while(fa
         assert sending.sent[2].delivery == waiting(2, BOB, due_s=0)
 
 
-def test_a_delivery_that_is_due_anyway_stays_as_it_is_when_the_receiver_is_back() -> None:
+def test_a_delivery_that_is_due_is_not_changed_when_the_receiver_is_back() -> None:
     sending = Sending(waiting(1, ALICE), waiting(2, BOB, due_s=5), failing_since=later(-999))
     sending.send()
     sending.stored()
@@ -562,7 +564,7 @@ def says_when(seconds: int) -> Answer:
     return Answer(milliseconds=1, status=503, retry_after=str(seconds))
 
 
-def test_a_receiver_is_left_alone_as_long_as_it_asks() -> None:
+def test_a_receiver_gets_nothing_until_the_time_in_retry_after() -> None:
     sending = Sending()
     sending.add(change(1, ALICE), change(2, BOB))
     sending.send()
@@ -572,7 +574,7 @@ def test_a_receiver_is_left_alone_as_long_as_it_asks() -> None:
     assert sending.send(at_s=59) == []
 
 
-def test_an_answer_to_a_message_from_before_the_silence_does_not_end_it() -> None:
+def test_an_answer_to_an_earlier_message_does_not_end_the_wait_of_retry_after() -> None:
     sending = Sending()
     sending.add(change(1, ALICE), change(2, BOB), change(3, CAROL))
     sending.send()
@@ -583,7 +585,7 @@ def test_an_answer_to_a_message_from_before_the_silence_does_not_end_it() -> Non
     assert sending.stored()[0].silent_until is None
 
 
-def test_an_outbox_that_begins_at_once_ignores_the_times_of_deliveries_and_the_silence_of_the_receiver() -> None:
+def test_an_outbox_that_begins_at_once_ignores_due_times_and_retry_after() -> None:
     sending = Sending(waiting(1, ALICE, due_s=300), at_once=True, now_s=5, silent_until=later(900))
     assert sending.stored() == (Progress(HOOK, 0), [waiting(1, ALICE, due_s=5)])
     assert sending.send(at_s=4.9) == []
@@ -611,7 +613,7 @@ def test_the_position_is_before_the_first_change_that_was_not_delivered() -> Non
     assert sending.outbox.position == 15
 
 
-def test_the_oldest_is_the_one_that_was_changed_first_of_what_waits_and_what_is_fresh() -> None:
+def test_the_oldest_change_is_the_earliest_of_waiting_and_fresh_ones() -> None:
     sending = Sending(waiting(5, ALICE, due_s=300), position=9)
     assert sending.outbox.oldest() == change(5).at
     sending.add(change(10, BOB), change(11, CAROL))
@@ -625,7 +627,7 @@ def taken_by(deliveries: Iterable[Delivery]) -> dict[int, DeliveryState]:
     return {each.change: each.state for each in deliveries}
 
 
-def test_an_answer_is_news_until_it_was_stored() -> None:
+def test_an_answer_is_to_be_stored_until_it_is_stored() -> None:
     sending = Sending()
     sending.add(change(1, ALICE), change(2, BOB))
     sending.send()
@@ -638,7 +640,7 @@ def test_an_answer_is_news_until_it_was_stored() -> None:
     assert taken_by(sending.stored()[1]) == {2: DeliveryState.RETRYING}
 
 
-def test_deliveries_that_could_not_be_stored_are_news_again_unless_they_have_changed_since() -> None:
+def test_deliveries_that_could_not_be_stored_are_stored_later_unless_they_changed() -> None:
     sending = Sending(waiting(1, ALICE), waiting(2, BOB))
     sending.send()
     sending.answer(1, FAILED)
@@ -652,7 +654,7 @@ def test_deliveries_that_could_not_be_stored_are_news_again_unless_they_have_cha
     assert taken_by(sending.stored()[1]) == {1: DeliveryState.DELIVERED, 2: DeliveryState.RETRYING}
 
 
-def test_progress_that_could_not_be_stored_is_news_again() -> None:
+def test_progress_that_could_not_be_stored_is_stored_later() -> None:
     sending = Sending(position=9)
     sending.stored()
     sending.outbox.not_stored([])

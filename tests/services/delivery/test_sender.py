@@ -38,7 +38,7 @@ ALICE, BOB, CAROL = 1, 2, 3
 
 
 class WatchedLedger(Ledger):
-    """Notes where it was read from, and does something before it tells what comes next of an entity."""
+    """Records where it was read from, and does something before it returns the next change of an entity."""
 
     def __init__(self, units: MemoryUnitsOfWork) -> None:
         super().__init__(units, "this process")
@@ -76,7 +76,7 @@ class Sending:
         self.numbers = count()
 
     async def user(self) -> int:
-        """Create a user. Returns the number of the change."""
+        """Creates a user. Returns the number of the change."""
         seq = (await self.users.create(NewUser(name="Alice"))).seq
         assert seq is not None
         return seq
@@ -87,7 +87,7 @@ class Sending:
         return seq
 
     async def forget(self, up_to: int) -> None:
-        """Remove these changes from the record."""
+        """Removes these changes from the record."""
         async with self.units.writing(CONTEXT) as work:
             await work.changes.trim(before=clock().replace(year=2030), up_to=up_to, limit=99)
             await work.commit(None)
@@ -166,7 +166,7 @@ async def sending() -> AsyncIterator[Sending]:
 
 
 async def offer(its: Sending, sender: Sender, *seqs: int, before: int | None = None) -> None:
-    """Offer changes to a sender that follows."""
+    """Offers changes to a sender that has caught up."""
     sender.offer([await its.found(seq) for seq in seqs], seqs[0] - 1 if before is None else before, seqs[-1])
     await settled()
 
@@ -189,7 +189,7 @@ async def test_a_message_has_the_headers_and_the_body_of_standard_webhooks() -> 
 
 
 @in_virtual_time
-async def test_a_sender_with_nothing_to_do_has_no_task_and_works_again_when_there_is() -> None:
+async def test_an_idle_sender_has_no_task_and_continues_when_there_is_work() -> None:
     async with sending() as its:
         sender = await its.open()
         sender.wake()
@@ -216,7 +216,7 @@ async def test_a_sender_has_one_worker_however_often_it_is_woken() -> None:
 
 
 @in_virtual_time
-async def test_a_change_that_comes_while_a_message_is_not_answered_is_sent_at_once() -> None:
+async def test_a_change_that_arrives_before_the_answer_to_another_is_sent_at_once() -> None:
     async with sending() as its:
         sender = await its.open()
         first, second = await its.user(), await its.user()
@@ -256,7 +256,7 @@ async def test_a_receiver_that_is_gone_disables_its_webhook_and_gets_nothing_mor
 
 
 @in_virtual_time
-async def test_a_failed_message_is_sent_again_when_it_is_due() -> None:
+async def test_a_failed_message_is_retried_when_it_is_due() -> None:
     async with sending() as its:
         sender = await its.open()
         seq = await its.user()
@@ -284,7 +284,7 @@ async def test_a_delivery_that_is_due_waits_if_another_message_has_to_be_answere
 
 
 @in_virtual_time
-async def test_the_next_change_of_an_entity_comes_behind_a_delivery_that_has_arrived() -> None:
+async def test_the_next_change_of_an_entity_follows_a_successful_delivery() -> None:
     async with sending() as its:
         first, other, second = await its.user(), await its.user(), await its.change(ALICE)
         sender = await its.open(await its.waiting(first), position=9)
@@ -300,7 +300,7 @@ async def test_the_next_change_of_an_entity_comes_behind_a_delivery_that_has_arr
 
 
 @in_virtual_time
-async def test_a_delivery_whose_change_is_no_longer_kept_is_set_aside_and_the_next_one_is_sent() -> None:
+async def test_a_delivery_whose_change_was_removed_is_set_aside_and_the_next_one_is_sent() -> None:
     async with sending() as its:
         first, second = await its.user(), await its.change(ALICE)
         sender = await its.open(await its.waiting(first), position=9)
@@ -314,7 +314,7 @@ async def test_a_delivery_whose_change_is_no_longer_kept_is_set_aside_and_the_ne
 
 
 @in_virtual_time
-async def test_nothing_is_looked_up_behind_a_delivery_that_holds_nothing() -> None:
+async def test_no_next_change_is_looked_up_after_a_delivery_that_holds_nothing() -> None:
     async with sending() as its:
         first, second = await its.user(), await its.user()
         await its.change(ALICE)
@@ -500,7 +500,5 @@ async def test_a_draining_sender_does_not_wait_for_deliveries_that_are_due_later
 @pytest.mark.parametrize(
     ("earlier", "later", "seconds"), [(None, 9, 0), (START, 9, 9), (START.replace(second=10), 9, 0)]
 )
-def test_an_age_is_never_negative_and_that_of_nothing_is_0(
-    earlier: datetime | None, later: int, seconds: float
-) -> None:
+def test_an_age_is_never_negative_and_0_without_a_time(earlier: datetime | None, later: int, seconds: float) -> None:
     assert seconds_between(earlier, START.replace(second=later)) == seconds

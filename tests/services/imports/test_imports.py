@@ -448,7 +448,7 @@ class TestAllOrNothing:
         assert set(ends(await directory.run(*many, options=self.ATOMIC))) == {"created"}
         assert len({user.created_at for user in await directory.people()}) == 1
 
-    async def test_it_has_a_bound(self, directory: Importing) -> None:
+    async def test_the_number_of_rows_of_an_atomic_import_is_bounded(self, directory: Importing) -> None:
         rows = [Row(line, {"name": "x"}) for line in range(MOST_AT_ONCE + 1)]
         with pytest.raises(Malformed, match=str(MOST_AT_ONCE)):
             await directory.run_rows(rows, self.ATOMIC)
