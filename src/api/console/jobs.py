@@ -79,7 +79,7 @@ class Job:
         return (self.total - self.counts.rows) / self.rows_per_s if self.total and self.rows_per_s else None
 
     def begin(self, state: State, service: ImportService, done: State, place: AbstractContextManager[None]) -> None:
-        """Take the place, and go on in the background. Raises `Busy` while too many imports are under way."""
+        """Take the place, and continue in the background. Raises `Busy` while too many imports are under way."""
         self.place.enter_context(place)
         self.state, self.counts, self.began, self.ended, self.reason = state, Counts(), time.monotonic(), None, ""
         self.errors.clear()

@@ -23,7 +23,7 @@ from repositories.units import Writing
 
 
 async def record(unit: Writing, table: Table[Any], recording: sa.Insert, those: Parameters) -> Sequence[int]:
-    """Run a statement of `recording`, and note whom the changes are about. Returns their numbers."""
+    """Run a statement of `recording`, and note the subjects of the changes. Returns their numbers."""
     parameters = {**those, "actor": unit.actor, "request_id": unit.request_id, "recorded_at": unit.now}
     seqs = sorted(row[0] for row in await unit.executor.fetch(recording, parameters))
     for reference in table.entity.references if seqs else ():
