@@ -34,7 +34,7 @@ ROSTER: Final = Path(sys.executable).with_name("roster")
 HERE: Final = "127.0.0.1/32"
 USER: Final = "nobody" if os.geteuid() == 0 else None
 PYTHON: Final = "/usr/bin/python3" if USER else sys.executable
-"""Nobody may not be let in where ours is."""
+"""The user nobody may have no access to the folder of our Python."""
 
 HAPROXY: Final = """
 global
@@ -105,7 +105,7 @@ class Node:
         )
 
     def kill(self) -> None:
-        """Patroni first, which would start its server again."""
+        """Kills Patroni first, because it would start its server again."""
         assert self._process is not None  # noqa: S101
         self._process.kill()
         self._process.wait()
@@ -123,7 +123,7 @@ class Node:
 
     @property
     def log(self) -> str:
-        """The end of what Patroni told."""
+        """The end of Patroni's log."""
         return Path(self._log.name).read_text()[-2000:]
 
     def is_well(self, role: str) -> bool:
@@ -201,7 +201,7 @@ def haproxy(folder: Path, nodes: Sequence[Node]) -> Iterator[int]:
 
 
 class Clients:
-    """They create users all the time, every second of them with an idempotency key, and note what they were told."""
+    """Clients that create users all the time, every second one with an idempotency key, and record the answers."""
 
     def __init__(self, url: str, secret: str, prefix: str) -> None:
         self.acknowledged: dict[str, int] = {}

@@ -45,11 +45,11 @@ ignore_startup_parameters = {ignored}
 
 
 IGNORED: Final = ",".join((READ_ONLY.keys() | {"statement_timeout"}) - {"application_name", "timezone"})
-"""What Roster says of itself when it connects, and pgbouncer does not know."""
+"""The parameters that Roster sends when it connects, and that pgbouncer does not know."""
 
 
 async def calls(url: str, secret: str) -> Counter[int]:
-    """How many answers had which status."""
+    """The number of answers with each status."""
     seen: Counter[int] = Counter()
 
     async def go_through(http: httpx2.AsyncClient, name: str) -> None:

@@ -1,4 +1,4 @@
-"""PostgreSQL servers of the tests' own: made, started, copied, killed, frozen, promoted."""
+"""PostgreSQL servers that tests make, start, copy, kill, freeze and promote."""
 
 import importlib.util
 import os
@@ -75,12 +75,12 @@ class Cluster:
         self._run("initdb", "-U", "roster", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
 
     def copy_of(self, primary: "Cluster", *, follows: bool = True) -> None:
-        """Become a copy of a server that runs: a streaming replica of it, or a server of its own."""
+        """Makes this server a copy of a running one: a streaming replica, or an independent server."""
         arguments = ("-h", str(primary.socket), "-U", "roster", "--checkpoint=fast", "--wal-method=stream", "--no-sync")
         self._run("pg_basebackup", *arguments, *(["--write-recovery-conf"] if follows else []))
 
     def start(self) -> None:
-        """Returns when it takes connections."""
+        """Returns when the server accepts connections."""
         self._run("pg_ctl", "start", "--wait", "-o", self.options, "-l", str(self.data / "log"))
 
     def stop(self) -> None:
@@ -90,19 +90,19 @@ class Cluster:
         self._run("pg_ctl", "promote", "--wait")
 
     def clear(self) -> None:
-        """Forget all data of a server that is dead."""
+        """Deletes all data of a stopped server."""
         for each in self.data.iterdir():
             shutil.rmtree(each) if each.is_dir() else each.unlink()
 
     @property
     def processes(self) -> list[int]:
-        """The postmaster first: it starts no others while it is stopped."""
+        """Stops the postmaster first, so that it starts no other processes."""
         postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text()
         return [postmaster, *map(int, children.split())]
 
     def kill(self) -> None:
-        """All of its processes at the same time, as when its machine dies."""
+        """Kills all processes of the server at the same time, as when its machine dies."""
         (postmaster, *_) = self.processes
         os.kill(postmaster, signal.SIGSTOP)
         processes = self.processes
@@ -134,7 +134,7 @@ class Cluster:
 
 
 def is_dead(process: int) -> bool:
-    """Also one that nobody has asked what became of it."""
+    """Whether a process has ended. A zombie has."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -159,7 +159,7 @@ POOLER_PORT: Final = 6432
 
 @contextmanager
 def pooled(cluster: Cluster, mode: str) -> Iterator[str]:
-    """The folder of a socket to all databases of a server through pgbouncer. Without that the test is skipped."""
+    """The folder of a socket to all databases of a server through pgbouncer. Without pgbouncer the test is skipped."""
     if not (pgbouncer := shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")):
         pytest.skip("no pgbouncer")
     user = "nobody" if os.geteuid() == 0 else None

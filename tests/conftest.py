@@ -1,4 +1,4 @@
-"""The databases that tests run on: files in a temporary folder, and a PostgreSQL server of their own."""
+"""The databases of the tests: files in a temporary folder, and a PostgreSQL server of their own."""
 
 import gc
 import os
@@ -34,18 +34,18 @@ async def started(url: str) -> AsyncIterator[Database]:
 
 
 gc.disable()
-"""Until all tests are collected: nearly all that is made until then stays. See `pytest_collection_finish`."""
+"""Off until all tests are collected, since nearly all objects made until then stay. See `pytest_collection_finish`."""
 
 LONGEST: Final = ("docs/test_adding_an_entity", "simulation/", "api/web/test_schema", "browser/", "e2e/")
 
 
 HEAVY: Final = ("tests/browser/", "tests/e2e/", "tests/replicas/")
-"""Tests here drive a browser, or start servers as processes of their own, which they stop, kill or freeze."""
+"""Tests here use a browser, or start servers as processes, which they stop, kill or freeze."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first, so that no process is left alone with one of them at the end."""
+    """The slowest files come first, so that no process runs one of them alone at the end."""
     for item in items:
         if item.nodeid.startswith(HEAVY):
             item.add_marker("heavy")
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """All that is loaded by now stays: to look for garbage in it took a twelfth of the time of the tests."""
+    """Everything that is loaded by now stays. Searching it for garbage took a twelfth of the time of the tests."""
     gc.freeze()
     gc.enable()
 
@@ -74,7 +74,7 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 async def empty_sqlite_file(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> Path:
-    """A file with the schema at its head, to copy: that takes a tenth of a migration's time."""
+    """A file with the schema at its head, to be copied, which takes a tenth of the time of a migration."""
     file = tmp_path_factory.mktemp("sqlite") / "empty.db"
     database = database_for_tests(f"sqlite:///{file}")
     await database.upgrade()
@@ -176,7 +176,7 @@ async def fresh_postgres_url(postgres_server: str) -> str:
 
 
 class MovedTime:
-    """Clocks that stand still until a test moves them."""
+    """Clocks that move only when a test moves them."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)

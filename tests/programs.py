@@ -1,4 +1,4 @@
-"""Programs of others that some tests need: what is not installed is skipped."""
+"""Programs that some tests need. A test whose program is not installed is skipped."""
 
 import shutil
 from typing import Final

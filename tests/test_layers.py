@@ -1,4 +1,4 @@
-"""The walls between the layers stand: what must not be imported is caught."""
+"""The contracts between the layers hold, and forbidden imports are detected."""
 
 import shutil
 import subprocess
@@ -76,7 +76,7 @@ def test_the_source_keeps_every_contract(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def what_is_found(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """With all that is planted. One look at it takes as long as one look at a single import."""
+    """The output with all planted imports. One run takes as long for all as for one."""
     source = copy_of_the_source(tmp_path_factory.mktemp("planted"))
     for module, line in PLANTED.items():
         plant(source, module, line)

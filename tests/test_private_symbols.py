@@ -1,4 +1,4 @@
-"""What the source uses of other libraries that they do not promise to keep, with the reason for each.
+"""Private parts of other libraries that the source uses, with the reason for each.
 
 pyproject.toml caps the versions of these libraries. Whoever raises a cap reads this table first.
 """
@@ -24,10 +24,10 @@ ROOT: Final = Path(__file__).parents[1]
 SOURCE: Final = ROOT / "src"
 PACKAGES: Final = ("domain", "services", "repositories", "api")
 WITHOUT_DOCUMENTATION: Final = ("uvicorn.protocols", "uvicorn.supervisors", "fastapi.dependencies")
-"""Modules of which nothing is promised: every name of theirs counts as private."""
+"""Modules without any promise: each of their names counts as private."""
 
 TYPES_ONLY: Final = "_typeshed"
-"""The module of the type checkers' own, which is not there when the program runs."""
+"""A module of the type checkers, which does not exist when the program runs."""
 
 USED: Final[Mapping[str, str]] = {
     "_typeshed.DataclassInstance": "the type of any dataclass; typeshed documents it for type checkers",
@@ -62,7 +62,7 @@ USED: Final[Mapping[str, str]] = {
     "uvicorn.supervisors.multiprocess.Multiprocess.restart_all": "called on SIGHUP, and workers end by that",
     "uvicorn.supervisors.multiprocess.Multiprocess.processes": "the workers that are alive",
 }
-"""What is found in the source by itself."""
+"""The symbols that the search finds in the source."""
 
 CYCLE: Final = "uvicorn.protocols.http.httptools_impl.RequestResponseCycle"
 COMPILER: Final = "sqlalchemy.sql.compiler.SQLCompiler"
@@ -160,7 +160,7 @@ def is_named_self(node: ast.expr) -> bool:
 
 
 def imported_by(tree: ast.AST) -> Iterator[str]:
-    """The full names of what is imported and begins, in any part, with an underscore, or has no documentation."""
+    """The full names of imports that have an underscore at the start of any part, or have no documentation."""
     for node in nodes_in(tree):
         if isinstance(node, ast.Import):
             names = [each.name for each in node.names]
@@ -175,12 +175,12 @@ def imported_by(tree: ast.AST) -> Iterator[str]:
 
 @cache
 def nodes_in(tree: ast.AST) -> Sequence[ast.AST]:
-    """A tree and all that is below it. Each is asked for several times, and to walk it takes most of the time."""
+    """A tree and all nodes below it. Each is needed several times, and walking it takes most of the time."""
     return tuple(ast.walk(tree))
 
 
 def attributes_in(tree: ast.AST, *, of_self: bool) -> Iterator[str]:
-    """The attributes that are named, by `x.name` or by `getattr(x, "name")`: of self, or of anything else."""
+    """The attributes in `x.name` or `getattr(x, "name")`: of self, or of anything else."""
     for node in nodes_in(tree):
         match node:
             case ast.Attribute(value=owner, attr=name) if is_named_self(owner) is of_self:
@@ -228,7 +228,7 @@ def is_own(kind: type) -> bool:
 
 @cache
 def names_of(kind: type) -> frozenset[str]:
-    """The attributes that a class itself defines, those that its methods set included."""
+    """The attributes that a class itself defines, including those that its methods set."""
     names = {*vars(kind), *vars(kind).get("__annotations__", {})}
     try:
         file = inspect.getsourcefile(kind)
@@ -248,7 +248,7 @@ def classes_in(file: str) -> Mapping[str, list[ast.ClassDef]]:
 
 
 def found_in_class(body: ast.ClassDef, kind: type) -> Iterator[str]:
-    """What a class uses of those that it extends, and that they do not promise."""
+    """The private names of its base classes that a class uses."""
     others = [each for each in kind.__mro__ if not is_own(each)]
     for name in {*attributes_in(body, of_self=True), *members_of(body)}:
         owners = [each for each in others if name in names_of(each)]
@@ -258,7 +258,7 @@ def found_in_class(body: ast.ClassDef, kind: type) -> Iterator[str]:
 
 
 def found_in(text: str, module: Any) -> Iterator[str]:
-    """What a module uses of other libraries that they do not promise. A private name of no known class is `?.name`."""
+    """The private names of other libraries that a module uses. One of an unknown class is `?.name`."""
     tree = ast.parse(text)
     yield from imported_by(tree)
     for node in nodes_in(tree):
@@ -279,7 +279,7 @@ def found_in(text: str, module: Any) -> Iterator[str]:
 
 
 def modules() -> Iterator[tuple[str, str, Any]]:
-    """Each file of the source: place, text, and module; none if it is a script of Alembic's."""
+    """Each file of the source: path, text, and module, which is None for a script of Alembic."""
     for file in SOURCE.rglob("*.py"):
         place = str(file.relative_to(SOURCE))
         name = place.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
@@ -287,7 +287,7 @@ def modules() -> Iterator[tuple[str, str, Any]]:
 
 
 def found() -> frozenset[str]:
-    """What the source uses, less what is named with its place."""
+    """The symbols that the source uses, without those that are named with their place."""
     named = {(place, f"?.{symbol.rpartition('.')[2]}") for symbol, (place, _) in NAMED.items()}
     return frozenset(
         symbol for place, text, module in modules() for symbol in found_in(text, module) if (place, symbol) not in named
@@ -314,7 +314,7 @@ def test_every_reason_is_given() -> None:
 
 
 def exists(symbol: str) -> bool:
-    """Whether the installed version has it: a name of a module, an attribute of a class, or what is passed to one."""
+    """Whether the installed version has a symbol: a name of a module, an attribute of a class, or a parameter."""
     path, _, name = symbol.rpartition(".")
     try:
         return hasattr(importlib.import_module(path), name)
@@ -348,7 +348,7 @@ async def endpoint() -> None: ...
 
 
 def test_a_copied_route_is_a_route_of_its_own() -> None:
-    """`copy(route)`, with another dependant: neither FastAPI nor Starlette says that routes can be copied."""
+    """`copy(route)`, with another dependant. Neither FastAPI nor Starlette promises that routes can be copied."""
     route = APIRoute("/", endpoint)
     copied = copy(route)
     copied.dependant = copy(route.dependant)

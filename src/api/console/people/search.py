@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SEARCHED: Final = ("name", "email", "username", "external_id")
 NAMED: Final = 10
-"""How many who are named exactly so are shown."""
+"""How many people with exactly this name are shown."""
 
 DELETED: Final = "deleted"
 STATUSES: Final = (*Status, DELETED)

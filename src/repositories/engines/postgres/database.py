@@ -254,10 +254,10 @@ class PostgresDatabase:
         return True
 
     async def require_sessions(self) -> None:
-        """One connection prepares a statement, another one takes the place behind a pooler, the first one runs its own.
+        """One connection prepares a statement, another one uses the server, and the first one runs its statement.
 
-        Where a pooler lends places to transactions, and does not keep track of statements, that one is unknown, or even
-        the statement of another connection.
+        Behind a pooler in transaction mode that does not keep track of statements, the statement is then unknown, or
+        even the one of another connection.
         """
         if self._reading is None or self._writing is None:  # another store was put in its place
             return
