@@ -159,6 +159,16 @@ async def test_a_group_can_be_nested_in_another_one(groups: GroupService) -> Non
     assert [each.name for each in await groups.list_children(1, limit=9)] == ["Piece"]
 
 
+async def test_a_nesting_that_ends_while_the_part_is_deleted_does_not_come_back_with_it(groups: GroupService) -> None:
+    for name in ("Whole", "Part"):
+        await groups.create(NewGroup(name=name))
+    await groups.nest(1, 2)
+    await groups.delete(2)
+    assert (await groups.unnest(1, 2)).seq is not None
+    await groups.restore(2)
+    assert (await groups.list_children(1, limit=9)).items == []
+
+
 async def test_nesting_needs_groups_that_exist(groups: GroupService) -> None:
     for name in ("Whole", "Gone"):
         await groups.create(NewGroup(name=name))

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 import pytest
 from tests.conftest import MovedTime
+from tests.services.receivers import take_all
 
-from domain.deliveries import Answer
+from domain.deliveries import Answer, Delivery, DeliveryState
 from domain.errors import Invalid, NotFound, Stale
 from domain.users import NewUser
 from domain.webhooks import NewWebhook, State
@@ -135,7 +137,33 @@ async def test_the_deliveries_of_an_unknown_webhook_are_not_found(
 
     deliveries = DeliveryService(units, bytes, post, time.clock, context)
     for attempt in (deliveries.list(1, limit=9), deliveries.send_again(1, 1), deliveries.test(1)):
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match="no webhook"):
             await attempt
     hook = (await webhooks.create(NewWebhook(url=URL))).result[0]
     assert not (await deliveries.list(hook.id, limit=9)).items
+    with pytest.raises(NotFound, match="no delivery"):
+        await deliveries.send_again(hook.id, 1)
+
+
+async def test_deliveries_are_listed_in_pages_and_asked_for_again(
+    webhooks: WebhookService, units: MemoryUnitsOfWork, context: RequestContext, time: MovedTime
+) -> None:
+    hook = (await webhooks.create(NewWebhook(url=URL))).result[0]
+    async with units.reading() as work:
+        (change,) = await work.changes.list(limit=9)
+    made = [
+        replace(Delivery.of(change, hook.id), change=number, state=DeliveryState.DELIVERED, attempts=3)
+        for number in (1, 2, 3)
+    ]
+    async with units.writing(context) as work:
+        await work.deliveries.put(made)
+        await work.commit(None)
+    deliveries = DeliveryService(units, bytes, take_all, time.clock, context)
+    first = await deliveries.list(hook.id, limit=2)
+    assert ([each.change for each in first.items], first.more) == ([3, 2], True)
+    rest = await deliveries.list(hook.id, after=(2,), limit=2)
+    assert ([each.change for each in rest.items], rest.more) == ([1], False)
+
+    asked = (await deliveries.send_again(hook.id, 2)).result
+    assert (asked.state, asked.attempts) == (DeliveryState.ASKED, 0)
+    assert (await deliveries.list(hook.id, state=DeliveryState.ASKED, limit=9)).items == [asked]
