@@ -527,6 +527,9 @@ async def test_a_process_that_lost_its_lease_stores_nothing_and_stops(world: Wor
     assert await holder_of(world) == "one"
     await asyncio.sleep(1)
     assert (await world.kept(hook.id)).position == 3
+    await world.user()
+    await asyncio.sleep(1)
+    assert (await world.kept(hook.id)).position == 4
 
 
 @in_a_world
@@ -709,7 +712,7 @@ async def test_a_change_after_a_quiet_time_is_sent_without_delay(world: World) -
 
 @in_a_world
 async def test_wanted_changes_are_read_more_often_than_unwanted_ones(world: World) -> None:
-    await world.hook('kind eq "user"')
+    hook = await world.hook('kind eq "user"')
     deliverer_ = world.start()
     reads = 0
     read = deliverer_._ledger.changes
@@ -735,6 +738,8 @@ async def test_wanted_changes_are_read_more_often_than_unwanted_ones(world: Worl
     unwanted = await reads_of_a_second(lambda: groups.create(NewGroup(name=f"Group {monotonic()}")))
     assert unwanted < 15
     assert 30 < wanted < 50
+    await world.webhooks.delete(hook.id)
+    assert await reads_of_a_second(world.user) < 15
 
 
 @in_a_world
