@@ -204,7 +204,7 @@ async def test_a_repeated_change_of_many_members_is_carried_out_once(client: Asy
     assert await members(client) == [{"group_id": 1, "user_id": 2}]
 
 
-async def test_the_groups_of_a_user(client: AsyncClient) -> None:
+async def test_the_groups_of_a_user_are_listed(client: AsyncClient) -> None:
     for name in ("b", "a", "c"):
         await create(client, name)
     for group in (1, 2):
@@ -294,7 +294,7 @@ async def test_members_and_groups_of_nested_groups_show_the_groups_between(clien
     assert [each["id"] for each in (await client.get("/users/1/groups/")).json()] == [2, 3]
 
 
-async def test_the_scopes_of_groups(directory: "Directory") -> None:
+async def test_groups_need_their_own_scopes(directory: "Directory") -> None:
     _, users = await directory.key(Scope.USERS_READ, Scope.USERS_WRITE)
     _, reader = await directory.key(Scope.GROUPS_READ)
     _, writer = await directory.key(Scope.GROUPS_READ, Scope.GROUPS_WRITE)

@@ -101,7 +101,9 @@ async def test_deliveries_end_with_their_webhook_and_are_not_stored_without_one(
     assert await listed(units, hook) == []
 
 
-async def test_lists_the_newest_first_in_pages(units: UnitsOfWork, context: RequestContext, hook: int) -> None:
+async def test_deliveries_are_listed_in_pages_with_the_newest_first(
+    units: UnitsOfWork, context: RequestContext, hook: int
+) -> None:
     await put(units, context, *[done(number) for number in (3, 1, 2)], done(9, DeliveryState.SET_ASIDE))
     assert await listed(units, hook) == [9, 3, 2, 1]
     assert await listed(units, hook, limit=2) == [9, 3]

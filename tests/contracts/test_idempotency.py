@@ -281,7 +281,7 @@ async def test_on_postgres_processes_share_stored_answers_and_keys_in_use(
 
 
 @pytest.mark.parametrize("has_expired", [False, True])
-async def test_on_postgres_the_lock_that_orders_commits_is_held_only_to_store_the_answer_and_to_commit(
+async def test_on_postgres_the_commit_lock_is_held_only_to_store_the_answer_and_to_commit(
     postgres: PostgresDatabase, clock: MovingClock, monkeypatch: pytest.MonkeyPatch, has_expired: bool
 ) -> None:
     sent: list[str] = []

@@ -111,7 +111,7 @@ async def test_an_added_object_is_stored_with_its_related_objects(units: SqlUnit
         assert {book.author_id for book in author.books} == {ada}
 
 
-async def test_takes_lists_of_values(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+async def test_a_session_takes_lists_of_values(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
     async with units.writing(context) as work:
         work.session.add_all([AuthorRecord(name=name) for name in ("Bob", "Cy")])
         found = sa.select(AuthorRecord.name).where(AuthorRecord.name.in_(["Ada", "Cy", "Nobody"]))
@@ -211,7 +211,7 @@ async def test_deletes_many_objects(units: SqlUnitsOfWork, context: RequestConte
         assert await work.session.scalar(sa.select(sa.func.count()).select_from(ShelfRecord)) == 5
 
 
-async def test_streams(units: SqlUnitsOfWork, ada: int) -> None:
+async def test_a_session_can_stream_rows(units: SqlUnitsOfWork, ada: int) -> None:
     async with units.reading() as work:
         titles = await work.session.stream_scalars(sa.select(BookRecord.title).order_by(BookRecord.title))
         assert [title async for title in titles] == ["Letters", "Notes"]
@@ -230,7 +230,7 @@ async def test_a_unique_value_that_is_taken_is_a_conflict(
         assert refused.value.field == "name"
 
 
-async def test_refuses_a_reference_to_nothing(units: SqlUnitsOfWork, context: RequestContext) -> None:
+async def test_a_reference_to_a_missing_row_is_refused(units: SqlUnitsOfWork, context: RequestContext) -> None:
     async with units.writing(context) as work:
         work.session.add(BookRecord(title="Notes", author_id=12345))
         with pytest.raises(BrokenReference):
@@ -420,7 +420,7 @@ async def test_a_session_sees_that_a_write_of_a_store_was_rolled_back(
         assert await shelf.awaitable_attrs.note == "old"
 
 
-async def test_savepoints_within_savepoints(units: SqlUnitsOfWork, context: RequestContext) -> None:
+async def test_savepoints_can_be_nested(units: SqlUnitsOfWork, context: RequestContext) -> None:
     before = await changes(units)
 
     async def fail(session: AsyncSession) -> None:
@@ -913,7 +913,7 @@ async def test_a_session_that_runs_nothing_begins_nothing(
         (sa.delete(users_table), "its store"),
     ],
 )
-async def test_refuses_bulk_statements_on_what_has_change_rows(
+async def test_bulk_statements_on_tables_with_change_rows_are_refused(
     units: SqlUnitsOfWork, context: RequestContext, ada: int, statement: Any, way: str
 ) -> None:
     async with units.writing(context) as work:
@@ -925,7 +925,9 @@ async def test_refuses_bulk_statements_on_what_has_change_rows(
         assert await work.session.scalar(sa.select(AuthorRecord.name)) == "Ada"
 
 
-async def test_refuses_the_orms_own_bulk_ways(units: SqlUnitsOfWork, context: RequestContext, ada: int) -> None:
+async def test_the_bulk_methods_of_the_orm_are_refused(
+    units: SqlUnitsOfWork, context: RequestContext, ada: int
+) -> None:
     async with units.writing(context) as work:
         with pytest.raises(RuntimeError, match="Load the objects"):
             await work.session.execute(
@@ -969,7 +971,7 @@ def test_a_record_class_of_an_entity_table_has_to_name_its_entity() -> None:
 
 
 @pytest.mark.parametrize("sort", ["reading", "snapshot"])
-async def test_a_reading_session_reads(units: SqlUnitsOfWork, context: RequestContext, ada: int, sort: str) -> None:
+async def test_a_reading_session_can_read(units: SqlUnitsOfWork, context: RequestContext, ada: int, sort: str) -> None:
     async with of_sort(units, context, sort) as work:
         author = await load(work.session, ada)
         assert len(author.books) == 2

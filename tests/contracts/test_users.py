@@ -123,9 +123,7 @@ async def test_a_deleted_user_is_gone_and_hidden(
 
 
 @pytest.mark.parametrize("id", [1, 7, *OUT_OF_RANGE])
-async def test_an_id_that_was_never_given_out_is_not_found(
-    units: UnitsOfWork, context: RequestContext, id: int
-) -> None:
+async def test_an_unknown_id_is_not_found(units: UnitsOfWork, context: RequestContext, id: int) -> None:
     async with units.reading() as work:
         with pytest.raises(NotFound):
             await work.users.get(id)
@@ -226,7 +224,7 @@ async def test_a_key_that_another_has_is_a_conflict(users: UserService, field: s
         ("external_id", "e\u0301", "é"),
     ],
 )
-async def test_a_key_that_only_looks_alike_is_free(users: UserService, field: str, one: str, other: str) -> None:
+async def test_a_key_that_only_looks_similar_is_free(users: UserService, field: str, one: str, other: str) -> None:
     await users.create(NewUser(**keyed("Alice", field, one)))
     bob = (await users.create(NewUser(**keyed("Bob", field, other)))).result
     assert getattr(await users.get(bob.id), field) == other
@@ -435,7 +433,7 @@ async def test_an_erasure_of_another_version_is_stale(
         await users.restore(alice.id)
 
 
-async def test_refuses_a_position_that_no_user_can_have(units: UnitsOfWork, users: UserService) -> None:
+async def test_an_impossible_position_is_refused(units: UnitsOfWork, users: UserService) -> None:
     await users.create(NewUser(name="Alice"))
     async with units.reading() as work:
         for after in ((2**63,), (-(2**70),), ("1",), (None,), (1, 2), ()):

@@ -22,7 +22,9 @@ async def everything(units: UnitsOfWork) -> tuple[list[User], list[Change]]:
         return list(await work.users.list(limit=1000)), list(await work.changes.list(limit=1000))
 
 
-async def test_forgets_what_is_not_committed(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
+async def test_a_unit_without_a_commit_stores_nothing(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
     alice = (await users.create(NewUser(name="Alice"))).result
     before = await everything(units)
     async with units.writing(context) as work:
@@ -69,7 +71,9 @@ async def test_a_unit_takes_no_write_after_its_commit(
     assert (await users.list(limit=10)).items == [alice]
 
 
-async def test_keeps_all_of_a_unit_at_once(units: UnitsOfWork, users: UserService, context: RequestContext) -> None:
+async def test_a_commit_stores_all_writes_of_a_unit_at_once(
+    units: UnitsOfWork, users: UserService, context: RequestContext
+) -> None:
     async with units.writing(context) as work:
         added = [await work.users.add(NewUser(name=f"User {number}")) for number in range(3)]
         await work.commit(None)

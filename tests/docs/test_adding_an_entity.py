@@ -117,7 +117,7 @@ def run(copy: Path, *command: str) -> str:
 
 
 @pytest.mark.heavy  # runs 700 tests in a copy of the project
-def test_the_entity_works_and_the_rest_works_with_it(copy: Path) -> None:
+def test_the_entity_of_the_page_works_and_breaks_nothing(copy: Path) -> None:
     followed = set(follow(numbered(PAGE.read_text(), copy), copy))
     source = {path for path in followed if path.startswith("src/")}
     (copy / "openapi.json").write_text(run(copy, "api.commands.main", "openapi"))

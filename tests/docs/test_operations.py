@@ -48,7 +48,7 @@ def test_every_metric_of_roster_is_on_the_page_and_all_but_a_few_on_the_dashboar
     assert own - shown <= {"roster_reads"}
 
 
-def test_the_dashboard_has_panels_with_places_of_their_own() -> None:
+def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
     panels: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
     places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
     assert len(places) == len(panels) == len({panel["id"] for panel in panels})

@@ -54,7 +54,7 @@ def faults_of(invalid: pytest.ExceptionInfo[Invalid]) -> list[tuple[str, str]]:
     return [(fault.pointer, fault.code) for fault in invalid.value.faults]
 
 
-def test_a_new_entity_is_held_to_the_rules_of_its_annotations() -> None:
+def test_a_new_entity_is_checked_by_the_rules_of_its_annotations() -> None:
     with pytest.raises(Invalid) as invalid:
         NewThing(name="Hammer", owner_id=0, size=None, more=[])  # type: ignore[arg-type]
     assert faults_of(invalid) == [
@@ -122,7 +122,7 @@ def test_a_stored_entity_needs_its_id_version_and_times(missing: str) -> None:
         Thing(name="Axe", **given)  # type: ignore[arg-type]
 
 
-def test_an_entity_has_no_keys_and_no_references_unless_it_declares_them() -> None:
+def test_an_entity_has_no_keys_and_no_references_by_default() -> None:
     assert (Entity.unique, Entity.references, Entity.identified_by) == ((), (), ())
 
 

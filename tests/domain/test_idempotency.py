@@ -48,7 +48,7 @@ def test_committed_has_no_change_by_default() -> None:
     assert Committed("result").seq is None
 
 
-def test_answers_are_remembered_for_a_day() -> None:
+def test_answers_are_stored_for_a_day() -> None:
     assert timedelta(hours=24) == REMEMBERED_FOR
 
 

@@ -50,7 +50,7 @@ def test_an_empty_journal_has_no_changes() -> None:
     assert changes_of(Journal()) == []
 
 
-def test_additions_that_are_known_by_their_rows_are_parts_by_themselves() -> None:
+def test_additions_that_are_identified_by_their_rows_are_separate_parts() -> None:
     journal = Journal()
     bob, carol, dora = (replace(ALICE, id=id) for id in (2, 3, 4))
     journal.added(ALICE)
@@ -207,7 +207,7 @@ def test_a_change_is_about_its_entity_first_then_about_those_that_it_refers_to()
     assert subjects_of(noted((SEAT, None))) == (("seat", 1), ("user", 7))
 
 
-def test_a_change_is_about_those_that_it_referred_to_before_as_well() -> None:
+def test_a_change_is_also_about_the_entities_that_it_referred_to_before() -> None:
     moved = replace(SEAT, version=2, user_id=9, guest_id=7)
     assert subjects_of(noted((SEAT, moved))) == (("seat", 1), ("user", 7), ("user", 9))
 
@@ -224,7 +224,7 @@ def test_the_change_of_an_erased_entity_has_no_values_not_even_identifying_ones(
     assert (change.action, change.before, change.after) == (Action.PURGED, None, None)
 
 
-def test_every_change_shows_what_identifies_the_entity() -> None:
+def test_every_change_has_the_identifying_fields_of_its_entity() -> None:
     [created] = changes_of(noted((None, SEAT)))
     [updated] = changes_of(noted((SEAT, replace(SEAT, version=2, note="by the window"))))
     assert (created.before, created.after) == (None, {"row": "a", "user_id": 7})

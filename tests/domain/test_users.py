@@ -97,7 +97,7 @@ def test_revising_a_field_outside_the_profile_is_refused(field: str) -> None:
     assert faults_of(invalid) == [(f"/{field.replace('/', '~1')}", "unknown")]
 
 
-def test_a_patch_leaves_alone_what_it_does_not_name() -> None:
+def test_a_patch_keeps_fields_that_it_does_not_name() -> None:
     assert ALICE.patched({}) == ALICE
 
 
@@ -119,7 +119,7 @@ def test_a_patch_merges_attributes_at_every_depth() -> None:
     assert ALICE.attributes == {"team": {"name": "red", "size": 3}}
 
 
-def test_a_patch_with_attributes_that_are_no_object_is_refused() -> None:
+def test_a_patch_with_attributes_that_are_not_an_object_is_refused() -> None:
     with pytest.raises(Invalid) as invalid:
         ALICE.patched({"attributes": [1]})
     assert faults_of(invalid) == [("/attributes", "wrong_type")]

@@ -70,12 +70,12 @@ def test_ascii_folds_the_same_alone_and_next_to_other_letters() -> None:
         ("İ", "i\u0307"),
     ],
 )
-def test_spellings_of_the_same_key(one: str, other: str) -> None:
+def test_spellings_of_the_same_key_fold_to_the_same_text(one: str, other: str) -> None:
     assert fold(one) == fold(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("ı", "I"), ("İ", "i"), ("a b", "ab"), ("é", "e")])  # noqa: RUF001
-def test_spellings_of_different_keys(one: str, other: str) -> None:
+def test_spellings_of_different_keys_fold_to_different_texts(one: str, other: str) -> None:
     assert fold(one) != fold(other)
 
 
@@ -295,7 +295,7 @@ RFC_7396 = [
 
 
 @pytest.mark.parametrize(("original", "patch", "result"), RFC_7396)
-def test_patches_as_the_rfc_shows(original: str, patch: str, result: str) -> None:
+def test_merge_patches_give_the_results_that_the_rfc_shows(original: str, patch: str, result: str) -> None:
     assert merge_patch(json.loads(original), json.loads(patch)) == json.loads(result)
 
 

@@ -42,7 +42,7 @@ async def keys(run: "Run", database_url: str, *arguments: str) -> str:
     return "\n".join(roster.said)
 
 
-async def test_the_command_line_locks_and_revokes_while_a_server_runs(
+async def test_keys_are_created_and_revoked_on_the_command_line_while_a_server_runs(
     serve: "Run", run: "Run", http: AsyncClient, sqlite_url: str
 ) -> None:
     url = await (await serve(sqlite_url)).url()

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Run
 
 
-async def test_a_fresh_server_creates_alice_and_still_has_her_when_started_again(
+async def test_a_created_user_is_still_there_after_a_restart(
     serve: "Run", http: AsyncClient, database_url: str
 ) -> None:
     roster = await serve(database_url, fresh=True)

@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("statements", ANOTHER.values(), ids=ANOTHER)
-async def test_a_file_of_another_program_is_left_alone(file: Path, statements: Sequence[str]) -> None:
+async def test_a_file_of_another_program_is_refused_and_not_changed(file: Path, statements: Sequence[str]) -> None:
     with closing(sqlite3.connect(file)) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -76,7 +76,9 @@ def mark_of(file: Path) -> int:
         "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('0001')",
     ],
 )
-async def test_a_postgres_database_of_another_program_is_left_alone(fresh_postgres_url: str, statements: str) -> None:
+async def test_a_postgres_database_of_another_program_is_refused_and_not_changed(
+    fresh_postgres_url: str, statements: str
+) -> None:
     connection = await asyncpg.connect(fresh_postgres_url)
     await connection.execute(statements)
     tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"

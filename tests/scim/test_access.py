@@ -184,7 +184,7 @@ print(sorted(name for name in sys.modules if name.startswith("api.scim")))
 
 
 @pytest.mark.parametrize(("setting", "loaded"), [("false", False), ("true", True)])
-def test_the_package_is_loaded_only_if_it_is_served(setting: str, loaded: bool, tmp_path: Any) -> None:
+def test_the_package_of_scim_is_imported_only_if_scim_is_enabled(setting: str, loaded: bool, tmp_path: Any) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", LOADED], env={"ROSTER_SCIM": setting, "PYTHONPATH": ":".join(sys.path)},
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,

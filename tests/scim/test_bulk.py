@@ -56,7 +56,7 @@ async def test_3_7_2_an_operation_may_refer_to_earlier_and_later_ones(everywhere
     assert [each["value"] for each in named["after"]] == ["2"]
 
 
-async def test_3_7_2_a_path_and_an_extension_may_refer_too(everywhere: Scim) -> None:
+async def test_3_7_2_a_path_and_an_extension_may_refer_to_other_operations(everywhere: Scim) -> None:
     manager = {ENTERPRISE: {"manager": {"value": "bulkId:boss"}}}
     results = await bulk(
         everywhere,

@@ -495,7 +495,7 @@ async def test_a_unit_that_stays_contended_is_busy_and_stores_nothing(method: st
 
 
 @pytest.mark.parametrize("method", sorted(set(RUN_AGAIN) - openers()))
-async def test_a_method_that_consists_of_others_is_not_run_again_as_a_whole(method: str) -> None:
+async def test_a_method_that_calls_others_is_not_retried_as_a_whole(method: str) -> None:
     units = await directory_for(method)
     units.is_contended, units.contention = lambda number: True, Unreachable
 

@@ -85,7 +85,7 @@ async def test_a_patch_can_replace_a_number_by_a_value_that_python_compares_as_e
     assert repr((await users.get(alice.id)).attributes) == repr({"a": value})
 
 
-async def test_hides_a_deleted_user_and_releases_its_keys(users: UserService) -> None:
+async def test_a_deleted_user_is_hidden_and_its_keys_are_free(users: UserService) -> None:
     alice = (await users.create(NewUser(name="Alice", email="alice@example.org"))).result
     await users.delete(alice.id)
     for attempt in (users.get(alice.id), users.patch(alice.id, {"name": "Bob"}), users.delete(alice.id)):
@@ -441,7 +441,7 @@ async def test_active_users_and_users_that_scim_did_not_create_are_not_restored(
     assert (await users.enrol(NewUser(name="New", scim={}))).result.external_id is None
 
 
-async def test_many_are_restored_together_or_none_if_others_have_an_identifier(users: UserService) -> None:
+async def test_many_users_are_restored_together_or_none_if_an_identifier_is_taken(users: UserService) -> None:
     ids = [(await users.create(NewUser(name=name, email=f"{name}@x.org"))).result.id for name in "ab"]
     await users.delete_many(ids)
     heir = (await users.create(NewUser(name="Heir", email="b@x.org"))).result

@@ -30,7 +30,7 @@ BY_NAME: Final = {"delivery.sender.SenderDependencies"}
 """What has many fields, so that each is given by its name."""
 
 
-def test_the_values_of_the_services_are_found() -> None:
+def test_these_tests_find_the_values_of_the_services() -> None:
     assert {"exports.PersonPart", "delivery.ledger.Subscription", "imports.runs.Step"} <= VALUES.keys()
 
 
@@ -38,11 +38,11 @@ def test_values_are_frozen() -> None:
     assert {name for name, kind in VALUES.items() if "__setattr__" not in vars(kind)} == ALTERED.keys()
 
 
-def test_values_hold_nothing_beside_their_fields() -> None:
+def test_values_have_slots_and_no_other_attributes() -> None:
     assert [name for name, kind in VALUES.items() if any("__dict__" in vars(each) for each in kind.__mro__)] == []
 
 
-def test_a_value_of_many_fields_takes_each_by_its_name() -> None:
+def test_values_with_many_fields_take_keyword_arguments_only() -> None:
     def takes_names_only(kind: type) -> bool:
         taken = inspect.signature(kind).parameters.values()
         return {each.kind for each in taken} == {inspect.Parameter.KEYWORD_ONLY}

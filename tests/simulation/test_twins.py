@@ -213,7 +213,7 @@ def found(fault: Fault, seeds: Iterable[int] = range(SEEDS)) -> Failure | None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.__name__))
-def test_finds_a_planted_fault(fault: Fault) -> None:
+def test_the_simulation_finds_each_planted_fault(fault: Fault) -> None:
     assert found(fault) is not None
 
 

@@ -143,10 +143,10 @@ FAULTS_OF_DELIVERY: Final[tuple[Fault, ...]] = (
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.__name__))
-def test_finds_a_planted_fault(fault: Fault) -> None:
+def test_the_simulation_finds_each_planted_fault(fault: Fault) -> None:
     assert found(fault) is not None
 
 
 @pytest.mark.parametrize("fault", FAULTS_OF_DELIVERY, ids=lambda fault: str(fault.__name__))
-def test_finds_a_planted_fault_of_delivery(fault: Fault) -> None:
+def test_the_simulation_finds_each_planted_fault_of_delivery(fault: Fault) -> None:
     assert found(fault, (seed for seed in range(SEEDS) if Plan.of(seed).has_webhook)) is not None

@@ -138,7 +138,7 @@ async def test_an_endless_head_is_an_error(begin: bytes, more: bytes) -> None:
     assert "too long" in (answer.error or "")
 
 
-async def test_interim_answers_are_passed_over(receiver: Receiver) -> None:
+async def test_interim_answers_are_ignored(receiver: Receiver) -> None:
     receiver.answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" + NO_CONTENT
     async with posting() as post:
         assert [(await post(receiver.url, {}, b"{}")).status for _ in range(2)] == [204, 204]
@@ -211,7 +211,7 @@ async def test_a_receiver_that_cannot_be_reached_is_an_error(url: str) -> None:
     assert answer.error
 
 
-async def test_http_is_for_private_addresses_only(receiver: Receiver) -> None:
+async def test_plain_http_is_allowed_for_private_addresses_only(receiver: Receiver) -> None:
     async with posting(allow_http=False) as post:
         answer = await post(receiver.url, {}, b"{}")
     assert answer.error == "Only https URLs are called."

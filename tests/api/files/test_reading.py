@@ -72,7 +72,7 @@ class TestTables:
         found = values(b"name,E-Mail,Floor,Notes,\nAlice,a@x.org,3,x,y\n", columns=columns)
         assert found == [{"name": "Alice", "email": "a@x.org", "attributes": {"floor": "3"}}]
 
-    def test_groups_are_names_or_json(self) -> None:
+    def test_the_column_groups_has_names_or_json(self) -> None:
         found = values(b'name;groups\nA;Engineers | Staff\nB;"[""X"",{""name"":""Y"",""role"":""lead""}]"\nC;\n')
         assert [each["groups"] for each in found] == [
             ["Engineers", "Staff"],

@@ -90,7 +90,7 @@ def test_ids_break_ties() -> None:
     assert in_order(parse("-email"), user(2), user(1))
 
 
-def test_a_position_survives_json() -> None:
+def test_a_position_is_unchanged_by_json() -> None:
     sort = parse("status,-email,created_at")
     at = json.loads(json.dumps(sort.position(user(3, email="Ä"))))
     assert at == ["active", "ä", "2026-01-01T12:00:00+00:00", 3]

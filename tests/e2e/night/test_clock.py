@@ -146,7 +146,7 @@ async def test_expiry_follows_the_clock(clock: Clock, api: AsyncClient) -> None:
     await until(lambda: answers(200))
 
 
-async def test_an_answer_is_remembered_for_a_day_of_the_clock(clock: Clock, api: AsyncClient) -> None:
+async def test_an_answer_is_stored_for_a_day_of_the_clock(clock: Clock, api: AsyncClient) -> None:
     async def create_once() -> int:
         answer = await api.post("/users/", json={"name": "Alice"}, headers={"Idempotency-Key": "alice-alice"})
         return int(answer.json()["id"])

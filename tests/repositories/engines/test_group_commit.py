@@ -152,7 +152,7 @@ async def test_a_unit_that_can_wait_shares_the_commit_of_the_next_one(
 
 
 @pytest.mark.usefixtures("waits_for_ever")
-async def test_it_makes_no_group_of_its_own_behind_a_commit(
+async def test_a_unit_that_can_wait_does_not_start_a_group_during_a_commit(
     sqlite: SqliteDatabase, users: UserService, held: Held
 ) -> None:
     (creation,) = await create_behind(held, users, "a")
@@ -164,7 +164,7 @@ async def test_it_makes_no_group_of_its_own_behind_a_commit(
     assert held.commits == 2
 
 
-async def test_it_does_not_wait_for_long(sqlite: SqliteDatabase) -> None:
+async def test_a_unit_that_can_wait_waits_for_a_bounded_time(sqlite: SqliteDatabase) -> None:
     await write(sqlite, "one", can_wait=True)
     await write(sqlite, "two", can_wait=True)
     assert await lease_names(sqlite) == ["one", "two"]

@@ -75,7 +75,7 @@ async def test_calls_succeed_although_every_pooled_connection_is_dead(
     assert ((await users.create(NewUser(name="Bob"))).result).version == 1
 
 
-async def test_a_unit_whose_connection_is_lost_is_contended_and_undone(
+async def test_a_unit_whose_connection_is_lost_is_contended_and_rolled_back(
     postgres: PostgresDatabase, killer: PostgresDatabase
 ) -> None:
     units = SqlUnitsOfWork(postgres)
@@ -99,7 +99,7 @@ async def test_a_connection_lost_before_the_changes_are_written_is_contended(
     assert await count(units) == (0, 0)
 
 
-async def test_a_unit_on_a_server_that_became_a_standby_runs_again_on_another_connection(
+async def test_a_unit_on_a_server_that_became_a_standby_is_retried_on_another_connection(
     postgres: PostgresDatabase,
 ) -> None:
     """After a failover every pooled connection may lead to the former primary."""
@@ -139,7 +139,7 @@ class Interrupted(SqlUnitsOfWork):
 
 
 @pytest.mark.parametrize("stored", [False, True])
-async def test_a_connection_lost_in_commit_is_uncertain_and_not_run_again(
+async def test_a_connection_lost_in_a_commit_is_uncertain_and_not_retried(
     postgres: PostgresDatabase, killer: PostgresDatabase, stored: bool
 ) -> None:
     units = Interrupted(postgres, killer, stored=stored)

@@ -249,7 +249,9 @@ def test_a_write_to_a_server_that_became_read_only_is_contended(meaning: Callabl
         (TimeoutError(), Busy),
     ],
 )
-def test_an_error_while_connecting_means_that_the_database_is_away(error: Exception, meaning: type[Refusal]) -> None:
+def test_an_error_while_connecting_means_that_the_database_is_unreachable(
+    error: Exception, meaning: type[Refusal]
+) -> None:
     assert type(refusal_of_connection(error)) is meaning
 
 
@@ -392,7 +394,7 @@ async def test_a_released_connection_is_reused_without_the_pool_of_the_driver(
     assert len(acquired) == 1
 
 
-async def test_a_connection_whose_use_failed_goes_back_to_the_driver(
+async def test_a_connection_whose_use_failed_is_returned_to_the_driver(
     small: PostgresDatabase, acquired: list[None]
 ) -> None:
     for _ in range(3):
@@ -401,7 +403,7 @@ async def test_a_connection_whose_use_failed_goes_back_to_the_driver(
     assert len(acquired) == 3
 
 
-async def test_connections_that_nobody_uses_go_back_to_the_driver(
+async def test_unused_connections_are_returned_to_the_driver(
     monkeypatch: pytest.MonkeyPatch, small: PostgresDatabase
 ) -> None:
     monkeypatch.setattr(pools, "KEPT_S", 0.01)

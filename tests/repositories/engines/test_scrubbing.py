@@ -105,7 +105,7 @@ async def test_the_rewrite_stops_giving_way_to_writers_after_a_while(
     await units.stop()
 
 
-async def test_the_rewrite_of_a_larger_file_gives_way_for_ever(
+async def test_the_rewrite_of_a_larger_file_always_gives_way(
     sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scrubbing, "STEPS_BETWEEN_LOOKS", 10)

@@ -485,7 +485,7 @@ async def test_a_conflict_names_the_field_of_each_unique_index(sqlite: SqliteDat
 @pytest.mark.parametrize(
     ("version", "sound"), [((3, 40, 1), False), ((3, 51, 2), False), ((3, 51, 3), True), ((3, 52, 0), True)]
 )
-def test_knows_the_versions_with_the_wal_reset_bug(version: tuple[int, ...], sound: bool) -> None:
+def test_versions_of_sqlite_with_the_wal_reset_bug_are_detected(version: tuple[int, ...], sound: bool) -> None:
     assert (warning_about(version) is None) is sound
 
 

@@ -72,7 +72,7 @@ async def test_the_lease_of_a_process_that_beats_is_not_taken(mine: Ledger, thei
 
 
 @in_virtual_time
-async def test_a_lease_that_was_given_back_is_taken_at_the_next_look(mine: Ledger, theirs: Ledger) -> None:
+async def test_a_released_lease_is_taken_at_the_next_attempt(mine: Ledger, theirs: Ledger) -> None:
     await theirs.take_lease(None)
     waiting = asyncio.create_task(held_at(mine))
     await asyncio.sleep(1)
@@ -81,7 +81,7 @@ async def test_a_lease_that_was_given_back_is_taken_at_the_next_look(mine: Ledge
 
 
 @in_virtual_time
-async def test_a_process_that_was_overtaken_waits_again(theirs: Ledger, units: MemoryUnitsOfWork) -> None:
+async def test_a_process_that_another_one_overtook_waits_again(theirs: Ledger, units: MemoryUnitsOfWork) -> None:
     third = Ledger(units, "a third process")
 
     class Overtaken(Ledger):
