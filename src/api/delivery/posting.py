@@ -30,12 +30,12 @@ ENDS_WITHIN_S: Final = 5.0
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """A message on its way, and how many processes have got it."""
+    """A message on its way, how many processes have got it, and when the last of them has to have answered."""
 
     content: Sequence[Any]
     answer: asyncio.Future[Answer]
     processes: int = 0
-    sent_at: float = 0.0
+    due_at: float = 0.0
 
 
 class Process(asyncio.SubprocessProtocol):
@@ -60,7 +60,7 @@ class Process(asyncio.SubprocessProtocol):
         """Send a message. If its answer is cancelled, sending is cancelled too."""
         number = next(self._numbers)
         message.processes += 1
-        message.sent_at = self._loop.time()
+        message.due_at = self._loop.time() + ANSWERS_WITHIN_S
         self._owed[number] = message
         message.answer.add_done_callback(partial(self._is_over, number))
         self._messages.put(number, *message.content)
@@ -85,7 +85,7 @@ class Process(asyncio.SubprocessProtocol):
     def _check_oldest(self) -> None:
         """Kill the process if it has owed its oldest answer for too long."""
         oldest = next(iter(self._owed.values()))
-        left_s = oldest.sent_at + ANSWERS_WITHIN_S - self._loop.time()
+        left_s = oldest.due_at - self._loop.time()
         if left_s <= 0:
             self._kill()
         else:

@@ -18,6 +18,12 @@ Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 NO_CONTENT: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """The event loop of the server and of the sending process."""
+    return "asyncio", {"use_uvloop": True}
+
+
 @dataclass
 class Listener:
     """Listens on every address of this machine, and accepts nothing."""
