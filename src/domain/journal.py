@@ -169,26 +169,29 @@ def difference(line: Line) -> tuple[JsonObject | None, JsonObject | None]:
     if entity is None or (after is None and not line.has_ended):
         return None, None
     identity = {name: plain(getattr(entity, name)) for name in entity.identified_by}
-    was, became = state_of(before), state_of(after)
     if before is None:
+        became = state_of(entity)
         return None, {**identity, **{name: value for name, value in became.items() if value is not None}}
     if after is None:
-        return was, identity
-    differing = [name for name, value in was.items() if not same(value, became[name])]
-    return {name: was[name] for name in differing}, {**identity, **{name: became[name] for name in differing}}
+        return state_of(before), identity
+    names = differing(before, after)
+    return state_of(before, names), {**identity, **state_of(after, names)}
 
 
 def differ(before: Entity, after: Entity) -> bool:
     """Whether the two differ in a field that changes show."""
-    was, became = state_of(before), state_of(after)
-    return any(not same(was[name], became[name]) for name in was)
+    return bool(differing(before, after))
 
 
-def state_of(entity: Entity | None) -> dict[str, JsonValue]:
-    if entity is None:
-        return {}
+def differing(before: Entity, after: Entity) -> Sequence[str]:
+    kind: Any = type(before)
+    pairs = [(name, getattr(before, name), getattr(after, name)) for name in recorded_fields(kind)]
+    return [name for name, was, became in pairs if was is not became and not same(plain(was), plain(became))]
+
+
+def state_of(entity: Entity, only: Sequence[str] | None = None) -> dict[str, JsonValue]:
     kind: Any = type(entity)
-    return {name: plain(getattr(entity, name)) for name in recorded_fields(kind)}
+    return {name: plain(getattr(entity, name)) for name in (recorded_fields(kind) if only is None else only)}
 
 
 @cache

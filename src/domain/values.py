@@ -258,7 +258,9 @@ def copied(document: JsonValue) -> JsonValue:
 
 def same(one: JsonValue, other: JsonValue) -> bool:
     """Whether two values are the same JSON. Python's == treats 1, 1.0 and True as equal."""
-    if one is None or isinstance(one, str):
+    if one is other:
+        return True
+    if one != other or isinstance(one, str):
         return one == other
     return json.dumps(one) == json.dumps(other)
 

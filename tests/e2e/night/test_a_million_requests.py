@@ -24,6 +24,7 @@ REQUESTS: Final = int(os.environ.get("ROSTER_TEST_REQUESTS", "1000000"))
 FIRST: Final = 10_000
 """What the server keeps for good is there after these: pools, caches, compiled statements."""
 
+TOLD_EVERY: Final = 30_000
 CLIENTS: Final = 8
 MAY_GROW_BYTES: Final = 10 * 2**20
 WATCHED: Final = str(Path(__file__).with_name("watched_server.py"))
@@ -136,13 +137,18 @@ async def test_the_memory_files_threads_and_tasks_of_a_server_do_not_grow(
     host, port = listener.getsockname()
     roster: Roster = await serve_on(listener, database_url, program=[WATCHED], log_level="warning")
     watched = Watched(roster)
+    engine = database_url.partition(":")[0]
     await answered(host, port, range(FIRST))
-    first = await watched.holds()
-    statuses = await answered(host, port, range(FIRST, REQUESTS))
-    last = await watched.holds()
+    last = first = await watched.holds()
+    log.info("%s: after %d requests %s", engine, FIRST, first)
+    statuses = Counter[int]()
+    for begin in range(FIRST, REQUESTS, TOLD_EVERY):
+        end = min(begin + TOLD_EVERY, REQUESTS)
+        statuses += await answered(host, port, range(begin, end))
+        last = await watched.holds()
+        log.info("%s: after %d requests %s", engine, end, last)
 
-    engine, grown = database_url.partition(":")[0], (last.memory - first.memory) / MIB
-    log.info("%s: after %d requests %s; after %d %s", engine, FIRST, first, REQUESTS, last)
+    grown = (last.memory - first.memory) / MIB
     log.info("%s: grown by %.1f MiB; answers %s", engine, grown, dict(statuses))
     assert last.memory - first.memory <= MAY_GROW_BYTES
     assert (last.files, last.threads, last.tasks) == (first.files, first.threads, first.tasks)
