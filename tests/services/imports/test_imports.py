@@ -123,6 +123,15 @@ class TestCreate:
         assert faults(outcomes[3]) == [("/nmae", "unknown")]
         assert directory.counts == Counts(rows=4, created=1, rejected=3)
 
+    @pytest.mark.parametrize(("is_patch", "kept"), [(True, {"floor": 3}), (False, {"floor": 3, "room": None})])
+    async def test_null_in_the_attributes_of_a_patch_is_not_stored(
+        self, directory: Importing, is_patch: bool, kept: JsonObject
+    ) -> None:
+        row = Row(1, {"name": "Alice", "attributes": {"floor": 3, "room": None}}, is_patch=is_patch)
+        await directory.run_rows([row], CREATE)
+        (alice,) = await directory.people()
+        assert alice.attributes == kept
+
     async def test_null_counts_as_a_missing_field(self, directory: Importing) -> None:
         await directory.run({**BOB, "email": None, "status": None, "attributes": None})
         (bob,) = await directory.people()
@@ -276,6 +285,15 @@ class TestPauses:
     ) -> None:
         await directory.run_rows(watched, TestSync.SYNC)
         assert watched.pauses[:2] == [1, BATCH + 1]
+
+    async def test_requests_run_while_a_batch_is_checked_and_before_its_users_join_groups(
+        self, directory: Importing, watched: Watched
+    ) -> None:
+        service = ImportService(directory.units, RequestContext(actor="importer", request_id="r9"))
+        await asyncio.sleep(0)
+        before = watched.turns
+        await service.store(watched.rows, CREATE)
+        assert watched.turns - before == 2
 
 
 class TestUpsert:
