@@ -129,7 +129,7 @@ async def test_answers_of_a_dead_worker_still_count_and_its_running_requests_do_
     assert workers.folders == []
 
 
-async def test_a_folder_of_another_program_is_left_alone(
+async def test_a_folder_of_another_program_is_not_changed(
     serve: "Run", http: AsyncClient, sqlite_url: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(environment, "PROMETHEUS_MULTIPROC_DIR", "/nowhere")

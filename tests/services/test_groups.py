@@ -159,7 +159,7 @@ async def test_a_group_can_be_nested_in_another_one(groups: GroupService) -> Non
     assert [each.name for each in await groups.list_children(1, limit=9)] == ["Piece"]
 
 
-async def test_a_nesting_that_ends_while_the_part_is_deleted_does_not_come_back_with_it(groups: GroupService) -> None:
+async def test_a_nesting_that_ended_while_its_part_was_deleted_is_not_restored_with_it(groups: GroupService) -> None:
     for name in ("Whole", "Part"):
         await groups.create(NewGroup(name=name))
     await groups.nest(1, 2)

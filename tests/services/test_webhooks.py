@@ -145,7 +145,7 @@ async def test_the_deliveries_of_an_unknown_webhook_are_not_found(
         await deliveries.send_again(hook.id, 1)
 
 
-async def test_deliveries_are_listed_in_pages_and_asked_for_again(
+async def test_deliveries_are_listed_in_pages_and_can_be_requested_again(
     webhooks: WebhookService, units: MemoryUnitsOfWork, context: RequestContext, time: MovedTime
 ) -> None:
     hook = (await webhooks.create(NewWebhook(url=URL))).result[0]

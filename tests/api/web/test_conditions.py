@@ -64,7 +64,7 @@ async def test_a_client_with_another_version_gets_the_current_one(client: AsyncC
         assert (read.status_code, read.json()["name"]) == (200, "Alice"), tags
 
 
-async def test_a_missing_user_is_not_found_whatever_version_the_client_has(client: AsyncClient) -> None:
+async def test_a_missing_user_is_not_found_even_if_the_client_has_a_version(client: AsyncClient) -> None:
     await client.delete("/users/1")
     for tags in ("*", '"3"'):
         answers = [await client.get(path, headers={"if-none-match": tags}) for path in (*READS, "/users/2")]
