@@ -107,7 +107,8 @@ def after_of(batch: Batch, operation: UserOperation, before: User | None) -> Any
         return before.deleted(batch.work.now)
     refuse_record(operation.body)
     if operation.verb is Verb.PATCH:
-        return made(NewUser, before, dict(operation.body), is_patch=False)
+        assert before is not None  # noqa: S101  # as above
+        return before.patched(operation.body)
     known = {"external_id": operation.who.value} if isinstance(operation.who, Identifier) else {}
     if known and operation.body.get("external_id") not in (None, *known.values()):
         raise Invalid([Fault("/external_id", "not_allowed", "Must be that of the operation.")])

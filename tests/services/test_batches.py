@@ -160,6 +160,13 @@ async def test_the_second_operation_with_the_same_unique_value_is_refused(batche
     assert second.refusal is not None
 
 
+async def test_a_batch_is_atomic_only_if_it_has_to_be(batches: BatchService, users: UserService) -> None:
+    refused, done = (await batches.carry_out([create(name=""), create(name="Dora")])).result.done
+    assert (refused.user, done.refusal) == (None, None)
+    assert done.user is not None
+    assert await users.get(done.user.id) == done.user
+
+
 async def test_an_atomic_batch_does_all_or_nothing_and_names_the_refused_operations(
     batches: BatchService, users: UserService, changes: ChangeService
 ) -> None:
