@@ -420,6 +420,14 @@ async def test_a_link_signs_in_once_with_the_key_that_it_names(keys: KeyService,
         await access.redeem(token)
 
 
+async def test_a_wrong_token_of_a_link_does_not_keep_others_from_writing(
+    access: Authenticator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(MemoryUnitsOfWork, "writing")
+    with pytest.raises(Unauthenticated):
+        await access.redeem("no token")
+
+
 async def test_a_link_ends_after_half_an_hour(keys: KeyService, access: Authenticator, time: "MovedTime") -> None:
     made, _ = (await keys.create(ADMIN)).result
     in_time, late = (await keys.link(made.id)).result, (await keys.link(made.id)).result

@@ -524,6 +524,21 @@ class TestGroups:
         assert faults(outcome) == [("/groups/0", "wrong_type")]
         assert await directory.people() == []
 
+    async def test_a_row_of_a_relation_with_a_missing_end_is_rejected(self, directory: Importing) -> None:
+        outcomes = await directory.run(
+            {"kind": "group", "name": "A"},
+            {"kind": "nesting", "group": "A", "child": "B"},
+            {"kind": "nesting", "group": "B", "child": "C"},
+            {"kind": "membership", "user": "a", "group": "A"},
+            {"kind": "membership", "user": "a", "group": "B"},
+        )
+        assert [faults(each) for each in outcomes[1:]] == [
+            [("/child", "not_found")],
+            [("/group", "not_found"), ("/child", "not_found")],
+            [("/user", "not_found")],
+            [("/user", "not_found"), ("/group", "not_found")],
+        ]
+
     async def test_a_row_of_a_relation_has_no_other_fields(self, directory: Importing) -> None:
         await directory.run({"kind": "group", "name": "A"}, {"kind": "group", "name": "B"}, ALICE)
         outcomes = await directory.run(
