@@ -5,7 +5,7 @@ import inspect
 import json
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -24,7 +24,7 @@ from domain.groups import NewGroup
 from domain.leases import Lease
 from domain.lists.filters import Filter, matches
 from domain.users import NewUser
-from domain.webhooks import NewWebhook, State, Webhook
+from domain.webhooks import NewWebhook, Progress, State, Webhook
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.deliveries import DeliveryService
@@ -842,3 +842,23 @@ async def test_a_clean_stop_does_not_wait_long_for_answers(world: World) -> None
     began = monotonic()
     await first.finish()
     assert monotonic() - began == deliverer.LAST_ANSWERS_S
+
+
+@in_a_world
+async def test_a_process_that_cannot_store_just_after_it_took_the_lease_does_not_begin_again(world: World) -> None:
+    one = world.start()
+    keep, failures = one._ledger.keep, [Busy("Busy.")]
+
+    async def busy_at_first(progress: Collection[Progress], deliveries: Sequence[Delivery]) -> None:
+        if failures:
+            raise failures.pop()
+        await keep(progress, deliveries)
+
+    one._ledger.keep = busy_at_first  # type: ignore[method-assign]
+    await asyncio.sleep(100)
+    await world.user()
+    hook = await world.hook(since=0)
+    await asyncio.sleep(30)
+    assert failures == []
+    assert len(world.receiver.got) == 1
+    assert (await world.kept(hook.id)).position >= 1
