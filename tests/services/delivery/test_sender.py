@@ -14,7 +14,7 @@ import pytest
 from pydantic_core import to_json
 from tests.services.virtual_time import START, clock, in_virtual_time, monotonic, settled
 
-from domain.changes import Change
+from domain.changes import Change, ChangePage
 from domain.deliveries import Answer, Delivery, DeliveryState, message_id, message_of
 from domain.lists.filters import Filter
 from domain.references import Subject
@@ -46,7 +46,7 @@ class WatchedLedger(Ledger):
         self.looked_up: list[int] = []
         self.meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None
 
-    async def changes(self, since: int, limit: int, filter: Filter | None = None) -> Any:
+    async def changes(self, since: int, limit: int, filter: Filter | None = None) -> ChangePage:
         self.read_from.append(since)
         return await super().changes(since, limit, filter)
 
@@ -385,6 +385,27 @@ async def test_a_sender_that_is_behind_reads_until_it_has_caught_up() -> None:
         assert its.ledger.read_from == [0]
         assert its.times_noted == 1
         assert sender.follows
+
+
+@in_virtual_time
+async def test_a_sender_reads_one_page_at_a_time() -> None:
+    async with sending() as its:
+        seq, arrived, read = await its.user(), asyncio.Event(), its.ledger.changes
+
+        async def slow(since: int, limit: int, filter: Filter | None = None) -> ChangePage:
+            page = await read(since, limit, filter)
+            await arrived.wait()
+            return page
+
+        its.ledger.changes = slow  # type: ignore[method-assign]
+        sender = await its.open(follows=False)
+        for _ in range(3):
+            sender.wake()
+            await settled()
+        assert its.ledger.read_from == [0]
+        arrived.set()
+        await settled()
+        assert its.sent == [seq]
 
 
 @in_virtual_time
