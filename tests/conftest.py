@@ -1,14 +1,17 @@
 """The databases of the tests: files in a temporary folder, and a PostgreSQL server of their own."""
 
+import asyncio
 import gc
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import wraps
+from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import pytest
@@ -54,6 +57,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((n for n, part in enumerate(LONGEST) if f"tests/{part}" in item.nodeid), len(LONGEST))
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(tryfirst=True)  # before anyio runs the test
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """A test marked `bound` fails by itself after so many seconds. A time limit in a fixture would also cancel the task
+    that runs all other tests of the process."""
+    mark = pyfuncitem.get_closest_marker("bound")
+    if mark is not None and iscoroutinefunction(pyfuncitem.obj):
+        pyfuncitem.obj = bounded(pyfuncitem.obj, mark.args[0])
+
+
+def bounded(test: Callable[..., Awaitable[None]], seconds: float) -> Callable[..., Awaitable[None]]:
+    @wraps(test)
+    async def within(**given: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await test(**given)
+
+    return within
 
 
 def pytest_collection_finish() -> None:

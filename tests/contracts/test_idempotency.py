@@ -1,6 +1,5 @@
 """What every directory promises of requests with an idempotency key."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,8 @@ from repositories.fake import MemoryUnitsOfWork
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
+pytestmark = pytest.mark.bound(30)
+
 
 class MovingClock:
     """A clock that moves only when a test moves it."""
@@ -29,13 +30,6 @@ class MovingClock:
 
     def __call__(self) -> datetime:
         return self.now
-
-
-@pytest.fixture(autouse=True)
-async def bound() -> AsyncIterator[None]:
-    """A bound, so that a unit cannot wait for another one of its own test for ever."""
-    async with asyncio.timeout(30):
-        yield
 
 
 @pytest.fixture

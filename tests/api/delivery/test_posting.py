@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 import pytest
 from tests.api.delivery.conftest import NO_CONTENT, Receiver, receiving
@@ -15,16 +14,8 @@ from tests.api.delivery.conftest import NO_CONTENT, Receiver, receiving
 from api.delivery import posting
 from api.delivery.posting import NO_PROCESS, Posting
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.bound(60)]
 """Each test starts a sending process, which most of them kill or freeze."""
-
-BOUND_S: Final = 60
-
-
-@pytest.fixture(autouse=True)
-async def bound() -> AsyncIterator[None]:
-    async with asyncio.timeout(BOUND_S):
-        yield
 
 
 @pytest.fixture

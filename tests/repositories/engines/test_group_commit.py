@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
@@ -22,13 +22,9 @@ from repositories.leases import BEAT, leases
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
+pytestmark = pytest.mark.bound(60)
+
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
-
-
-@pytest.fixture(autouse=True)
-async def bound() -> AsyncIterator[None]:
-    async with asyncio.timeout(60):
-        yield
 
 
 @pytest.fixture

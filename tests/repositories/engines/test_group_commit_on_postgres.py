@@ -21,13 +21,9 @@ from repositories.engines.postgres.database import PostgresDatabase
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
+pytestmark = pytest.mark.bound(60)
+
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
-
-
-@pytest.fixture(autouse=True)
-async def bound() -> AsyncIterator[None]:
-    async with asyncio.timeout(60):
-        yield
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -21,13 +21,9 @@ from repositories.work import background, units_of_work
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
+pytestmark = pytest.mark.bound(60)
+
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
-
-
-@pytest.fixture(autouse=True)
-async def bound() -> AsyncIterator[None]:
-    async with asyncio.timeout(60):
-        yield
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """On PostgreSQL transactions commit in any order. Changes have to appear in order: a follower keeps one number."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
@@ -47,14 +46,7 @@ class Numbered:
         await self._commit()
 
 
-@pytest.fixture
-async def bound() -> AsyncIterator[None]:
-    """A bound for a test that would wait for ever."""
-    async with asyncio.timeout(20):
-        yield
-
-
-@pytest.mark.usefixtures("bound")
+@pytest.mark.bound(20)
 async def test_an_older_transaction_that_commits_later_is_not_missed(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
     users, follower = UserService(units, CONTEXT), Follower(units)
@@ -69,7 +61,7 @@ async def test_an_older_transaction_that_commits_later_is_not_missed(postgres: P
 
 
 @pytest.mark.parametrize("each", [1, 3])
-@pytest.mark.usefixtures("bound")
+@pytest.mark.bound(20)
 async def test_a_newer_unit_waits_for_the_commit_of_an_older_one_with_lower_numbers(
     postgres: PostgresDatabase, each: int
 ) -> None:
@@ -91,7 +83,7 @@ async def test_a_newer_unit_waits_for_the_commit_of_an_older_one_with_lower_numb
 
 
 @pytest.mark.parametrize("each", [1, 3])
-@pytest.mark.usefixtures("bound")
+@pytest.mark.bound(20)
 async def test_without_the_order_of_commits_a_follower_misses_changes(
     postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, each: int
 ) -> None:
@@ -118,7 +110,7 @@ async def add(work: SqlUnitOfWork, users: int) -> list[int]:
     return [(await work.users.add(NewUser(name=f"User {number}"))).id for number in range(users)]
 
 
-@pytest.mark.usefixtures("bound")
+@pytest.mark.bound(20)
 async def test_a_follower_gets_the_changes_of_many_units_whole_and_in_order(postgres: PostgresDatabase) -> None:
     """The follower reads all the time while the units commit at once."""
     units = SqlUnitsOfWork(postgres)
@@ -147,7 +139,7 @@ async def test_a_follower_gets_the_changes_of_many_units_whole_and_in_order(post
         assert read[start : start + len(ids)] == ids
 
 
-@pytest.mark.usefixtures("bound")
+@pytest.mark.bound(20)
 async def test_a_creation_in_one_statement_waits_for_the_commit_of_an_older_unit(
     postgres: PostgresDatabase,
 ) -> None:
@@ -167,7 +159,7 @@ async def test_a_creation_in_one_statement_waits_for_the_commit_of_an_older_unit
     assert await follower.read() == [first.id, second.id]
 
 
-@pytest.mark.usefixtures("bound")
+@pytest.mark.bound(20)
 async def test_creations_that_wait_for_a_unique_value_do_not_block_the_commit_of_its_holder(
     postgres: PostgresDatabase,
 ) -> None:
@@ -190,7 +182,7 @@ async def test_creations_that_wait_for_a_unique_value_do_not_block_the_commit_of
         )
 
 
-@pytest.mark.usefixtures("bound")
+@pytest.mark.bound(20)
 async def test_a_unit_that_rolls_back_after_numbering_leaves_a_gap_and_blocks_nobody(
     postgres: PostgresDatabase,
 ) -> None:
@@ -205,7 +197,7 @@ async def test_a_unit_that_rolls_back_after_numbering_leaves_a_gap_and_blocks_no
     assert second > first + 1
 
 
-@pytest.mark.usefixtures("bound")
+@pytest.mark.bound(20)
 async def test_a_unit_without_changes_takes_no_lock(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
     async with units.writing(CONTEXT) as older, units.writing(CONTEXT) as empty:
@@ -224,7 +216,7 @@ async def seen_waiting_for_an_advisory_lock(postgres: PostgresDatabase) -> None:
         pass
 
 
-@pytest.mark.usefixtures("bound")
+@pytest.mark.bound(20)
 async def test_a_second_writer_of_a_user_waits_for_the_first(postgres: PostgresDatabase) -> None:
     units = SqlUnitsOfWork(postgres)
     users = UserService(units, CONTEXT)
