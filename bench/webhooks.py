@@ -6,7 +6,7 @@ deliveries, receiver and clients are four processes, so on two cores they compet
 - `steady`: users are created at fixed times, whether or not the earlier requests were answered (an open loop). Each of
   three webhooks gets each of them: more than 500 deliveries a second. A request counts from its planned time, so a
   pause of the server counts for all requests that had to wait.
-- `one`, `two`: five clients create users as fast as they are answered, with a pause of 4 ms (a closed loop). So there
+- `one`, `two`: seven clients create users as fast as they are answered, with a pause of 4 ms (a closed loop). So there
   are as many creates as this machine can do, and with one webhook as many deliveries.
 - `apart`: the same with one webhook, while Roster has one core, and the receiver and the clients have another, as if
   they were on another machine (only on Linux).
@@ -39,7 +39,7 @@ STEADY: Final = 170
 STEADY_WEBHOOKS: Final = 3
 ROUNDS: Final = 8
 SECONDS: Final = 3.0
-CLIENTS: Final = 5
+CLIENTS: Final = 7
 PAUSE_S: Final = 0.004
 BACKLOG: Final = 4000
 IDLE: Final = 1000

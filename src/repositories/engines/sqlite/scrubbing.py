@@ -16,7 +16,7 @@ it moved, and `secure_delete` does not overwrite them. Rewriting a larger file w
 the operator has to run VACUUM."""
 
 FORCED_BYTES: Final = 32 * 1024 * 1024
-"""Up to this size the rewrite takes less than 0.2 s, so that it may block writers who never pause. The rewrite of a
+"""Up to this size the rewrite takes at most about 0.2 s, so that it may block writers who never pause. The rewrite of a
 larger file always gives way to them."""
 
 STEPS_BETWEEN_LOOKS: Final = 20_000
