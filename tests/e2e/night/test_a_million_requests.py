@@ -152,7 +152,8 @@ async def test_the_memory_files_threads_and_tasks_of_a_server_do_not_grow(
     grown = (last.memory - first.memory) / MIB
     log.info("%s: grown by %.1f MiB; answers %s", engine, grown, dict(statuses))
     assert last.memory - first.memory <= MAY_GROW_BYTES
-    assert (last.files, last.threads, last.tasks) == (first.files, first.threads, first.tasks)
+    assert (last.threads, last.tasks) == (first.threads, first.tasks)
+    assert last.files <= first.files  # the pool of PostgreSQL closes connections that it does not need
     assert statuses[201] == (REQUESTS - FIRST) * 3 // 20
     assert set(statuses) <= {200, 201, 204, 400, 404, 410, 422}
     assert await roster.stop() == 0
