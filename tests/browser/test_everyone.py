@@ -118,6 +118,7 @@ async def test_the_console_can_be_used_with_the_keyboard_alone(site: Site, visit
     """From the list to a person, to the form, and back with the saved values."""
     await site.user("Keyboard Alone")
     page = await visitor.open("/users")
+    await expect(page.get_by_role("searchbox", name="Search")).to_be_focused()
     await page.keyboard.type("keyboard al")
     await expect(page.get_by_role("row")).to_have_count(2)
     await tab_to(page, "Keyboard Alone")

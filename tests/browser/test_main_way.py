@@ -25,6 +25,7 @@ async def test_mistakes_are_found_corrected_and_undone(site: Site, visit: Visit)
     page = await (await visit()).open("/")
 
     await page.get_by_role("link", name="Users", exact=True).first.click()
+    await expect(page.get_by_role("searchbox", name="Search")).to_be_focused()
     await page.keyboard.type("hamil")
     await page.get_by_role("link", name="Margaret Hamilton").click()
     await page.get_by_role("link", name="Edit").click()

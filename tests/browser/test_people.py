@@ -11,7 +11,8 @@ async def test_the_search_runs_while_the_user_types(site: Site, visitor: Visitor
     await site.user("Yann Lepton", username="lepton")
     page = await visitor.open("/users")
 
-    await page.keyboard.type("qu")  # the search has the focus: two keystrokes find a person
+    await expect(page.get_by_role("searchbox", name="Search")).to_be_focused()
+    await page.keyboard.type("qu")  # two keystrokes find a person
 
     await expect(page.get_by_role("link", name="Zoë Quark")).to_be_visible()
     await expect(page.get_by_role("link", name="Yann Lepton")).to_have_count(0)
