@@ -1,15 +1,11 @@
 """How one entity is made from another by the rules of its fields."""
 
-import dataclasses
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Final
 
 import pytest
+from tests.values import has_slots_only, is_frozen, takes_names_only, values_in
 
 import domain
 from domain.entities import Editable, Entity, check, part_of, profile_of
@@ -132,15 +128,7 @@ def test_a_reference_refuses_the_deletion_of_its_target_by_default() -> None:
     assert reference.on_purge is ReferentialAction.REFUSE
 
 
-def values() -> Iterator[type]:
-    """Every dataclass of the domain."""
-    for each in pkgutil.walk_packages(domain.__path__, "domain."):
-        for _, kind in inspect.getmembers(importlib.import_module(each.name), inspect.isclass):
-            if kind.__module__ == each.name and dataclasses.is_dataclass(kind):
-                yield kind
-
-
-VALUES: Final = {f"{kind.__module__.removeprefix('domain.')}.{kind.__name__}": kind for kind in values()}
+VALUES: Final = values_in(domain)
 
 ALTERED: Final = {"work.RequestContext": "A route adds the idempotency key, which it knows later than the rest."}
 """The dataclasses that are not frozen, and why."""
@@ -161,20 +149,15 @@ def test_these_tests_find_the_values_of_the_domain() -> None:
 
 
 def test_values_are_frozen() -> None:
-    assert {name for name, kind in VALUES.items() if "__setattr__" not in vars(kind)} == ALTERED.keys()
+    assert {name for name, kind in VALUES.items() if not is_frozen(kind)} == ALTERED.keys()
 
 
 def test_values_have_slots_and_no_other_attributes() -> None:
-    assert [name for name, kind in VALUES.items() if any("__dict__" in vars(each) for each in kind.__mro__)] == []
+    assert [name for name, kind in VALUES.items() if not has_slots_only(kind)] == []
 
 
 def test_values_with_many_fields_take_keyword_arguments_only() -> None:
     assert {name for name, kind in VALUES.items() if takes_names_only(kind)} == BY_NAME
-
-
-def takes_names_only(kind: type) -> bool:
-    taken = inspect.signature(kind).parameters.values()
-    return {each.kind for each in taken} == {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_a_context_has_every_scope_and_is_no_dry_run_by_default() -> None:

@@ -1,24 +1,12 @@
 """The values that services pass on cannot be changed on the way."""
 
-import dataclasses
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Iterator
 from typing import Final
+
+from tests.values import has_slots_only, is_frozen, takes_names_only, values_in
 
 import services
 
-
-def values() -> Iterator[type]:
-    """Every dataclass of the services."""
-    for each in pkgutil.walk_packages(services.__path__, "services."):
-        for _, kind in inspect.getmembers(importlib.import_module(each.name), inspect.isclass):
-            if kind.__module__ == each.name and dataclasses.is_dataclass(kind):
-                yield kind
-
-
-VALUES: Final = {f"{kind.__module__.removeprefix('services.')}.{kind.__name__}": kind for kind in values()}
+VALUES: Final = values_in(services)
 
 ALTERED: Final = {
     "imports.batches.Draft": "A draft of a user notes the groups that it has joined and left, when that is known.",
@@ -35,16 +23,12 @@ def test_these_tests_find_the_values_of_the_services() -> None:
 
 
 def test_values_are_frozen() -> None:
-    assert {name for name, kind in VALUES.items() if "__setattr__" not in vars(kind)} == ALTERED.keys()
+    assert {name for name, kind in VALUES.items() if not is_frozen(kind)} == ALTERED.keys()
 
 
 def test_values_have_slots_and_no_other_attributes() -> None:
-    assert [name for name, kind in VALUES.items() if any("__dict__" in vars(each) for each in kind.__mro__)] == []
+    assert [name for name, kind in VALUES.items() if not has_slots_only(kind)] == []
 
 
 def test_values_with_many_fields_take_keyword_arguments_only() -> None:
-    def takes_names_only(kind: type) -> bool:
-        taken = inspect.signature(kind).parameters.values()
-        return {each.kind for each in taken} == {inspect.Parameter.KEYWORD_ONLY}
-
     assert {name for name, kind in VALUES.items() if takes_names_only(kind)} == BY_NAME

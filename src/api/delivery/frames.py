@@ -11,7 +11,6 @@ ALLOW_PRIVATE: Final = "--allow-private"
 
 LENGTH_BYTES: Final = 4
 
-
 GATHER_S: Final = 0.001
 """How long frames wait for others. Each write wakes up the other process, which costs more than a frame."""
 
