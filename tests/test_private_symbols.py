@@ -174,6 +174,12 @@ def imported_by(tree: ast.AST) -> Iterator[str]:
 
 
 @cache
+def tree_of(file: Path) -> ast.Module:
+    """A file, which is parsed once for all tests."""
+    return ast.parse(file.read_text())
+
+
+@cache
 def nodes_in(tree: ast.AST) -> Sequence[ast.AST]:
     """A tree and all nodes below it. Each is needed several times, and walking it takes most of the time."""
     return tuple(ast.walk(tree))
@@ -241,7 +247,7 @@ def names_of(kind: type) -> frozenset[str]:
 def classes_in(file: str) -> Mapping[str, list[ast.ClassDef]]:
     """The classes that a file defines anywhere, by their names."""
     classes: dict[str, list[ast.ClassDef]] = {}
-    for node in nodes_in(ast.parse(Path(file).read_text())):
+    for node in nodes_in(tree_of(Path(file))):
         if isinstance(node, ast.ClassDef):
             classes.setdefault(node.name, []).append(node)
     return classes
@@ -250,16 +256,18 @@ def classes_in(file: str) -> Mapping[str, list[ast.ClassDef]]:
 def found_in_class(body: ast.ClassDef, kind: type) -> Iterator[str]:
     """The private names of its base classes that a class uses."""
     others = [each for each in kind.__mro__ if not is_own(each)]
+    any_hidden = any(each.__module__.startswith(WITHOUT_DOCUMENTATION) for each in others)
     for name in {*attributes_in(body, of_self=True), *members_of(body)}:
+        if not any_hidden and not is_private(name):
+            continue  # so that the source of most libraries does not have to be read
         owners = [each for each in others if name in names_of(each)]
         hidden = [each for each in owners if each.__module__.startswith(WITHOUT_DOCUMENTATION)]
         if owners and not name.startswith("__") and (is_private(name) or hidden == owners):
             yield f"{owners[0].__module__}.{owners[0].__qualname__}.{name}"
 
 
-def found_in(text: str, module: Any) -> Iterator[str]:
+def found_in(tree: ast.Module, module: Any) -> Iterator[str]:
     """The private names of other libraries that a module uses. One of an unknown class is `?.name`."""
-    tree = ast.parse(text)
     yield from imported_by(tree)
     for node in nodes_in(tree):
         if isinstance(node, ast.keyword) and is_private(node.arg or ""):
@@ -278,19 +286,19 @@ def found_in(text: str, module: Any) -> Iterator[str]:
                 yield f"?.{name}"
 
 
-def modules() -> Iterator[tuple[str, str, Any]]:
-    """Each file of the source: path, text, and module, which is None for a script of Alembic."""
+def modules() -> Iterator[tuple[str, ast.Module, Any]]:
+    """Each file of the source: path, tree, and module, which is None for a script of Alembic."""
     for file in SOURCE.rglob("*.py"):
         place = str(file.relative_to(SOURCE))
         name = place.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-        yield place, file.read_text(), None if "migrations" in name else importlib.import_module(name)
+        yield place, tree_of(file), None if "migrations" in name else importlib.import_module(name)
 
 
 def found() -> frozenset[str]:
     """The symbols that the source uses, without those that are named with their place."""
     named = {(place, f"?.{symbol.rpartition('.')[2]}") for symbol, (place, _) in NAMED.items()}
     return frozenset(
-        symbol for place, text, module in modules() for symbol in found_in(text, module) if (place, symbol) not in named
+        symbol for place, tree, module in modules() for symbol in found_in(tree, module) if (place, symbol) not in named
     )
 
 
@@ -301,7 +309,7 @@ def test_the_table_has_exactly_the_symbols_that_the_source_uses() -> None:
 @pytest.mark.parametrize("symbol", NAMED)
 def test_every_symbol_in_the_table_is_used_at_its_place(symbol: str) -> None:
     place, _ = NAMED[symbol]
-    tree = ast.parse((SOURCE / place).read_text())
+    tree = tree_of(SOURCE / place)
     named = {name for of_self in (True, False) for name in attributes_in(tree, of_self=of_self)}
     given = {each.arg for each in nodes_in(tree) if isinstance(each, ast.keyword)}
 
@@ -383,7 +391,7 @@ PLANTED: Final = {
 
 @pytest.mark.parametrize("text", PLANTED)
 def test_a_planted_use_is_found(text: str) -> None:
-    assert set(found_in(text, None)) == {PLANTED[text]}
+    assert set(found_in(ast.parse(text), None)) == {PLANTED[text]}
 
 
 @pytest.mark.parametrize(
@@ -402,7 +410,7 @@ def test_a_planted_private_use_in_a_subclass_is_found(planted: type, symbol: str
 
 @pytest.mark.parametrize("text", ["from __future__ import annotations", "self.__dict__", "_x = 1\ndef f(y): y._x"])
 def test_public_and_own_symbols_are_not_found(text: str) -> None:
-    assert set(found_in(text, None)) == set()
+    assert set(found_in(ast.parse(text), None)) == set()
 
 
 def minor(text: str) -> tuple[int, int]:
