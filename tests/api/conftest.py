@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+import sqlalchemy as sa
 import uvicorn
 from dependency_injector import providers
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
+from tests.conftest import emptying
 
 from api.app import create_app
 from api.container import Container
@@ -24,6 +26,8 @@ from api.settings import Settings
 from api.web.access import Failures
 from domain.keys import Key, NewKey, Scope
 from domain.work import RequestContext
+from repositories.engines.postgres.database import PostgresDatabase
+from repositories.engines.postgres.database import started as opened
 from repositories.fake import MemoryUnitsOfWork
 from services.authentication import Authenticator
 
@@ -131,10 +135,50 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+class KeptDatabase(PostgresDatabase):
+    """Stays connected when an app stops: to connect takes as long as most tests."""
+
+    async def stop(self) -> None: ...
+
+    async def close(self) -> None:
+        await super().stop()
+
+
+@pytest.fixture(scope="module")
+async def kept_database(empty_postgres_url: str) -> AsyncIterator[KeptDatabase]:
+    """The session's database on PostgreSQL, for all apps of a file, one after the other."""
+    database = KeptDatabase(sa.make_url(empty_postgres_url), serving=True, pool_size=4, pool_timeout_s=5)
+    yield database
+    await database.close()
+
+
 @pytest.fixture
-async def database_client(database_url: str, container_at: Callable[[str], Container]) -> AsyncIterator[AsyncClient]:
+async def emptied_database(kept_database: KeptDatabase) -> KeptDatabase:
+    await kept_database.start()
+    async with opened(kept_database._writing).one() as connection:
+        await connection.execute("; ".join(emptying()))
+    return kept_database
+
+
+def container_on(engine: str, request: pytest.FixtureRequest, container_at: Callable[[str], Container]) -> Container:
+    """The container of a server with a fresh database."""
+    if engine == "sqlite":
+        return container_at(request.getfixturevalue("upgraded_sqlite_url"))
+    container = container_at(request.getfixturevalue("empty_postgres_url"))
+    container.database.override(providers.Object(request.getfixturevalue("emptied_database")))
+    return container
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_container(request: pytest.FixtureRequest, container_at: Callable[[str], Container]) -> Container:
+    """The same on each engine."""
+    return container_on(request.param, request, container_at)
+
+
+@pytest.fixture
+async def database_client(database_container: Container) -> AsyncIterator[AsyncClient]:
     """A client of a fresh directory on each engine."""
-    async with serving(container_at(database_url)) as client:
+    async with serving(database_container) as client:
         yield client
 
 

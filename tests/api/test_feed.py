@@ -22,8 +22,8 @@ Client = AbstractAsyncContextManager[AsyncClient]
 
 
 @pytest.fixture
-def container(container_at: Callable[[str], Container], database_url: str) -> Container:
-    return container_at(database_url)
+def container(database_container: Container) -> Container:
+    return database_container
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ async def client(container: Container, client_of: Callable[[Container], Client])
 
 
 @pytest.fixture
-async def elsewhere(container: Container, database_url: str) -> AsyncIterator[UnitsOfWork]:
+async def elsewhere(container: Container) -> AsyncIterator[UnitsOfWork]:
     """The same database, in another process."""
-    settings = providers.Object(Settings(database_url=database_url, pool_size=2))
+    settings = providers.Object(Settings(database_url=container.settings().database_url, pool_size=2))
     other = Container(settings=settings, serving=providers.Object(False))
     await other.units().start()
     yield other.units()

@@ -10,10 +10,13 @@ from tests.api.conftest import (  # fixtures
     Directory,
     client_of,
     container_at,
+    container_on,
     database_url,
     directory,
     directory_with,
+    emptied_database,
     in_memory,
+    kept_database,
     own_settings_only,
     served,
 )
@@ -26,7 +29,9 @@ __all__ = [
     "database_url",
     "directory",
     "directory_with",
+    "emptied_database",
     "in_memory",
+    "kept_database",
     "own_settings_only",
     "served",
 ]
@@ -110,8 +115,7 @@ def any_container(request: pytest.FixtureRequest, container_at: Callable[[str], 
     if request.param == "memory":
         container: Container = request.getfixturevalue("in_memory")
         return container
-    name = {"sqlite": "upgraded_sqlite_url", "postgres": "postgres_url"}[request.param]
-    return container_at(request.getfixturevalue(name))
+    return container_on(request.param, request, container_at)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -176,13 +177,18 @@ async def test_the_metrics_show_the_process(client: AsyncClient) -> None:
     assert ("python_gc_collections_total", "0") in shown
 
 
-async def test_the_metrics_show_the_database(database_client: AsyncClient) -> None:
-    await database_client.post("/users/", json={"name": "Alice"})
-    await database_client.get("/users/1")
-    await database_client.get('/users/?filter=name co "l"')
-    await database_client.get("/users/", headers={"accept": "application/x-ndjson"})
+async def test_the_metrics_show_the_database(
+    database_url: str,
+    container_at: Callable[[str], Container],
+    client_of: Callable[[Container], AbstractAsyncContextManager[AsyncClient]],
+) -> None:
+    async with client_of(container_at(database_url)) as client:
+        await client.post("/users/", json={"name": "Alice"})
+        await client.get("/users/1")
+        await client.get('/users/?filter=name co "l"')
+        await client.get("/users/", headers={"accept": "application/x-ndjson"})
 
-    shown = await figures(database_client)
+        shown = await figures(client)
 
     postgres = any(key[:2] == ("roster_build_info", "postgresql") for key in shown)
     assert shown["roster_database_seconds_count", "read"] >= 1

@@ -171,7 +171,7 @@ async def test_every_write_has_a_dry_run_that_stores_nothing(directory: "Directo
         assert tried.status_code == 201, tried.text
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_container", ["sqlite"], indirect=True)
 async def test_a_dry_run_on_sqlite_uses_no_number(client: AsyncClient) -> None:
     for _ in range(3):
         tried = await client.post("/users/?dry_run=true", json={"name": "Dora"})

@@ -41,10 +41,9 @@ def clock() -> MovingClock:
 
 
 @pytest.fixture
-def container(container_at: Callable[[str], Container], database_url: str, clock: MovingClock) -> Container:
-    container = container_at(database_url)
-    container.clock.override(providers.Object(clock))
-    return container
+def container(database_container: Container, clock: MovingClock) -> Container:
+    database_container.clock.override(providers.Object(clock))
+    return database_container
 
 
 @pytest.fixture

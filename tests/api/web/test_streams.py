@@ -104,8 +104,8 @@ async def app_on(container: Container) -> AsyncIterator[FastAPI]:
 
 
 @pytest.fixture
-async def container(database_url: str, container_at: ContainerAt) -> Container:
-    return container_at(database_url)
+def container(database_container: Container) -> Container:
+    return database_container
 
 
 @pytest.fixture
