@@ -16,6 +16,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 import sqlalchemy as sa
+import structlog
 from tests.clusters import Cluster, postgres_binaries
 
 from repositories.engines.database import Database, database_at
@@ -36,6 +37,16 @@ async def started(url: str) -> AsyncIterator[Database]:
     await database.stop()
 
 
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+)
+"""The default writes tracebacks with colours and the values of all variables. Each takes a second."""
+
 gc.disable()
 """Off until all tests are collected, since nearly all objects made until then stay. See `pytest_collection_finish`."""
 
@@ -44,6 +55,13 @@ LONGEST: Final = ("docs/test_adding_an_entity", "simulation/", "api/web/test_sch
 
 HEAVY: Final = ("tests/browser/", "tests/e2e/", "tests/replicas/")
 """Tests here use a browser, or start servers as processes, which they stop, kill or freeze."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The number of processes for `-n auto`: one for each core, and one more for `make test`, because tests wait for
+    databases. Heavy tests start processes themselves."""
+    is_light: bool = config.option.markexpr == "not heavy"
+    return (os.cpu_count() or 1) + is_light
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
