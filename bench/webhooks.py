@@ -1,7 +1,8 @@
 """The cost of deliveries to webhooks: `python -m bench.webhooks [PART ...]`, on SQLite, in five minutes.
 
 Rounds with and without webhooks alternate on one server, so their ratio is meaningful on a busy machine too. Server,
-deliveries, receiver and clients are four processes, so on two cores they compete for CPU.
+deliveries, receiver and clients are four processes, so on two cores they compete for CPU. The receiver only takes what
+the others leave.
 
 - `steady`: users are created at fixed times, whether or not the earlier requests were answered (an open loop). Each of
   three webhooks gets each of them: more than 500 deliveries a second. A request counts from its planned time, so a

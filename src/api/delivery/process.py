@@ -23,6 +23,12 @@ NICENESS: Final = 10
 """A lower priority, so that on a busy machine requests go before deliveries."""
 
 
+def give_way() -> None:
+    """Let other processes run first. A dozen messages come at a time and take milliseconds together, and the system
+    looks at priorities only every few milliseconds."""
+    os.sched_yield()
+
+
 class Messages:
     """The messages that are being sent, by number."""
 
@@ -41,7 +47,9 @@ class Messages:
             self._under_way[number].cancel()
 
     async def _send(self, number: int, url: str, headers: Mapping[str, str], body: bytes) -> None:
+        give_way()
         answer = await self._poster(url, headers, body)
+        give_way()
         kept = (answer.milliseconds, answer.status, answer.beginning or "", answer.retry_after, answer.error)
         self._answers.put(number, *kept)
 
