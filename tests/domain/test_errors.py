@@ -37,6 +37,10 @@ def test_a_conflict_names_the_field() -> None:
     assert "this email" in Conflict("email").detail
 
 
+def test_a_conflict_has_the_kind_of_the_entities_that_have_the_values() -> None:
+    assert (Conflict("email").kind, Conflict("email", kind="user").kind) == ("", "user")
+
+
 def test_the_text_of_a_refusal_is_its_detail() -> None:
     conflict, invalid = Conflict("email"), Invalid([Fault("/name", "too_long", "At most 9.")])
     assert (str(conflict), str(invalid)) == (conflict.detail, invalid.detail)

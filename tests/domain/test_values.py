@@ -375,6 +375,12 @@ def test_the_fast_check_of_attributes_never_undercounts_bytes() -> None:
         assert not is_flat(document, size - 1)
 
 
+def test_the_size_of_attributes_counts_characters_as_utf_8() -> None:
+    document = {"a": ["é" * 50]}
+    assert not [*Attributes(max_bytes=110).faults("/a", document)]
+    assert [each.code for each in Attributes(max_bytes=109).faults("/a", document)] == ["too_long"]
+
+
 @pytest.mark.parametrize("document", [{}, {"a": "b", "c": 1, "d": None, "e": True}])
 def test_flat_attributes_take_the_fast_check(document: object) -> None:
     assert is_flat(document, 16 * 1024)

@@ -30,6 +30,7 @@ from repositories.fake import MemoryUnitsOfWork
 from services.deliveries import DeliveryService
 from services.delivery import deliverer
 from services.delivery.deliverer import Deliverer
+from services.delivery.lease import GONE_AFTER_S
 from services.delivery.ledger import Ledger
 from services.delivery.outbox import AT_ONCE, MAX_HELD
 from services.delivery.sender import SenderDependencies
@@ -564,6 +565,19 @@ async def test_delivery_continues_after_the_database_was_busy(world: World) -> N
     assert set(world.receiver.seqs()) == {2, 3, 4, 5}
     assert world.receiver.seqs()[:2] == [2, 3]
     assert (await world.kept(hook.id)).position == 5
+
+
+@in_a_world
+async def test_a_process_that_can_store_nothing_stops_before_another_one_takes_over(world: World) -> None:
+    await world.hook()
+    world.start()
+    await asyncio.sleep(10)
+    world.units.is_busy = True
+    await world.user()
+    await asyncio.sleep(GONE_AFTER_S)
+    await world.user()
+    await asyncio.sleep(GONE_AFTER_S)
+    assert [message.seq for message in world.receiver.got] == [2]
 
 
 @in_a_world
