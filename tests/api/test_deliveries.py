@@ -19,6 +19,8 @@ from api.messages import TestMessage as MessageOfATest  # pytest would take its 
 from api.settings import Settings
 from services.delivery import deliverer, lease
 
+pytestmark = pytest.mark.heavy  # starts the process that sends
+
 DEADLINE_S = 30
 
 

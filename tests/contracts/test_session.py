@@ -1052,6 +1052,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.heavy  # starts a program
 @pytest.mark.parametrize(("engine", "before"), [("upgraded_sqlite", ""), ("postgres", "sqlalchemy.orm")])
 def test_the_orm_is_imported_only_when_a_session_is_used(
     request: pytest.FixtureRequest, engine: str, before: str

@@ -30,6 +30,8 @@ from repositories.work.units_of_work import SqlUnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService
 
+pytestmark = pytest.mark.heavy  # creates a database or two in most tests, and copies all tables
+
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 ROWS: Final = 7
 TEXTS: Final = ("ASCII", "ß ﬁ İ", "😀\u2028", "a\tb\r\n\\N\\.", "'\";--", " ", "\x01\x7f\ufeff")

@@ -183,6 +183,7 @@ print(sorted(name for name in sys.modules if name.startswith("api.scim")))
 """
 
 
+@pytest.mark.heavy  # starts a program
 @pytest.mark.parametrize(("setting", "loaded"), [("false", False), ("true", True)])
 def test_the_package_of_scim_is_imported_only_if_scim_is_enabled(setting: str, loaded: bool, tmp_path: Any) -> None:
     ran = subprocess.run(

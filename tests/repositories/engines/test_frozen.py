@@ -24,9 +24,13 @@ from repositories.engines.postgres.pools import keep_alive
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or "ROSTER_TEST_POSTGRES_URL" in os.environ, reason="freezes the processes of its server"
-)
+pytestmark = [
+    pytest.mark.heavy,  # freezes a server
+    pytest.mark.skipif(
+        sys.platform != "linux" or "ROSTER_TEST_POSTGRES_URL" in os.environ,
+        reason="freezes the processes of its server",
+    ),
+]
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 SHORT: Final = Limits(statement_s=0.2, end_s=0.1, stop_s=0.2)
