@@ -23,7 +23,7 @@ from bench.wrk import require_wrk
 
 
 def declare(parser: ArgumentParser) -> None:
-    add_common(parser, rounds=5, seconds=3)
+    add_common(parser, rounds=3, seconds=3)
     parser.add_argument("--users", type=int, default=1000, help="how many users each server has")
     parser.add_argument("--only", type=several(CONTENDERS), default=list(CONTENDERS), help=", ".join(CONTENDERS))
     parser.add_argument("--operations", type=several(OPERATIONS), default=list(OPERATIONS), help=", ".join(OPERATIONS))
