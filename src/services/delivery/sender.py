@@ -23,7 +23,7 @@ PAGE: Final = 250
 
 class DeliveryMeter(Protocol):
     def attempted(self, outcome: str) -> None:
-        """A message was sent. The outcome is the verdict on the answer, or `set_aside`."""
+        """A message was sent. The outcome is the verdict on the answer."""
         ...
 
     def lag(self, seconds: float) -> None:
