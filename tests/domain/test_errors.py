@@ -7,7 +7,18 @@ import pytest
 
 import domain.idempotency
 import domain.keys
-from domain.errors import BrokenReference, Conflict, Fault, InUse, Invalid, Malformed, Refusal, Stale, UnitEnded
+from domain.errors import (
+    BrokenReference,
+    Conflict,
+    Fault,
+    InUse,
+    Invalid,
+    Malformed,
+    PositionExpired,
+    Refusal,
+    Stale,
+    UnitEnded,
+)
 
 
 def refusals(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
@@ -39,6 +50,12 @@ def test_a_conflict_names_the_field() -> None:
 
 def test_a_conflict_has_the_kind_of_the_entities_that_have_the_values() -> None:
     assert (Conflict("email").kind, Conflict("email", kind="user").kind) == ("", "user")
+
+
+def test_an_expired_position_says_where_to_continue() -> None:
+    expired = PositionExpired(7)
+    assert expired.last == 7
+    assert expired.detail.endswith("then follow since=7.")
 
 
 def test_the_text_of_a_refusal_is_its_detail() -> None:
