@@ -21,6 +21,7 @@ from tests.clusters import Cluster, postgres_binaries
 
 from repositories.engines.database import Database, database_at
 from repositories.engines.postgres.database import PostgresDatabase
+from repositories.engines.postgres.database import started as opened
 from repositories.engines.schema import metadata
 from repositories.engines.sqlite.database import SqliteDatabase
 
@@ -196,6 +197,13 @@ def emptying(*extensions: sa.MetaData) -> Iterator[str]:
         for column in table.columns:
             if column.identity is not None:
                 yield f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), 1, false)"
+
+
+async def start_empty(database: PostgresDatabase, *extensions: sa.MetaData) -> None:
+    """Empty a database that is kept for several tests, through its own connections. A test may have stopped it."""
+    await database.start()
+    async with opened(database._writing).one() as connection:
+        await connection.execute("; ".join(emptying(*extensions)))
 
 
 @pytest.fixture

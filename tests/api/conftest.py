@@ -17,7 +17,7 @@ import uvicorn
 from dependency_injector import providers
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
-from tests.conftest import emptying
+from tests.conftest import start_empty
 
 from api.app import create_app
 from api.container import Container
@@ -27,7 +27,6 @@ from api.web.access import Failures
 from domain.keys import Key, NewKey, Scope
 from domain.work import RequestContext
 from repositories.engines.postgres.database import PostgresDatabase
-from repositories.engines.postgres.database import started as opened
 from repositories.fake import MemoryUnitsOfWork
 from services.authentication import Authenticator
 
@@ -154,9 +153,7 @@ async def kept_database(empty_postgres_url: str) -> AsyncIterator[KeptDatabase]:
 
 @pytest.fixture
 async def emptied_database(kept_database: KeptDatabase) -> KeptDatabase:
-    await kept_database.start()
-    async with opened(kept_database._writing).one() as connection:
-        await connection.execute("; ".join(emptying()))
+    await start_empty(kept_database)
     return kept_database
 
 

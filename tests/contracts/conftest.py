@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 import sqlalchemy as sa
-from tests.conftest import create_postgres_database, database_for_tests, emptying, started
+from tests.conftest import create_postgres_database, database_for_tests, start_empty, started
 from tests.contracts import sample
 from tests.contracts.records import Sample
 from tests.contracts.sample import SampleUnits
@@ -42,10 +42,8 @@ async def shared_postgres(kept_postgres: PostgresDatabase) -> AsyncIterator[Post
 @asynccontextmanager
 async def emptied(database: PostgresDatabase, *extensions: sa.MetaData) -> AsyncIterator[PostgresDatabase]:
     """A test leaves no connection in use. A cancelled call may need a moment to return its connection."""
-    await database.start()  # if a test has stopped it
+    await start_empty(database, *extensions)
     pools = [each for each in (database._writing, database._reading, database._streaming) if each]
-    async with pools[0].one() as connection:
-        await connection.execute("; ".join(emptying(*extensions)))
     yield database
     async with asyncio.timeout(30):
         while any(pool._turns._value < pool._pool.get_max_size() for pool in pools):  # noqa: ASYNC110  # no event for it
