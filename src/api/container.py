@@ -16,7 +16,7 @@ from api.delivery.posting import Posting
 from api.emails import form_of
 from api.randomness import random_characters
 from api.settings import Settings
-from domain.deliveries import Post
+from domain.delivery.deliveries import Post
 from domain.limits import Limits
 from domain.work import Clock, UnitsOfWork, utc_now
 from repositories.copies import Copy
@@ -27,10 +27,11 @@ from repositories.work.units_of_work import SqlUnitsOfWork
 from services.authentication import Authenticator
 from services.batches import BatchService
 from services.changes import ChangeService
-from services.deliveries import DeliveryService
 from services.delivery.deliverer import Deliverer
+from services.delivery.deliveries import DeliveryService
 from services.delivery.ledger import Ledger
 from services.delivery.sender import SenderDependencies
+from services.delivery.webhooks import WebhookService
 from services.exports import ExportService
 from services.groups import GroupService
 from services.imports.service import ImportService
@@ -39,7 +40,6 @@ from services.memberships import MembershipService
 from services.provisioning import ProvisioningService
 from services.retention import Retention
 from services.users import UserService
-from services.webhooks import WebhookService
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,10 @@ from api.web.requests import PlainInteger
 from api.web.responses import json_answer, written
 from api.web.routing import Router, calls
 from api.webhooks import WebhookId
-from domain.deliveries import BY_CHANGE, MAX_ANSWER, Answer, Delivery, DeliveryState
+from domain.delivery.deliveries import BY_CHANGE, MAX_ANSWER, Answer, Delivery, DeliveryState
 from domain.lists.pages import DEFAULT_LIMIT
 from domain.values import MAX_ID
-from services.deliveries import DeliveryService
+from services.delivery.deliveries import DeliveryService
 
 router = Router("/webhooks/{id}", "webhooks")
 

@@ -17,12 +17,12 @@ from api.web.problems import documented
 from api.web.requests import PlainInteger, overlap_in, overlap_query
 from api.web.responses import json_answer, written
 from api.web.routing import Router, calls
+from domain.delivery.webhooks import MAX_URL, NewWebhook, Secret, State, Webhook
 from domain.idempotency import Committed
 from domain.lists.grammar import MAX_LENGTH
 from domain.lists.pages import BY_ID, DEFAULT_LIMIT
 from domain.values import MAX_ID
-from domain.webhooks import MAX_URL, NewWebhook, Secret, State, Webhook
-from services.webhooks import MAX_OVERLAP, WebhookService
+from services.delivery.webhooks import MAX_OVERLAP, WebhookService
 
 router = Router("/webhooks", "webhooks")
 

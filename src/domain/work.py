@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from domain.changes import Changes, ReadChanges
-from domain.deliveries import Deliveries, ReadDeliveries
+from domain.delivery.deliveries import Deliveries, ReadDeliveries
+from domain.delivery.leases import Leases, ReadLeases
+from domain.delivery.webhooks import ReadWebhooks, Webhooks
 from domain.entities import Entity
 from domain.groups import Groups, ReadGroups
 from domain.idempotency import Committed, IdempotencyKey
 from domain.keys import Keys, ReadKeys, Scope
-from domain.leases import Leases, ReadLeases
 from domain.links import Links, ReadLinks
 from domain.lists.filters import Filter
 from domain.memberships import Memberships, ReadMemberships
 from domain.nestings import Nestings, ReadNestings
 from domain.stores import Store
 from domain.users import ReadUsers, Users
-from domain.webhooks import ReadWebhooks, Webhooks
 
 T = TypeVar("T")
 N = TypeVar("N")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 from domain.groups import Group, NewGroup
 from domain.users import NewUser, User
 from repositories.changes import SqlChanges, SqlReadChanges
-from repositories.deliveries import SqlDeliveries, SqlReadDeliveries
+from repositories.delivery.deliveries import SqlDeliveries, SqlReadDeliveries
+from repositories.delivery.leases import SqlLeases, SqlReadLeases
+from repositories.delivery.webhooks import WEBHOOKS, SqlReadWebhooks, SqlWebhooks
 from repositories.groups import GROUPS
 from repositories.keys import KEYS, SqlKeys, SqlReadKeys
-from repositories.leases import SqlLeases, SqlReadLeases
 from repositories.links import SqlLinks, SqlReadLinks
 from repositories.memberships import MEMBERSHIPS, SqlMemberships, SqlReadMemberships
 from repositories.memory.changes import MemoryChanges
@@ -31,7 +32,6 @@ from repositories.nestings import NESTINGS, SqlNestings, SqlReadNestings
 from repositories.tables.store import SqlReadStore, SqlStore
 from repositories.units import Reading, Writing
 from repositories.users import USERS
-from repositories.webhooks import WEBHOOKS, SqlReadWebhooks, SqlWebhooks
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession

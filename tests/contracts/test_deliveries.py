@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import pytest
 
-from domain.deliveries import BY_CHANGE, Delivery, DeliveryState
+from domain.delivery.deliveries import BY_CHANGE, Delivery, DeliveryState
+from domain.delivery.leases import Lease
+from domain.delivery.webhooks import NewWebhook
 from domain.errors import Malformed, NotFound, Stale
-from domain.leases import Lease
 from domain.users import NewUser
-from domain.webhooks import NewWebhook
 from domain.work import RequestContext, UnitsOfWork
+from services.delivery.webhooks import WebhookService
 from services.users import UserService
-from services.webhooks import WebhookService
 
 NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 WHOLE: Final = Delivery(

@@ -6,15 +6,15 @@ from typing import Final
 
 import pytest
 
-from domain.deliveries import Delivery
+from domain.delivery.deliveries import Delivery
+from domain.delivery.webhooks import NewWebhook, Progress
 from domain.errors import NotFound, PositionExpired
 from domain.users import NewUser, User
-from domain.webhooks import NewWebhook, Progress
 from domain.work import ReadingUnit, RequestContext, UnitsOfWork
 from services.changes import ChangeService
+from services.delivery.webhooks import WebhookService
 from services.retention import GRACE, Retention
 from services.users import UserService
-from services.webhooks import WebhookService
 
 DAY: Final = timedelta(days=1)
 FUTURE: Final = datetime(2999, 1, 1, tzinfo=UTC)

@@ -7,10 +7,10 @@ from typing import Final
 import pytest
 
 from domain.changes import Change
+from domain.delivery.webhooks import NewWebhook, Progress, Secret, State, Webhook
 from domain.errors import NotFound
-from domain.webhooks import NewWebhook, Progress, Secret, State, Webhook
 from domain.work import RequestContext, UnitsOfWork
-from services.webhooks import WebhookService
+from services.delivery.webhooks import WebhookService
 
 NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 URL: Final = "https://example.org/hooks"

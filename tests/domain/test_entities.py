@@ -134,12 +134,13 @@ ALTERED: Final = {"work.RequestContext": "A route adds the idempotency key, whic
 """The dataclasses that are not frozen, and why."""
 
 BY_NAME: Final = {
-    "batches.OperationDone", "batches.UserOperation", "changes.Change", "changes.NewChange", "deliveries.Answer",
-    "deliveries.Delivery", "groups.Group", "groups.GroupProfile", "groups.NewGroup", "imports.Counts",
-    "imports.Options", "imports.Outcome", "keys.Key", "keys.KeyProfile", "keys.NewKey", "limits.Limits",
-    "memberships.Membership", "memberships.MembershipProfile", "memberships.NewMembership", "nestings.Nesting",
-    "nestings.NestingProfile", "nestings.NewNesting", "users.NewUser", "users.User", "users.UserProfile",
-    "webhooks.NewWebhook", "webhooks.Webhook", "webhooks.WebhookProfile", "work.RequestContext",
+    "batches.OperationDone", "batches.UserOperation", "changes.Change", "changes.NewChange",
+    "delivery.deliveries.Answer", "delivery.deliveries.Delivery", "delivery.webhooks.NewWebhook",
+    "delivery.webhooks.Webhook", "delivery.webhooks.WebhookProfile", "groups.Group", "groups.GroupProfile",
+    "groups.NewGroup", "imports.Counts", "imports.Options", "imports.Outcome", "keys.Key", "keys.KeyProfile",
+    "keys.NewKey", "limits.Limits", "memberships.Membership", "memberships.MembershipProfile",
+    "memberships.NewMembership", "nestings.Nesting", "nestings.NestingProfile", "nestings.NewNesting", "users.NewUser",
+    "users.User", "users.UserProfile", "work.RequestContext",
 }  # fmt: skip
 """The values with many fields, which take keyword arguments only."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from domain.deliveries import Answer
+from domain.delivery.deliveries import Answer
 
 
 async def take_all(url: str, headers: Mapping[str, str], body: bytes) -> Answer:

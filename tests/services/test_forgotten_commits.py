@@ -16,21 +16,21 @@ from tests.services.receivers import take_all
 from tests.services.test_operations import CALLS, contents, directory_for
 
 import services
+from domain.delivery.webhooks import NewWebhook, State
 from domain.errors import Gone, NotFound, Refusal
 from domain.groups import NewGroup
 from domain.idempotency import Committed
 from domain.keys import FIRST_ID, RANDOM_LENGTH, NewKey, Scope, Unauthenticated, digest_of, write_secret
 from domain.links import VALID_FOR, Link
 from domain.users import NewUser
-from domain.webhooks import NewWebhook, State
 from domain.work import RequestContext, utc_now
 from repositories.fake import MemoryUnitsOfWork
 from services.authentication import Authenticator
+from services.delivery.webhooks import WebhookService
 from services.groups import GroupService
 from services.keys import KeyService
 from services.memberships import MembershipService
 from services.users import UserService
-from services.webhooks import WebhookService
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
 ADMIN: Final = NewKey(name="admin", scopes=(Scope.KEYS_ADMIN,))
@@ -201,7 +201,7 @@ CHECKS: Final[dict[str, Check]] = {
     "services.users.UserService._put": keeps_what_was_put,
     "services.users.UserService.restore": keeps_a_restoration,
     "services.users.UserService.purge": keeps_an_erasure,
-    "services.webhooks.WebhookService._set": keeps_a_pause,
+    "services.delivery.webhooks.WebhookService._set": keeps_a_pause,
 }
 
 

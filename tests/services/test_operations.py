@@ -23,20 +23,20 @@ from tests.services.receivers import take_all
 
 import services
 from domain.batches import UserOperation, Verb
-from domain.deliveries import Delivery, DeliveryState
+from domain.delivery.deliveries import Delivery, DeliveryState
+from domain.delivery.leases import Lease
+from domain.delivery.webhooks import NewWebhook, Progress, Secret, State
 from domain.errors import Busy, Contended, Unreachable
 from domain.groups import NewGroup
 from domain.idempotency import Committed
 from domain.imports import Match, Options, Row
 from domain.keys import FIRST_ID, RANDOM_LENGTH, Forbidden, NewKey, Scope, digest_of, write_secret
-from domain.leases import Lease
 from domain.links import VALID_FOR, Link
 from domain.lists.filters import Filter, Present
 from domain.memberships import NewMembership
 from domain.nestings import NewNesting
 from domain.provisioning import MembersPatch
 from domain.users import FIELDS, NewUser, User
-from domain.webhooks import NewWebhook, Progress, Secret, State
 from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
 from services.exports import PersonPart

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from domain.delivery.webhooks import NewWebhook
 from domain.users import NewUser
-from domain.webhooks import NewWebhook
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services import retention
 from services.changes import ChangeService
+from services.delivery.webhooks import WebhookService
 from services.retention import GRACE, Retention
 from services.users import UserService
-from services.webhooks import WebhookService
 
 if TYPE_CHECKING:
     from tests.conftest import MovedTime

@@ -8,16 +8,16 @@ from typing import Final
 from tests.simulation.loop import simulated_loop
 from tests.simulation.world import EPOCH
 
+from domain.delivery.webhooks import NewWebhook
 from domain.groups import NewGroup
 from domain.users import NewUser
-from domain.webhooks import NewWebhook
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from repositories.memory.units import Tables
+from services.delivery.webhooks import WebhookService
 from services.groups import GroupService
 from services.memberships import MembershipService
 from services.users import UserService
-from services.webhooks import WebhookService
 
 NAMES: Final = ("a", "b", "c")
 GROUPS: Final = (1, 2, 3)

@@ -13,10 +13,10 @@ from tests.simulation.beginnings import WEBHOOK
 from tests.simulation.world import EPOCH, Process, World
 
 from domain.changes import Change
-from domain.deliveries import Answer
+from domain.delivery.deliveries import Answer
+from domain.delivery.webhooks import Webhook
 from domain.lists.filters import matches
 from domain.references import Subject
-from domain.webhooks import Webhook
 from services.delivery.deliverer import Deliverer
 from services.delivery.ledger import Ledger
 from services.delivery.sender import SenderDependencies

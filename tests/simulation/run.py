@@ -15,9 +15,9 @@ from tests.simulation.promises import broken
 from tests.simulation.world import Process, World
 
 from domain.changes import FIELDS
+from domain.delivery.webhooks import Webhook
 from domain.lists.filters import Filter
 from domain.lists.terms import parse_filter
-from domain.webhooks import Webhook
 
 FAULT_RATES: Final = (0.0, 0.03, 0.1, 0.25)
 ALL_USERS: Final[Filter] = parse_filter('kind eq "user"', FIELDS)

@@ -10,7 +10,7 @@ from tests.simulation.test_twins import SEEDS, Fault, found
 
 import repositories.memory.nestings
 from domain.changes import Change
-from domain.deliveries import Answer, Delivery, Verdict
+from domain.delivery.deliveries import Answer, Delivery, Verdict
 from domain.entities import Entity
 from domain.journal import Journal
 from domain.memberships import Membership

@@ -6,12 +6,12 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from api.commands.console import DatabaseUrl, Json, duration, in_service_of, lawful, show
-from domain.deliveries import Answer, Delivery, DeliveryState
+from domain.delivery.deliveries import Answer, Delivery, DeliveryState
+from domain.delivery.webhooks import NewWebhook, Webhook
 from domain.lists.pages import BY_ID, MAX_LIMIT
 from domain.values import MAX_ID, JsonObject
-from domain.webhooks import NewWebhook, Webhook
-from services.deliveries import DeliveryService
-from services.webhooks import WebhookService
+from services.delivery.deliveries import DeliveryService
+from services.delivery.webhooks import WebhookService
 
 T = TypeVar("T")
 

@@ -9,12 +9,12 @@ from starlette.responses import Response
 from api.console.forms import Fields
 from api.console.pages import Form, faults_in, number, render, route, service, to
 from api.web.cursors import read_cursor, write_cursor
-from domain.deliveries import BY_CHANGE, Answer, DeliveryState
+from domain.delivery.deliveries import BY_CHANGE, Answer, DeliveryState
+from domain.delivery.webhooks import NewWebhook
 from domain.errors import Invalid, Malformed, Stale
 from domain.lists.pages import MAX_LIMIT
-from domain.webhooks import NewWebhook
-from services.deliveries import DeliveryService
-from services.webhooks import WebhookService
+from services.delivery.deliveries import DeliveryService
+from services.delivery.webhooks import WebhookService
 
 if TYPE_CHECKING:
     from domain.values import JsonObject

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from domain.addresses import is_public
+from domain.delivery.addresses import is_public
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Looks up the addresses of a host, or parses an address in any notation. Raises `OSError`."""

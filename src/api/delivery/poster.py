@@ -14,7 +14,7 @@ import h11
 from api.delivery.connection import Received
 from api.delivery.network import PublicNetwork
 from api.delivery.pool import Origin, Pool
-from domain.deliveries import Answer
+from domain.delivery.deliveries import Answer
 
 TIMEOUT_S: Final = 15
 """Seconds that an attempt may take, from the look-up of the name to the end of the answer."""

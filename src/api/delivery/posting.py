@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import structlog
 
 from api.delivery.frames import ALLOW_PRIVATE, Frames, Writer
-from domain.deliveries import Answer
+from domain.delivery.deliveries import Answer
 
 log = structlog.get_logger("roster")
 

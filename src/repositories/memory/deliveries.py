@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from domain.deliveries import BY_CHANGE, Delivery, DeliveryState
+from domain.delivery.deliveries import BY_CHANGE, Delivery, DeliveryState
+from domain.delivery.webhooks import State, Webhook
 from domain.errors import NotFound
 from domain.lists.pages import Position
-from domain.webhooks import State, Webhook
 from repositories.memory.units import MemoryReading, MemoryWriting
 
 

@@ -1,7 +1,7 @@
 """Leases in memory."""
 
+from domain.delivery.leases import LOST, Lease
 from domain.errors import Stale
-from domain.leases import LOST, Lease
 from repositories.memory.units import MemoryReading, MemoryWriting
 
 

@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from domain.changes import Change
-from domain.deliveries import Delivery
+from domain.delivery.deliveries import Delivery
+from domain.delivery.leases import Lease
+from domain.delivery.webhooks import Secret
 from domain.entities import Entity
 from domain.epochs import start_of_epoch
 from domain.errors import UnitEnded
 from domain.journal import Journal
 from domain.keys import Digest
-from domain.leases import Lease
 from domain.links import Link
 from domain.references import Reference
-from domain.webhooks import Secret
 
 
 @dataclass(slots=True)

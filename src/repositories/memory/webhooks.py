@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
-from domain.webhooks import NewWebhook, Progress, Secret, Webhook
+from domain.delivery.webhooks import NewWebhook, Progress, Secret, Webhook
 from repositories.memory.table import MemoryReadStore, MemoryStore
 from repositories.memory.units import MemoryReading, MemoryWriting
 from repositories.tables.writes import write

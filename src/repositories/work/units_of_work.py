@@ -16,8 +16,8 @@ from domain.limits import LIMITS, Limits
 from domain.lists.filters import Filter
 from domain.stores import Store
 from domain.work import Clock, RequestContext, utc_now
-from repositories import deliveries
 from repositories.answers import find_answer, forget_answers, keep_answer, remove_old_answers
+from repositories.delivery import deliveries
 from repositories.engines.database import Database
 from repositories.engines.executors import Transaction
 from repositories.engines.replicas import Replica

@@ -1,1 +1,1 @@
-"""Delivering to webhooks, in the background of the server."""
+"""Webhooks: the operations on them and on their deliveries, and sending to them in the background of the server."""

@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import Final
 
 from domain.changes import Change
+from domain.delivery.webhooks import Webhook
 from domain.errors import Refusal
 from domain.lists.filters import matches
-from domain.webhooks import Webhook
 from services.delivery.lease import BEAT_EVERY_S, GONE_AFTER_S, LOOK_EVERY_S, hold_lease
 from services.delivery.ledger import LeaseLost, Subscription
 from services.delivery.outbox import Outbox

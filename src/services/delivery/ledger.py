@@ -8,12 +8,12 @@ from typing import Final
 
 from domain import changes
 from domain.changes import Change, ChangePage
-from domain.deliveries import Delivery
+from domain.delivery.deliveries import Delivery
+from domain.delivery.leases import Lease
+from domain.delivery.webhooks import Progress, Secret, State, Webhook
 from domain.errors import Busy, NotFound, Stale
-from domain.leases import Lease
 from domain.lists.filters import Filter, equal, every
 from domain.references import Subject
-from domain.webhooks import Progress, Secret, State, Webhook
 from domain.work import RequestContext, UnitsOfWork
 from services.operations import retry
 

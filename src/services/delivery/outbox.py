@@ -18,9 +18,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from domain.changes import Change
-from domain.deliveries import Answer, Delivery, DeliveryState, Random, Verdict
+from domain.delivery.deliveries import Answer, Delivery, DeliveryState, Random, Verdict
+from domain.delivery.webhooks import Progress, Secret, Webhook
 from domain.references import Subject
-from domain.webhooks import Progress, Secret, Webhook
 from services.delivery.ledger import Subscription
 
 AT_ONCE: Final = 16

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from domain.changes import Change
-from domain.deliveries import Answer, Post, Random, Verdict, message_id, message_of
+from domain.delivery.deliveries import Answer, Post, Random, Verdict, message_id, message_of
+from domain.delivery.webhooks import headers_of
 from domain.values import JsonObject
-from domain.webhooks import headers_of
 from domain.work import Clock
 from services.delivery.ledger import Ledger
 from services.delivery.outbox import Attempt, Outbox

@@ -6,7 +6,7 @@ from dataclasses import replace
 from tests.api.conftest import Directory
 from tests.api.console.conftest import signed_in
 
-from domain.deliveries import Delivery, DeliveryState
+from domain.delivery.deliveries import Delivery, DeliveryState
 from domain.keys import Scope
 from domain.work import RequestContext
 

@@ -12,7 +12,7 @@ from tests.api.delivery.conftest import NO_CONTENT, Receiver, posting, receiving
 
 from api.delivery import poster
 from api.delivery.connection import MAX_READ
-from domain.deliveries import Answer, Verdict
+from domain.delivery.deliveries import Answer, Verdict
 
 
 async def here(host: str, port: int) -> Sequence[str]:

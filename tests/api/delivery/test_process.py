@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.delivery.process import Messages
-from domain.deliveries import Answer
+from domain.delivery.deliveries import Answer
 
 
 class Steps:

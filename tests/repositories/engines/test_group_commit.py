@@ -15,10 +15,10 @@ from domain.errors import Busy, Conflict, NoSpace, Refusal, Stale, Uncertain
 from domain.idempotency import Committed
 from domain.users import NewUser, User
 from domain.work import RequestContext
+from repositories.delivery.leases import BEAT, leases
 from repositories.engines.database import Database
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.steps import run
-from repositories.leases import BEAT, leases
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 

@@ -18,25 +18,25 @@ from pydantic_core import to_json
 from tests.services.virtual_time import clock, in_virtual_time, monotonic
 
 from domain.changes import Change, ChangePage
-from domain.deliveries import Answer, Delivery, DeliveryState
+from domain.delivery.deliveries import Answer, Delivery, DeliveryState
+from domain.delivery.leases import Lease
+from domain.delivery.webhooks import NewWebhook, Progress, State, Webhook
 from domain.errors import Busy
 from domain.groups import NewGroup
-from domain.leases import Lease
 from domain.lists.filters import Filter, matches
 from domain.users import NewUser
-from domain.webhooks import NewWebhook, Progress, State, Webhook
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
-from services.deliveries import DeliveryService
 from services.delivery import deliverer
 from services.delivery.deliverer import Deliverer
+from services.delivery.deliveries import DeliveryService
 from services.delivery.lease import GONE_AFTER_S
 from services.delivery.ledger import Ledger
 from services.delivery.outbox import AT_ONCE, MAX_HELD
 from services.delivery.sender import SenderDependencies
+from services.delivery.webhooks import WebhookService
 from services.groups import GroupService
 from services.users import UserService
-from services.webhooks import WebhookService
 
 URL: Final = "https://example.org/hooks"
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")

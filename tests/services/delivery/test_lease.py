@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 from tests.services.virtual_time import in_virtual_time, monotonic
 
-from domain.leases import Lease
+from domain.delivery.leases import Lease
 from repositories.fake import MemoryUnitsOfWork
 from services.delivery.lease import GONE_AFTER_S, LOOK_EVERY_S, hold_lease
 from services.delivery.ledger import Ledger

@@ -8,13 +8,13 @@ import pytest
 from tests.services.virtual_time import START, in_virtual_time, monotonic
 
 from domain.changes import FIELDS, ChangePage
-from domain.deliveries import Delivery, DeliveryState
+from domain.delivery.deliveries import Delivery, DeliveryState
+from domain.delivery.leases import Lease
+from domain.delivery.webhooks import NewWebhook, Progress, Secret, State, Webhook
 from domain.errors import Busy
-from domain.leases import Lease
 from domain.lists.filters import Filter
 from domain.lists.terms import parse_filter
 from domain.users import NewUser
-from domain.webhooks import NewWebhook, Progress, Secret, State, Webhook
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.delivery import ledger as ledgers

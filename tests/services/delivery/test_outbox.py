@@ -9,8 +9,8 @@ import pytest
 from tests.services.virtual_time import START
 
 from domain.changes import Action, Change
-from domain.deliveries import RETRIED_AFTER_S, Answer, Delivery, DeliveryState
-from domain.webhooks import Progress, Secret, Webhook
+from domain.delivery.deliveries import RETRIED_AFTER_S, Answer, Delivery, DeliveryState
+from domain.delivery.webhooks import Progress, Secret, Webhook
 from services.delivery.ledger import Subscription
 from services.delivery.outbox import (
     AT_ONCE,

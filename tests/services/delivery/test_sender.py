@@ -15,11 +15,11 @@ from pydantic_core import to_json
 from tests.services.virtual_time import START, clock, in_virtual_time, monotonic, settled
 
 from domain.changes import Change, ChangePage
-from domain.deliveries import Answer, Delivery, DeliveryState, message_id, message_of
+from domain.delivery.deliveries import Answer, Delivery, DeliveryState, message_id, message_of
+from domain.delivery.webhooks import NewWebhook, Secret, State, headers_of
 from domain.lists.filters import Filter
 from domain.references import Subject
 from domain.users import NewUser
-from domain.webhooks import NewWebhook, Secret, State, headers_of
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.delivery import outbox as outboxes

@@ -5,8 +5,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from domain.delivery.webhooks import NewWebhook, Progress, Secret, State, Webhook
 from domain.lists.fields import ID, declare
-from domain.webhooks import NewWebhook, Progress, Secret, State, Webhook
 from repositories.engines.executors import Executor
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
 from repositories.engines.schema import Choice, Instant, entity_columns, metadata

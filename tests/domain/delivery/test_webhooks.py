@@ -8,8 +8,8 @@ import pytest
 from standardwebhooks import Webhook as Receiver
 from standardwebhooks import WebhookVerificationError
 
+from domain.delivery.webhooks import NewWebhook, Secret, State, Webhook, headers_of
 from domain.errors import Invalid
-from domain.webhooks import NewWebhook, Secret, State, Webhook, headers_of
 
 URL: Final = "https://example.org/hooks"
 BODY: Final = b'{"type":"user.created"}'

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from domain.changes import Action, Change
-from domain.deliveries import (
+from domain.delivery.deliveries import (
     MAX_ANSWER,
     RETRIED_AFTER_S,
     SET_ASIDE_AFTER,

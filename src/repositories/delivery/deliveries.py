@@ -7,19 +7,19 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from domain.deliveries import BY_CHANGE, Delivery, DeliveryState
+from domain.delivery.deliveries import BY_CHANGE, Delivery, DeliveryState
+from domain.delivery.webhooks import State
 from domain.entities import Entity
 from domain.errors import NotFound
 from domain.lists.pages import Position
 from domain.values import MAX_ID
-from domain.webhooks import State
 from repositories.answers import ENTITIES_ABOUT
+from repositories.delivery.webhooks import webhooks
 from repositories.engines.executors import Transaction
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
 from repositories.engines.schema import Choice, Instant, Key, metadata
 from repositories.engines.statements import Row, bounded
 from repositories.units import Reading, Writing
-from repositories.webhooks import webhooks
 
 deliveries: Final = sa.Table(
     "deliveries",

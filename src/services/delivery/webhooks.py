@@ -4,7 +4,8 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from domain.addresses import is_public
+from domain.delivery.addresses import is_public
+from domain.delivery.webhooks import SECRET_BYTES, NewWebhook, RandomBytes, Secret, State, Webhook
 from domain.errors import Fault, Invalid
 from domain.idempotency import Committed
 from domain.journal import differ
@@ -12,7 +13,6 @@ from domain.keys import Scope
 from domain.lists.pages import Page, Position
 from domain.values import JsonObject
 from domain.versions import Expected, require_version
-from domain.webhooks import SECRET_BYTES, NewWebhook, RandomBytes, Secret, State, Webhook
 from domain.work import RequestContext, UnitsOfWork
 from services.operations import Service, operation
 

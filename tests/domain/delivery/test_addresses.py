@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.addresses import is_public
+from domain.delivery.addresses import is_public
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ import pytest
 from tests.conftest import MovedTime
 from tests.services.receivers import take_all
 
-from domain.deliveries import Answer, Delivery, DeliveryState
+from domain.delivery.deliveries import Answer, Delivery, DeliveryState
+from domain.delivery.webhooks import NewWebhook, State
 from domain.errors import Invalid, NotFound, Stale
 from domain.users import NewUser
-from domain.webhooks import NewWebhook, State
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
-from services.deliveries import DeliveryService
+from services.delivery.deliveries import DeliveryService
+from services.delivery.webhooks import MAX_OVERLAP, WebhookService
 from services.users import UserService
-from services.webhooks import MAX_OVERLAP, WebhookService
 
 URL: Final = "https://example.org/hooks"
 

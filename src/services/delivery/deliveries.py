@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 
 from domain.changes import plain
-from domain.deliveries import Answer, Delivery, DeliveryState, Post
+from domain.delivery.deliveries import Answer, Delivery, DeliveryState, Post
+from domain.delivery.webhooks import RandomBytes, Secret, Webhook, headers_of
 from domain.idempotency import Committed
 from domain.keys import Scope
 from domain.lists.pages import Page, Position
-from domain.webhooks import RandomBytes, Secret, Webhook, headers_of
 from domain.work import Clock, RequestContext, UnitsOfWork
 from services.operations import Service, operation, retry
 

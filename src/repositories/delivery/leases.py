@@ -4,8 +4,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from domain.delivery.leases import LOST, Lease
 from domain.errors import Stale
-from domain.leases import LOST, Lease
 from repositories.engines.schema import Key, metadata
 from repositories.units import Reading, Writing
 

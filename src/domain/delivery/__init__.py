@@ -1,0 +1,1 @@
+"""Webhooks: their rules, their messages and deliveries, the addresses that they may call, and leases."""
