@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from httpx2 import AsyncClient
 
 import repositories.engines.sqlite.database
-import repositories.engines.sqlite.scrubbing
+import repositories.engines.sqlite.upkeep.scrubbing
 import repositories.work.background
 import repositories.work.units_of_work
 from api.container import Container
@@ -57,13 +57,13 @@ async def client(
 
 
 @pytest.mark.parametrize(
-    "rewritten_bytes", [repositories.engines.sqlite.scrubbing.REWRITTEN_BYTES, 0], ids=["rewritten", "not"]
+    "rewritten_bytes", [repositories.engines.sqlite.upkeep.scrubbing.REWRITTEN_BYTES, 0], ids=["rewritten", "not"]
 )
 @pytest.mark.parametrize("deleted", [False, True], ids=["living", "deleted"])
 async def test_no_file_has_an_erased_value(
     client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool, rewritten_bytes: int
 ) -> None:
-    monkeypatch.setattr(repositories.engines.sqlite.scrubbing, "REWRITTEN_BYTES", rewritten_bytes)
+    monkeypatch.setattr(repositories.engines.sqlite.upkeep.scrubbing, "REWRITTEN_BYTES", rewritten_bytes)
     await client.post("/users/", json={"name": "Bob Kept", "email": "bob.kept@example.org"})
     await client.post("/users/", json=ALICE, headers={"idempotency-key": "create-alice"})
     await client.patch("/users/2", json=LATER)
@@ -121,7 +121,7 @@ async def test_a_failed_rewrite_of_the_file_is_retried(
     container: Container, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories.work.background, "AGAIN_AFTER_S", 0.01)
-    rewrite = repositories.engines.sqlite.scrubbing.rewrite
+    rewrite = repositories.engines.sqlite.upkeep.scrubbing.rewrite
     failed: list[bool] = []
 
     def fail_twice(is_waited_for: Callable[[], bool], gives_way: bool, connection: sqlite3.Connection) -> None:
@@ -188,7 +188,7 @@ async def test_no_file_has_an_erased_value_left_by_a_page_split(
 async def test_without_the_rewrite_a_copy_stays_in_the_file(
     container: Container, client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repositories.engines.sqlite.scrubbing, "REWRITTEN_BYTES", 0)
+    monkeypatch.setattr(repositories.engines.sqlite.upkeep.scrubbing, "REWRITTEN_BYTES", 0)
     username = await someone_with_a_copy(container, tmp_path)
     await erase(client, username)
     assert traces(tmp_path, username)

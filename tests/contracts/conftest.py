@@ -19,7 +19,7 @@ from domain.work import RequestContext, UnitsOfWork
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.engines.sqlite.connection import DURABLE
 from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.engines.sqlite.upgrades import SchemaFile
+from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
 from repositories.fake import MemoryUnitsOfWork
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService

@@ -11,7 +11,7 @@ from typing import Any
 
 from api.commands.main import app
 from repositories.engines.postgres.copies import PostgresTarget
-from repositories.engines.sqlite.copies import SqliteTarget
+from repositories.engines.sqlite.upkeep.copies import SqliteTarget
 
 LAST = int(sys.argv.pop(1))
 

@@ -24,7 +24,7 @@ from repositories.engines.copies import Rows, plain
 from repositories.engines.database import Database
 from repositories.engines.postgres.copies import PostgresTarget
 from repositories.engines.schema import BigId, Instant, Json, Key, metadata
-from repositories.engines.sqlite.copies import SqliteTarget
+from repositories.engines.sqlite.upkeep.copies import SqliteTarget
 from repositories.engines.sqlite.writers import writing
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.changes import ChangeService
@@ -45,8 +45,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for engine in ("sqlite", "postgres"):
-        monkeypatch.setattr(f"repositories.engines.{engine}.copies.BATCH", 3)
+    for place in ("sqlite.upkeep", "postgres"):
+        monkeypatch.setattr(f"repositories.engines.{place}.copies.BATCH", 3)
 
 
 @pytest.fixture

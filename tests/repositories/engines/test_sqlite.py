@@ -36,7 +36,7 @@ from repositories.engines.database import database_at
 from repositories.engines.sqlite.connection import DURABLE, Connection, open_file
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.errors import refusal_of
-from repositories.engines.sqlite.examination import warning_about
+from repositories.engines.sqlite.upkeep.examination import warning_about
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 

@@ -28,11 +28,8 @@ from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
-from repositories.engines.sqlite.backups import back_up, restore
 from repositories.engines.sqlite.commits import GroupCommit
 from repositories.engines.sqlite.connection import DURABLE, ERASING, EVERYWHERE, NO_CHECKPOINTS, READING, Connection
-from repositories.engines.sqlite.copies import copied, copied_into
-from repositories.engines.sqlite.examination import examine, warning_about
 from repositories.engines.sqlite.executors import (
     SqliteExecutor,
     SqliteScanExecutor,
@@ -47,9 +44,12 @@ from repositories.engines.sqlite.files import (
     require_file,
 )
 from repositories.engines.sqlite.locks import TimedLock
-from repositories.engines.sqlite.scrubbing import NOTE_ERASURE, Left, empty_log, rewrite, what_is_left
 from repositories.engines.sqlite.steps import Work, in_turn, run
-from repositories.engines.sqlite.upgrades import SchemaFile
+from repositories.engines.sqlite.upkeep.backups import back_up, restore
+from repositories.engines.sqlite.upkeep.copies import copied, copied_into
+from repositories.engines.sqlite.upkeep.examination import examine, warning_about
+from repositories.engines.sqlite.upkeep.scrubbing import NOTE_ERASURE, Left, empty_log, rewrite, what_is_left
+from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

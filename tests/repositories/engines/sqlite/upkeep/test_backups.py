@@ -24,7 +24,7 @@ from repositories.engines import revisions
 from repositories.engines.sqlite import files
 from repositories.engines.sqlite.connection import DURABLE
 from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.engines.sqlite.upgrades import SchemaFile
+from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.changes import ChangeService
 from services.keys import KeyService

@@ -14,9 +14,9 @@ from tests.repositories.engines.test_sqlite import database
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.sqlite import database as engine
-from repositories.engines.sqlite import scrubbing
 from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.engines.sqlite.scrubbing import Left
+from repositories.engines.sqlite.upkeep import scrubbing
+from repositories.engines.sqlite.upkeep.scrubbing import Left
 from repositories.work import background, units_of_work
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService

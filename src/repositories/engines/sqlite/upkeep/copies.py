@@ -18,7 +18,7 @@ from repositories.engines.sqlite.connection import open_file
 from repositories.engines.sqlite.executors import DIALECT
 from repositories.engines.sqlite.files import create_private, lock, require_file, require_own_file
 from repositories.engines.sqlite.steps import BUSY_TIMEOUT_MS, fetch, run
-from repositories.engines.sqlite.upgrades import SchemaFile
+from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
 from repositories.engines.sqlite.writers import writing
 
 T = TypeVar("T")

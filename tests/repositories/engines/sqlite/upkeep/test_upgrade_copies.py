@@ -16,7 +16,7 @@ from repositories.engines import revisions
 from repositories.engines.database import database_at
 from repositories.engines.sqlite import files
 from repositories.engines.sqlite.connection import DURABLE
-from repositories.engines.sqlite.upgrades import SchemaFile
+from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
 
 
 @pytest.fixture

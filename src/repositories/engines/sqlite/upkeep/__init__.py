@@ -1,0 +1,1 @@
+"""The care of a SQLite file: backups, copies, upgrades, its examination, and removing erased data."""
