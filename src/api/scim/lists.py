@@ -8,7 +8,7 @@ from api.scim.answers import listed
 from api.scim.errors import Refused, invalid_path, invalid_syntax, invalid_value
 from api.scim.schemas.resources import MESSAGE, ResourceType, Steps
 from api.scim.shown import Projection
-from api.scim.strictness import NamesAmongOthers, parse
+from api.scim.syntax.strictness import NamesAmongOthers, parse
 from api.scim.values import object_of, require_schemas
 from api.web.cursors import read_cursor, write_cursor
 from domain.errors import Malformed

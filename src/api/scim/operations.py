@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from api.scim.errors import Refused, invalid_path, invalid_syntax, invalid_value, unchangeable
-from api.scim.paths import Target, target_of
 from api.scim.schemas.resources import MESSAGE, ResourceType
+from api.scim.syntax.paths import Target, target_of
 from api.scim.values import is_not_stored, object_of, require_schemas
 
 PATCH_OP: Final = f"{MESSAGE}PatchOp"

@@ -9,9 +9,9 @@ from typing import Any
 
 from api.scim.errors import Refused, unchangeable
 from api.scim.operations import Op, Operation
-from api.scim.paths import Target
 from api.scim.schemas.attributes import Attribute
 from api.scim.schemas.resources import ResourceType, Steps
+from api.scim.syntax.paths import Target
 from api.scim.values import (
     Resource,
     clean,

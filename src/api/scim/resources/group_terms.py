@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api.scim.filters import EVERY, Address, Column, Constant, Relation, Unfiltered, Unknown
-from api.scim.literals import id_of, same
 from api.scim.resources.members import KINDS, MEMBER
 from api.scim.schemas.resources import COMMON, GROUPS, Steps
+from api.scim.syntax.filters import EVERY, Address, Column, Constant, Relation, Unfiltered, Unknown
+from api.scim.syntax.literals import id_of, same
 from domain.groups import FIELDS, MEMBERS, PARTS
 from domain.lists.fields import ID, Field, Kind, Path
 from domain.lists.filters import Comparison, Filter, Operator

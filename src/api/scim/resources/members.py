@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from api.scim.answers import location
 from api.scim.errors import invalid_value, unchangeable
-from api.scim.literals import id_of
 from api.scim.operations import Op, Operation
 from api.scim.schemas.resources import GROUPS, USERS
+from api.scim.syntax.literals import id_of
 from api.scim.values import clean
 from domain.groups import Group
 from domain.lists.filters import ITEM, And, Comparison, Element, Filter, Not, Operator, Or, matches

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from api.scim.filters import EVERY, Address, Column, Constant, Member, Relation, Unfiltered, Unknown
-from api.scim.literals import id_of, same
 from api.scim.schemas.resources import COMMON, USER, USERS, Steps
+from api.scim.syntax.filters import EVERY, Address, Column, Constant, Member, Relation, Unfiltered, Unknown
+from api.scim.syntax.literals import id_of, same
 from domain.groups import FIELDS as GROUP_FIELDS
 from domain.lists.fields import ID, Field, Kind, Path
 from domain.lists.filters import ITEM, And, Comparison, Filter, Not, Nothing, Operator, Or, Present, Some, Value

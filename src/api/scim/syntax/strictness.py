@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from api.scim.filters import NONE, Unknown
-from api.scim.literals import literal_in
 from api.scim.schemas.resources import ResourceType
+from api.scim.syntax.filters import NONE, Unknown
+from api.scim.syntax.literals import literal_in
 from domain.errors import Malformed
 from domain.lists.filters import ITEM, Filter
 from domain.lists.grammar import Names, Term, Token, parse_by, tokens_in

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from api.scim.literals import id_of, literal_in, read
 from api.scim.schemas.attributes import Attribute
+from api.scim.syntax.literals import id_of, literal_in, read
 from domain.errors import Malformed
 from domain.lists.fields import ID, Field, Path
 from domain.lists.filters import (

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from api.scim.errors import Refused, invalid_path, invalid_syntax
-from api.scim.filters import ElementNames
 from api.scim.schemas.attributes import Attribute
 from api.scim.schemas.resources import ResourceType, Steps
-from api.scim.strictness import parse
+from api.scim.syntax.filters import ElementNames
+from api.scim.syntax.strictness import parse
 from domain.lists.filters import Filter
 from domain.lists.grammar import Term, Token
 
