@@ -90,7 +90,7 @@ async def create_group(
 
 
 @router.get("/", response_model=list[GroupOut], responses={200: LISTED, **documented(400, 422)})
-@calls(GroupService.list)
+@calls(GroupService.list_as_json)
 async def list_groups(
     *,
     request: Request,

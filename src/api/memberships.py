@@ -1,6 +1,6 @@
 """Memberships over HTTP: routes. Their bodies and parameters are in `api.bodies.memberships`."""
 
-from collections.abc import AsyncGenerator, Awaitable, Collection
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Annotated, Any, Final, NamedTuple, cast
 
 from fastapi import Depends, Request, Response
@@ -39,7 +39,8 @@ from api.web.routing import Router, calls
 from domain.groups import FIELDS as GROUP_FIELDS
 from domain.idempotency import Committed
 from domain.lists.filters import Filter
-from domain.lists.pages import BY_ID, DEFAULT_LIMIT, Page, Position, Sort
+from domain.lists.pages import BY_ID, DEFAULT_LIMIT, JsonPage, Page, Position, Sort
+from domain.lists.projections import Projection
 from domain.memberships import BY_USER, FIELDS, MembersChanged
 from domain.stores import Hidden
 from domain.work import RequestContext
@@ -151,12 +152,15 @@ class NestedMembersOf(NamedTuple):
     def context(self) -> RequestContext:
         return self.service.context
 
-    def list(self, *, after: Position | None, limit: int, **_: object) -> Awaitable[Page[Any]]:
+    async def list_as_json(
+        self, projection: Projection[Any], *, after: Position | None, limit: int, **_: object
+    ) -> JsonPage:
         (last,) = after or (0,)
-        return self.service.list_nested(self.group_id, after=cast("int", last), limit=limit)
+        page = await self.service.list_nested(self.group_id, after=cast("int", last), limit=limit)
+        return projection.page(page, BY_USER)
 
-    def export(self, **_: object) -> AsyncGenerator[Page[Any]]:
-        return self.service.export_nested(self.group_id)
+    def export(self, projection: Projection[Any], **_: object) -> AsyncGenerator[JsonPage]:
+        return self.service.export_nested(self.group_id, projection)
 
     def count(self, filter: Filter | None, *, hidden: Hidden) -> Awaitable[int]:  # type: ignore[override]
         raise NotImplementedError
@@ -172,27 +176,27 @@ class MembersOf(NamedTuple):
     def context(self) -> RequestContext:
         return self.service.context
 
-    def list(
+    def list_as_json(
         self,
+        projection: Projection[Any],
         *,
         filter: Filter | None,
         sort: Sort,
         hidden: Hidden,  # noqa: ARG002
         after: Position | None,
         limit: int,
-        only: Collection[str],
-    ) -> Awaitable[Page[Any]]:
-        return self.service.list(self.group_id, filter=filter, sort=sort, after=after, limit=limit, only=only)
+    ) -> Awaitable[JsonPage]:
+        return self.service.list_as_json(self.group_id, projection, filter=filter, sort=sort, after=after, limit=limit)
 
     def export(
         self,
+        projection: Projection[Any],
         *,
         filter: Filter | None,
         sort: Sort,
         hidden: Hidden,  # noqa: ARG002
-        only: Collection[str],
-    ) -> AsyncGenerator[Page[Any]]:
-        return self.service.export(self.group_id, filter=filter, sort=sort, only=only)
+    ) -> AsyncGenerator[JsonPage]:
+        return self.service.export(self.group_id, projection, filter=filter, sort=sort)
 
     def count(self, filter: Filter | None, *, hidden: Hidden) -> Awaitable[int]:  # type: ignore[override]  # noqa: ARG002
         return self.service.count(self.group_id, filter)
@@ -203,7 +207,7 @@ class MembersOf(NamedTuple):
     response_model=list[MembershipOut],
     responses={200: LISTED, **documented(400, 404, 410, 422)},
 )
-@calls(MembershipService.list)
+@calls(MembershipService.list_as_json)
 async def list_members(
     *,
     request: Request,

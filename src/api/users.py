@@ -86,7 +86,7 @@ async def create_user(
 
 
 @router.get("/", response_model=list[UserOut], responses={200: LISTED, **documented(400, 422)})
-@calls(UserService.list)
+@calls(UserService.list_as_json)
 @lists(SHOWN, FIELDS, filter='status eq "active" and email ew "@example.org"', sort="name,-created_at")
 async def list_users(
     *,

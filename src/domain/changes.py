@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from domain.lists.fields import Field, Fields, Kind, declare
 from domain.lists.filters import Filter
 from domain.lists.pages import Order, Sort
 from domain.references import Subject
-from domain.values import JsonObject, JsonValue
+from domain.values import JsonObject, plain
 
 
 class Action(StrEnum):
@@ -100,20 +100,6 @@ class ChangePage:
         the list was read."""
         last = changes[-1].seq if changes else 0
         return cls(changes, last if changes and len(changes) == limit else max(last, looked_at))
-
-
-AS_THEY_ARE: Final = frozenset({str, int, bool, float, dict, list})
-
-
-def plain(value: Any) -> JsonValue:
-    """A field's value as JSON. Times are RFC 3339, in UTC."""
-    if value is None or type(value) in AS_THEY_ARE:
-        return value  # type: ignore[no-any-return]
-    if isinstance(value, tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return str(value) if isinstance(value, StrEnum) else value
 
 
 def document_of(change: Change) -> JsonObject:

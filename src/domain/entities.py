@@ -5,7 +5,7 @@ annotation. `NewUser` is a checked profile: a user to be created. `User` adds wh
 times.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from datetime import datetime
@@ -57,14 +57,6 @@ class Entity:
 
 
 E = TypeVar("E", bound=Entity)
-
-
-def part_of(entity: E, only: Collection[str]) -> E:
-    """The entity with only these fields. Reading another field raises AttributeError."""
-    part = object.__new__(type(entity))
-    for name in only:
-        object.__setattr__(part, name, getattr(entity, name))
-    return part
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from domain.changes import Action, NewChange, plain
+from domain.changes import Action, NewChange
 from domain.entities import BOOKKEEPING, Entity
 from domain.references import Subject
-from domain.values import JsonObject, JsonValue, same
+from domain.values import JsonObject, JsonValue, plain, same
 
 
 class Line(NamedTuple):

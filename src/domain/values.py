@@ -276,3 +276,17 @@ def merge_patch(target: JsonValue, patch: JsonValue) -> JsonValue:
         else:
             merged[key] = merge_patch(merged.get(key), member)
     return merged
+
+
+AS_THEY_ARE: Final = frozenset({str, int, bool, float, dict, list})
+
+
+def plain(value: Any) -> JsonValue:
+    """A field's value as JSON. Times are RFC 3339, in UTC."""
+    if value is None or type(value) in AS_THEY_ARE:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return str(value) if isinstance(value, StrEnum) else value

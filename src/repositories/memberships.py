@@ -13,6 +13,7 @@ from repositories.engines.schema import BigId, Instant, Key, metadata
 from repositories.engines.statements import Parameters, bounded
 from repositories.lists.filters import Related
 from repositories.locks import Locking
+from repositories.tables.documents import JsonArrayOf
 from repositories.tables.many import ids_as_rows
 from repositories.tables.store import SqlReadStore, SqlStore
 from repositories.tables.table import EntityTable
@@ -41,7 +42,9 @@ sa.Index(
     sqlite_where=HAS_ROLE, postgresql_where=HAS_ROLE,
 )  # fmt: skip
 
-MEMBERSHIPS: Final = EntityTable[NewMembership, Membership](Membership, memberships, FIELDS)
+MEMBERSHIPS: Final = EntityTable[NewMembership, Membership](
+    Membership, memberships, FIELDS, derived={"via": JsonArrayOf(memberships.c.group_id)}
+)
 
 IS_USER: Final = sa.literal_column("'user'", sa.Text)
 IS_GROUP: Final = sa.literal_column("'group'", sa.Text)

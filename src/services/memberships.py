@@ -3,17 +3,17 @@
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from domain.errors import Fault, Invalid, NotFound
 from domain.idempotency import Committed
 from domain.journal import differ
 from domain.keys import Scope
 from domain.lists.filters import Filter, equal, every
-from domain.lists.pages import Page, Position, Sort
+from domain.lists.pages import JsonPage, Page, Position, Sort
+from domain.lists.projections import Projection
 from domain.memberships import BY_USER, FIELDS, MembersChanged, Membership, NewMembership
 from domain.nestings import Member
-from domain.stores import Hidden
 from domain.values import JsonObject
 from domain.work import ReadingUnit, RequestContext, UnitsOfWork
 from services.lists import in_pages
@@ -48,35 +48,47 @@ class MembershipService:
         sort: Sort = BY_USER,
         after: Position | None = None,
         limit: int,
-        only: Collection[str] | None = None,
     ) -> Page[Membership]:
         """The members of a group, sorted by their ids unless another sort is given."""
         async with self.units.reading(self.context) as work:
             await work.groups.get(group_id)
+            return await work.memberships.page(filter=of_group(group_id, filter), sort=sort, after=after, limit=limit)
+
+    @operation(Scope.GROUPS_READ)
+    async def list_as_json(
+        self,
+        group_id: int,
+        projection: Projection[Membership],
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_USER,
+        after: Position | None = None,
+        limit: int,
+    ) -> JsonPage:
+        """The same as JSON, which costs a fraction of it."""
+        async with self.units.reading(self.context) as work:
+            await work.groups.get(group_id)
             its = of_group(group_id, filter)
-            return await work.memberships.page(
-                filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit, only=only
-            )
+            return await work.memberships.page_as_json(projection, filter=its, sort=sort, after=after, limit=limit)
 
     @streaming(Scope.GROUPS_READ)
     def export(
         self,
         group_id: int,
+        projection: Projection[Membership],
         *,
         filter: Filter | None = None,
         sort: Sort = BY_USER,
-        only: Collection[str] | None = None,
-    ) -> AsyncGenerator[Page[Membership]]:
-        """All members as they were at one moment (see `in_pages`), in pages, of which there is at least one."""
+    ) -> AsyncGenerator[JsonPage]:
+        """All members as JSON, as they were at one moment (see `in_pages`), in pages, of which there is at least
+        one."""
 
-        async def read(work: ReadingUnit, after: Position | None, limit: int) -> Page[Membership]:
+        async def read(work: ReadingUnit, after: Position | None, limit: int) -> JsonPage:
             await work.groups.get(group_id)
             its = of_group(group_id, filter)
-            return await work.memberships.page(
-                filter=its, sort=sort, hidden=Hidden.NO, after=after, limit=limit, only=only
-            )
+            return await work.memberships.page_as_json(projection, filter=its, sort=sort, after=after, limit=limit)
 
-        return in_pages(self, read, sort.position)
+        return in_pages(self, read)
 
     @operation(Scope.GROUPS_READ)
     async def count(self, group_id: int, filter: Filter | None = None, *, most: int | None = None) -> int:
@@ -93,17 +105,18 @@ class MembershipService:
             return Page.of(await work.nestings.members(group_id, after=after, limit=limit + 1), limit, seq)
 
     @streaming(Scope.GROUPS_READ)
-    def export_nested(self, group_id: int) -> AsyncGenerator[Page[Member]]:
-        """The same for all members, as they were at one moment (see `in_pages`), in pages, of which there is at least
-        one."""
+    def export_nested(self, group_id: int, projection: Projection[Member]) -> AsyncGenerator[JsonPage]:
+        """The same for all members as JSON, as they were at one moment (see `in_pages`), in pages, of which there is at
+        least one."""
 
-        async def read(work: ReadingUnit, after: int | None, limit: int) -> Page[Member]:
+        async def read(work: ReadingUnit, after: Position | None, limit: int) -> JsonPage:
             await work.groups.get(group_id)
             seq = await work.changes.last()
-            found = await work.nestings.members(group_id, after=after or 0, limit=limit + 1)
-            return Page.of(found, limit, seq)
+            (last,) = BY_USER.keys_at(after or (0,))
+            found = await work.nestings.members(group_id, after=cast("int", last), limit=limit + 1)
+            return projection.page(Page.of(found, limit, seq), BY_USER)
 
-        return in_pages(self, read, lambda member: member.user_id)
+        return in_pages(self, read)
 
     @operation(Scope.GROUPS_WRITE)
     async def put(self, group_id: int, user_id: int, given: JsonObject | None = None) -> Committed[Membership]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests import exports
 
 from domain import groups as group_fields
 from domain import memberships as membership_fields
@@ -187,7 +188,7 @@ async def test_members_are_listed_by_user_in_pages_and_filtered(
     ]
     assert await memberships.count(engineers.id) == 3
     assert await memberships.count(engineers.id, leads) == 2
-    streamed = [each async for batch in memberships.export(engineers.id) for each in batch]
+    streamed = await exports.everything(memberships.export(engineers.id, exports.MEMBERSHIPS))
     assert [each.user_id for each in streamed] == [alice.id, bob.id, dora.id]
 
 

@@ -66,11 +66,11 @@ PAGES: dict[tuple[str, Position | None], str] = {
 
 
 def filtered(text: str, sort: str) -> Query:
-    return page(USERS.whole.listings[Hidden.NO], parse_filter(text, FIELDS), parse_sort(sort, FIELDS), None, 10)
+    return page(USERS.listings[Hidden.NO], parse_filter(text, FIELDS), parse_sort(sort, FIELDS), None, 10)
 
 
 def sorted_by(text: str, after: Position | None) -> Query:
-    return page(USERS.whole.listings[Hidden.NO], None, parse_sort(text, FIELDS), after, 10)
+    return page(USERS.listings[Hidden.NO], None, parse_sort(text, FIELDS), after, 10)
 
 
 async def sqlite_plan(database: SqliteDatabase, query: Query) -> str:
@@ -206,7 +206,7 @@ async def test_a_list_that_may_read_the_whole_table_runs_on_the_executor_for_sca
 def test_a_filter_on_all_fields_of_a_unique_group_is_not_a_scan(names: list[str], scans: bool) -> None:
     fields = fields_of(Participation)
     pair = every(equal(fields[name], 1) for name in names)
-    assert page(PARTICIPATIONS.whole.listings[Hidden.NO], pair, parse_sort("id", fields), None, 1).scans is scans
+    assert page(PARTICIPATIONS.listings[Hidden.NO], pair, parse_sort("id", fields), None, 1).scans is scans
 
 
 async def test_scans_have_a_connection_of_their_own_on_sqlite(sqlite: SqliteDatabase) -> None:

@@ -18,6 +18,7 @@ from api.commands.exports import COLUMNS
 from api.files.reading import Format, rows_in
 from api.files.writing import csv_lines, write_csv, write_ndjson
 from domain.imports import Options, Row
+from domain.lists.pages import MAX_LIMIT
 from domain.values import JsonObject
 from domain.work import RequestContext, UnitsOfWork
 from repositories.fake import MemoryUnitsOfWork
@@ -78,7 +79,7 @@ async def directory(
         if a < len(names) and b < len(names) and a != b
     ]
     await take(units, [Row(line, each) for line, each in enumerate([*nested, *members], 1)])
-    people = [user async for page in UserService(units, CONTEXT).export() for user in page.items]
+    people = (await UserService(units, CONTEXT).list(limit=MAX_LIMIT)).items
     if len(people) > 1:
         await UserService(units, CONTEXT).delete(people[-1].id)
     if len(kept) > 1:

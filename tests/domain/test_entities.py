@@ -8,7 +8,7 @@ import pytest
 from tests.values import has_slots_only, is_frozen, takes_names_only, values_in
 
 import domain
-from domain.entities import Editable, Entity, check, part_of, profile_of
+from domain.entities import Editable, Entity, check, profile_of
 from domain.errors import Invalid
 from domain.references import Reference, ReferentialAction
 from domain.users import User
@@ -176,11 +176,3 @@ def test_utc_now_returns_the_time_in_utc() -> None:
 def test_a_reference_cannot_be_declared_to_stay_after_an_erasure(action: ReferentialAction) -> None:
     with pytest.raises(TypeError, match="erased"):
         Reference("owner_id", User, on_purge=action)
-
-
-def test_a_part_of_an_entity_has_only_the_chosen_fields() -> None:
-    user = User(id=7, name="Alice", created_at=NOW, updated_at=NOW, version=1)
-    part = part_of(user, {"id", "name"})
-    assert (type(part), part.id, part.name) == (User, 7, "Alice")
-    with pytest.raises(AttributeError):
-        _ = part.version

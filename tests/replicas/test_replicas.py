@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from tests import exports
 from tests.replicas.conftest import IS_REPLICA, Pair, opened, reader, reads_from_replica, until
 
 from domain.errors import Contended, Malformed, NotFound
@@ -187,8 +188,8 @@ async def test_a_stream_comes_from_the_primary_if_the_replica_cannot_begin_it(
     assert replica._streaming is not None
     replica._streaming.cut()  # as when it was lost since the last look
     context = reader()
-    pages = [page async for page in UserService(units, context).export()]
-    assert [user.name for page in pages for user in page.items] == ["Alice"]
+    everybody = await exports.everything(UserService(units, context).export(exports.USERS))
+    assert [user.name for user in everybody] == ["Alice"]
     assert context.min_seq is None
 
 
@@ -209,7 +210,7 @@ async def test_a_stream_continues_from_the_primary_when_its_replica_dies(
     last = await pair.on_primary("SELECT max(seq) FROM changes")
     context = reader(last)
     await until(lambda: reads_from_replica(units, reader(last)))
-    stream = UserService(units, context).export()
+    stream = UserService(units, context).export(exports.USERS)
     pages = [await anext(stream)]
     assert context.min_seq == last  # so it came from the replica
     pair.replica.kill()
@@ -218,7 +219,7 @@ async def test_a_stream_continues_from_the_primary_when_its_replica_dies(
         pages += [page async for page in stream]
     finally:
         pair.replica.start()
-    assert [user.name for page in pages for user in page.items] == [*people, "later"]
+    assert [user.name for page in pages for user in exports.read(page.items)] == [*people, "later"]
     assert (pages[0].seq, pages[-1].seq) == (last, later)
     assert context.min_seq is None
 

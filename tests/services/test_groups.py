@@ -1,6 +1,7 @@
 """What can be done with groups."""
 
 import pytest
+from tests import exports
 
 from domain.errors import Conflict, Gone, Invalid, NotFound, Stale
 from domain.groups import FIELDS, NewGroup
@@ -106,8 +107,8 @@ async def test_lists_groups_in_pages_sorted_filtered_counted_and_whole(groups: G
     assert [each.name for each in (*first.items, *rest.items)] == ["A", "b", "c"]
     assert (first.more, rest.more) == (True, False)
     assert (await groups.count(), await groups.count(filter)) == (4, 3)
-    whole = [each.name async for batch in groups.export(filter=filter, sort=sort) for each in batch]
-    assert whole == ["A", "b", "c"]
+    whole = await exports.everything(groups.export(exports.GROUPS, filter=filter, sort=sort))
+    assert [each.name for each in whole] == ["A", "b", "c"]
 
 
 async def test_lists_the_groups_of_a_user(

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from tests import exports
 
 from domain.errors import Gone, Invalid, NotFound
 from domain.groups import Group, NewGroup
-from domain.lists.pages import Page
+from domain.lists.pages import JsonPage
 from domain.lists.terms import parse_filter
 from domain.memberships import FIELDS
 from domain.users import NewUser
@@ -167,7 +168,7 @@ async def test_a_dry_run_returns_what_would_be_done(
     assert await roles(memberships, engineers) == {}
 
 
-async def drained(pages: AsyncIterator[Page[Any]]) -> list[Page[Any]]:
+async def drained(pages: AsyncIterator[JsonPage]) -> list[JsonPage]:
     return [page async for page in pages]
 
 
@@ -176,10 +177,11 @@ async def drained(pages: AsyncIterator[Page[Any]]) -> list[Page[Any]]:
     [
         lambda members, group: members.get(group, ALICE),
         lambda members, group: members.list(group, limit=9),
-        lambda members, group: drained(members.export(group)),
+        lambda members, group: members.list_as_json(group, exports.MEMBERSHIPS, limit=9),
+        lambda members, group: drained(members.export(group, exports.MEMBERSHIPS)),
         lambda members, group: members.count(group),
         lambda members, group: members.list_nested(group, limit=9),
-        lambda members, group: drained(members.export_nested(group)),
+        lambda members, group: drained(members.export_nested(group, exports.MEMBERS)),
         lambda members, group: members.put(group, ALICE),
         lambda members, group: members.remove(group, ALICE),
         lambda members, group: members.change(group, add={ALICE: {}}),

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import pytest
+from tests import exports
 from tests.services.receivers import take_all
 
 import services
@@ -77,12 +78,8 @@ NOT_COMMITTED: Final[Mapping[str, str]] = {}
 """Methods that begin a unit of work to write and do not commit it, and why not."""
 
 
-async def exported(service: Any, *of: int) -> list[Any]:
-    return [each async for batch in service.export(*of) for each in batch]
-
-
-async def nested(service: Any) -> list[Any]:
-    return [each async for batch in service.export_nested(ENGINEERS) for each in batch]
+async def drained(export: Any) -> list[Any]:
+    return [page async for page in export]
 
 
 async def everything(service: Any) -> list[Any]:
@@ -136,9 +133,10 @@ CALLS: Final[Mapping[str, Call]] = {
     "GroupService.count": lambda service: service.count(),
     "GroupService.create": lambda service: service.create(NewGroup(name="Builders")),
     "GroupService.delete": lambda service: service.delete(ENGINEERS),
-    "GroupService.export": exported,
+    "GroupService.export": lambda service: drained(service.export(exports.GROUPS)),
     "GroupService.find": lambda service: service.find("name", "engineers"),
     "GroupService.get": lambda service: service.get(ENGINEERS),
+    "GroupService.list_as_json": lambda service: service.list_as_json(exports.GROUPS, limit=9),
     "GroupService.list": lambda service: service.list(limit=9),
     "GroupService.list_children": lambda service: service.list_children(ENGINEERS, limit=9),
     "GroupService.list_reached": lambda service: service.list_reached(ALICE, limit=9),
@@ -161,11 +159,12 @@ CALLS: Final[Mapping[str, Call]] = {
     "KeyService.seed": lambda service: service.seed(write_secret(FIRST_ID, RANDOM)),
     "MembershipService.change": lambda service: service.change(ENGINEERS, add={CAROL: {}}, remove=[ALICE]),
     "MembershipService.count": lambda service: service.count(ENGINEERS),
-    "MembershipService.export": lambda service: exported(service, ENGINEERS),
+    "MembershipService.export": lambda service: drained(service.export(ENGINEERS, exports.MEMBERSHIPS)),
     "MembershipService.get": lambda service: service.get(ENGINEERS, ALICE),
+    "MembershipService.list_as_json": lambda service: service.list_as_json(ENGINEERS, exports.MEMBERSHIPS, limit=9),
     "MembershipService.list": lambda service: service.list(ENGINEERS, limit=9),
     "MembershipService.list_nested": lambda service: service.list_nested(ENGINEERS, limit=9),
-    "MembershipService.export_nested": nested,
+    "MembershipService.export_nested": lambda service: drained(service.export_nested(ENGINEERS, exports.MEMBERS)),
     "MembershipService.put": lambda service: service.put(ENGINEERS, ALICE, {"role": "lead"}),
     "MembershipService.remove": lambda service: service.remove(ENGINEERS, ALICE),
     "ProvisioningService.change": lambda service: service.change(
@@ -185,7 +184,8 @@ CALLS: Final[Mapping[str, Call]] = {
     "UserService.get_many": lambda service: service.get_many([ALICE, BOB]),
     "UserService.patch_many": lambda service: service.patch_many([ALICE, CAROL], {"status": "suspended"}),
     "UserService.delete": lambda service: service.delete(ALICE),
-    "UserService.export": exported,
+    "UserService.export": lambda service: drained(service.export(exports.USERS)),
+    "UserService.list_as_json": lambda service: service.list_as_json(exports.USERS, limit=9),
     "UserService.find": lambda service: service.find("external_id", "alice"),
     "UserService.get": lambda service: service.get(ALICE),
     "UserService.list": lambda service: service.list(limit=9),

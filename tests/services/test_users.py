@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
 import pytest
+from tests import exports
 
 import services.lists
 import services.users
@@ -131,7 +132,7 @@ async def test_a_dry_run_is_refused_like_a_real_run(users: UserService, dry: Use
 
 
 async def names_exported(users: UserService, **asked: Any) -> list[list[str]]:
-    return [[user.name for user in batch] async for batch in users.export(**asked)]
+    return [[user.name for user in batch] for batch in await exports.batches(users.export(exports.USERS, **asked))]
 
 
 async def create_named(users: UserService, *names: str) -> None:
@@ -179,8 +180,8 @@ async def test_an_export_shows_one_moment(users: UserService, monkeypatch: pytes
     monkeypatch.setattr(services.lists, "MAX_LIMIT", 1)
     await create_named(users, "Alice", "Bob")
     exported = []
-    async for [user] in users.export():
-        exported.append(user.name)
+    async for page in users.export(exports.USERS):
+        exported += [user.name for user in exports.read(page.items)]
         await users.patch(2, {"name": "Robert"})
         await users.create(NewUser(name="Carol"))
     assert exported == ["Alice", "Bob"]

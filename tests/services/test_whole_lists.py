@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from domain.errors import Contended
-from domain.lists.pages import Page
+from domain.lists.pages import JsonPage, Position
 from domain.work import ReadingUnit, RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from repositories.stores import MemoryReadStores
@@ -30,21 +30,21 @@ class Servers(MemoryUnitsOfWork):
         async with super().snapshot(context) as work:
             yield work
 
-    async def read(self, _: ReadingUnit, after: int | None, limit: int) -> Page[int]:
+    async def read(self, _: ReadingUnit, after: Position | None, limit: int) -> JsonPage:
         if not self.pages:
             raise Contended("The connection was lost.")
         self.pages -= 1
-        first = after or 0
-        return Page([first + 1], more=first + 1 < ITEMS, seq=self.seq)
+        number = int((after or (0,))[0] or 0) + 1
+        return JsonPage([str(number)], (number,) if number < ITEMS else None, self.seq)
 
-    async def all(self) -> list[Page[int]]:
+    async def all(self) -> list[JsonPage]:
         service = Service(self, RequestContext(actor="reader", request_id="r1"))
-        return [page async for page in in_pages(service, self.read, lambda item: item)]
+        return [page async for page in in_pages(service, self.read)]
 
 
 async def test_a_list_continues_where_it_was_interrupted() -> None:
     pages = await Servers((2, SEQ), (0, SEQ), (1, SEQ + 1), (9, SEQ + 2)).all()
-    assert [item for page in pages for item in page] == [*range(1, ITEMS + 1)]
+    assert [item for page in pages for item in page.items] == [*map(str, range(1, ITEMS + 1))]
     assert [page.seq for page in pages] == [SEQ, SEQ, SEQ + 1, SEQ + 2, SEQ + 2]
 
 

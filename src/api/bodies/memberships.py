@@ -1,7 +1,7 @@
 """Memberships over HTTP: bodies and parameters. The routes are in `api.memberships`."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final
 
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +13,6 @@ from api.web.requests import PlainInteger
 from api.web.responses import fields_query
 from domain.errors import Fault, Invalid
 from domain.memberships import ROLE, Membership
-from domain.nestings import Member
 from domain.values import MAX_ID, JsonObject
 
 Role = Annotated[str, text(ROLE, "The role of the user in the group, as the client defines it", "lead")]
@@ -88,19 +87,9 @@ class MembershipOut(BaseModel):
     version: Annotated[int, Field(ge=1, description="Rises by one with each change", examples=[1])]
 
 
-def sparse(membership: Membership) -> dict[str, Any]:
-    body: dict[str, Any] = {"group_id": membership.group_id, "user_id": membership.user_id}
-    return body if membership.role is None else {**body, "role": membership.role}
-
-
-def sparse_nested(member: Member) -> dict[str, Any]:
-    body: dict[str, Any] = {"group_id": member.group_id, "user_id": member.user_id}
-    return {**body, **({} if member.role is None else {"role": member.role}), "via": member.via}
-
-
 NAMES: Final = tuple(MembershipOut.model_fields)
-SHOWN: Final = Shown(Membership, NAMES, sparse)
-SHOWN_NESTED: Final[Shown[Any]] = Shown(Membership, NAMES, cast("Any", sparse_nested))
+SHOWN: Final = Shown(Membership, NAMES, ("group_id", "user_id", "role"))
+SHOWN_NESTED: Final[Shown[Any]] = Shown(Membership, NAMES, ("group_id", "user_id", "role", "via"))
 
 MemberId = Annotated[int, Field(ge=1, le=MAX_ID), PlainInteger, Path(description="The id of a user", examples=[1])]
 Fields = Annotated[str | None, fields_query(NAMES, "user_id,role")]

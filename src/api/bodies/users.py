@@ -127,23 +127,5 @@ def identified(name: str, value: str) -> Identifier:
     return Identifier(FIELD_OF[name], value)
 
 
-def sparse(user: User) -> Mapping[str, Any]:
-    """The id, the name, and the other fields that have a value."""
-    body: dict[str, Any] = {"id": user.id, "name": user.name}
-    if user.email is not None:
-        body["email"] = user.email
-    if user.username is not None:
-        body["username"] = user.username
-    if user.external_id is not None:
-        body["external_id"] = user.external_id
-    if user.status is not Status.ACTIVE:
-        body["status"] = user.status
-    if user.attributes:
-        body["attributes"] = user.attributes
-    if user.deleted_at is not None:
-        body["deleted_at"] = user.deleted_at
-    return body
-
-
-SHOWN: Final = Shown(User, NAMES, sparse)
+SHOWN: Final = Shown(User, NAMES)
 Fields = Annotated[str | None, SHOWN.query]

@@ -12,6 +12,7 @@ from api.web.conditions import tag_of, unwanted_by
 from api.web.responses import Service, documented_headers, fields_asked_for, fields_query, json_answer, written
 from domain.entities import profile_of
 from domain.idempotency import Committed
+from domain.lists.projections import Projection
 
 
 class Versioned(Protocol):
@@ -65,40 +66,23 @@ def links(**operations: str) -> dict[str, Any]:
 class Shown(Generic[E]):
     """How entities of one kind are shown: the names of all fields, and the fields that a body has by default.
 
-    Without the function `sparse` these are the id, and the fields of the profile that do not have their default value.
-    `sparse` may read the id, the fields of the profile that are among the names, and the time since which the entity is
-    hidden.
+    Without `default` these are the id, the fields of the profile, and the time since which the entity is hidden. Those
+    that have their default value are left out.
     """
 
-    def __init__(self, entity: type[E], names: tuple[str, ...], sparse: Show[E] | None = None) -> None:
+    def __init__(self, entity: type[E], names: tuple[str, ...], default: tuple[str, ...] | None = None) -> None:
         self.names = names
         self.query = fields_query(names, ",".join(names[:2]))
         """The declaration of the parameter `fields` of a route: `Annotated[str | None, SHOWN.query]`."""
 
-        self._entity = entity
-        self._sparse = sparse or self._assigned
         kind: Any = entity
-        known = [name for name in profile_of(kind.created_from) if sparse is None or name in names]
-        self._by_default = frozenset(filter(None, ["id", *known, kind.hidden_since]))
+        known = [name for name in profile_of(kind.created_from) if name in names]
+        self._entity = entity
+        self._default = Projection(entity, default or (*filter(None, ["id", *known, kind.hidden_since]),), sparse=True)
 
-    def by(self, fields: str | None) -> Show[E]:
-        """The function that shows an entity. Call it before any write, so that an invalid `fields` parameter changes
-        nothing."""
-        if fields is None:
-            return self._sparse
-        names = fields_asked_for(fields, self.names)
-        return lambda entity: {name: getattr(entity, name) for name in names}
-
-    def reads(self, fields: str | None) -> frozenset[str]:
-        """The fields of an entity that `by(fields)` reads."""
-        return self._by_default if fields is None else frozenset(fields_asked_for(fields, self.names))
-
-    def _assigned(self, entity: E) -> Body:
-        kind: Any = self._entity
-        profile = profile_of(kind.created_from).items()
-        assigned = {name: value for name, each in profile if (value := getattr(entity, name)) != each.default}
-        hidden = {} if (since := kind.hidden_since) is None or (at := getattr(entity, since)) is None else {since: at}
-        return {"id": entity.id, **assigned, **hidden}
+    def by(self, fields: str | None) -> Projection[E]:
+        """The fields to show. Call it before any write, so that an invalid `fields` parameter changes nothing."""
+        return self._default if fields is None else Projection(self._entity, fields_asked_for(fields, self.names))
 
 
 def validators(entity: Versioned) -> dict[str, str]:

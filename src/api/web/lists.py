@@ -1,6 +1,6 @@
 """What all lists share: their parameters and their answers."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -19,13 +19,13 @@ from api.web.responses import EVERY_FIELD, Service, documented_headers, fields_a
 from api.web.streams import CSV, FEW, JSON, NDJSON, VARY, Body, media_type_for, stream
 from domain.lists.fields import Fields
 from domain.lists.filters import Filter, equal, every
-from domain.lists.pages import BY_ID, DEFAULT_LIMIT, Page, Position, Sort, parse_sort
+from domain.lists.pages import BY_ID, DEFAULT_LIMIT, JsonPage, Page, Position, Sort, parse_sort
+from domain.lists.projections import Projection
 from domain.lists.terms import parse_filter
 from domain.stores import Hidden
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Versioned)
-E_co = TypeVar("E_co", bound=Versioned, covariant=True)
 
 LISTED: Final[dict[str, Any]] = {
     "content": {
@@ -86,37 +86,31 @@ class Written:
 
 def listed(request: Request, service: Service, page: Page[T], show: Callable[[T], Body], sort: Sort) -> Response:
     position = sort.position(page.items[-1]) if page.more else None
-    return Written([as_json(page.items, show)], position, page.seq).answer(request, service, total=None)
-
-
-def as_json(items: Sequence[T], show: Callable[[T], Body]) -> bytes:
-    """Items as JSON, separated by commas, without the brackets of an array."""
-    return to_json([show(item) for item in items])[1:-1]
+    part = to_json([show(item) for item in page.items])[1:-1]
+    return Written([part], position, page.seq).answer(request, service, total=None)
 
 
 async def written_page(
-    read: Callable[[Position | None, int], Awaitable[Page[T]]],
-    show: Callable[[T], Body],
-    sort: Sort,
+    read: Callable[[Position | None, int], Awaitable[JsonPage]],
     *,
     after: Position | None,
     limit: int,
     most_bytes: int,
 ) -> Written:
-    """Read a page and write it as JSON, in steps. It ends early when it has `most_bytes`.
+    """Read a page in steps. It ends early when it has `most_bytes`.
 
     Its `seq` is the number of its first step, so a client that follows the changes from there misses none.
     """
     page = await read(after, min(limit, FEW))
-    seq, parts = page.seq, [as_json(page.items, show)]
+    seq, parts = page.seq, [",".join(page.items).encode()]
     size, left = len(parts[0]), limit - len(page.items)
-    while page.more and left and size < most_bytes:
-        page = await read(sort.position(page.items[-1]), min(left, FEW))
+    while page.end is not None and left and size < most_bytes:
+        page = await read(page.end, min(left, FEW))
         if not page.items:
             break
-        parts.append(as_json(page.items, show))
+        parts.append(",".join(page.items).encode())
         size, left = size + len(parts[-1]), left - len(page.items)
-    return Written(parts, sort.position(page.items[-1]) if page.more else None, seq)
+    return Written(parts, page.end, seq)
 
 
 def list_of(request: Request) -> str:
@@ -133,28 +127,28 @@ def refuse_parameters(request: Request, names: Sequence[str], detail: str) -> No
         )
 
 
-class Lister(Service, Protocol[E_co]):
+class Lister(Service, Protocol):
     """A service with a list in pages, as a stream, and a count."""
 
-    def list(
+    def list_as_json(
         self,
+        projection: Projection[Any],
         *,
         filter: Filter | None,
         sort: Sort,
         hidden: Hidden,
         after: Position | None,
         limit: int,
-        only: Collection[str],
-    ) -> Awaitable[Page[E_co]]: ...
+    ) -> Awaitable[JsonPage]: ...
     def export(
-        self, *, filter: Filter | None, sort: Sort, hidden: Hidden, only: Collection[str]
-    ) -> AsyncGenerator[Page[E_co]]: ...
+        self, projection: Projection[Any], *, filter: Filter | None, sort: Sort, hidden: Hidden
+    ) -> AsyncGenerator[JsonPage]: ...
     def count(self, filter: Filter | None, *, hidden: Hidden) -> Awaitable[int]: ...
 
 
 async def answer_list(
     request: Request,
-    service: Lister[E],
+    service: Lister,
     shown: Shown[E],
     *,
     filter: Filter | None,
@@ -168,22 +162,22 @@ async def answer_list(
     formulas: str = "escape",
 ) -> Response:
     """A page of a list, or the whole list as a stream, depending on the Accept header."""
-    show, only = shown.by(fields), shown.reads(fields)
+    projection = shown.by(fields)
     if (media_type := media_type_for(accept)) != JSON:
         refuse_parameters(request, PAGING, f"Not with {media_type}, which streams the whole list.")
         columns = fields_asked_for(fields or EVERY_FIELD, shown.names)
-        fields = fields or (EVERY_FIELD if media_type == CSV else None)
-        show, only = shown.by(fields), shown.reads(fields)
-        pages = service.export(filter=filter, sort=sort, hidden=hidden, only=only)
-        return await stream(request, media_type, pages, show, columns, keeps_formulas=formulas == "keep")
+        if media_type == CSV:
+            projection = shown.by(fields or EVERY_FIELD)
+        pages = service.export(projection, filter=filter, sort=sort, hidden=hidden)
+        return await stream(request, media_type, pages, columns, keeps_formulas=formulas == "keep")
 
-    async def read(after: Position | None, limit: int) -> Page[E]:
-        page = await service.list(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit, only=only)
+    async def read(after: Position | None, limit: int) -> JsonPage:
+        page = await service.list_as_json(projection, filter=filter, sort=sort, hidden=hidden, after=after, limit=limit)
         service.context.require_seq(page.seq or 0)  # for later reads of this request
         return page
 
     after, most_bytes = position_in(request, service, cursor, sort), container_of(request).settings().limits.page_bytes
-    page = await written_page(read, show, sort, after=after, limit=limit, most_bytes=most_bytes)
+    page = await written_page(read, after=after, limit=limit, most_bytes=most_bytes)
     total = await service.count(filter, hidden=hidden) if count else None
     return page.answer(request, service, total)
 
@@ -205,7 +199,7 @@ class ListRequest(Generic[E]):
     formulas: str
     accept: Sequence[str]
 
-    async def answer(self, service: Lister[E], **keys: str | int | None) -> Response:
+    async def answer(self, service: Lister, **keys: str | int | None) -> Response:
         """The answer, as from `answer_list`. `keys` are values of shorthand parameters, by field. None means that it
         was not sent."""
         return await answer_list(

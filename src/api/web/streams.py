@@ -1,10 +1,11 @@
 """Whole lists as streams, in newline-delimited JSON or CSV."""
 
 import asyncio
+import json
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -12,10 +13,10 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from api.files.writing import csv_lines, write_csv, write_ndjson
+from api.files.writing import csv_lines, write_csv
 from api.web.dependencies import container_of
 from domain.limits import Limits
-from domain.lists.pages import Page
+from domain.lists.pages import JsonPage
 
 T = TypeVar("T")
 Body = Mapping[str, Any]
@@ -38,6 +39,11 @@ log = structlog.get_logger("roster")
 def media_type_for(accept: Sequence[str], offered: Sequence[str] = (JSON, NDJSON, CSV)) -> str:
     """The media type that the Accept headers prefer (RFC 9110, section 12.5.1). If they prefer none, it is the first
     one."""
+    return preferred(tuple(accept), tuple(offered))
+
+
+@lru_cache(64)
+def preferred(accept: tuple[str, ...], offered: tuple[str, ...]) -> str:
     ranges = dict(quality_of(part) for line in accept for part in line.split(","))
 
     def quality(media_type: str) -> float:
@@ -114,8 +120,7 @@ class Stream(StreamingResponse):
 async def stream(
     request: Request,
     media_type: str,
-    pages: AsyncGenerator[Page[T]],
-    show: Callable[[T], Body],
+    pages: AsyncGenerator[JsonPage],
     columns: Sequence[str],
     *,
     keeps_formulas: bool = False,
@@ -126,22 +131,30 @@ async def stream(
     if request.state.method == "HEAD":
         await pages.aclose()
         return without_length(Response(media_type=media_type, headers=headers))
-    write = partial(write_csv, escapes=not keeps_formulas) if media_type == CSV else write_ndjson
+    written = partial(csv_of, columns, escapes=not keeps_formulas) if media_type == CSV else lines_of
     head = csv_lines([columns]) if media_type == CSV else b""
 
     async def pieces() -> AsyncGenerator[bytes]:
         if head:
             yield head
         for some in few_at_a_time(first.items):
-            for piece in cut(write(map(show, some), columns)):
+            for piece in cut(written(some)):
                 yield piece
         async for page in pages:
             for some in few_at_a_time(page.items):
-                for piece in cut(write(map(show, some), columns)):
+                for piece in cut(written(some)):
                     yield piece
                 await asyncio.sleep(0)  # let other requests run: sending does not always wait
 
     return Stream(pieces(), pages, media_type, headers, container_of(request).settings().limits)
+
+
+def lines_of(items: Sequence[str]) -> bytes:
+    return "".join(f"{item}\n" for item in items).encode()
+
+
+def csv_of(columns: Sequence[str], items: Sequence[str], *, escapes: bool) -> bytes:
+    return write_csv(map(json.loads, items), columns, escapes=escapes)
 
 
 def without_length(response: Response) -> Response:

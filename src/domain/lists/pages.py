@@ -156,3 +156,15 @@ class Page(Generic[T_co]):
     def of(items: Sequence[T], limit: int, seq: int | None = None) -> "Page[T]":
         """A page of at most `limit` items. If `items` has one more than that, more items follow."""
         return Page(items[:limit], more=len(items) > limit, seq=seq)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonPage:
+    """A page whose items are JSON texts. If more items follow, `end` is the position after the last one.
+
+    No text has a line break. `seq` is as in `Page`.
+    """
+
+    items: Sequence[str]
+    end: Position | None
+    seq: int | None = None

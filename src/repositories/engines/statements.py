@@ -106,6 +106,9 @@ MANY: Final = {LIMIT, ROWS}
 COMPOSED: Final = "composed"
 """The execution option of statements that are composed for a client's filter or sort. There are very many of these."""
 
+PAGE: Final = "page"
+"""The execution option of statements that return the rows of a page, which SQLite returns as one text (`gathered`)."""
+
 
 def prepare(statement: sa.Executable, dialect: sa.Dialect, parameters: Parameters | None) -> Prepared:
     """Compile a statement once. Raises `Unsupported`.
@@ -122,7 +125,7 @@ def prepare(statement: sa.Executable, dialect: sa.Dialect, parameters: Parameter
 def compiled(statement: Any, dialect: sa.Dialect, columns: Sequence[str] | None = None) -> Prepared:
     """`columns` are the columns that an INSERT or UPDATE sets by parameters."""
     result = statement.compile(dialect=dialect, column_keys=columns)
-    if is_gathered := dialect.name == "sqlite" and LIMIT in result.binds and can_be_gathered(statement):
+    if is_gathered := dialect.name == "sqlite" and can_be_gathered(statement):
         result = gathered(statement).compile(dialect=dialect)
     require_plain(result)
     for name, parameter in result.binds.items():
@@ -147,7 +150,7 @@ def compiled(statement: Any, dialect: sa.Dialect, columns: Sequence[str] | None 
 
 def can_be_gathered(statement: Any) -> bool:
     """Whether the statement is a page of a list whose values all have a form in JSON."""
-    return COMPOSED in statement.get_execution_options() and not any(
+    return PAGE in statement.get_execution_options() and not any(
         isinstance(each.type, sa.LargeBinary) for each in statement.exported_columns
     )
 

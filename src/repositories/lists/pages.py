@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from domain.lists.fields import Field
 from domain.lists.filters import And, Comparison, Filter, Operator
 from domain.lists.pages import Keys, Order, Position, Sort
-from repositories.engines.statements import COMPOSED, bounded
+from repositories.engines.statements import COMPOSED, PAGE, bounded
 from repositories.lists.filters import Columns, Condition, Relationships, Shape, condition, parameters_of
 from repositories.lists.functions import Chosen, Member
 
@@ -36,7 +36,7 @@ class Listing:
     rows.
     """
 
-    columns: Sequence[sa.Column[Any]]
+    columns: Sequence[sa.ColumnElement[Any]]
     keys: Columns
     shown: Condition
     unique: Sequence[Sequence[str]]
@@ -141,7 +141,7 @@ def page_statement(listing: Listing, shape: Shape | None, sort: Sort, nulls: Nul
     else:
         following = rows if nulls is None else rows.where(beyond(keys, nulls))
         found = cut(following.order_by(*[key.order_with_nulls for key in keys]), skips=skips)
-    return composed(found if listing.state is None else found.add_columns(listing.state))
+    return page_of(found if listing.state is None else found.add_columns(listing.state))
 
 
 def cut(rows: sa.Select[Any], *, skips: bool) -> sa.Select[Any]:
@@ -150,6 +150,10 @@ def cut(rows: sa.Select[Any], *, skips: bool) -> sa.Select[Any]:
 
 def composed(statement: sa.Select[Any]) -> sa.Select[Any]:
     return statement.execution_options(**{COMPOSED: True})
+
+
+def page_of(rows: sa.Select[Any]) -> sa.Select[Any]:
+    return composed(rows).execution_options(**{PAGE: True})
 
 
 def shown(listing: Listing, shape: Shape | None) -> Sequence[Condition]:

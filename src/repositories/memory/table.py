@@ -5,11 +5,12 @@ from dataclasses import fields, replace
 from functools import cache, cmp_to_key
 from typing import Any, Final, Generic, TypeVar, cast
 
-from domain.entities import Entity, part_of
+from domain.entities import Entity
 from domain.errors import Conflict, Gone, NotFound, Stale
 from domain.lists.fields import Field, field_of
 from domain.lists.filters import Filter, matches
-from domain.lists.pages import BY_ID, Keys, Page, Position, Sort
+from domain.lists.pages import BY_ID, JsonPage, Keys, Page, Position, Sort
+from domain.lists.projections import Projection
 from domain.stores import Hidden
 from domain.values import copied
 from repositories.memory.relations import MemoryRelations
@@ -106,12 +107,22 @@ class MemoryReadStore(Generic[N, E]):
         after: Position | None = None,
         skip: int = 0,
         limit: int,
-        only: Collection[str] | None = None,
     ) -> Page[E]:
         found = await self.list(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit + 1)
-        if only is not None:
-            found = [part_of(row, {"id", *only} | sort.names) for row in found]
         return Page.of(found, limit, self._unit.tables.last_change)
+
+    async def page_as_json(
+        self,
+        projection: Projection[E],
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
+        after: Position | None = None,
+        limit: int,
+    ) -> JsonPage:
+        page = await self.page(filter=filter, sort=sort, hidden=hidden, after=after, limit=limit)
+        return projection.page(page, sort)
 
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
         found = len(self._shown(filter, hidden))

@@ -14,14 +14,15 @@ import sqlalchemy as sa
 from domain.entities import Entity
 from domain.errors import Conflict, Gone, NotFound, Refusal, Stale
 from domain.lists.filters import Filter
-from domain.lists.pages import BY_ID, Page, Position, Sort
+from domain.lists.pages import BY_ID, JsonPage, Page, Position, Sort
+from domain.lists.projections import Projection
 from domain.stores import Hidden
 from domain.values import flaw_in, is_id
 from repositories.changes import SqlReadChanges
 from repositories.engines.statements import Parameters, Rows, bounded
 from repositories.lists.pages import Query, page, total
-from repositories.tables import many
-from repositories.tables.table import EntityTable, Projection
+from repositories.tables import documents, many
+from repositories.tables.table import EntityTable
 from repositories.tables.writes import write
 from repositories.units import Reading, Writing
 
@@ -71,9 +72,8 @@ class SqlReadStore(Generic[N, E]):
         skip: int = 0,
         limit: int,
     ) -> Sequence[E]:
-        whole = self._table.whole
-        rows = await self._listed(whole, filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit)
-        return [whole.make(*row) for row in rows]
+        rows = await self._listed(filter=filter, sort=sort, hidden=hidden, after=after, skip=skip, limit=limit)
+        return [self._table.make(*row) for row in rows]
 
     async def page(
         self,
@@ -84,21 +84,18 @@ class SqlReadStore(Generic[N, E]):
         after: Position | None = None,
         skip: int = 0,
         limit: int,
-        only: Collection[str] | None = None,
     ) -> Page[E]:
-        part = self._table.whole if only is None else self._table.part(frozenset({"id", *only}) | sort.names)
         asked: Any = {"filter": filter, "sort": sort, "hidden": hidden, "after": after, "skip": skip}
-        rows = await self._listed(part, **asked, limit=limit + 1)
+        rows = await self._listed(**asked, limit=limit + 1)
         if rows:
-            return Page.of([part.make(*row) for row in rows], limit, rows[0][-1])
+            return Page.of([self._table.make(*row) for row in rows], limit, rows[0][-1])
         # before the list, so that the list shows all changes up to this one
         seq = await SqlReadChanges(self._unit).last()
-        rows = await self._listed(part, **asked, limit=limit + 1)
-        return Page.of([part.make(*row) for row in rows], limit, seq)
+        rows = await self._listed(**asked, limit=limit + 1)
+        return Page.of([self._table.make(*row) for row in rows], limit, seq)
 
     async def _listed(
         self,
-        part: Projection[E],
         *,
         filter: Filter | None,
         sort: Sort,
@@ -110,13 +107,33 @@ class SqlReadStore(Generic[N, E]):
         """The rows of a list. Each ends with the number of the last change, read by the same statement, so that it fits
         the rows."""
         if filter is None and sort == BY_ID and hidden is Hidden.NO and skip <= 0:
-            (last,) = (0,) if after is None else sort.keys_at(after)
-            return await self._executor.fetch(part.by_id, {"after": last, "limit": bounded(limit)})
-        listing = part.listings[hidden]
+            return await self._executor.fetch(self._table.by_id, first_after(after, bounded(limit)))
+        listing = self._table.listings[hidden]
         return await self._ask(page(listing, filter, sort, after, bounded(limit), skip=bounded(skip)))
 
+    async def page_as_json(
+        self,
+        projection: Projection[Any],
+        *,
+        filter: Filter | None = None,
+        sort: Sort = BY_ID,
+        hidden: Hidden = Hidden.NO,
+        after: Position | None = None,
+        limit: int,
+    ) -> JsonPage:
+        limit = bounded(limit)
+        if filter is None and sort == BY_ID and hidden is Hidden.NO:
+            statement = documents.by_id(self._table, projection)
+            rows = await self._executor.fetch(statement, first_after(after, limit + 1))
+        else:
+            listing = documents.listing_of(self._table, projection, sort, hidden)
+            query = page(listing, filter, sort, after, limit + 1)
+            gathered = documents.gathered(query.statement)
+            rows = await self._ask(Query(gathered, query.parameters, scans=query.scans))
+        return documents.read(rows, limit)
+
     async def count(self, filter: Filter | None = None, *, hidden: Hidden = Hidden.NO, most: int | None = None) -> int:
-        rows = await self._ask(total(self._table.whole.listings[hidden], filter, most))
+        rows = await self._ask(total(self._table.listings[hidden], filter, most))
         return int(rows[0][0])
 
     async def _ask(self, query: Query) -> Rows:
@@ -132,6 +149,12 @@ class SqlReadStore(Generic[N, E]):
         if not hidden and entity.is_hidden:
             raise Gone(f"This {self._kind} is {str(entity.hidden_since).removesuffix('_at')}.")
         return entity
+
+
+def first_after(after: Position | None, limit: int) -> Parameters:
+    """The parameters of a page of the list by id."""
+    (last,) = (0,) if after is None else BY_ID.keys_at(after)
+    return {"after": last, "limit": limit}
 
 
 @cache

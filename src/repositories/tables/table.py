@@ -4,8 +4,8 @@ The statements are SQLAlchemy Core, and are composed from the columns once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import lru_cache, partial
+from dataclasses import fields
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -19,7 +19,7 @@ from domain.values import copied, fold
 from repositories.changes import LAST_CHANGE
 from repositories.engines.schema import JOURNALLED, Choice
 from repositories.lists.filters import NONE_RELATED, Relationships
-from repositories.lists.pages import Listing, composed
+from repositories.lists.pages import Listing, page_of
 from repositories.locks import Locking
 from repositories.tables.rows import maker
 from repositories.units import Writing
@@ -28,20 +28,7 @@ N = TypeVar("N")
 E = TypeVar("E", bound=Entity)
 
 
-PARTS: Final = 64
-"""The most sets of fields for which a table keeps statements."""
-
-
-@dataclass(frozen=True, slots=True)
-class Projection(Generic[E]):
-    """The fields that a list reads: some or all fields of the entities. `by_id` is the statement of the most frequent
-    list."""
-
-    columns: Sequence[sa.Column[Any]]
-    make: Callable[..., E]
-    by_id: sa.Select[Any]
-    listings: Mapping[Hidden, Listing]
-
+NONE_DERIVED: Final[Mapping[str, sa.ColumnElement[Any]]] = {}
 
 WRITTEN_ALIKE: Final = (sa.Text, sa.Integer, Choice)
 """Types whose values are the same JSON in Python and in both databases. Times and JSON are converted
@@ -62,7 +49,8 @@ class EntityTable(Generic[N, E]):
 
     Each field of the entity has a column of its name. If there is also a column `<field>_key`, it has the folded form
     of the field, which is compared instead. Lists are filtered and sorted by `fields`. `save` does not write the
-    `unsaved` fields. `related` has the tables of the fields of ids.
+    `unsaved` fields. `related` has the tables of the fields of ids. `derived` are properties of the entity that lists
+    can show.
     """
 
     def __init__(
@@ -73,6 +61,7 @@ class EntityTable(Generic[N, E]):
         *,
         unsaved: Sequence[str] = (),
         related: Relationships = NONE_RELATED,
+        derived: Mapping[str, sa.ColumnElement[Any]] = NONE_DERIVED,
     ) -> None:
         names = [each.name for each in fields(cast("Any", entity))]
         singles = [only for only, *others in entity.unique if not others]
@@ -93,13 +82,21 @@ class EntityTable(Generic[N, E]):
         self.shown: sa.ColumnElement[bool] = (
             sa.true() if entity.hidden_since is None else table.c[entity.hidden_since].is_(None)
         )
-        self._keys = {name: self.key(name) for name in fields_ if name not in related}
-        self._related = related
-        self.part = lru_cache(PARTS)(self._part)
-        self.whole = self._part(frozenset(names))
-        self.make = self.whole.make
-        self.columns = self.whole.columns
+        self._derived = derived
+        self.make = maker(entity)
+        self.columns = [table.c[name] for name in names]
+        self.behind = (self.shown, id > sa.bindparam("after"))
         self.rows = sa.select(*self.columns)
+        self.by_id = page_of(
+            self.rows.add_columns(LAST_CHANGE).where(*self.behind).order_by(id).limit(sa.bindparam("limit"))
+        )
+        keys = {name: self.key(name) for name in fields_ if name not in related}
+        listing = partial(Listing, self.columns, keys, related=related, state=LAST_CHANGE)
+        self.listings = {
+            Hidden.NO: listing(shown=self.shown, unique=[("id",), *entity.unique]),
+            Hidden.ONLY: listing(shown=sa.not_(self.shown), unique=[("id",)], indexed=False),
+            Hidden.ANY: listing(shown=sa.true(), unique=[("id",)], indexed=False),
+        }
         self.get = self.rows.where(id == sa.bindparam("id"))
         self.get_locked = Locking.of(self.get)
         self.get_held = Locking.of(self.get, shared=True)
@@ -117,23 +114,9 @@ class EntityTable(Generic[N, E]):
         self.update = sa.update(table).where(*this).returning(id)
         self.delete = sa.delete(table).where(*this).returning(id)
 
-    def _part(self, only: frozenset[str]) -> "Projection[E]":
-        """The part with these fields."""
-        entity, id = self.entity, self.table.c.id
-        columns = tuple(self.table.c[each.name] for each in fields(cast("Any", entity)) if each.name in only)
-        listing = partial(Listing, columns, self._keys, related=self._related, state=LAST_CHANGE)
-        behind = (self.shown, id > sa.bindparam("after"))
-        rows = sa.select(*columns, LAST_CHANGE)
-        return Projection(
-            columns=columns,
-            make=maker(entity, only),
-            by_id=composed(rows.where(*behind).order_by(id).limit(sa.bindparam("limit"))),
-            listings={
-                Hidden.NO: listing(shown=self.shown, unique=[("id",), *entity.unique]),
-                Hidden.ONLY: listing(shown=sa.not_(self.shown), unique=[("id",)], indexed=False),
-                Hidden.ANY: listing(shown=sa.true(), unique=[("id",)], indexed=False),
-            },
-        )
+    def column(self, name: str) -> sa.ColumnElement[Any]:
+        """The column of a field, or the expression of a derived one."""
+        return self._derived[name] if name in self._derived else self.table.c[name]
 
     def key(self, name: str) -> sa.Column[Any]:
         """The column by which a field is compared."""

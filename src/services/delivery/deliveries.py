@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 
-from domain.changes import plain
 from domain.delivery.deliveries import Answer, Delivery, DeliveryState, Post
 from domain.delivery.webhooks import RandomBytes, Secret, Webhook, headers_of
 from domain.idempotency import Committed
 from domain.keys import Scope
 from domain.lists.pages import Page, Position
+from domain.values import plain
 from domain.work import Clock, RequestContext, UnitsOfWork
 from services.operations import Service, operation, retry
 

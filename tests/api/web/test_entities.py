@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final
 import pytest
 from fastapi.exceptions import RequestValidationError
 
-from api.bodies.users import NAMES, sparse
+from api.bodies.users import NAMES
 from api.web.entities import Shown
 from domain.entities import Editable, Entity
 from domain.users import Status, User
@@ -37,13 +37,6 @@ def test_an_entity_is_shown_with_its_id_and_its_assigned_fields_by_default() -> 
 
     assert show(user()) == {"id": 1, "name": "Alice"}
     assert show(user(**EVERYTHING)) == {"id": 1, **EVERYTHING}
-
-
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_the_generic_function_gives_the_same_result_as_the_fast_one_of_users(name: str) -> None:
-    each = user(**{name: EVERYTHING[name]})
-
-    assert list(USERS.by(None)(each).items()) == list(sparse(each).items())
 
 
 def test_default_values_are_left_out_and_empty_values_are_shown() -> None:

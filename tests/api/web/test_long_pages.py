@@ -59,13 +59,13 @@ async def test_other_requests_are_served_between_the_steps_of_a_long_page(
 ) -> None:
     monkeypatch.setattr(api.web.lists, "FEW", 2)
     limits: list[int] = []
-    list_users = UserService.list
+    list_users = UserService.list_as_json
 
-    async def noted(self: UserService, **asked: Any) -> Any:
+    async def noted(self: UserService, shown: Any, **asked: Any) -> Any:
         limits.append(asked["limit"])
-        return await list_users(self, **asked)
+        return await list_users(self, shown, **asked)
 
-    monkeypatch.setattr(UserService, "list", noted)
+    monkeypatch.setattr(UserService, "list_as_json", noted)
     for number in range(5):
         await client.post("/users/", json={"name": f"U{number}"})
     await client.get("/users/?limit=5")

@@ -12,8 +12,8 @@ from api.container import Container
 from api.settings import Settings
 from api.users import users_to_read, users_to_write
 from domain.errors import Busy
-from domain.lists.pages import Page
-from domain.users import NewUser, User
+from domain.lists.pages import JsonPage
+from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.fake import MemoryUnitsOfWork
 from services.users import UserService
@@ -36,8 +36,8 @@ class NobodyThere(UserService):
     async def count(self, filter: Any = None, **_: Any) -> int:
         return 4711
 
-    async def list(self, **_: Any) -> Page[User]:
-        return Page([], more=False)
+    async def list_as_json(self, *_: Any, **__: Any) -> JsonPage:
+        return JsonPage([], None)
 
 
 async def test_an_override_takes_effect_in_its_app_only_until_it_is_removed() -> None:

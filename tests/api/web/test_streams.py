@@ -18,6 +18,7 @@ import structlog
 from dependency_injector import providers
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, RemoteProtocolError, Response
+from tests import exports
 
 import api.process.protocol
 import api.web.streams
@@ -25,8 +26,7 @@ from api.app import create_app
 from api.container import Container
 from api.web.streams import Pace
 from domain.limits import LIMITS, Limits
-from domain.lists.pages import MAX_LIMIT, Page
-from domain.users import User
+from domain.lists.pages import MAX_LIMIT, JsonPage
 from domain.work import RequestContext
 from repositories.engines.postgres.database import PostgresDatabase
 from repositories.fake import MemoryUnitsOfWork
@@ -468,7 +468,7 @@ async def test_a_stream_takes_no_more_memory_for_more_users(app: FastAPI, contai
         return sum([piece.count(b"\n") async for piece in reader.rest()])
 
     async def collected() -> int:
-        return len([user async for batch in users.export() for user in batch])
+        return len(await exports.everything(users.export(exports.USERS)))
 
     await streamed()  # what is kept for good, such as compiled statements, is kept now
     lines, most = await peak_of(streamed())
@@ -491,8 +491,8 @@ async def peak_of(work: Any) -> tuple[int, int]:
 def failing_export(monkeypatch: pytest.MonkeyPatch) -> None:
     export = UserService.export
 
-    async def fails(self: UserService, **asked: Any) -> AsyncGenerator[Page[User]]:
-        async with aclosing(export(self, **asked)) as batches:
+    async def fails(self: UserService, *shown: Any, **asked: Any) -> AsyncGenerator[JsonPage]:
+        async with aclosing(export(self, *shown, **asked)) as batches:
             async for batch in batches:
                 yield batch
                 raise ValueError("the disk is gone")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import asyncpg
 import pytest
+from tests import exports
 
 from domain.errors import Busy, Refusal, Uncertain, Unreachable
 from domain.limits import Limits
@@ -80,7 +81,7 @@ class Load:
         self.are_busy = asyncio.Event()
 
     async def drain_export(self) -> None:
-        async for _ in self.users.export():
+        async for _ in self.users.export(exports.USERS):
             pass
 
     def kinds(self) -> list[Callable[[], Coroutine[Any, Any, object]]]:

@@ -25,6 +25,7 @@ from domain.imports import (
     TooManyDeletions,
 )
 from domain.keys import Scope
+from domain.lists.pages import MAX_LIMIT
 from domain.stores import Hidden
 from domain.users import NewUser, User
 from domain.values import JsonObject
@@ -73,7 +74,7 @@ class Importing:
         return outcomes
 
     async def people(self, hidden: Hidden = Hidden.NO) -> list[User]:
-        return [user async for page in self.users.export(hidden=hidden) for user in page.items]
+        return [*(await self.users.list(hidden=hidden, limit=MAX_LIMIT))]
 
 
 @pytest.fixture

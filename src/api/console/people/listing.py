@@ -98,8 +98,9 @@ async def export_users(request: Request) -> Response:
     if format not in FORMATS:
         raise Malformed("There is no such format.")
     search = Search.of(request.query_params)
-    pages = users_of(request).export(filter=search.filter, hidden=search.hidden, sort=parse_sort(search.sort, FIELDS))
-    answer = await stream(request, FORMATS[format], pages, BODY.by(EVERY_FIELD), BODY.names)
+    sort = parse_sort(search.sort, FIELDS)
+    pages = users_of(request).export(BODY.by(EVERY_FIELD), filter=search.filter, hidden=search.hidden, sort=sort)
+    answer = await stream(request, FORMATS[format], pages, BODY.names)
     answer.headers["Content-Disposition"] = f'attachment; filename="users.{format}"'
     return answer
 

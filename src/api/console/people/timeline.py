@@ -7,12 +7,12 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from api.console.pages import number, service
-from domain.changes import Action, Change, plain
+from domain.changes import Action, Change
 from domain.entities import profile_of
 from domain.errors import Malformed
 from domain.lists.pages import MAX_LIMIT
 from domain.users import NewUser, User
-from domain.values import MAX_ID, JsonObject, JsonValue
+from domain.values import MAX_ID, JsonObject, JsonValue, plain
 from services.changes import ChangeService
 from services.users import UserService
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from domain.errors import Contended, Refusal
 from domain.limits import Limits
 from repositories.engines.executors import TransactionState
+from repositories.engines.json_rows import ENCODER
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.postgres.commits import GroupCommits, Whole
 from repositories.engines.postgres.errors import refusal_of, refusal_of_commit, refusal_of_write, translating_errors
@@ -20,7 +21,7 @@ from repositories.engines.statements import Parameters, Result, Rows, prepare
 if TYPE_CHECKING:
     from repositories.engines.postgres.pools import Connection, Connections
 
-DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+DIALECT: Final = PGDialect_asyncpg(json_serializer=ENCODER.encode)  # type: ignore[no-untyped-call]
 
 
 class ConnectionExecutor:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from domain.errors import Busy, Refusal
 from domain.limits import Limits
 from repositories.engines.executors import TransactionState
+from repositories.engines.json_rows import ENCODER
 from repositories.engines.meter import Kind, Meter, timed
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.commits import GroupCommit
@@ -34,7 +35,7 @@ from repositories.engines.statements import Parameters, Prepared, Result, Rows, 
 
 T = TypeVar("T")
 
-DIALECT: Final = sqlite_dialect.dialect(json_deserializer=read_json)
+DIALECT: Final = sqlite_dialect.dialect(json_serializer=ENCODER.encode, json_deserializer=read_json)
 
 STEPS_BETWEEN_CHECKS: Final = 10_000
 """How many instructions SQLite executes between two checks of the time: a fraction of a millisecond."""
