@@ -19,6 +19,8 @@ from services.users import UserService
 CONTEXT: Final = RequestContext(actor="bench", request_id="-")
 ERASED: Final = 5
 PATIENCE_S: Final = 10
+ALONE_S: Final = 10
+"""How long writers are measured without an erasure, which shows what the machine itself does to them."""
 FILL: Final = sa.text("""
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 5000)
 INSERT INTO users (name, name_key, username, username_key, email, email_key, status, attributes, created_at, updated_at,
@@ -49,7 +51,16 @@ async def write_until(ended: asyncio.Event, users: UserService, pause_s: float) 
     return sorted(took)
 
 
+async def longest_alone(units: SqlUnitsOfWork, pause_s: float) -> float:
+    ended = asyncio.Event()
+    writer = asyncio.create_task(write_until(ended, UserService(units, CONTEXT), pause_s))
+    await asyncio.sleep(ALONE_S)
+    ended.set()
+    return (await writer)[-1]
+
+
 async def measure(units: SqlUnitsOfWork, pause_s: float) -> None:
+    alone = await longest_alone(units, pause_s)
     users, ended = UserService(units, CONTEXT), asyncio.Event()
     writer = asyncio.create_task(write_until(ended, users, pause_s))
     waited = []
@@ -65,6 +76,7 @@ async def measure(units: SqlUnitsOfWork, pause_s: float) -> None:
     took = await writer
     median, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
     print(f"a write every {pause_s * 1000:.0f} ms: median {median:.1f}, 99th {p99:.0f}, longest {took[-1]:.0f} ms")
+    print(f"  without an erasure, as long: longest {alone:.0f} ms")
     print(f"  no trace was left after {', '.join(f'{each:.1f}' for each in waited)} s ({PATIENCE_S}: not yet)")
 
 

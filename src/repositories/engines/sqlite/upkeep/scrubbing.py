@@ -15,9 +15,9 @@ REWRITTEN_BYTES: Final = 64 * 1024 * 1024
 it moved, and `secure_delete` does not overwrite them. Rewriting a larger file would block writes for too long: there
 the operator has to run VACUUM."""
 
-FORCED_BYTES: Final = 32 * 1024 * 1024
-"""Up to this size the rewrite takes at most about 0.2 s, so that it may block writers who never pause. The rewrite of a
-larger file always gives way to them."""
+FORCED_BYTES: Final = 16 * 1024 * 1024
+"""Up to this size the whole rewrite takes about 0.1 s, so that it may block writers who never pause. The rewrite of a
+larger file always gives way to them. Its last step, which cannot be interrupted, takes about 5 ms for each MiB."""
 
 STEPS_BETWEEN_LOOKS: Final = 20_000
 """How many instructions SQLite executes between two checks whether somebody waits: some milliseconds."""
