@@ -82,7 +82,9 @@ class Shown(Generic[E]):
 
     def by(self, fields: str | None) -> Projection[E]:
         """The fields to show. Call it before any write, so that an invalid `fields` parameter changes nothing."""
-        return self._default if fields is None else Projection(self._entity, fields_asked_for(fields, self.names))
+        if fields is None:
+            return self._default
+        return Projection(self._entity, tuple(dict.fromkeys(fields_asked_for(fields, self.names))))
 
 
 def validators(entity: Versioned) -> dict[str, str]:

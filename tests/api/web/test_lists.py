@@ -209,3 +209,16 @@ async def test_an_unchanged_user_is_on_exactly_one_page_despite_other_writes(
 
     assert sorted(set(seen)) == sorted(seen)
     assert set(staying) <= set(seen)
+
+
+@pytest.mark.parametrize("path", ["/users/", "/users/1", "/groups/1/members/"])
+async def test_a_field_that_is_asked_for_twice_is_shown_once(database_client: AsyncClient, path: str) -> None:
+    client = database_client
+    await client.post("/users/", json={"name": "Alice"})
+    await client.post("/groups/", json={"name": "Builders"})
+    await client.put("/groups/1/members/1")
+    fields = "version, id,version,id"
+
+    text = (await client.get(path, params={"fields": fields})).text
+
+    assert text.strip("[]") == '{"version":1,"id":1}'
