@@ -12,7 +12,8 @@ from domain.lists.fields import ID, declare
 from repositories.engines.executors import Executor
 from repositories.engines.schema import Instant, Json, entity_columns, metadata
 from repositories.engines.statements import bounded
-from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.reading import SqlReadStore
+from repositories.tables.store import SqlStore
 from repositories.tables.table import EntityTable
 from repositories.tables.writes import write
 from repositories.units import Reading, Writing

@@ -15,7 +15,8 @@ from repositories.lists.filters import Related
 from repositories.locks import Locking
 from repositories.tables.documents import JsonArrayOf
 from repositories.tables.many import ids_as_rows
-from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.reading import SqlReadStore
+from repositories.tables.store import SqlStore
 from repositories.tables.table import EntityTable
 from repositories.units import Reading, Writing
 

@@ -18,7 +18,8 @@ from repositories.groups import GROUPS, groups
 from repositories.locks import Locking
 from repositories.memberships import memberships
 from repositories.tables.many import ids_as_rows
-from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.reading import SqlReadStore
+from repositories.tables.store import SqlStore
 from repositories.tables.table import EntityTable
 from repositories.tables.writes import write
 from repositories.units import Reading, Writing

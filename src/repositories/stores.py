@@ -29,7 +29,8 @@ from repositories.memory.table import reading, writing
 from repositories.memory.units import MemoryReading, MemoryWriting
 from repositories.memory.webhooks import MemoryReadWebhooks, MemoryWebhooks
 from repositories.nestings import NESTINGS, SqlNestings, SqlReadNestings
-from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.reading import SqlReadStore
+from repositories.tables.store import SqlStore
 from repositories.units import Reading, Writing
 from repositories.users import USERS
 

@@ -20,7 +20,8 @@ from repositories.engines.schema import BigId, Instant, Key
 from repositories.fake import MemoryUnitOfWork, MemoryUnitsOfWork
 from repositories.memory.table import reading, writing
 from repositories.stores import TABLES, MemoryReadStores, SqlReadStores, store
-from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.reading import SqlReadStore
+from repositories.tables.store import SqlStore
 from repositories.tables.table import EntityTable
 from repositories.users import users
 from repositories.work.units_of_work import SqlUnitOfWork, SqlUnitsOfWork

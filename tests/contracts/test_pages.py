@@ -23,7 +23,7 @@ from repositories.engines.sqlite import executors as sqlite_executors
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.statements import Parameters, Rows, prepare
 from repositories.tables import documents
-from repositories.tables.store import SqlReadStore
+from repositories.tables.reading import SqlReadStore
 from repositories.units import Reading
 from repositories.users import USERS
 from repositories.work.units_of_work import SqlUnitsOfWork

@@ -22,9 +22,9 @@ from repositories.engines.sqlite.executors import DIALECT as SQLITE
 from repositories.engines.statements import Parameters, Result, Rows, compiled_written, prepare
 from repositories.journal import REDACT_ABOUT_IT, REDACT_ITS_OWN
 from repositories.lists.pages import Query, page
+from repositories.tables.reading import SqlReadStore
 from repositories.tables.recording import naming_subjects, recording_additions
 from repositories.tables.set_wise import Referring, deleting, recording_ends
-from repositories.tables.store import SqlReadStore
 from repositories.units import Reading
 from repositories.users import USERS
 

@@ -11,7 +11,8 @@ from repositories.engines.executors import Executor
 from repositories.engines.json_rows import ROWS, as_parameter, rows_of
 from repositories.engines.schema import Choice, Instant, entity_columns, metadata
 from repositories.engines.statements import bounded
-from repositories.tables.store import SqlReadStore, SqlStore
+from repositories.tables.reading import SqlReadStore
+from repositories.tables.store import SqlStore
 from repositories.tables.table import EntityTable
 from repositories.tables.writes import write
 from repositories.units import Reading, Writing

@@ -1,4 +1,4 @@
-"""What all stores in memory share. It is the counterpart of `repositories.tables.store`."""
+"""What all stores in memory share. It is the counterpart of `reading` and `store` in `repositories.tables`."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
