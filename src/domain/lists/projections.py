@@ -28,7 +28,7 @@ class Projection(Generic[E]):
         if not self.sparse:
             return {name: getattr(entity, name) for name in self.names}
         defaults = defaults_of(cast("Any", self.entity))
-        return {name: value for name in self.names if (value := getattr(entity, name)) != defaults[name]}
+        return {name: value for name in self.names if (value := getattr(entity, name)) != defaults.get(name)}
 
     def page(self, page: Page[E], sort: Sort) -> JsonPage:
         """A page of entities as JSON, for stores and services that have the entities."""
@@ -36,13 +36,7 @@ class Projection(Generic[E]):
         return JsonPage(items, sort.position(page.items[-1]) if page.more and items else None, page.seq)
 
 
-class Defaults(dict[str, Any]):
-    """The default values of the fields of an entity. It is null for a field that is not in its profile."""
-
-    def __missing__(self, name: str) -> None:
-        return None
-
-
 @cache
-def defaults_of(entity: Any) -> "Defaults":
-    return Defaults({name: each.default for name, each in profile_of(entity.created_from).items()})
+def defaults_of(entity: Any) -> Mapping[str, Any]:
+    """The default values of the fields of the profile. Other fields, and those without a default, have none."""
+    return {name: each.default for name, each in profile_of(entity.created_from).items() if each.default is not None}

@@ -64,9 +64,9 @@ def read(rows: Rows, limit: int) -> JsonPage:
 def line_of(table: EntityTable[Any, Any], projection: Projection[Any]) -> sa.Label[str]:
     defaults = defaults_of(cast("Any", projection.entity))
     omitted = {
-        name: defaults[name]
+        name: defaults.get(name)
         for name in (projection.names if projection.sparse else ())
-        if defaults[name] is not None or is_nullable(table.column(name))
+        if name in defaults or is_nullable(table.column(name))
     }
     return text_of(table, projection.names, omitted).label("line")
 
