@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from domain.errors import Malformed
 from domain.groups import NewGroup
-from domain.lists.pages import Position, parse_sort
+from domain.lists.pages import DEFAULT_LIMIT, Position, parse_sort
 from domain.lists.projections import Projection
 from domain.lists.terms import parse_filter
 from domain.memberships import Membership, NewMembership
@@ -193,9 +193,10 @@ async def test_a_page_as_json_takes_one_statement_even_if_it_is_empty(sqlite: Sq
     assert (page.items, page.seq, executor.asked) == ([], 0, 1)
 
 
-def test_no_value_of_a_page_as_json_is_decoded() -> None:
+@pytest.mark.parametrize("limit", [DEFAULT_LIMIT + 1, DEFAULT_LIMIT + 2])
+def test_no_value_of_a_page_as_json_is_decoded(limit: int) -> None:
     for dialect in (sqlite_executors.DIALECT, postgres_executors.DIALECT):
-        prepared = prepare(documents.by_id(USERS, EVERYTHING), dialect, None)
+        prepared = prepare(documents.by_id(USERS, EVERYTHING, limit), dialect, None)
         assert (prepared.readers, prepared.documents, prepared.is_gathered) == ([], [], False)
 
 

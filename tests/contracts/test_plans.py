@@ -1,6 +1,7 @@
 """How statements find their rows: the index, read from the plans of both databases, and the executor."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 import pytest
@@ -9,10 +10,11 @@ from tests.contracts.sample import PARTICIPATIONS, Participation, SampleUnits
 
 from domain.lists.fields import fields_of
 from domain.lists.filters import equal, every
-from domain.lists.pages import Position, parse_sort
+from domain.lists.pages import DEFAULT_LIMIT, Position, parse_sort
+from domain.lists.projections import Projection
 from domain.lists.terms import parse_filter
 from domain.stores import Hidden
-from domain.users import FIELDS
+from domain.users import FIELDS, User
 from repositories.answers import FORGET, FORGET_ABOUT_IT
 from repositories.changes import LATEST_OF_SUBJECT, LIST_OF_SUBJECT
 from repositories.engines.postgres.database import PostgresDatabase
@@ -22,6 +24,7 @@ from repositories.engines.sqlite.executors import DIALECT as SQLITE
 from repositories.engines.statements import Parameters, Result, Rows, compiled_written, prepare
 from repositories.journal import REDACT_ABOUT_IT, REDACT_ITS_OWN
 from repositories.lists.pages import Query, page
+from repositories.tables import documents
 from repositories.tables.reading import SqlReadStore
 from repositories.tables.recording import naming_subjects, recording_additions
 from repositories.tables.set_wise import Referring, deleting, recording_ends
@@ -82,11 +85,15 @@ async def sqlite_plan(database: SqliteDatabase, query: Query) -> str:
     return "\n".join(row[3] for row in rows)
 
 
-async def postgres_plan(database: PostgresDatabase, query: Query) -> str:
-    """A table with so many rows that a scan is the worse plan."""
+async def fill(database: PostgresDatabase) -> None:
+    """Store so many users that a scan is the worse plan."""
     async with database.transaction() as executor:
         await executor.fetch(sa.text(FILL))
         await executor.fetch(sa.text("ANALYZE users"), last=True)
+
+
+async def postgres_plan(database: PostgresDatabase, query: Query) -> str:
+    await fill(database)
     prepared = prepare(query.statement, POSTGRES, None)
     assert database._reading is not None
     async with database._reading.one() as connection:
@@ -218,7 +225,7 @@ FILL_CHANGES: Final = (
     INSERT INTO changes (kind, entity_id, version, action, actor, request_id, at, subjects)
     SELECT CASE WHEN n % 2 = 0 THEN 'user' ELSE 'participation' END, n / 4, 1, 'created', 'a', 'r',
            timestamptz '2026-01-01' + n * interval '1 minute', '[]'
-    FROM generate_series(1, 20000) AS n
+    FROM generate_series(1, 6000) AS n
     """,
     """
     INSERT INTO change_subjects (kind, id, seq)
@@ -228,7 +235,7 @@ FILL_CHANGES: Final = (
     INSERT INTO answers (actor, key, fingerprint, answer, kind, entity_id, at)
     SELECT 'a', 'key ' || n, 'f', 'answer', CASE WHEN n % 2 = 0 THEN 'user' ELSE 'participation' END, n / 4,
            timestamptz '2026-01-01' + n * interval '1 second'
-    FROM generate_series(1, 20000) AS n
+    FROM generate_series(1, 6000) AS n
     """,
     "ANALYZE changes, change_subjects, answers",
 )
@@ -370,3 +377,28 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {key: value for key, value in plan.items() if key != "Plans"}
     for each in plan.get("Plans", ()):
         yield from nodes(each)
+
+
+WHOLE: Final = Projection(User, tuple(each.name for each in fields(User)))
+
+
+async def test_the_list_by_id_is_planned_once_on_postgres(postgres: PostgresDatabase) -> None:
+    """PostgreSQL decides after five executions whether it plans a statement each time."""
+    await fill(postgres)
+    limit = DEFAULT_LIMIT + 1
+    prepared = prepare(documents.by_id(USERS, WHOLE, limit), POSTGRES, None)
+    assert postgres._reading is not None
+    async with postgres._reading.one() as connection:
+        for last in range(0, 6000, 600):
+            await connection.fetch(prepared.sql, *prepared.arguments({"after": last, "limit": limit}))
+        plans = await connection.fetch(
+            "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement = $1", prepared.sql
+        )
+    assert [tuple(row) for row in plans] == [(5, 5)]
+
+
+@pytest.mark.parametrize("limit", [DEFAULT_LIMIT + 1, DEFAULT_LIMIT + 2])
+def test_a_page_reads_many_rows_although_it_is_one_row(limit: int) -> None:
+    """So that the results of short reads do not wait for it."""
+    assert prepare(documents.by_id(USERS, WHOLE, limit), SQLITE, None).reads_many
+    assert not prepare(USERS.get, SQLITE, None).reads_many

@@ -61,8 +61,8 @@ class Prepared:
     documents: Sequence[int]
     """The columns that contain JSON."""
 
-    gives_many: bool
-    """Whether the statement may return several rows, judging by its parameters: a limit, or rows."""
+    reads_many: bool
+    """Whether the statement may read several rows: it has a limit or rows as a parameter, or the option `MANY`."""
 
     is_gathered: bool
     """Whether the statement returns all rows as one text (see `gathered`)."""
@@ -100,8 +100,11 @@ class Prepared:
 
 
 LIMIT: Final = "limit"
-MANY: Final = {LIMIT, ROWS}
-"""The parameters of statements that may return many rows."""
+OF_MANY: Final = {LIMIT, ROWS}
+"""The parameters of statements that may read many rows."""
+
+MANY: Final = "many"
+"""The execution option of statements that read many rows although no parameter shows it."""
 
 COMPOSED: Final = "composed"
 """The execution option of statements that are composed for a client's filter or sort. There are very many of these."""
@@ -143,7 +146,7 @@ def compiled(statement: Any, dialect: sa.Dialect, columns: Sequence[str] | None 
         order=[(name, binders[name]) for name in result.positiontup or ()],
         readers=readers,
         documents=[index for index, reader in readers if reader is read_json],
-        gives_many=not MANY.isdisjoint(result.binds),
+        reads_many=MANY in statement.get_execution_options() or not OF_MANY.isdisjoint(result.binds),
         is_gathered=is_gathered,
     )
 

@@ -117,7 +117,7 @@ class SqlReadStore(Generic[N, E]):
     ) -> JsonPage:
         limit = bounded(limit)
         if filter is None and sort == BY_ID and hidden is Hidden.NO:
-            statement = documents.by_id(self._table, projection)
+            statement = documents.by_id(self._table, projection, limit + 1)
             rows = await self._executor.fetch(statement, first_after(after, limit + 1))
         else:
             listing = documents.listing_of(self._table, projection, sort, hidden)

@@ -57,7 +57,7 @@ class SqliteExecutor:
     async def fetch(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         prepared = prepare(statement, DIALECT, parameters)
         work = partial(fetch_rows, prepared, prepared.arguments(parameters))
-        rows, are_values = await self._read(work, is_long=prepared.gives_many)
+        rows, are_values = await self._read(work, is_long=prepared.reads_many)
         return rows if are_values else prepared.read(rows)
 
     async def run(self, sql: str, arguments: Sequence[Any], *, many: bool = False) -> Result:
