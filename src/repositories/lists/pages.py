@@ -20,7 +20,7 @@ from repositories.lists.functions import Chosen, Member
 SHAPES: Final = 256
 """How many statements are cached."""
 
-LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
+LIMIT: Final = sa.bindparam("limit", type_=sa.BigInteger())
 SKIP: Final = sa.bindparam("skip", type_=sa.BigInteger())
 REACH: Final = sa.bindparam("reach", type_=sa.BigInteger())
 """How many rows are read, including skipped rows."""
