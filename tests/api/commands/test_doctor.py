@@ -41,7 +41,7 @@ def test_no_check_of_a_healthy_file_fails(file: Path) -> None:
     code, found = doctor()
     assert code == 0
     assert {each["level"] for what, each in found.items() if what not in {"backup", "sqlite"}} == {"ok"}
-    assert {"pages", "disk", "log", "schema", "access by HTTP"} <= found.keys()
+    assert {"pages", "values", "disk", "log", "schema", "access by HTTP"} <= found.keys()
 
 
 def test_the_findings_are_shown_as_a_table_without_json(file: Path) -> None:
@@ -72,6 +72,19 @@ def test_a_damaged_page_fails(file: Path) -> None:
     code, found = doctor()
     assert (code, found["pages"]["level"]) == (1, "fail")
     assert "roster restore" in found["pages"]["fix"]
+
+
+def test_values_that_are_not_json_fail(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for name, attributes in (("Alice", '{"a": 1}'), ("Bob", '{"a": '), ("Carol", "")):
+            connection.execute(
+                "INSERT INTO users (name, name_key, status, attributes, created_at, updated_at, version)"
+                " VALUES (?1, ?1, 'active', ?2, '2026-01-01', '2026-01-01', 1)",
+                (name, attributes),
+            )
+    code, found = doctor()
+    says = "users.attributes is not JSON in 2 rows, the first with the rowid 2"
+    assert (code, found["values"]["level"], found["values"]["says"]) == (1, "fail", says)
 
 
 def test_a_schema_that_is_behind_fails_and_names_the_command(file: Path) -> None:

@@ -17,6 +17,12 @@ MIB: Final = 1024 * 1024
 CLOCK_APART_S: Final = 5
 BACKUP_TOO_OLD_S: Final = 7 * 24 * 3600
 
+JSON_COLUMNS: Final = """
+SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c WHERE m.type = 'table' AND c.type = 'JSON'
+"""
+NOT_JSON: Final = 'SELECT count(*), min(rowid) FROM "{table}" WHERE NOT json_valid("{column}")'
+"""A null is not counted: for it `json_valid` is null."""
+
 WAL_RESET_FIXED_IN: Final = (3, 51, 3)
 """In earlier versions, two connections that write or checkpoint at the same time may corrupt a file."""
 
@@ -25,6 +31,7 @@ def examine(path: Path) -> Iterator[Finding]:
     """Examine an existing file."""
     yield of_access(path)
     yield of_pages(path)
+    yield of_values(path)
     yield of_space(path)
     yield of_log(path)
     yield of_clock(path)
@@ -51,6 +58,22 @@ def of_pages(path: Path) -> Finding:
     return finding(
         "pages", f"no damage, journal mode {mode}", ok=mode == "wal", fix="roster serve sets it", worst=Level.WARN
     )
+
+
+def of_values(path: Path) -> Finding:
+    """Check that all JSON in the file is valid. Lists pass it on as it is stored."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            damaged = [
+                f"{table}.{column} is not JSON in {rows:,} rows, the first with the rowid {first}"
+                for table, column in connection.execute(JSON_COLUMNS).fetchall()
+                for rows, first in connection.execute(NOT_JSON.format(table=table, column=column))
+                if rows
+            ]
+    except sqlite3.Error:  # the finding about pages reports it
+        damaged = []
+    fix = "correct these values by sqlite3 while no server runs, or roster restore, from the last good backup"
+    return finding("values", "; ".join(damaged) or "all JSON is valid", ok=not damaged, fix=fix)
 
 
 def of_space(path: Path) -> Finding:
