@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import sqlite3
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +15,9 @@ import sqlalchemy as sa
 
 from domain.users import NewUser
 from domain.work import RequestContext
+from repositories.engines.sqlite.connection import DURABLE, NO_CHECKPOINTS
 from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.engines.sqlite.upkeep.scrubbing import NOTE_ERASURE, empty_log, flush, rewrite
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 
@@ -80,19 +85,53 @@ async def measure(units: SqlUnitsOfWork, pause_s: float) -> None:
     print(f"  no trace was left after {', '.join(f'{each:.1f}' for each in waited)} s ({PATIENCE_S}: not yet)")
 
 
+def measure_steps(file: Path) -> None:
+    """Print how long all writers wait for the steps that cannot be interrupted: the longest of some erasures.
+
+    The last step of a rewrite begins after the last look whether somebody waits.
+    """
+    last_steps, emptying, look = [], [], 0.0
+
+    def is_waited_for() -> bool:
+        nonlocal look
+        look = time.perf_counter()
+        return False
+
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for pragma in (*DURABLE, NO_CHECKPOINTS):
+            connection.execute(pragma).close()
+        for _ in range(ERASED):
+            connection.execute(NOTE_ERASURE).close()
+            rewrite(is_waited_for, True, connection)
+            last_steps.append((time.perf_counter() - look) * 1000)
+            flush(Path(f"{file}-wal"))
+            began = time.perf_counter()
+            empty_log(connection)
+            emptying.append((time.perf_counter() - began) * 1000)
+    print(f"the last step of a rewrite takes {max(last_steps):.0f} ms, emptying the log {max(emptying):.0f} ms")
+
+
+@asynccontextmanager
+async def served(file: Path) -> AsyncIterator[tuple[SqliteDatabase, SqlUnitsOfWork]]:
+    database = SqliteDatabase(file, serving=True, pool_timeout_s=3)
+    units = SqlUnitsOfWork(database)
+    await units.start()
+    yield database, units
+    await units.stop()
+
+
 async def main() -> None:
     logging.disable(logging.CRITICAL)
     mebibytes = int(sys.argv[1]) if len(sys.argv) > 1 else 40
     with tempfile.TemporaryDirectory(prefix="roster-bench-", dir=".") as folder:
         file = Path(folder) / "roster.db"
-        database = SqliteDatabase(file, serving=True, pool_timeout_s=3)
-        units = SqlUnitsOfWork(database)
-        await units.start()
-        await fill(database, file, mebibytes)
+        async with served(file) as (database, _):
+            await fill(database, file, mebibytes)
         print(f"a file of {mebibytes_of(file)} MiB")
-        for pause_s in (1.0, 0.1, 0.01):
-            await measure(units, pause_s)
-        await units.stop()
+        measure_steps(file)
+        async with served(file) as (_, units):
+            for pause_s in (1.0, 0.1, 0.01):
+                await measure(units, pause_s)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,11 @@ ERASING: Final = ("PRAGMA secure_delete=ON",)
 """Deleted rows are overwritten with zeros, so that data of erased people does not stay in the file."""
 
 EVERYWHERE: Final = ("PRAGMA foreign_keys=ON", "PRAGMA temp_store=MEMORY")
-NO_CHECKPOINTS: Final = ("PRAGMA wal_autocheckpoint=0",)
-READING: Final = (*EVERYWHERE, *NO_CHECKPOINTS, "PRAGMA query_only=ON")
+CHECKPOINTS: Final = "PRAGMA wal_autocheckpoint=1000"
+"""A COMMIT checkpoints the log if it has a thousand pages or more, which is SQLite's default."""
+
+NO_CHECKPOINTS: Final = "PRAGMA wal_autocheckpoint=0"
+READING: Final = (*EVERYWHERE, NO_CHECKPOINTS, "PRAGMA query_only=ON")
 
 UPGRADE_TIMEOUT_MS: Final = 60_000
 """How long an upgrade waits for another upgrade. It is the same as on PostgreSQL."""

@@ -29,7 +29,15 @@ from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
 from repositories.engines.sqlite.commits import GroupCommit
-from repositories.engines.sqlite.connection import DURABLE, ERASING, EVERYWHERE, NO_CHECKPOINTS, READING, Connection
+from repositories.engines.sqlite.connection import (
+    CHECKPOINTS,
+    DURABLE,
+    ERASING,
+    EVERYWHERE,
+    NO_CHECKPOINTS,
+    READING,
+    Connection,
+)
 from repositories.engines.sqlite.executors import (
     SqliteExecutor,
     SqliteScanExecutor,
@@ -48,7 +56,7 @@ from repositories.engines.sqlite.steps import Work, in_turn, run
 from repositories.engines.sqlite.upkeep.backups import back_up, restore
 from repositories.engines.sqlite.upkeep.copies import copied, copied_into
 from repositories.engines.sqlite.upkeep.examination import examine, warning_about
-from repositories.engines.sqlite.upkeep.scrubbing import NOTE_ERASURE, Left, empty_log, rewrite, what_is_left
+from repositories.engines.sqlite.upkeep.scrubbing import NOTE_ERASURE, Left, empty_log, flush, rewrite, what_is_left
 from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
 
 if TYPE_CHECKING:
@@ -104,7 +112,8 @@ class SqliteDatabase:
         self._scan_lock = TimedLock(
             "scan", pool_timeout_s, self._meter, "Too many searches are waiting. Try again shortly."
         )
-        self._durable = DURABLE if serving else (*DURABLE, *NO_CHECKPOINTS)
+        self._checkpoints = CHECKPOINTS if serving else NO_CHECKPOINTS
+        self._durable = (*DURABLE, self._checkpoints)
         self._schema = SchemaFile(path, self._durable)
 
     @cached_property
@@ -266,12 +275,24 @@ class SqliteDatabase:
         does both."""
         if not self._serving and is_locked(self._path):
             return False
+        is_waited_for = partial(self._write_lock.has_waited, GIVES_WAY_S)
         try:
-            is_waited_for = partial(self._write_lock.has_waited, GIVES_WAY_S)
-            await self._in_turn(partial(rewrite, is_waited_for, gives_way))
-            return await self._in_turn(empty_log)
-        except (Busy, sqlite3.Error):  # another writer has the file or waits for it, or the disk is full
+            async with self._without_checkpoints():
+                await self._in_turn(partial(rewrite, is_waited_for, gives_way))
+                await asyncio.to_thread(flush, self._log)
+                return await self._in_turn(empty_log)
+        except (Busy, sqlite3.Error, OSError):  # another writer has the file or waits for it, or the disk is full
             return False
+
+    @asynccontextmanager
+    async def _without_checkpoints(self) -> AsyncIterator[None]:
+        """In this block no COMMIT checkpoints the log. The first one after a rewrite would need 0.1 s for that."""
+        assert self._writing is not None, NOT_STARTED  # noqa: S101
+        await self._writing.read(partial(run, NO_CHECKPOINTS))
+        try:
+            yield
+        finally:
+            await self._writing.read(partial(run, self._checkpoints))
 
     async def _in_turn(self, work: Work[T]) -> T:
         """Run a job on the writing connection while nobody writes. Raises `Busy`."""

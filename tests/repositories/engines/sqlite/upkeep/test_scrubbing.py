@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ from domain.work import RequestContext
 from repositories.engines.sqlite import database as engine
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.upkeep import scrubbing
-from repositories.engines.sqlite.upkeep.scrubbing import Left
+from repositories.engines.sqlite.upkeep.scrubbing import Left, flush
 from repositories.work import background, units_of_work
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
@@ -24,6 +25,8 @@ from services.users import UserService
 pytestmark = pytest.mark.bound(60)
 
 CONTEXT: Final = RequestContext(actor="tester", request_id="r1")
+FULL: Final = 2
+"""`PRAGMA synchronous=FULL`: each COMMIT flushes the log."""
 
 
 @pytest.fixture
@@ -45,6 +48,17 @@ def traces(file: Path) -> int:
     return sum(each.read_bytes().count(b"Alice Wonderland") for each in file.parent.glob(f"{file.name}*"))
 
 
+async def note_erasure(database: SqliteDatabase) -> None:
+    async with database.transaction() as executor:
+        await database.note_erasure(executor)
+        await executor.commit()
+
+
+async def pragma(database: SqliteDatabase, name: str) -> int:
+    assert database._writing is not None
+    return await database._writing.read(lambda connection: scrubbing.number_of(connection, name))
+
+
 async def erase_alice(units: SqlUnitsOfWork) -> bool:
     """Whether something is pending."""
     users = UserService(units, CONTEXT)
@@ -64,9 +78,7 @@ async def test_a_writer_that_arrives_during_the_rewrite_goes_first(
     users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
     for number in range(50):
         await users.create(NewUser(name=f"User {number}"))
-    async with sqlite.transaction() as executor:
-        await sqlite.note_erasure(executor)
-        await executor.commit()
+    await note_erasure(sqlite)
     rewriting = Halt(holds=True, at="VACUUM")
     assert sqlite._writing is not None
     await sqlite._writing.set_trace_callback(rewriting)
@@ -106,14 +118,71 @@ async def test_the_rewrite_of_a_larger_file_always_gives_way(
 ) -> None:
     monkeypatch.setattr(scrubbing, "STEPS_BETWEEN_LOOKS", 10)
     monkeypatch.setattr(sqlite._write_lock, "has_waited", lambda seconds: True)
-    async with sqlite.transaction() as executor:
-        await sqlite.note_erasure(executor)
-        await executor.commit()
+    await note_erasure(sqlite)
     with monkeypatch.context() as smaller:
         smaller.setattr(scrubbing, "FORCED_BYTES", 0)
         assert not await sqlite.scrub(gives_way=False)
     assert left_in(file) is Left.ROWS
     assert await sqlite.scrub(gives_way=False)
+
+
+async def test_writers_do_not_wait_while_the_log_of_the_rewrite_is_flushed(
+    sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await note_erasure(sqlite)
+    flushing, may_go_on = threading.Event(), threading.Event()
+
+    def slow_disk(log: Path) -> None:
+        flushing.set()
+        may_go_on.wait()
+        flush(log)
+
+    monkeypatch.setattr(engine, "flush", slow_disk)
+    scrub = asyncio.ensure_future(sqlite.scrub())
+    await asyncio.to_thread(flushing.wait)
+    await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="In between"))
+    assert await pragma(sqlite, "synchronous") == FULL
+    assert await pragma(sqlite, "wal_autocheckpoint") == 0  # the creation does not do the checkpoint of the rewrite
+    assert left_in(file) is Left.LOG
+    may_go_on.set()
+    assert await scrub
+
+
+@pytest.mark.parametrize("serving", [True, False])
+async def test_commits_are_flushed_and_checkpointed_as_before_after_every_rewrite(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, serving: bool
+) -> None:
+    during: list[int] = []
+
+    def vacuum(connection: sqlite3.Connection, stops: Callable[[], bool] | None) -> None:
+        during.append(scrubbing.number_of(connection, "synchronous"))
+        if len(during) == 1:
+            raise sqlite3.OperationalError("planted: interrupted")
+
+    monkeypatch.setattr(scrubbing, "vacuum", vacuum)
+    new = database(sqlite_url)
+    await new.start()
+    await new.stop()
+    sqlite = database(sqlite_url, serving=serving)
+    await sqlite.start()
+    await note_erasure(sqlite)
+    for succeeds in (False, True):
+        assert await sqlite.scrub() is succeeds
+        assert await pragma(sqlite, "synchronous") == FULL
+        assert await pragma(sqlite, "wal_autocheckpoint") == (1000 if serving else 0)
+    assert during == [scrubbing.NOT_FLUSHED] * 2
+    await sqlite.stop()
+
+
+async def test_a_log_that_cannot_be_flushed_is_flushed_later(
+    sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await note_erasure(sqlite)
+    with monkeypatch.context() as planted:
+        planted.setattr(sqlite, "_log", file.parent / "missing")
+        assert not await sqlite.scrub()
+    assert left_in(file) is Left.LOG
+    assert await sqlite.scrub()
 
 
 @pytest.mark.parametrize("job", ["rewrite", "empty_log"])
