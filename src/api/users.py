@@ -230,7 +230,7 @@ async def delete_user(users: UsersToWrite, id: UserId, purge: Purge = False, if_
     410.
 
     With `purge` the user is erased, even if it is deleted, and cannot be restored. A second erasure is a 404. The
-    answer is a 202 if the values are still in the database's files. The server removes them as soon as it can.
+    answer is a 202 if the values may still be in the database's files. The server removes them as soon as it can.
     """
     expected = expected_by(if_match)
     if purge:

@@ -26,7 +26,8 @@ T = TypeVar("T")
 class Committed(Generic[T]):
     """The result of a committed unit of work, and the number of the last change that it wrote.
 
-    `seq` is None if it wrote no change, and in a dry run. `is_pending` says that erased values are still in the files.
+    `seq` is None if it wrote no change, and in a dry run. `is_pending` says that erased values may still be in the
+    files.
     """
 
     result: T

@@ -1,6 +1,6 @@
-"""`roster db`: the schema of the database."""
+"""`roster db`: the schema and the files of the database."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -11,9 +11,11 @@ from domain.work import utc_now
 if TYPE_CHECKING:
     from api.container import Container, Database
 
+MIB: Final = 1024 * 1024
+
 Ask = Annotated[bool, typer.Option(help="Ask before an existing schema is upgraded")]
 
-db = typer.Typer(help="The database's schema.", no_args_is_help=True)
+db = typer.Typer(help="The database: its schema and its files.", no_args_is_help=True)
 
 
 @db.command()
@@ -83,5 +85,22 @@ def epoch(database_url: DatabaseUrl = None) -> None:
         start = await database.begin_epoch(utc_now())
         await database.stop()
         return f"{database.name}: new ids and changes continue from {start + 1}."
+
+    typer.echo(in_directory(run, database_url))
+
+
+@db.command()
+def vacuum(database_url: DatabaseUrl = None) -> None:
+    """Rewrite a SQLite file, so that nothing of erased people is left in it, and unused space is given back.
+
+    A server does this by itself for files of up to 64 MiB. No server may run meanwhile. The disk needs room for two
+    more copies of the file. It takes about ten seconds for each GiB. On PostgreSQL autovacuum does this.
+    """
+
+    async def run(container: "Container") -> str:
+        database = container.database()
+        sizes = await database.vacuum()
+        await database.stop()
+        return f"{database.name}: rewritten, {sizes.before / MIB:,.1f} MiB before, {sizes.after / MIB:,.1f} MiB now."
 
     typer.echo(in_directory(run, database_url))

@@ -123,13 +123,14 @@ def put(request: Request, service: Service, committed: Committed[tuple[E, bool]]
 
 PENDING: Final = {
     "description": (
-        "Erased. The values are still in the database's files, because a stream or another reader uses an older "
-        "state. The server removes them as soon as it can"
+        "Erased. The values may still be in the database's files, because a stream or another reader uses an older "
+        "state, or others write all the time. The server removes them as soon as it can. In a SQLite file above 64 MiB "
+        "copies may stay until `roster db vacuum` is run"
     ),
     **documented_headers(**WRITE),
 }
 
 
 def gone(service: Service, committed: Committed[Any]) -> Response:
-    """The answer to a deletion. It is a 202 while erased values are still in the database's files."""
+    """The answer to a deletion. It is a 202 while erased values may still be in the database's files."""
     return Response(status_code=202 if committed.is_pending else 204, headers=written(service, committed))

@@ -17,6 +17,7 @@ from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.replicas import Replicas
 from repositories.engines.revisions import SchemaStatus, Upgrade
+from repositories.engines.scrubbing import Scrubbed, Vacuumed
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.urls import POSTGRES, parse, parse_replicas
 
@@ -95,8 +96,8 @@ class Database(Protocol):
         """Whether this process has to scrub the files, because a noted erasure was not followed by a scrubbing."""
         ...
 
-    async def scrub(self, *, gives_way: bool = True) -> bool:
-        """Remove erased rows from the files, as far as this engine can. Returns whether none is left.
+    async def scrub(self, *, gives_way: bool = True) -> Scrubbed:
+        """Remove erased rows from the files, as far as this engine can.
 
         If it `gives_way` to other writers, it may have to be called again.
         """
@@ -120,6 +121,13 @@ class Database(Protocol):
         """Copy the directory to a new file, even while others write. The copy is checked, and its rows are counted.
 
         Raises `NotReady`. On PostgreSQL it always does, with the command to run instead.
+        """
+        ...
+
+    async def vacuum(self) -> Vacuumed:
+        """Rewrite the files, so that nothing of erased rows is left in them, and unused space is given back.
+
+        Raises `NotReady` if a server is running. On PostgreSQL it always does, because autovacuum does this.
         """
         ...
 

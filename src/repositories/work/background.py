@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
+from repositories.engines.scrubbing import Scrubbed
+
 log = logging.getLogger("roster")
 
 AGAIN_AFTER_S: Final = 0.5
@@ -60,15 +62,16 @@ class Scrubbing:
     """Removes erased values from the files of the database. Several erasures share one pass, which is repeated until it
     is done.
 
-    `scrub` returns whether nothing is left. For `GIVES_WAY_FOR_S` it lets other writers go first. After that it may
+    For `GIVES_WAY_FOR_S` it lets other writers go first. After that it may
     not, because it would never finish if writers never pause.
     """
 
-    def __init__(self, scrub: Callable[..., Awaitable[bool]], background: Background) -> None:
+    def __init__(self, scrub: Callable[..., Awaitable[Scrubbed]], background: Background) -> None:
         self._scrub = scrub
         self._background = background
         self._erased = 0
         self._removed = 0
+        self._result = Scrubbed.ALL
         self._over = asyncio.Event()
 
     @property
@@ -87,7 +90,8 @@ class Scrubbing:
         began = time.monotonic()
         while self._removed < self._erased:
             aim = self._erased
-            if await self._scrub(gives_way=time.monotonic() - began < GIVES_WAY_FOR_S):
+            self._result = await self._scrub(gives_way=time.monotonic() - began < GIVES_WAY_FOR_S)
+            if self._result is not Scrubbed.NOT_YET:
                 self._removed = aim
             else:
                 await asyncio.sleep(wait_s)
@@ -95,11 +99,11 @@ class Scrubbing:
         self._over.set()
 
     async def is_over(self, within_s: float) -> bool:
-        """Wait for up to so many seconds. Returns whether everything that was erased until now has been removed."""
+        """Wait for up to so many seconds. Returns whether nothing is left of what was erased until now."""
         if self._removed < self._erased:
             try:
                 async with asyncio.timeout(within_s):
                     await self._over.wait()
             except TimeoutError:
                 return False
-        return True
+        return self._result is Scrubbed.ALL

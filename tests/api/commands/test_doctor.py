@@ -41,7 +41,7 @@ def test_no_check_of_a_healthy_file_fails(file: Path) -> None:
     code, found = doctor()
     assert code == 0
     assert {each["level"] for what, each in found.items() if what not in {"backup", "sqlite"}} == {"ok"}
-    assert {"pages", "values", "disk", "log", "schema", "access by HTTP"} <= found.keys()
+    assert {"pages", "values", "erasures", "disk", "log", "schema", "access by HTTP"} <= found.keys()
 
 
 def test_the_findings_are_shown_as_a_table_without_json(file: Path) -> None:
@@ -85,6 +85,17 @@ def test_values_that_are_not_json_fail(file: Path) -> None:
     code, found = doctor()
     says = "users.attributes is not JSON in 2 rows, the first with the rowid 2"
     assert (code, found["values"]["level"], found["values"]["says"]) == (1, "fail", says)
+
+
+@pytest.mark.parametrize(("left", "fix"), [(4, "stop the server, and run roster db vacuum"), (1, "a server removes")])
+def test_copies_of_erased_rows_are_a_warning_until_the_file_is_rewritten(file: Path, left: int, fix: str) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"PRAGMA user_version={left}")
+    code, found = doctor()
+    assert (code, found["erasures"]["level"]) == (0, "warn")
+    assert fix in found["erasures"]["fix"]
+    assert CliRunner().invoke(app, ["db", "vacuum"]).exit_code == 0
+    assert doctor()[1]["erasures"]["level"] == "ok"
 
 
 def test_a_schema_that_is_behind_fails_and_names_the_command(file: Path) -> None:

@@ -32,6 +32,7 @@ from repositories.engines.postgres.pools import Connections
 from repositories.engines.postgres.replicas import PostgresReplicas
 from repositories.engines.postgres.servers import READ_ONLY, SESSION, Server
 from repositories.engines.revisions import SchemaStatus, Upgrade
+from repositories.engines.scrubbing import Scrubbed, Vacuumed
 
 if TYPE_CHECKING:
     from repositories.engines.postgres.pools import Connection as PoolConnection
@@ -250,8 +251,11 @@ class PostgresDatabase:
     async def has_traces(self) -> bool:
         return False
 
-    async def scrub(self, *, gives_way: bool = True) -> bool:  # noqa: ARG002
-        return True
+    async def scrub(self, *, gives_way: bool = True) -> Scrubbed:  # noqa: ARG002
+        return Scrubbed.ALL
+
+    async def vacuum(self) -> Vacuumed:
+        raise NotReady("PostgreSQL removes erased rows by autovacuum. To remove them at once, run VACUUM in psql.")
 
     async def require_sessions(self) -> None:
         """One connection prepares a statement, another one uses the server, and the first one runs its statement.

@@ -28,6 +28,7 @@ from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
+from repositories.engines.scrubbing import Scrubbed, Vacuumed
 from repositories.engines.sqlite.commits import GroupCommit
 from repositories.engines.sqlite.connection import (
     CHECKPOINTS,
@@ -56,7 +57,15 @@ from repositories.engines.sqlite.steps import Work, in_turn, run
 from repositories.engines.sqlite.upkeep.backups import back_up, restore
 from repositories.engines.sqlite.upkeep.copies import copied, copied_into
 from repositories.engines.sqlite.upkeep.examination import examine, warning_about
-from repositories.engines.sqlite.upkeep.scrubbing import NOTE_ERASURE, Left, empty_log, flush, rewrite, what_is_left
+from repositories.engines.sqlite.upkeep.scrubbing import (
+    NOTE_ERASURE,
+    Left,
+    empty_log,
+    flush,
+    rewrite,
+    vacuum_file,
+    what_is_left,
+)
 from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
 
 if TYPE_CHECKING:
@@ -268,13 +277,13 @@ class SqliteDatabase:
 
     async def has_traces(self) -> bool:
         assert self._writing is not None, NOT_STARTED  # noqa: S101
-        return self._serving and await self._writing.read(what_is_left) is not Left.NOTHING
+        return self._serving and bool(await self._writing.read(what_is_left) & ~Left.MOVED_COPIES)
 
-    async def scrub(self, *, gives_way: bool = True) -> bool:
+    async def scrub(self, *, gives_way: bool = True) -> Scrubbed:
         """Rewrite the file, if it is not too large, and empty its log. In a command it does nothing, and the server
         does both."""
         if not self._serving and is_locked(self._path):
-            return False
+            return Scrubbed.NOT_YET
         is_waited_for = partial(self._write_lock.has_waited, GIVES_WAY_S)
         try:
             async with self._without_checkpoints():
@@ -282,7 +291,11 @@ class SqliteDatabase:
                 await asyncio.to_thread(flush, self._log)
                 return await self._in_turn(empty_log)
         except (Busy, sqlite3.Error, OSError):  # another writer has the file or waits for it, or the disk is full
-            return False
+            return Scrubbed.NOT_YET
+
+    async def vacuum(self) -> Vacuumed:
+        (await self.status()).require_usable()
+        return await asyncio.to_thread(vacuum_file, self._path)
 
     @asynccontextmanager
     async def _without_checkpoints(self) -> AsyncIterator[None]:

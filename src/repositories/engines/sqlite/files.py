@@ -76,6 +76,8 @@ def copy_into(path: Path, copy: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("VACUUM INTO ?", (str(copy),))
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        connection.execute("PRAGMA user_version=0")  # nothing of erased rows is in a new file
 
 
 def new_file_beside(path: Path, suffix: str) -> Path:

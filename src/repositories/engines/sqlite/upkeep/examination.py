@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from domain.findings import Finding, Level, finding
+from repositories.engines.sqlite.upkeep.scrubbing import Left, what_is_left
 
 LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
 LONG_LOG_BYTES: Final = 256 * 1024 * 1024
@@ -20,8 +21,9 @@ BACKUP_TOO_OLD_S: Final = 7 * 24 * 3600
 JSON_COLUMNS: Final = """
 SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c WHERE m.type = 'table' AND c.type = 'JSON'
 """
-NOT_JSON: Final = 'SELECT count(*), min(rowid) FROM "{table}" WHERE NOT json_valid("{column}")'
-"""A null is not counted: for it `json_valid` is null."""
+NOT_JSON: Final = """
+SELECT count(*), min(rowid) FROM "{table}" WHERE "{column}" IS NOT NULL AND NOT json_valid("{column}")
+"""
 
 WAL_RESET_FIXED_IN: Final = (3, 51, 3)
 """In earlier versions, two connections that write or checkpoint at the same time may corrupt a file."""
@@ -32,6 +34,7 @@ def examine(path: Path) -> Iterator[Finding]:
     yield of_access(path)
     yield of_pages(path)
     yield of_values(path)
+    yield of_erasures(path)
     yield of_space(path)
     yield of_log(path)
     yield of_clock(path)
@@ -74,6 +77,18 @@ def of_values(path: Path) -> Finding:
         damaged = []
     fix = "correct these values by sqlite3 while no server runs, or roster restore, from the last good backup"
     return finding("values", "; ".join(damaged) or "all JSON is valid", ok=not damaged, fix=fix)
+
+
+def of_erasures(path: Path) -> Finding:
+    """Check whether copies of erased rows may be in the file, which was too large to be rewritten beside writers."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            left = what_is_left(connection)
+    except sqlite3.Error:  # the finding about pages reports it
+        left = Left.NOTHING
+    says = "nothing is left in the file" if left is Left.NOTHING else "copies of erased rows may be in the file"
+    fix = "stop the server, and run roster db vacuum" if Left.MOVED_COPIES in left else "a server removes them"
+    return finding("erasures", says, ok=left is Left.NOTHING, fix=fix, worst=Level.WARN)
 
 
 def of_space(path: Path) -> Finding:

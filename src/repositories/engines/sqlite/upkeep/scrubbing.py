@@ -7,15 +7,21 @@ killed continues after its next start, and after an erasure by a command the ser
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import IntEnum
+from contextlib import closing, contextmanager
+from enum import IntFlag
 from pathlib import Path
 from typing import Final
+
+from domain.errors import NotReady
+from repositories.engines.scrubbing import Scrubbed, Vacuumed
+from repositories.engines.sqlite.connection import DURABLE, NO_CHECKPOINTS, UPGRADE_TIMEOUT_MS, open_file
+from repositories.engines.sqlite.files import lock
+from repositories.engines.sqlite.writers import writing
 
 REWRITTEN_BYTES: Final = 64 * 1024 * 1024
 """Up to this size the file is rewritten after an erasure. When SQLite splits a page, it leaves copies of the rows that
 it moved, and `secure_delete` does not overwrite them. Rewriting a larger file would block writes for too long: there
-the operator has to run VACUUM."""
+the operator has to run `roster db vacuum`."""
 
 FORCED_BYTES: Final = 16 * 1024 * 1024
 """Up to this size the whole rewrite takes about 0.1 s, so that it may block writers who never pause. The rewrite of a
@@ -25,7 +31,7 @@ STEPS_BETWEEN_LOOKS: Final = 20_000
 """How many instructions SQLite executes between two checks whether somebody waits: some milliseconds."""
 
 
-class Left(IntEnum):
+class Left(IntFlag):
     """The work that is left after an erasure."""
 
     NOTHING = 0
@@ -33,13 +39,17 @@ class Left(IntEnum):
     """Copies of rows may be in the file and in its log."""
 
     LOG = 2
-    """The file was rewritten. Its log has to be emptied."""
+    """The log has to be emptied, after the file was rewritten or found too large for that."""
+
+    MOVED_COPIES = 4
+    """Copies of rows may be in the file, because it was too large. `vacuum_file` removes them."""
 
 
 NOT_FLUSHED: Final = 1
 """`PRAGMA synchronous=NORMAL`: a transaction does not flush the log. The next one that does flushes both."""
 
 NOTE_ERASURE: Final = f"PRAGMA user_version={Left.ROWS:d}"
+RESULTS: Final = {Left.NOTHING: Scrubbed.ALL, Left.MOVED_COPIES: Scrubbed.SOME}
 
 
 def what_is_left(connection: sqlite3.Connection) -> Left:
@@ -55,12 +65,35 @@ def rewrite(is_waited_for: Callable[[], bool], gives_way: bool, connection: sqli
     """
     if what_is_left(connection) is not Left.ROWS:
         return
-    size = number_of(connection, "page_count") * number_of(connection, "page_size")
+    size = size_of(connection)
     with at(connection, "synchronous", NOT_FLUSHED):
-        if size <= REWRITTEN_BYTES:
-            gives_way = gives_way or size > FORCED_BYTES
-            vacuum(connection, is_waited_for if gives_way else None)
+        if size > REWRITTEN_BYTES:
+            leave(connection, Left.LOG | Left.MOVED_COPIES)
+            return
+        vacuum(connection, is_waited_for if gives_way or size > FORCED_BYTES else None)
         leave(connection, Left.LOG)
+
+
+def vacuum_file(path: Path) -> Vacuumed:
+    """Rewrite a file of any size and empty its log, while no server uses it. Raises `NotReady`."""
+    descriptor = lock(path, "Stop it first: it could not write meanwhile.")
+    try:
+        with writing(path, UPGRADE_TIMEOUT_MS), closing(open_file(path, (*DURABLE, NO_CHECKPOINTS))) as connection:
+            before = size_of(connection)
+            vacuum(connection, None)
+            leave(connection, Left.LOG)
+            if empty_log(connection) is not Scrubbed.ALL:
+                raise NotReady(f"Another program reads {path}, so its log cannot be emptied. End it, and try again.")
+            return Vacuumed(before, size_of(connection))
+    except sqlite3.Error as error:
+        raise NotReady(f"{path} cannot be rewritten: {error}.") from error
+    finally:
+        os.close(descriptor)
+
+
+def size_of(connection: sqlite3.Connection) -> int:
+    """In bytes, without the log."""
+    return number_of(connection, "page_count") * number_of(connection, "page_size")
 
 
 def vacuum(connection: sqlite3.Connection, stops: Callable[[], bool] | None) -> None:
@@ -80,17 +113,19 @@ def flush(log: Path) -> None:
         os.close(file)
 
 
-def empty_log(connection: sqlite3.Connection) -> bool:
-    """Empty the log, after the file was rewritten. Returns whether nothing is left to do.
+def empty_log(connection: sqlite3.Connection) -> Scrubbed:
+    """Empty the log, if that is left to do.
 
     The log cannot be emptied while somebody reads an older state. This may take minutes, so the function does not wait.
     """
-    if what_is_left(connection) is Left.LOG:
+    left = what_is_left(connection)
+    if Left.LOG in left:
         with at(connection, "busy_timeout", 0):
             ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if not busy:
-            leave(connection, Left.NOTHING)
-    return what_is_left(connection) is Left.NOTHING
+            left ^= Left.LOG
+            leave(connection, left)
+    return RESULTS.get(left, Scrubbed.NOT_YET)
 
 
 def leave(connection: sqlite3.Connection, left: Left) -> None:

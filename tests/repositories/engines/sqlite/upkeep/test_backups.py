@@ -24,6 +24,7 @@ from repositories.engines import revisions
 from repositories.engines.sqlite import files
 from repositories.engines.sqlite.connection import DURABLE
 from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.engines.sqlite.upkeep.scrubbing import Left, what_is_left
 from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.changes import ChangeService
@@ -257,6 +258,14 @@ async def test_a_backup_replaces_no_file_and_leaves_no_half_written_one(path: Pa
     with pytest.raises(NotReady):
         await database_in(path).backup(tmp_path / "new.db")
     assert not list(tmp_path.glob("new.db*"))
+
+
+async def test_nothing_of_erased_rows_is_left_in_a_backup(path: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version={Left.MOVED_COPIES:d}")
+    await database_in(path).backup(tmp_path / "backup.db")
+    with closing(sqlite3.connect(tmp_path / "backup.db")) as connection:
+        assert what_is_left(connection) is Left.NOTHING
 
 
 async def test_a_backup_is_for_its_owner_only(path: Path, tmp_path: Path) -> None:

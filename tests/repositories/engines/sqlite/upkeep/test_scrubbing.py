@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -12,8 +12,11 @@ import pytest
 from tests.repositories.engines.test_cancellation import Halt
 from tests.repositories.engines.test_sqlite import database
 
+from domain.errors import NotReady
 from domain.users import NewUser
 from domain.work import RequestContext
+from repositories.engines.postgres.database import PostgresDatabase
+from repositories.engines.scrubbing import Scrubbed
 from repositories.engines.sqlite import database as engine
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.upkeep import scrubbing
@@ -44,8 +47,13 @@ async def until_scrubbed(file: Path, left: Left = Left.NOTHING) -> None:
         await asyncio.sleep(0.02)
 
 
+def contents(file: Path) -> Sequence[bytes]:
+    """Those of the file and of the files beside it."""
+    return [each.read_bytes() for each in sorted(file.parent.glob(f"{file.name}*"))]
+
+
 def traces(file: Path) -> int:
-    return sum(each.read_bytes().count(b"Alice Wonderland") for each in file.parent.glob(f"{file.name}*"))
+    return sum(each.count(b"Alice Wonderland") for each in contents(file))
 
 
 async def note_erasure(database: SqliteDatabase) -> None:
@@ -90,10 +98,10 @@ async def test_a_writer_that_arrives_during_the_rewrite_goes_first(
         await asyncio.sleep(0)
     rewriting.go_on()
 
-    assert not await scrub
+    assert await scrub is Scrubbed.NOT_YET
     await creation
     assert left_in(file) is Left.ROWS
-    assert await sqlite.scrub()
+    assert await sqlite.scrub() is Scrubbed.ALL
     assert left_in(file) is Left.NOTHING
 
 
@@ -121,9 +129,9 @@ async def test_the_rewrite_of_a_larger_file_always_gives_way(
     await note_erasure(sqlite)
     with monkeypatch.context() as smaller:
         smaller.setattr(scrubbing, "FORCED_BYTES", 0)
-        assert not await sqlite.scrub(gives_way=False)
+        assert await sqlite.scrub(gives_way=False) is Scrubbed.NOT_YET
     assert left_in(file) is Left.ROWS
-    assert await sqlite.scrub(gives_way=False)
+    assert await sqlite.scrub(gives_way=False) is Scrubbed.ALL
 
 
 async def test_writers_do_not_wait_while_the_log_of_the_rewrite_is_flushed(
@@ -145,7 +153,7 @@ async def test_writers_do_not_wait_while_the_log_of_the_rewrite_is_flushed(
     assert await pragma(sqlite, "wal_autocheckpoint") == 0  # the creation does not do the checkpoint of the rewrite
     assert left_in(file) is Left.LOG
     may_go_on.set()
-    assert await scrub
+    assert await scrub is Scrubbed.ALL
 
 
 @pytest.mark.parametrize("serving", [True, False])
@@ -166,8 +174,8 @@ async def test_commits_are_flushed_and_checkpointed_as_before_after_every_rewrit
     sqlite = database(sqlite_url, serving=serving)
     await sqlite.start()
     await note_erasure(sqlite)
-    for succeeds in (False, True):
-        assert await sqlite.scrub() is succeeds
+    for result in (Scrubbed.NOT_YET, Scrubbed.ALL):
+        assert await sqlite.scrub() is result
         assert await pragma(sqlite, "synchronous") == FULL
         assert await pragma(sqlite, "wal_autocheckpoint") == (1000 if serving else 0)
     assert during == [scrubbing.NOT_FLUSHED] * 2
@@ -180,9 +188,9 @@ async def test_a_log_that_cannot_be_flushed_is_flushed_later(
     await note_erasure(sqlite)
     with monkeypatch.context() as planted:
         planted.setattr(sqlite, "_log", file.parent / "missing")
-        assert not await sqlite.scrub()
+        assert await sqlite.scrub() is Scrubbed.NOT_YET
     assert left_in(file) is Left.LOG
-    assert await sqlite.scrub()
+    assert await sqlite.scrub() is Scrubbed.ALL
 
 
 @pytest.mark.parametrize("job", ["rewrite", "empty_log"])
@@ -193,7 +201,7 @@ async def test_the_next_process_finishes_the_rewrite_of_a_killed_one(
     first = SqlUnitsOfWork(database(sqlite_url))
     await first.start()
     with monkeypatch.context() as planted:
-        planted.setattr(engine, job, never if job == "rewrite" else lambda connection: False)
+        planted.setattr(engine, job, never if job == "rewrite" else lambda connection: Scrubbed.NOT_YET)
         assert await erase_alice(first)
         await until_scrubbed(file, Left.ROWS if job == "rewrite" else Left.LOG)
         await first.stop()
@@ -239,3 +247,72 @@ async def test_an_erasure_that_is_rolled_back_needs_no_rewrite(sqlite: SqliteDat
     async with sqlite.transaction() as executor:
         await sqlite.note_erasure(executor)
     assert left_in(file) is Left.NOTHING
+
+
+@pytest.fixture
+async def too_large(sqlite_url: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with copies of an erased row, which was too large to be rewritten beside writers."""
+    served = SqlUnitsOfWork(database(sqlite_url))
+    await served.start()
+    with monkeypatch.context() as smaller:
+        smaller.setattr(scrubbing, "REWRITTEN_BYTES", 0)
+        assert await erase_alice(served)
+        assert not await served._database.has_traces()  # nothing that the server could do
+    await served.stop()
+    return file
+
+
+async def test_an_erasure_in_a_file_that_is_too_large_to_be_rewritten_stays_pending(too_large: Path) -> None:
+    assert left_in(too_large) is Left.MOVED_COPIES
+
+
+async def test_the_next_erasure_in_a_smaller_file_removes_everything(sqlite_url: str, too_large: Path) -> None:
+    served = SqlUnitsOfWork(database(sqlite_url))
+    await served.start()
+    assert left_in(too_large) is Left.MOVED_COPIES
+    assert not await erase_alice(served)
+    assert left_in(too_large) is Left.NOTHING
+    await served.stop()
+
+
+async def test_a_vacuum_removes_what_is_left_and_gives_space_back(sqlite_url: str, too_large: Path) -> None:
+    with closing(sqlite3.connect(too_large)) as connection:
+        connection.execute("CREATE TABLE free AS SELECT zeroblob(1000000) AS space")
+        connection.execute("DROP TABLE free")
+    sizes = await database(sqlite_url, serving=False).vacuum()
+    assert left_in(too_large) is Left.NOTHING
+    assert sizes.before > 1_000_000 > sizes.after
+    assert len(contents(too_large)[0]) == sizes.after
+
+
+async def test_no_vacuum_runs_beside_a_server(sqlite: SqliteDatabase, sqlite_url: str) -> None:
+    with pytest.raises(NotReady, match="Stop it first"):
+        await database(sqlite_url, serving=False).vacuum()
+
+
+async def test_a_vacuum_beside_a_reader_says_so_and_is_not_over(sqlite_url: str, too_large: Path) -> None:
+    with closing(sqlite3.connect(too_large, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM users").fetchall()
+        with pytest.raises(NotReady, match="Another program reads"):
+            await database(sqlite_url, serving=False).vacuum()
+    assert left_in(too_large) is Left.LOG
+    await database(sqlite_url, serving=False).vacuum()
+    assert left_in(too_large) is Left.NOTHING
+
+
+@pytest.fixture
+def foreign(file: Path) -> Path:
+    file.write_bytes(b"not a database, but long enough to be read as the header of one " * 100)
+    return file
+
+
+@pytest.mark.usefixtures("foreign")
+async def test_a_file_that_is_no_database_is_not_rewritten(sqlite_url: str) -> None:
+    with pytest.raises(NotReady):
+        await database(sqlite_url, serving=False).vacuum()
+
+
+async def test_postgres_is_vacuumed_by_itself(postgres: PostgresDatabase) -> None:
+    with pytest.raises(NotReady, match="autovacuum"):
+        await postgres.vacuum()
