@@ -93,7 +93,7 @@ def epoch(database_url: DatabaseUrl = None) -> None:
 def vacuum(database_url: DatabaseUrl = None) -> None:
     """Rewrite a SQLite file, so that nothing of erased people is left in it, and unused space is given back.
 
-    A server does this by itself for files of up to 64 MiB. No server may run meanwhile. The disk needs room for two
+    A server does this by itself for files of up to 48 MiB. No server may run meanwhile. The disk needs room for two
     more copies of the file. It takes about ten seconds for each GiB. On PostgreSQL autovacuum does this.
     """
 

@@ -124,7 +124,7 @@ def put(request: Request, service: Service, committed: Committed[tuple[E, bool]]
 PENDING: Final = {
     "description": (
         "Erased. The values may still be in the database's files, because a stream or another reader uses an older "
-        "state, or others write all the time. The server removes them as soon as it can. In a SQLite file above 64 MiB "
+        "state, or others write all the time. The server removes them as soon as it can. In a SQLite file above 48 MiB "
         "copies may stay until `roster db vacuum` is run"
     ),
     **documented_headers(**WRITE),

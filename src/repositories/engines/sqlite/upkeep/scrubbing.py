@@ -18,14 +18,14 @@ from repositories.engines.sqlite.connection import DURABLE, NO_CHECKPOINTS, UPGR
 from repositories.engines.sqlite.files import lock
 from repositories.engines.sqlite.writers import writing
 
-REWRITTEN_BYTES: Final = 64 * 1024 * 1024
+REWRITTEN_BYTES: Final = 48 * 1024 * 1024
 """Up to this size the file is rewritten after an erasure. When SQLite splits a page, it leaves copies of the rows that
 it moved, and `secure_delete` does not overwrite them. Rewriting a larger file would block writes for too long: there
 the operator has to run `roster db vacuum`."""
 
 FORCED_BYTES: Final = 16 * 1024 * 1024
 """Up to this size the whole rewrite takes about 0.1 s, so that it may block writers who never pause. The rewrite of a
-larger file always gives way to them. Its last step, which cannot be interrupted, takes about 1.5 ms for each MiB."""
+larger file always gives way to them. Its last step, which cannot be interrupted, takes about 2 ms for each MiB."""
 
 STEPS_BETWEEN_LOOKS: Final = 20_000
 """How many instructions SQLite executes between two checks whether somebody waits: some milliseconds."""
