@@ -1,5 +1,6 @@
 """`python -m bench [compare | growth | layers | memory]`."""
 
+import signal
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -37,4 +38,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that it ends the servers
     sys.exit(main(sys.argv[1:]))
