@@ -18,9 +18,9 @@ from domain.errors import NotReady
 from domain.work import utc_now
 from repositories import answers, stores  # noqa: F401  # their tables have to be in the metadata
 from repositories.engines import revisions
-from repositories.engines.copies import Rows, State, Target, begin, clear, counting, finish
 from repositories.engines.database import Database
 from repositories.engines.schema import metadata
+from repositories.engines.upkeep.copies import Rows, State, Target, begin, clear, counting, finish
 
 Step = Progress | Comparison | Finished
 

@@ -17,7 +17,7 @@ import repositories.work.background
 import repositories.work.units_of_work
 from api.container import Container
 from domain.work import RequestContext
-from repositories.engines.scrubbing import Scrubbed
+from repositories.engines.upkeep.scrubbing import Scrubbed
 
 ALICE = {
     "name": "Alice Wonderland",

@@ -20,12 +20,12 @@ from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.copies import Copy, Step
 from repositories.engines import revisions
-from repositories.engines.copies import Rows, plain
 from repositories.engines.database import Database
 from repositories.engines.postgres.copies import PostgresTarget
 from repositories.engines.schema import BigId, Instant, Json, Key, metadata
 from repositories.engines.sqlite.upkeep.copies import SqliteTarget
 from repositories.engines.sqlite.writers import writing
+from repositories.engines.upkeep.copies import Rows, plain
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.changes import ChangeService
 from services.users import UserService

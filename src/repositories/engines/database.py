@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from domain.errors import NotReady
 from domain.findings import Finding
 from domain.limits import LIMITS, Limits
-from repositories.engines.backups import Backup, Restored
-from repositories.engines.copies import State, Target
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.replicas import Replicas
 from repositories.engines.revisions import SchemaStatus, Upgrade
-from repositories.engines.scrubbing import Scrubbed, Vacuumed
 from repositories.engines.sqlite.database import SqliteDatabase
+from repositories.engines.upkeep.backups import Backup, Restored
+from repositories.engines.upkeep.copies import State, Target
+from repositories.engines.upkeep.scrubbing import Scrubbed, Vacuumed
 from repositories.engines.urls import POSTGRES, parse, parse_replicas
 
 if TYPE_CHECKING:

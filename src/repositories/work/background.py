@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-from repositories.engines.scrubbing import Scrubbed
+from repositories.engines.upkeep.scrubbing import Scrubbed
 
 log = logging.getLogger("roster")
 

@@ -14,9 +14,9 @@ import repositories.engines.sqlite.steps
 from domain.errors import Busy, Conflict
 from domain.users import NewUser
 from domain.work import RequestContext
-from repositories.engines.scrubbing import Scrubbed
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.writers import WriterLock
+from repositories.engines.upkeep.scrubbing import Scrubbed
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService
 

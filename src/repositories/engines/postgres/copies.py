@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from domain.errors import NotReady
-from repositories.engines.copies import BATCH, COUNTERS, STOP_SOURCE, STOP_TARGET, Rows, plain, reading
 from repositories.engines.postgres.errors import DRIVER_ERRORS, first_line
 from repositories.engines.postgres.executors import DIALECT
 from repositories.engines.postgres.servers import SESSION, Server
 from repositories.engines.schema import metadata
+from repositories.engines.upkeep.copies import BATCH, COUNTERS, STOP_SOURCE, STOP_TARGET, Rows, plain, reading
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -18,8 +18,6 @@ from domain.findings import Finding
 from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
-from repositories.engines.backups import Backup, Restored
-from repositories.engines.copies import State, Target
 from repositories.engines.epochs import begin_epoch
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter, Pool
@@ -32,7 +30,9 @@ from repositories.engines.postgres.pools import Connections
 from repositories.engines.postgres.replicas import PostgresReplicas
 from repositories.engines.postgres.servers import READ_ONLY, SESSION, Server
 from repositories.engines.revisions import SchemaStatus, Upgrade
-from repositories.engines.scrubbing import Scrubbed, Vacuumed
+from repositories.engines.upkeep.backups import Backup, Restored
+from repositories.engines.upkeep.copies import State, Target
+from repositories.engines.upkeep.scrubbing import Scrubbed, Vacuumed
 
 if TYPE_CHECKING:
     from repositories.engines.postgres.pools import Connection as PoolConnection

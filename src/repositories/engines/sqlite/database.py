@@ -22,13 +22,10 @@ from domain.findings import Finding, Level, finding
 from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
 from repositories.engines.alarms import Alarms
-from repositories.engines.backups import Backup, Restored
-from repositories.engines.copies import State, Target
 from repositories.engines.executors import Executor, Transaction
 from repositories.engines.meter import NO_METER, Meter
 from repositories.engines.revisions import SchemaStatus, Upgrade
 from repositories.engines.schema import read_json
-from repositories.engines.scrubbing import Scrubbed, Vacuumed
 from repositories.engines.sqlite.commits import GroupCommit
 from repositories.engines.sqlite.connection import (
     CHECKPOINTS,
@@ -67,6 +64,9 @@ from repositories.engines.sqlite.upkeep.scrubbing import (
     what_is_left,
 )
 from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
+from repositories.engines.upkeep.backups import Backup, Restored
+from repositories.engines.upkeep.copies import State, Target
+from repositories.engines.upkeep.scrubbing import Scrubbed, Vacuumed
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from domain.errors import NotReady
-from repositories.engines.backups import Backup, Contents, Restored, Undone
 from repositories.engines.sqlite.files import copy_into, create_private, is_own, lock, require_file
+from repositories.engines.upkeep.backups import Backup, Contents, Restored, Undone
 
 HIGHEST: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence"
 LAST_CHANGE: Final = "SELECT coalesce(max(seq), 0) FROM changes"

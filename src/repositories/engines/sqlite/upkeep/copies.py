@@ -13,13 +13,13 @@ import sqlalchemy as sa
 
 from domain.errors import NotReady
 from repositories.engines import revisions
-from repositories.engines.copies import BATCH, COUNTERS, STOP_SOURCE, STOP_TARGET, Rows, reading
 from repositories.engines.sqlite.connection import open_file
 from repositories.engines.sqlite.executors import DIALECT
 from repositories.engines.sqlite.files import create_private, lock, require_file, require_own_file
 from repositories.engines.sqlite.steps import BUSY_TIMEOUT_MS, fetch, run
 from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
 from repositories.engines.sqlite.writers import writing
+from repositories.engines.upkeep.copies import BATCH, COUNTERS, STOP_SOURCE, STOP_TARGET, Rows, reading
 
 T = TypeVar("T")
 

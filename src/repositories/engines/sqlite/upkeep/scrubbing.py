@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from domain.errors import NotReady
-from repositories.engines.scrubbing import Scrubbed, Vacuumed
 from repositories.engines.sqlite.connection import DURABLE, NO_CHECKPOINTS, UPGRADE_TIMEOUT_MS, open_file
 from repositories.engines.sqlite.files import lock
 from repositories.engines.sqlite.writers import writing
+from repositories.engines.upkeep.scrubbing import Scrubbed, Vacuumed
 
 REWRITTEN_BYTES: Final = 48 * 1024 * 1024
 """Up to this size the file is rewritten after an erasure. When SQLite splits a page, it leaves copies of the rows that

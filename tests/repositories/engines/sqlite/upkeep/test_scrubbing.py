@@ -16,11 +16,11 @@ from domain.errors import NotReady
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.postgres.database import PostgresDatabase
-from repositories.engines.scrubbing import Scrubbed
 from repositories.engines.sqlite import database as engine
 from repositories.engines.sqlite.database import SqliteDatabase
 from repositories.engines.sqlite.upkeep import scrubbing
 from repositories.engines.sqlite.upkeep.scrubbing import Left, flush
+from repositories.engines.upkeep.scrubbing import Scrubbed
 from repositories.work import background, units_of_work
 from repositories.work.units_of_work import SqlUnitsOfWork
 from services.users import UserService

@@ -1,0 +1,1 @@
+"""What both engines share of the upkeep: backups, copies, and removing erased data from the files."""
