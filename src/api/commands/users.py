@@ -36,6 +36,7 @@ ExternalId = Annotated[str | None, typer.Option(help="The id in another system. 
 StatusOption = Annotated[Status | None, typer.Option(help="Whether the user is active or suspended")]
 AttributesText = Annotated[str | None, typer.Option("--attributes", help="A JSON object. A patch merges it")]
 FilterText = Annotated[str | None, typer.Option("--filter", help="Only users that match, as in GET /users/")]
+PENDING: Final = " Copies of its values may still be in the file: see roster doctor."
 Purge = Annotated[bool, typer.Option("--purge", help="Erase the user permanently, with the values in older changes")]
 
 
@@ -116,10 +117,11 @@ def delete_user(who: Whom, purge: Purge = False, database_url: DatabaseUrl = Non
     """Delete a user. It can be restored, unless it is erased by --purge."""
     named = who_is(who)
     if purge:
-        in_service(lambda service: service.purge(named), database_url)
+        erased = in_service(lambda service: service.purge(named), database_url)
+        typer.echo(f"User {who} is erased.{PENDING if erased.is_pending else ''}")
     else:
         in_service(lambda service: service.delete(named), database_url)
-    typer.echo(f"User {who} is {'erased' if purge else 'deleted'}.")
+        typer.echo(f"User {who} is deleted.")
 
 
 @users.command("restore")

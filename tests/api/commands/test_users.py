@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from api.commands import changes as commands
 from api.commands.main import app
+from repositories.engines.sqlite.upkeep import scrubbing
 from services.changes import ChangeService
 
 
@@ -43,6 +44,13 @@ def test_a_user_is_created_shown_changed_deleted_restored_and_erased() -> None:
     assert in_json("users", "restore", "1")["deleted_at"] is None
     assert run("users", "delete", "1", "--purge").stdout == "User 1 is erased.\n"
     assert run("users", "show", "1").exit_code == 2
+
+
+def test_an_erasure_says_that_copies_may_still_be_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrubbing, "REWRITTEN_BYTES", 0)
+    run("users", "create", "Alice")
+    says = run("users", "delete", "1", "--purge").stdout
+    assert says == "User 1 is erased. Copies of its values may still be in the file: see roster doctor.\n"
 
 
 def test_a_list_is_filtered_sorted_and_limited() -> None:
