@@ -182,6 +182,27 @@ async def test_commits_are_flushed_and_checkpointed_as_before_after_every_rewrit
     await sqlite.stop()
 
 
+async def test_a_file_is_rewritten_once_even_if_its_log_cannot_be_emptied(
+    sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewritten: list[bool] = []
+    vacuum = scrubbing.vacuum
+
+    def counted(connection: sqlite3.Connection, stops: Callable[[], bool] | None) -> None:
+        rewritten.append(True)
+        vacuum(connection, stops)
+
+    monkeypatch.setattr(scrubbing, "vacuum", counted)
+    await note_erasure(sqlite)
+    with closing(sqlite3.connect(file, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM users").fetchall()
+        results = [await sqlite.scrub(), await sqlite.scrub()]
+    results += [await sqlite.scrub(), await sqlite.scrub()]
+    assert results == [Scrubbed.NOT_YET, Scrubbed.NOT_YET, Scrubbed.ALL, Scrubbed.ALL]
+    assert len(rewritten) == 1
+
+
 async def test_a_log_that_cannot_be_flushed_is_flushed_later(
     sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
