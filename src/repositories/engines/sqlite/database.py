@@ -301,8 +301,8 @@ class SqliteDatabase:
     async def _without_checkpoints(self) -> AsyncIterator[None]:
         """In this block no COMMIT checkpoints the log. The first one after a rewrite would need 0.1 s for that."""
         assert self._writing is not None, NOT_STARTED  # noqa: S101
-        await self._writing.read(partial(run, NO_CHECKPOINTS))
         try:
+            await self._writing.read(partial(run, NO_CHECKPOINTS))
             yield
         finally:
             await self._writing.read(partial(run, self._checkpoints))
