@@ -1,6 +1,7 @@
 """Removing erased data from SQLite's files: it gives way to writers, and continues after a kill."""
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -154,6 +155,18 @@ async def test_writers_do_not_wait_while_the_log_of_the_rewrite_is_flushed(
     assert left_in(file) is Left.LOG
     may_go_on.set()
     assert await scrub is Scrubbed.ALL
+
+
+def test_the_log_is_flushed_and_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    flushed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append((descriptor, os.fstat(descriptor).st_ino)))
+    flush(log)
+    ((descriptor, inode),) = flushed
+    assert inode == log.stat().st_ino
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 @pytest.mark.parametrize("serving", [True, False])
