@@ -150,6 +150,21 @@ async def test_a_page_as_json_has_at_most_that_many_items_and_says_where_it_ends
     assert (len(page.items), page.end) == (items, end)
 
 
+@pytest.mark.parametrize("limit", [DEFAULT_LIMIT - 1, DEFAULT_LIMIT, DEFAULT_LIMIT + 1])
+async def test_pages_as_json_have_every_item_once_with_limits_near_the_default(
+    units: UnitsOfWork, context: RequestContext, limit: int
+) -> None:
+    """On PostgreSQL and SQLite the default limit has a statement of its own."""
+    async with units.writing(context) as work:
+        await work.users.add_many([NewUser(name="User") for _ in range(DEFAULT_LIMIT + 2)])
+        await work.commit(None)
+    async with units.reading() as work:
+        first = await work.users.page_as_json(SPARSE, limit=limit)
+        second = await work.users.page_as_json(SPARSE, after=first.end, limit=limit)
+    assert (len(first.items), first.end, second.end) == (limit, (limit,), None)
+    assert [json.loads(item)["id"] for item in [*first.items, *second.items]] == [*range(1, DEFAULT_LIMIT + 3)]
+
+
 async def test_all_stores_write_the_same_json(units: UnitsOfWork, users: UserService) -> None:
     attributes: JsonObject = {"näme": "ü", "list": [1, 2.5, None, {}], "quote": '"'}
     await users.create(NewUser(name='"ü"', attributes=attributes))

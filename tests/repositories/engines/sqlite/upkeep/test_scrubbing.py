@@ -335,6 +335,18 @@ async def test_a_vacuum_beside_a_reader_says_so_and_is_not_over(sqlite_url: str,
     assert left_in(too_large) is Left.NOTHING
 
 
+async def test_a_vacuum_that_fails_says_why_and_leaves_its_work(
+    sqlite_url: str, too_large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(connection: sqlite3.Connection, stops: Callable[[], bool] | None) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(scrubbing, "vacuum", full)
+    with pytest.raises(NotReady, match="cannot be rewritten: database or disk is full"):
+        await database(sqlite_url, serving=False).vacuum()
+    assert left_in(too_large) is Left.MOVED_COPIES
+
+
 @pytest.fixture
 def foreign(file: Path) -> Path:
     file.write_bytes(b"not a database, but long enough to be read as the header of one " * 100)
