@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from httpx2 import AsyncClient
 
-import repositories.engines.sqlite.database
+import repositories.engines.sqlite.upkeep.scrubber
 import repositories.engines.sqlite.upkeep.scrubbing
 import repositories.work.background
 import repositories.work.units_of_work
@@ -131,7 +131,7 @@ async def test_a_failed_rewrite_of_the_file_is_retried(
             raise sqlite3.OperationalError("database or disk is full")
         rewrite(is_waited_for, gives_way, connection)
 
-    monkeypatch.setattr(repositories.engines.sqlite.database, "rewrite", fail_twice)
+    monkeypatch.setattr(repositories.engines.sqlite.upkeep.scrubber, "rewrite", fail_twice)
     await client.post("/users/", json=ALICE)
     assert (await client.delete("/users/1?purge=true")).status_code in (202, 204)
     async with asyncio.timeout(30):

@@ -15,9 +15,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
-from domain.errors import Busy, Unreachable
+from domain.errors import Unreachable
 from domain.findings import Finding, Level, finding
 from domain.limits import LIMITS, Limits
 from repositories.engines import revisions
@@ -50,19 +50,12 @@ from repositories.engines.sqlite.files import (
     require_file,
 )
 from repositories.engines.sqlite.locks import TimedLock
-from repositories.engines.sqlite.steps import Work, in_turn, run
+from repositories.engines.sqlite.steps import run
 from repositories.engines.sqlite.upkeep.backups import back_up, restore
 from repositories.engines.sqlite.upkeep.copies import copied, copied_into
 from repositories.engines.sqlite.upkeep.examination import examine, warning_about
-from repositories.engines.sqlite.upkeep.scrubbing import (
-    NOTE_ERASURE,
-    Left,
-    empty_log,
-    flush,
-    rewrite,
-    vacuum_file,
-    what_is_left,
-)
+from repositories.engines.sqlite.upkeep.scrubber import Scrubber
+from repositories.engines.sqlite.upkeep.scrubbing import NOTE_ERASURE, Left, vacuum_file, what_is_left
 from repositories.engines.sqlite.upkeep.upgrades import SchemaFile
 from repositories.engines.upkeep.backups import Backup, Restored
 from repositories.engines.upkeep.copies import State, Target
@@ -70,11 +63,6 @@ from repositories.engines.upkeep.scrubbing import Scrubbed, Vacuumed
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
-
-T = TypeVar("T")
-
-GIVES_WAY_S: Final = 0.03
-"""If another writer has waited so long, a rewrite of the file is stopped, and tried again later."""
 
 NOT_STARTED: Final = "the database was not started"
 
@@ -282,39 +270,15 @@ class SqliteDatabase:
     async def scrub(self, *, gives_way: bool = True) -> Scrubbed:
         """Rewrite the file, if it is not too large, and empty its log. In a command it does nothing, and the server
         does both."""
+        assert self._writing is not None, NOT_STARTED  # noqa: S101
         if not self._serving and is_locked(self._path):
             return Scrubbed.NOT_YET
-        is_waited_for = partial(self._write_lock.has_waited, GIVES_WAY_S)
-        try:
-            async with self._without_checkpoints():
-                await self._in_turn(partial(rewrite, is_waited_for, gives_way))
-                await asyncio.to_thread(flush, self._log)
-                return await self._in_turn(empty_log)
-        except (Busy, sqlite3.Error, OSError):  # another writer has the file or waits for it, or the disk is full
-            return Scrubbed.NOT_YET
+        scrubber = Scrubber(self._writing, self._write_lock, self._log, self._checkpoints)
+        return await scrubber.scrub(gives_way=gives_way)
 
     async def vacuum(self) -> Vacuumed:
         (await self.status()).require_usable()
         return await asyncio.to_thread(vacuum_file, self._path)
-
-    @asynccontextmanager
-    async def _without_checkpoints(self) -> AsyncIterator[None]:
-        """In this block no COMMIT checkpoints the log. The first one after a rewrite would need 0.1 s for that."""
-        assert self._writing is not None, NOT_STARTED  # noqa: S101
-        try:
-            await self._writing.read(partial(run, NO_CHECKPOINTS))
-            yield
-        finally:
-            await self._writing.read(partial(run, self._checkpoints))
-
-    async def _in_turn(self, work: Work[T]) -> T:
-        """Run a job on the writing connection while nobody writes. Raises `Busy`."""
-        assert self._writing is not None, NOT_STARTED  # noqa: S101
-        await self._write_lock.acquire()
-        try:
-            return await self._writing.run(partial(in_turn, work))
-        finally:
-            self._write_lock.release()
 
     async def require_sessions(self) -> None:
         """There is nothing between it and its file."""

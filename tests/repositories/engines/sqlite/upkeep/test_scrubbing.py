@@ -17,9 +17,8 @@ from domain.errors import NotReady
 from domain.users import NewUser
 from domain.work import RequestContext
 from repositories.engines.postgres.database import PostgresDatabase
-from repositories.engines.sqlite import database as engine
 from repositories.engines.sqlite.database import SqliteDatabase
-from repositories.engines.sqlite.upkeep import scrubbing
+from repositories.engines.sqlite.upkeep import scrubber, scrubbing
 from repositories.engines.sqlite.upkeep.scrubbing import Left, flush
 from repositories.engines.upkeep.scrubbing import Scrubbed
 from repositories.work import background, units_of_work
@@ -83,7 +82,7 @@ async def test_a_writer_that_arrives_during_the_rewrite_goes_first(
     sqlite: SqliteDatabase, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scrubbing, "STEPS_BETWEEN_LOOKS", 10)
-    monkeypatch.setattr(engine, "GIVES_WAY_S", 0)
+    monkeypatch.setattr(scrubber, "GIVES_WAY_S", 0)
     users = UserService(SqlUnitsOfWork(sqlite), CONTEXT)
     for number in range(50):
         await users.create(NewUser(name=f"User {number}"))
@@ -146,7 +145,7 @@ async def test_writers_do_not_wait_while_the_log_of_the_rewrite_is_flushed(
         may_go_on.wait()
         flush(log)
 
-    monkeypatch.setattr(engine, "flush", slow_disk)
+    monkeypatch.setattr(scrubber, "flush", slow_disk)
     scrub = asyncio.ensure_future(sqlite.scrub())
     await asyncio.to_thread(flushing.wait)
     await UserService(SqlUnitsOfWork(sqlite), CONTEXT).create(NewUser(name="In between"))
@@ -235,7 +234,7 @@ async def test_the_next_process_finishes_the_rewrite_of_a_killed_one(
     first = SqlUnitsOfWork(database(sqlite_url))
     await first.start()
     with monkeypatch.context() as planted:
-        planted.setattr(engine, job, never if job == "rewrite" else lambda connection: Scrubbed.NOT_YET)
+        planted.setattr(scrubber, job, never if job == "rewrite" else lambda connection: Scrubbed.NOT_YET)
         assert await erase_alice(first)
         await until_scrubbed(file, Left.ROWS if job == "rewrite" else Left.LOG)
         await first.stop()
