@@ -41,6 +41,11 @@ def examine(path: Path) -> Iterator[Finding]:
     yield of_backup(path)
 
 
+def reading(path: Path) -> closing[sqlite3.Connection]:
+    """A connection that changes nothing."""
+    return closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True))
+
+
 def of_access(path: Path) -> Finding:
     mode = path.stat().st_mode & 0o777
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
@@ -51,7 +56,7 @@ def of_access(path: Path) -> Finding:
 
 def of_pages(path: Path) -> Finding:
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        with reading(path) as connection:
             ((result,), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
             ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
     except sqlite3.Error as error:
@@ -66,7 +71,7 @@ def of_pages(path: Path) -> Finding:
 def of_values(path: Path) -> Finding:
     """Check that all JSON in the file is valid. Lists pass it on as it is stored."""
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        with reading(path) as connection:
             damaged = [
                 f"{table}.{column} is not JSON in {rows:,} rows, the first with the rowid {first}"
                 for table, column in connection.execute(JSON_COLUMNS).fetchall()
@@ -82,7 +87,7 @@ def of_values(path: Path) -> Finding:
 def of_erasures(path: Path) -> Finding:
     """Check whether copies of erased rows may be in the file, which was too large to be rewritten beside writers."""
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        with reading(path) as connection:
             left = what_is_left(connection)
     except sqlite3.Error:  # the finding about pages reports it
         left = Left.NOTHING
@@ -118,7 +123,7 @@ def of_log(path: Path) -> Finding:
 def of_clock(path: Path) -> Finding:
     """Check the clock of the machine: the last change in the file cannot be later than now."""
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        with reading(path) as connection:
             found = connection.execute("SELECT at FROM changes ORDER BY seq DESC LIMIT 1").fetchall()
     except sqlite3.Error:  # another finding reports it
         found = []
